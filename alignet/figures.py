@@ -1,0 +1,238 @@
+"""Tables in, Figures out: nothing here loads, fits or scores."""
+
+import math
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from alignet.worlds.tables import LEVELS
+
+MM = 1 / 25.4
+SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
+TITLE = 0.16  # height of a row's title, inches
+CHANCE = 1 / 3
+TARGETS = ("base", "unalignet", "alignet")
+LABELS = {"base": "Base", "unalignet": "UnAligNet (control)", "alignet": "AligNet"}
+
+
+def use_style() -> None:
+    """The house style, found wherever the notebook runs."""
+    plt.style.use(Path(__file__).with_name("alignet.mplstyle"))
+
+
+def save(figure: Figure, path: Path, table: pd.DataFrame | None = None) -> None:
+    """PNG, PDF and SVG of a figure, and the plotted table as CSV, under one name (`path` without ending)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".png"))
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    if table is not None:
+        table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g")
+
+
+def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
+    """Rows of pictures, a title over each.
+
+    Args: pictures: (rows, columns, 3, size, size) uint8; titles: (rows,).
+    """
+    rows, columns = pictures.shape[:2]
+    size = (DOUBLE, rows * (DOUBLE / columns + TITLE))
+    figure, axes = plt.subplots(rows, 1, figsize=size, squeeze=False, layout="constrained")
+    for ax, row, title in zip(axes[:, 0], pictures, titles, strict=True):
+        _strip(ax, row)
+        ax.set_title(title, loc="left", fontsize=6, pad=1.5)
+    return figure
+
+
+def teacher_before_and_after(scores: pd.DataFrame) -> Figure:
+    """Odd-one-out accuracy, KL and calibration error of the teacher, before and after the map, by split.
+
+    Points are folds (train, validation) or the final fit (test); the bar is their mean.
+    """
+    panels = {
+        "odd_one_out_accuracy": "Odd-one-out accuracy",
+        "kl": "KL to the choices (nats)",
+        "ece": "Calibration error",
+    }
+    splits = [split for split in ("train", "validation", "test") if split in set(scores["split"])]
+    shown = scores[~((scores["fold"] == "all") & (scores["split"] == "train"))]
+    figure, axes = plt.subplots(1, 3, figsize=(DOUBLE, 0.33 * DOUBLE), layout="constrained")
+    for ax, (column, label) in zip(axes, panels.items(), strict=True):
+        style = {
+            "data": shown,
+            "x": "split",
+            "y": column,
+            "order": splits,
+            "hue": "map",
+            "hue_order": ["none", "fitted"],
+        }
+        sns.barplot(**style, palette=["0.8", "#1f77b4"], errorbar=None, ax=ax, legend=column == "ece")
+        sns.stripplot(**style, palette=["0.35", "0.1"], dodge=True, jitter=False, size=2.5, ax=ax, legend=False)
+        ax.set(xlabel="", ylabel=label)
+    axes[2].legend(title="Map", handlelength=1)
+    _chance(axes[0])
+    people = _people(shown["choices"].iloc[0])
+    for place, split in enumerate(splits):
+        ceiling = shown.loc[shown["split"] == split, "noise_ceiling"].mean()
+        if not math.isnan(ceiling):
+            axes[0].plot([place - 0.4, place + 0.4], [ceiling, ceiling], color="0.3", linestyle="--", linewidth=1)
+            axes[0].text(
+                place, ceiling, f"noise ceiling\n({people})", ha="center", va="bottom", fontsize=6, color="0.3"
+            )
+    return figure
+
+
+def triplet_page(pictures: Tensor, probabilities: Tensor) -> Figure:
+    """Example triplets, each with the probability that its picture is the odd one out.
+
+    Args: pictures: (n, 3, 3, size, size) uint8; probabilities: (n, 3).
+    """
+    columns = 4
+    rows = math.ceil(len(pictures) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(DOUBLE, rows * DOUBLE / columns * 0.46), squeeze=False)
+    size = pictures.shape[-1]
+    for ax, triplet, odd in zip(axes.flat, pictures, probabilities, strict=False):
+        _strip(ax, triplet)
+        for place, probability in enumerate(odd.tolist()):
+            weight = "bold" if place == odd.argmax() else "normal"
+            ax.text(
+                (place + 0.5) * size,
+                size * 1.06,
+                f"{probability:.2f}",
+                ha="center",
+                va="top",
+                fontsize=6,
+                weight=weight,
+            )
+    figure.subplots_adjust(wspace=0.06, hspace=0.25)
+    return figure
+
+
+def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
+    """Similarities between groups of pictures, lines between the values of the coarsest label.
+
+    Args: similarity: (k, k) in [-1, 1]; labels: k rows, ordered, coarsest column first, finest last.
+    """
+    figure, ax = plt.subplots(figsize=(DOUBLE * 0.72, DOUBLE * 0.62), layout="constrained")
+    image = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
+    ax.set_xticks([])
+    ax.set_yticks(range(len(labels)), labels.iloc[:, -1], fontsize=5)
+    coarsest = labels.iloc[:, 0]
+    for place in np.flatnonzero(coarsest.to_numpy()[1:] != coarsest.to_numpy()[:-1]) + 0.5:
+        ax.axhline(place, color="black", linewidth=0.5)
+        ax.axvline(place, color="black", linewidth=0.5)
+    middles = pd.Series(range(len(labels))).groupby(coarsest, sort=False).mean()
+    ax.secondary_xaxis("top").set_xticks(middles.to_numpy(), middles.index, fontsize=6)
+    figure.colorbar(image, ax=ax, shrink=0.6, label="Centred cosine similarity")
+    return figure
+
+
+def training_curve(curve: pd.DataFrame, window: int = 10) -> Figure:
+    """Loss and agreement with the teacher by step: each batch thin, its running mean thick.
+
+    Args: curve: step, loss, agreement and, where several runs are drawn, student and target.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(DOUBLE, 0.33 * DOUBLE), layout="constrained")
+    runs = list(curve.groupby(["student", "target"], sort=False))
+    colours = _student_colours(curve["student"].unique())
+    for (student, target), run in runs:
+        line = {"color": colours[student], "linestyle": "-" if target == "alignet" else ":"}
+        for ax, column in zip(axes, ("loss", "agreement"), strict=True):
+            ax.plot(run["step"], run[column], alpha=0.25, linewidth=0.5, **line)
+            smooth = run[column].rolling(window, min_periods=1).mean()
+            ax.plot(run["step"], smooth, label=f"{student}, {LABELS[target]}", **line)
+    axes[0].set(xlabel="Step", ylabel="Loss (nats)", yscale="log")
+    axes[1].set(xlabel="Step", ylabel="Agreement with the teacher's choice")
+    _chance(axes[1])
+    axes[1].legend(loc="lower right")
+    return figure
+
+
+def levels_by_abstraction(scores: pd.DataFrame, representation: str = "pooled") -> Figure:
+    """The main figure: odd-one-out accuracy of base, control and aligned students at each level of abstraction.
+
+    Error bars and the ceiling's band are 95 % bootstrap intervals over triplets; dotted: chance (1/3).
+
+    Args: scores: levels.csv.
+    """
+    shown = scores[scores["representation"] == representation]
+    students = list(dict.fromkeys(shown["student"]))
+    colours = _student_colours(students)
+    figure, axes = plt.subplots(1, len(LEVELS), figsize=(DOUBLE, 0.36 * DOUBLE), sharey=True, layout="constrained")
+    for ax, level in zip(axes, LEVELS, strict=True):
+        panel = shown[shown["level"] == level]
+        for place, student in enumerate(students):
+            for offset, target in zip((-0.24, 0.0, 0.24), TARGETS, strict=True):
+                _accuracy(
+                    ax,
+                    place + offset,
+                    panel[(panel["student"] == student) & (panel["target"] == target)],
+                    colours[student],
+                )
+        _ceiling(ax, panel)
+        _chance(ax)
+        ax.set(
+            title=f"{level.capitalize()}, n = {panel['n_triplets'].iloc[0]} triplets", xlim=(-0.5, len(students) - 0.5)
+        )
+        ax.set_xticks(range(len(students)), students)
+    axes[0].set(ylabel="Odd-one-out accuracy", ylim=(0.25, 1.0))
+    _target_legend(figure, shown["choices"].iloc[0])
+    return figure
+
+
+def _strip(ax: Axes, pictures: Tensor) -> None:
+    """Pictures (n, 3, size, size) side by side, no axes."""
+    ax.imshow(pictures.permute(2, 0, 3, 1).flatten(1, 2))
+    ax.set_axis_off()
+
+
+def _accuracy(ax: Axes, x: float, row: pd.DataFrame, colour: str) -> None:
+    if row.empty:
+        return
+    score = row.iloc[0]
+    face = {"base": "white", "unalignet": "0.8", "alignet": colour}[score["target"]]
+    errors = [[score["odd_one_out_accuracy"] - score["ci_low"]], [score["ci_high"] - score["odd_one_out_accuracy"]]]
+    style = {
+        "fmt": "o",
+        "markersize": 5,
+        "markerfacecolor": face,
+        "color": colour,
+        "elinewidth": 0.8,
+        "markeredgewidth": 1,
+    }
+    ax.errorbar(x, score["odd_one_out_accuracy"], yerr=errors, **style)
+
+
+def _ceiling(ax: Axes, panel: pd.DataFrame) -> None:
+    score = panel.iloc[0]
+    ax.axhspan(score["noise_ceiling_low"], score["noise_ceiling_high"], color="0.85", zorder=0, linewidth=0)
+    ax.axhline(score["noise_ceiling"], color="0.5", linewidth=0.6, zorder=0)
+
+
+def _chance(ax: Axes) -> None:
+    ax.axhline(CHANCE, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+    ax.annotate(
+        "chance", (1, CHANCE), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=6, color="0.4"
+    )
+
+
+def _target_legend(figure: Figure, choices: str) -> None:
+    dot = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
+    handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
+    handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85"))
+    labels = [*(LABELS[target] for target in TARGETS), f"noise ceiling ({_people(choices)})"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+
+def _people(choices: str) -> str:
+    return "SIMULATED participants" if choices == "simulated" else "human participants"
+
+
+def _student_colours(students) -> dict[str, str]:
+    return dict(zip(students, sns.color_palette("colorblind", len(students)), strict=True))

@@ -1,0 +1,39 @@
+"""The executed notebooks as one page that shows off line: python -m alignet.report -> reports/index.html"""
+
+import sys
+
+import nbformat
+from nbconvert import HTMLExporter
+
+from alignet.config import ROOT
+
+
+def merged(folder) -> nbformat.NotebookNode:
+    """All executed notebooks of a folder, in order, as one; their code is left out, as the notebooks show it."""
+    book = nbformat.v4.new_notebook()
+    for path in sorted(folder.glob("*.ipynb")):
+        for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+            cell.id = f"{path.stem}-{number}"[-64:]
+            book.cells.append(cell)
+    return book
+
+
+def main() -> int:
+    executed = ROOT / "reports" / "notebooks"
+    book = merged(executed)
+    if not book.cells:
+        print(f"{executed}: no executed notebooks; run make repro first", file=sys.stderr)
+        return 1
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=True, mathjax_url="", require_js_url="", jquery_url="", embed_images=True
+    )
+    body, _ = exporter.from_notebook_node(book)
+    style = "body{max-width:60em;margin:2em auto;font-family:sans-serif}img{max-width:100%}td,th{padding:.2em .6em}"
+    page = f'<!doctype html><meta charset="utf-8"><title>alignet</title><style>{style}</style>{body}'
+    (ROOT / "reports" / "index.html").write_text(page, encoding="utf-8")
+    print("reports/index.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

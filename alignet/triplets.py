@@ -1,0 +1,97 @@
+"""Pair similarities, choices and triplet sampling: pure tensor functions.
+
+Odd-one-out order, everywhere in the package: entry t of a similarity or probability vector belongs to the
+pair that is left when item t is taken out, so the argmax over the three pair similarities is the odd one out.
+"""
+
+import torch
+from torch import Tensor
+
+FIRST, SECOND = (1, 0, 0), (2, 2, 1)  # the pair that is left when item 0, 1, 2 is taken out
+
+
+def pair_similarities(embeddings: Tensor) -> Tensor:
+    """Similarity of the pair that is left when each item is taken out.
+
+    Args: embeddings: (batch, 3, dim); the caller normalises.
+    Returns: (batch, 3) dot products; entry t belongs to the two items other than t.
+    Raises: ValueError if the second axis is not 3.
+    """
+    if embeddings.ndim != 3 or embeddings.shape[1] != 3:
+        raise ValueError(f"embeddings must be (batch, 3, dim), got {tuple(embeddings.shape)}")
+    return (embeddings[:, FIRST] * embeddings[:, SECOND]).sum(-1)
+
+
+def gather_pair_similarities(similarities: Tensor, triplets: Tensor) -> Tensor:
+    """The same from a similarity matrix.
+
+    Args: similarities: (n, n); triplets: (m, 3) row numbers.
+    Returns: (m, 3); entry t belongs to the two items other than t.
+    """
+    return similarities[triplets[:, FIRST], triplets[:, SECOND]]
+
+
+def choices(similarities: Tensor) -> Tensor:
+    """The odd one out of each triplet, (m,) in {0, 1, 2}; -1 where the maximum is tied: no choice, never right.
+
+    Args: similarities: (m, 3) in odd-one-out order.
+    """
+    top = similarities.max(dim=-1, keepdim=True).values
+    tied = (similarities == top).sum(-1) > 1
+    return similarities.argmax(-1).masked_fill(tied, -1)
+
+
+def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
+    """How often each item of each distinct triplet was chosen, whatever order the triplet was shown in.
+
+    Args: triplets: (m, 3) item numbers, one row per choice; odd: (m,) position of the chosen odd one out.
+    Returns: distinct triplets, (n, 3), each in ascending order; counts, (n, 3) int64 in the same order.
+    """
+    ordered, order = triplets.sort(dim=1)
+    chosen = (order == odd[:, None]).long()
+    distinct, group = ordered.unique(dim=0, return_inverse=True)
+    return distinct, torch.zeros_like(distinct).index_add_(0, group, chosen)
+
+
+def in_batch_triplets(clusters: int, pictures: int) -> Tensor:
+    """All cluster-border triplets of a batch of `clusters` x `pictures` images, cluster by cluster.
+
+    Returns: (clusters * pictures * (pictures - 1) / 2 * (clusters - 1) * pictures, 3) positions in the batch:
+        two images of one cluster and one of another. *(ours: one similarity matrix scores them all)*
+    """
+    label = torch.arange(clusters).repeat_interleave(pictures)
+    pairs = torch.combinations(torch.arange(len(label)))
+    pairs = pairs[label[pairs[:, 0]] == label[pairs[:, 1]]]
+    third = torch.arange(len(label))
+    triplets = torch.cat([pairs.repeat_interleave(len(third), 0), third.repeat(len(pairs))[:, None]], dim=1)
+    return triplets[label[triplets[:, 2]] != label[triplets[:, 0]]]
+
+
+def sample_cluster_border(clusters: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Triplets of two images of one cluster and one of another (the release's cluster_border).
+
+    A cluster is drawn with equal chance, then two different images of it, then an image of another cluster.
+    Clusters of a single image give no pair.
+
+    Args: clusters: (n_images,) cluster of every image, >= 0.
+    Returns: (n, 3) image numbers.
+    Raises: ValueError if no cluster has two images or there is only one cluster.
+    """
+    sizes = torch.bincount(clusters)
+    usable = torch.nonzero(sizes >= 2).flatten()
+    if len(usable) == 0 or (sizes > 0).sum() < 2:
+        raise ValueError("cluster-border triplets need two clusters, and one of them with two images")
+    by_cluster, start = clusters.argsort(stable=True), sizes.cumsum(0) - sizes
+    cluster = usable[torch.randint(len(usable), (n,), generator=generator)]
+    size = sizes[cluster]
+    first = _randint(size, generator)
+    second = (first + 1 + _randint(size - 1, generator)) % size
+    other = _randint(len(clusters) - size, generator)  # numbered among the images outside the cluster
+    other = other + size * (other >= start[cluster])
+    return by_cluster[torch.stack([start[cluster] + first, start[cluster] + second, other], dim=1)]
+
+
+def _randint(high: Tensor, generator: torch.Generator) -> Tensor:
+    """An integer in [0, high) for each entry of `high`."""
+    drawn = torch.rand(high.shape, generator=generator, dtype=torch.float64)
+    return (drawn * high).long().clamp(max=high - 1)

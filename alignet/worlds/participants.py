@@ -1,0 +1,128 @@
+"""SIMULATED participants: odd-one-out choices and response times from a known similarity. Nobody was asked."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet.config import Emoji
+from alignet.triplets import gather_pair_similarities
+
+NON_DECISION, PER_ENTROPY, NOISE = 0.6, 1.0, 0.3  # log seconds ~ log(NON_DECISION + PER_ENTROPY * H), sd of log
+
+
+def same(labels: pd.Series) -> Tensor:
+    """1 where two entries are equal: (n, n)."""
+    codes = torch.from_numpy(pd.factorize(labels)[0])
+    return (codes[:, None] == codes[None, :]).float()
+
+
+def overlap(sets: pd.Series) -> Tensor:
+    """Jaccard overlap of sets of words: (n, n) in [0, 1]; two empty sets overlap by 0."""
+    words = sorted(set().union(*sets))
+    column = {word: number for number, word in enumerate(words)}
+    member = torch.zeros(len(sets), len(words))
+    for row, entry in enumerate(sets):
+        member[row, [column[word] for word in entry]] = 1
+    shared, size = member @ member.T, member.sum(1)
+    return shared / (size[:, None] + size[None, :] - shared).clamp(min=1)
+
+
+def similarity(relations: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Weighted sum of the relations, (n, n)."""
+    return sum(weight * relations[name] for name, weight in weights.items())
+
+
+def draw_people(settings: Emoji, generator: torch.Generator) -> Tensor:
+    """Each participant's own choice temperature, (participants,)."""
+    spread = torch.randn(settings.participants, generator=generator) * settings.temperature_spread
+    return settings.choice_temperature * spread.exp()
+
+
+def judge(
+    concepts: pd.DataFrame,
+    images: pd.DataFrame,
+    similarity: Tensor,
+    people: Tensor,
+    settings: Emoji,
+    generator: torch.Generator,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Choices for triplets.csv (training and test concepts apart) and levels.csv (test split, three levels).
+
+    Args: concepts: split and held_out per concept; images: the pictures of each concept (only colour ones are
+        shown); similarity: (n_concepts, n_concepts); people: (participants,) temperatures.
+    """
+    human, held_out = concepts["split"] == "human", concepts["held_out"]
+    classes = torch.from_numpy(pd.factorize(concepts["class"])[0])
+
+    def table(triplets: Tensor, raters: int, **columns) -> pd.DataFrame:
+        return _choices(triplets, raters, concepts, images, similarity, people, settings, generator).assign(**columns)
+
+    train = _different(_rows(human & ~held_out), settings.triplets_train, generator)
+    test = _different(_rows(held_out), settings.triplets_test, generator)
+    triplets = [table(train, settings.raters_train, split="train"), table(test, settings.raters_test, split="test")]
+    pool, n = _rows(concepts["split"] == "test"), settings.triplets_per_level
+    levels = {
+        "coarse": _in_classes(pool, classes, (1, 1, 1), n, generator),
+        "boundary": _in_classes(pool, classes, (2, 1), n, generator),
+        "fine": _in_classes(pool, classes, (3,), n, generator),
+    }
+    levels = [table(shown, settings.raters_test, level=level) for level, shown in levels.items()]
+    return pd.concat(triplets, ignore_index=True), pd.concat(levels, ignore_index=True)
+
+
+def _rows(mask: pd.Series) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(mask))
+
+
+def _different(pool: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n triplets of three different entries of `pool`, (n, 3)."""
+    return pool[torch.rand(n, len(pool), generator=generator).topk(3, dim=1).indices]
+
+
+def _in_classes(pool: Tensor, classes: Tensor, sizes: tuple[int, ...], n: int, generator: torch.Generator) -> Tensor:
+    """n triplets with `sizes` different concepts from each of len(sizes) classes ((2, 1): a class border), (n, 3).
+
+    Classes are drawn in proportion to their size, so that each concept has about the same chance to be shown; the
+    concepts stand in random order.
+    """
+    members = [pool[classes[pool] == label] for label in classes[pool].unique()]
+    members = [rows for rows in members if len(rows) >= max(sizes)]
+    weights = torch.tensor([float(len(rows)) for rows in members])
+
+    def triplet() -> Tensor:
+        drawn = torch.multinomial(weights, len(sizes), generator=generator).tolist()
+        chosen = [members[label][torch.randperm(len(members[label]), generator=generator)] for label in drawn]
+        return torch.cat([rows[:size] for rows, size in zip(chosen, sizes, strict=True)])
+
+    drawn = torch.stack([triplet() for _ in range(n)])
+    shuffle = torch.rand(n, 3, generator=generator).argsort(dim=1)
+    return drawn.gather(1, shuffle)
+
+
+def _choices(triplets, raters, concepts, images, similarity, people, settings, generator) -> pd.DataFrame:
+    """One row per choice: each triplet is shown, with the same pictures, to `raters` different participants."""
+    names = _shown_pictures(triplets, concepts, images, generator)
+    n, everybody = len(triplets), len(people)
+    asked = torch.rand(n, everybody, generator=generator).topk(raters, dim=1).indices
+    pairs = gather_pair_similarities(similarity, triplets)
+    chances = torch.softmax(pairs[:, None, :] / people[asked][:, :, None], dim=-1)
+    chances = (1 - settings.lapse_rate) * chances + settings.lapse_rate / 3
+    odd = torch.multinomial(chances.flatten(0, 1), 1, generator=generator).view(n, raters)
+    entropy = -(chances * chances.log()).sum(-1) / math.log(3)
+    noise = torch.randn(n, raters, generator=generator) * NOISE
+    seconds = (NON_DECISION + PER_ENTROPY * entropy) * noise.exp()
+    table = pd.DataFrame(np.repeat(names, raters, axis=0), columns=["image_0", "image_1", "image_2"])
+    table["odd"] = odd.flatten().numpy()
+    table["participant"] = [f"simulated_{number:03d}" for number in asked.flatten().tolist()]
+    return table.assign(rt=seconds.flatten().numpy().round(3))
+
+
+def _shown_pictures(triplets: Tensor, concepts: pd.DataFrame, images: pd.DataFrame, generator) -> np.ndarray:
+    """A random colour picture of each concept, (n, 3) picture ids."""
+    colour = images[images["style"] == "colour"].groupby("concept")["image"].apply(list)
+    pictures = np.array(colour[concepts["concept"]].tolist())  # (n_concepts, renderings)
+    which = torch.randint(pictures.shape[1], triplets.shape, generator=generator)
+    return pictures[triplets.numpy(), which.numpy()]

@@ -1,0 +1,47 @@
+"""Decoding: picture files -> uint8 tensors of one size."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from alignet.worlds.tables import WorldError
+
+
+def decode(path: Path, size: int) -> Tensor:
+    """The whole picture, resized (bicubic, not cropped), RGB over white: (3, size, size) uint8.
+
+    Raises: WorldError naming the file if it is no picture that Pillow can read.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture = picture.convert("RGBA")
+    except OSError as error:
+        raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
+    white = Image.new("RGBA", picture.size, "white")
+    rgb = Image.alpha_composite(white, picture).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+class _Files(Dataset):
+    def __init__(self, paths: list[Path], size: int):
+        self.paths, self.size = paths, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Tensor:
+        return decode(self.paths[row], self.size)
+
+
+def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> DataLoader:
+    """Pictures in the order of `paths`, in batches (batch, 3, size, size) uint8, decoded by worker processes."""
+    return DataLoader(_Files(paths, size), batch_size=batch_size, num_workers=workers)
+
+
+def stack(paths: list[Path], size: int, workers: int) -> Tensor:
+    """All pictures in memory: (n, 3, size, size) uint8."""
+    return torch.cat(list(batches(paths, size, 256, workers)))

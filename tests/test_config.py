@@ -1,0 +1,118 @@
+import pytest
+import yaml
+
+from alignet import config
+
+SECTIONS = {
+    "world": config.World,
+    "emoji": config.Emoji,
+    "features": config.Features,
+    "teacher": config.Teacher,
+    "synthesis": config.Synthesis,
+    "levels": config.Levels,
+}
+PARAMS = ["params.yaml", *(str(path.relative_to(config.ROOT)) for path in sorted(config.ROOT.glob("params/*.yaml")))]
+LEVELS = {"seed": 3, "centred": True, "bootstrap": 100}
+
+
+def params(tmp_path, **changes):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"levels": LEVELS | changes, "nested": {"levels": LEVELS | changes}}))
+    return str(path)
+
+
+def test_a_section_loads_as_a_frozen_record(tmp_path):
+    settings = config.load("levels", config.Levels, params(tmp_path))
+    assert (settings.seed, settings.centred, settings.bootstrap) == (3, True, 100)
+    with pytest.raises(AttributeError):
+        settings.seed = 4
+
+
+def test_a_dotted_section_is_nested(tmp_path):
+    assert config.load("nested.levels", config.Levels, params(tmp_path)) == config.Levels(**LEVELS)
+
+
+def test_an_unknown_key_is_refused_by_name(tmp_path):
+    with pytest.raises(config.ConfigError, match=r"mine\.yaml: levels\.colour: unknown key"):
+        config.load("levels", config.Levels, params(tmp_path, colour="red"))
+
+
+def test_a_missing_key_is_refused_by_name(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("levels: {seed: 0, centred: true}")
+    with pytest.raises(config.ConfigError, match=r"mine\.yaml: levels\.bootstrap: missing"):
+        config.load("levels", config.Levels, str(path))
+
+
+def test_every_wrong_key_has_a_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("levels: {centred: true, bootstrap: many}")
+    with pytest.raises(config.ConfigError) as error:
+        config.load("levels", config.Levels, str(path))
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_number_that_yaml_reads_as_text_is_refused_with_a_hint(tmp_path):
+    teacher = yaml.safe_load((config.ROOT / "params.yaml").read_text())["teacher"]
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"teacher": teacher}).replace("lr: 0.001", "lr: 1e-3"))
+    with pytest.raises(config.ConfigError, match=r"mine\.yaml: teacher\.lr: .*'1e-3'.*write 0\.001"):
+        config.load("teacher", config.Teacher, str(path))
+
+
+@pytest.mark.parametrize("section", ["heights", "levels.seed.deeper"])
+def test_a_missing_section_is_refused_by_name(tmp_path, section):
+    with pytest.raises(config.ConfigError, match=rf"mine\.yaml: no section '{section}'"):
+        config.load(section, config.Levels, params(tmp_path))
+
+
+def test_a_missing_file_is_refused_by_name():
+    with pytest.raises(config.ConfigError, match=r"nowhere\.yaml: no such file"):
+        config.load("levels", config.Levels, "nowhere.yaml")
+
+
+def test_an_override_of_none_keeps_the_file_and_a_number_replaces_it(tmp_path):
+    path = params(tmp_path)
+    assert config.load("levels", config.Levels, path, seed=None, bootstrap=None) == config.Levels(**LEVELS)
+    assert config.load("levels", config.Levels, path, seed=None, bootstrap=7).bootstrap == 7
+    assert config.load("levels", config.Levels, path, seed=0).seed == 0
+
+
+def test_an_override_of_the_wrong_type_is_refused(tmp_path):
+    with pytest.raises(config.ConfigError, match=r"levels\.bootstrap"):
+        config.load("levels", config.Levels, params(tmp_path), bootstrap="many")
+
+
+def test_an_override_that_no_field_has_is_refused(tmp_path):
+    with pytest.raises(config.ConfigError, match=r"levels\.speed: unknown key"):
+        config.load("levels", config.Levels, params(tmp_path), speed=1)
+
+
+@pytest.mark.parametrize("file", PARAMS)
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_repositorys_params_load(file, section):
+    assert isinstance(config.load(section, SECTIONS[section], file), SECTIONS[section])
+
+
+@pytest.mark.parametrize("file", PARAMS)
+@pytest.mark.parametrize(("section", "cls"), [("backbones", config.Backbone), ("students", config.Student)])
+def test_every_backbone_and_student_of_the_repositorys_params_loads(file, section, cls):
+    names = list(yaml.safe_load((config.ROOT / file).read_text())[section])
+    assert names
+    for name in names:
+        assert isinstance(config.load(f"{section}.{name}", cls, file), cls)
+
+
+@pytest.mark.parametrize("file", PARAMS)
+def test_every_name_that_a_run_loops_over_has_its_section(file):
+    for name in config.names("backbones", file):
+        config.load(f"backbones.{name}", config.Backbone, file)
+    for name in config.names("students", file):
+        assert name in config.names("backbones", file)
+        config.load(f"students.{name}", config.Student, file)
+    assert config.load("teacher", config.Teacher, file).backbone in config.names("backbones", file)
+
+
+def test_folders_take_an_absolute_path_or_one_from_the_root(tmp_path):
+    assert config.folders(str(tmp_path)) == (tmp_path / "data", tmp_path / "reports")
+    assert config.folders("there") == (config.ROOT / "there" / "data", config.ROOT / "there" / "reports")

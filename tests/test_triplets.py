@@ -1,0 +1,131 @@
+import itertools
+
+import pytest
+import torch
+
+from alignet import metrics, triplets
+
+ORDERS = list(itertools.permutations(range(3)))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def embeddings(n=20, dim=5):
+    return torch.randn(n, 3, dim, generator=generator(), dtype=torch.float64)
+
+
+def test_each_entry_belongs_to_the_pair_that_leaves_the_item_out():
+    items = torch.tensor([[[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]]])
+    assert triplets.pair_similarities(items).tolist() == [[3.0, 0.0, 2.0]]  # pairs 12, 02, 01
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 5), (3, 5), (4, 4, 5)])
+def test_anything_but_three_items_is_refused(shape):
+    with pytest.raises(ValueError, match="batch, 3, dim"):
+        triplets.pair_similarities(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_relabelling_items_relabels_the_odd_one_out(order):
+    items, order = embeddings(), torch.tensor(order)
+    similarities = triplets.pair_similarities(items)
+    relabelled = triplets.pair_similarities(items[:, order])
+    assert torch.equal(relabelled, similarities[:, order])
+    assert torch.equal(order[triplets.choices(relabelled)], triplets.choices(similarities))
+
+
+def test_the_choice_is_the_item_outside_the_most_similar_pair():
+    assert triplets.choices(torch.tensor([[3.0, 0.0, 2.0], [0.0, 1.0, 0.5], [-3.0, -2.0, -1.0]])).tolist() == [0, 1, 2]
+
+
+def test_a_tie_at_the_top_is_no_choice_and_a_tie_below_it_is_none_of_its_business():
+    assert triplets.choices(torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 0.0, 1.0]])).tolist() == [-1, -1, 2]
+
+
+def test_constant_embeddings_earn_no_accuracy():
+    choice = triplets.choices(triplets.pair_similarities(torch.ones(6, 3, 4)))
+    assert metrics.odd_one_out_accuracy(choice, torch.ones(6, 3, dtype=torch.int64)) == 0
+
+
+def test_gathered_similarities_are_those_of_the_embeddings():
+    items = torch.randn(9, 4, generator=generator(), dtype=torch.float64)
+    rows = torch.stack([torch.randperm(9, generator=generator(seed))[:3] for seed in range(30)])
+    gathered = triplets.gather_pair_similarities(items @ items.T, rows)
+    torch.testing.assert_close(gathered, triplets.pair_similarities(items[rows]))
+
+
+def test_choices_of_one_triplet_in_two_orders_are_counted_together():
+    shown = torch.tensor([[4, 2, 7], [7, 4, 2], [2, 4, 7], [0, 1, 2]])
+    odd = torch.tensor([0, 1, 2, 1])  # images 4, 4, 7 and 1
+    distinct, counts = triplets.choice_counts(shown, odd)
+    assert distinct.tolist() == [[0, 1, 2], [2, 4, 7]]
+    assert counts.tolist() == [[0, 1, 0], [0, 2, 1]]
+
+
+def test_the_order_in_which_a_triplet_is_shown_does_not_change_its_counts():
+    shown = torch.stack([torch.randperm(6, generator=generator(seed))[:3] for seed in range(40)])
+    odd = torch.randint(3, (40,), generator=generator())
+    order = torch.rand(40, 3, generator=generator(1)).argsort(1)
+    moved_odd = (order == odd[:, None]).long().argmax(1)
+    before, after = triplets.choice_counts(shown, odd), triplets.choice_counts(shown.gather(1, order), moved_odd)
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+    assert before[1].sum() == 40
+
+
+@pytest.mark.parametrize(("clusters", "pictures"), [(2, 2), (3, 4), (5, 2)])
+def test_a_batch_gives_every_cluster_border_triplet_once(clusters, pictures):
+    found = triplets.in_batch_triplets(clusters, pictures)
+    assert len(found) == clusters * pictures * (pictures - 1) // 2 * (clusters - 1) * pictures
+    assert len(found.sort(dim=1).values.unique(dim=0)) == len(found)
+    label = found // pictures
+    assert (label[:, 0] == label[:, 1]).all()
+    assert (label[:, 0] != label[:, 2]).all()
+    assert (found[:, 0] != found[:, 1]).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sampled_triplet_is_a_pair_of_one_cluster_and_an_image_of_another(seed):
+    clusters = torch.randint(6, (40,), generator=generator(seed))
+    drawn = triplets.sample_cluster_border(clusters, 500, generator(seed))
+    label = clusters[drawn]
+    assert drawn.shape == (500, 3)
+    assert (label[:, 0] == label[:, 1]).all()
+    assert (label[:, 0] != label[:, 2]).all()
+    assert (drawn[:, 0] != drawn[:, 1]).all()
+
+
+def test_every_cluster_border_triplet_can_be_drawn():
+    clusters = torch.tensor([1, 0, 1, 3, 0, 1])  # number 2 is empty, 3 a single image
+    drawn = triplets.sample_cluster_border(clusters, 4000, generator())
+    pairs = drawn[:, :2].sort(dim=1).values
+    found = torch.cat([pairs, drawn[:, 2:]], dim=1).unique(dim=0)
+    assert len(found) == 1 * 4 + 3 * 3
+
+
+def test_clusters_of_different_size_give_the_pair_equally_often():
+    clusters = torch.cat([torch.zeros(3), torch.ones(30)]).long()
+    share = (clusters[triplets.sample_cluster_border(clusters, 10000, generator())[:, 0]] == 0).double().mean()
+    assert abs(share - 0.5) < 5 * 0.5 / 100
+
+
+def test_single_images_never_give_the_pair():
+    clusters = torch.tensor([0, 1, 1, 2, 3, 3])
+    drawn = triplets.sample_cluster_border(clusters, 300, generator())
+    assert not torch.isin(drawn[:, :2], torch.tensor([0, 3])).any()
+    assert torch.isin(torch.tensor([0, 3]), drawn[:, 2]).all()
+
+
+def test_sampling_depends_on_the_seed_alone():
+    clusters = torch.arange(20) % 4
+    first, again, other = (triplets.sample_cluster_border(clusters, 50, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("clusters", [[0, 1, 2, 3], [5, 5, 5]], ids=["no pair", "one cluster"])
+def test_clusters_without_a_border_pair_are_refused(clusters):
+    with pytest.raises(ValueError, match="two clusters"):
+        triplets.sample_cluster_border(torch.tensor(clusters), 4, generator())

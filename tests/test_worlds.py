@@ -1,0 +1,413 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from alignet import config
+from alignet.worlds import drawing, emoji, folder, participants, pictures, source, tables
+
+HEADER = {"format": 1, "name": "tiny", "choices": "human", "hierarchy": ["concept", "class"], "notes": "made by hand"}
+IMAGES = """image,path,concept,class,split
+a,a.png,cat,animal,human
+b,b.png,dog,animal,synthesis
+c,c.png,car,vehicle,test
+007,d.png,bus,vehicle,test
+"""
+TRIPLETS = """image_0,image_1,image_2,odd,participant,rt
+a,b,c,2,p1,1.5
+c,007,a,2,p2,
+b,c,007,0,p1,0.75
+"""
+LEVELS = """image_0,image_1,image_2,odd,participant,level
+a,b,c,2,p1,coarse
+a,c,007,0,p2,boundary
+"""
+SMALL = {
+    "classes": 8,
+    "picture_size": 32,
+    "colour_renderings": 2,
+    "line_renderings": 1,
+    "participants": 10,
+    "triplets_train": 200,
+    "raters_train": 1,
+    "triplets_test": 40,
+    "triplets_per_level": 30,
+    "raters_test": 4,
+}
+
+
+def write_world(path, header=HEADER, images=IMAGES, triplets=TRIPLETS, levels=LEVELS):
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "world.yaml").write_text(yaml.safe_dump(header))
+    for name, text in (("images", images), ("triplets", triplets), ("levels", levels)):
+        if text is not None:
+            (path / f"{name}.csv").write_text(text)
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(path / "a.png")
+    Image.new("RGBA", (8, 8), (200, 0, 0, 0)).save(path / "b.png")
+    Image.new("L", (8, 8), 77).save(path / "c.png")
+    Image.new("RGB", (8, 8), "blue").save(path / "d.png")
+    return path
+
+
+def small(**changes):
+    return config.load("emoji", config.Emoji, "params.yaml", **(SMALL | changes))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return write_world(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return emoji.make(small(), tmp_path_factory.mktemp("emoji"))
+
+
+@pytest.fixture(scope="module")
+def concepts():
+    return emoji.concept_table(None)
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    return torch.stack([emoji.colour_glyph(glyph) for glyph in ("\U0001f431", "\U0001f697", "\U0001f34c")])
+
+
+# The format
+
+
+def test_a_world_reads_as_it_is_written(tiny):
+    world = tables.read(tiny)
+    assert (world.name, world.choices, world.hierarchy) == ("tiny", "human", ("concept", "class"))
+    assert world.images["image"].tolist() == ["a", "b", "c", "007"]
+    assert world.rows("test").tolist() == [2, 3]
+    assert world.codes("class").tolist() == [0, 0, 1, 1]
+    assert world.paths(torch.tensor([3, 0])) == [tiny / "d.png", tiny / "a.png"]
+    assert world.triplets["rt"].isna().tolist() == [False, True, False]
+
+
+def test_judgements_are_rows_of_images_and_positions(tiny):
+    world = tables.read(tiny)
+    triplets, odd = world.judgements(world.triplets)
+    assert triplets.tolist() == [[0, 1, 2], [2, 3, 0], [1, 2, 3]]
+    assert odd.tolist() == [2, 2, 0]
+    assert triplets.dtype == odd.dtype == torch.int64
+
+
+def test_examples_are_pictures_of_each_value_of_the_coarsest_label(tiny):
+    rows, names = tables.read(tiny).examples(columns=2)
+    assert (rows.tolist(), names) == ([[0, 1], [2, 3]], ["animal", "vehicle"])
+
+
+def test_a_folder_copies_its_tables_and_points_to_its_pictures(tiny, tmp_path):
+    before, after = tables.read(tiny), folder.make(tiny, tmp_path / "out")
+    for name in ("images", "triplets", "levels"):
+        pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
+    assert [path.resolve() for path in after.paths()] == [path.resolve() for path in before.paths()]
+    assert yaml.safe_load((tmp_path / "out" / "world.yaml").read_text())["notes"] == "made by hand"
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_a_world_without_levels_has_none(tmp_path):
+    assert folder.make(write_world(tmp_path / "tiny", levels=None), tmp_path / "out").levels is None
+
+
+def test_the_split_of_a_picture_may_be_absent_from_a_world(tmp_path):
+    path = write_world(tmp_path / "tiny", images=IMAGES.replace("synthesis", "human"))
+    assert tables.read(path).rows("synthesis").tolist() == []
+
+
+REFUSALS = {
+    "an unknown format": ({"header": HEADER | {"format": 2}}, [r"world\.yaml", "format 2"]),
+    "no hierarchy": ({"header": {"format": 1, "name": "tiny"}}, [r"world\.yaml", "hierarchy"]),
+    "a label without a column": ({"images": IMAGES.replace("class", "kind")}, [r"images\.csv", "class"]),
+    "images without ids": ({"images": IMAGES.replace("image,", "id,")}, [r"images\.csv", "column image"]),
+    "a column missing from triplets": ({"triplets": TRIPLETS.replace("odd", "even")}, [r"triplets\.csv", "odd"]),
+    "a column missing from levels": ({"levels": LEVELS.replace("level", "kind")}, [r"levels\.csv", "column level"]),
+    "an unknown image": (
+        {"triplets": TRIPLETS.replace("c,007,a", "c,zebra,a")},
+        [r"triplets\.csv", "row 3", "image_1", "'zebra'"],
+    ),
+    "an odd one out of 3": (
+        {"triplets": TRIPLETS.replace("007,0,p1", "007,3,p1")},
+        [r"triplets\.csv", "row 4", "odd", "3"],
+    ),
+    "an odd one out that is a word": ({"triplets": TRIPLETS.replace("c,2,p1", "c,two,p1")}, ["row 2", "odd", "two"]),
+    "no odd one out": ({"triplets": TRIPLETS.replace("c,2,p1", "c,,p1")}, ["row 2", "column odd"]),
+    "a repeated image": ({"images": IMAGES.replace("b,b.png", "a,b.png")}, [r"images\.csv", "row 3", "image", "'a'"]),
+    "an image twice in a triplet": ({"triplets": TRIPLETS.replace("a,b,c", "a,a,c")}, [r"triplets\.csv", "row 2"]),
+    "an unknown split": (
+        {"images": IMAGES.replace("synthesis", "train")},
+        [r"images\.csv", "row 3", "split", "'train'"],
+    ),
+    "an unknown level": (
+        {"levels": LEVELS.replace("boundary", "middle")},
+        [r"levels\.csv", "row 3", "level", "'middle'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_wrong_world_is_refused_by_file_row_and_column_and_leaves_nothing(case, tmp_path):
+    changes, parts = REFUSALS[case]
+    path = write_world(tmp_path / "tiny", **changes)
+    with pytest.raises(tables.WorldError, match=".*".join(parts)):
+        folder.make(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["world.yaml", "images.csv", "triplets.csv"])
+def test_a_missing_file_is_refused_by_name(name, tiny, tmp_path):
+    (tiny / name).unlink()
+    settings = config.World(source="folder", path=str(tiny))
+    with pytest.raises(tables.WorldError, match=rf"{name}: no such file"):
+        source.make(settings, small(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_source_folder_needs_a_path(tmp_path):
+    with pytest.raises(tables.WorldError, match=r"world\.path"):
+        source.make(config.World(source="folder", path=None), small(), tmp_path / "out")
+
+
+def test_the_source_folder_takes_an_absolute_path(tiny, tmp_path):
+    settings = config.World(source="folder", path=str(tiny))
+    assert source.make(settings, small(), tmp_path / "out").name == "tiny"
+
+
+def test_several_problems_are_listed_at_once(tmp_path):
+    triplets = TRIPLETS.replace("007,0,p1", "007,5,p1").replace("a,b,c", "x,y,c")
+    path = write_world(tmp_path / "tiny", images=IMAGES.replace("human", "people"), triplets=triplets)
+    with pytest.raises(tables.WorldError) as error:
+        tables.read(path)
+    assert len(str(error.value).splitlines()) == 4
+
+
+def test_equal_rows_of_wrong_values_are_counted_and_not_repeated(tmp_path):
+    path = write_world(tmp_path / "tiny", images=IMAGES.replace(",test", ",probe"))
+    with pytest.raises(tables.WorldError, match=r"row 4, column split: 'probe' .*\(and 1 more row"):
+        tables.read(path)
+
+
+# Pictures
+
+
+def test_transparency_shows_white_and_grey_becomes_three_equal_channels(tiny):
+    assert pictures.decode(tiny / "a.png", 8).unique(dim=1).flatten().unique().tolist() == [10, 20, 30]
+    assert (pictures.decode(tiny / "b.png", 8) == 255).all()
+    assert (pictures.decode(tiny / "c.png", 8) == 77).all()
+
+
+def test_half_transparency_mixes_with_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 128)).save(tmp_path / "half.png")
+    colour = pictures.decode(tmp_path / "half.png", 4)[:, 0, 0]
+    assert colour[0] == 255
+    assert abs(int(colour[1]) - 127) <= 1
+
+
+def test_the_whole_picture_is_resized_and_not_cropped(tmp_path):
+    wide = np.zeros((10, 40, 3), np.uint8)
+    wide[:, 30:] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    picture = pictures.decode(tmp_path / "wide.png", 16)
+    assert picture.shape == (3, 16, 16)
+    assert picture.dtype == torch.uint8
+    assert (picture[:, :, :10] < 30).all()
+    assert (picture[:, :, 14:] > 225).all()
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path):
+    (tmp_path / "broken.png").write_text("no picture")
+    with pytest.raises(tables.WorldError, match=r"broken\.png"):
+        pictures.decode(tmp_path / "broken.png", 8)
+
+
+def test_a_picture_that_is_cut_short_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.png")
+    whole = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(tables.WorldError, match=r"cut\.png"):
+        pictures.decode(tmp_path / "cut.png", 8)
+
+
+def test_batches_keep_the_order_of_the_paths(tiny):
+    paths = tables.read(tiny).paths()
+    shapes = [tuple(batch.shape) for batch in pictures.batches(paths, 8, 3, 0)]
+    assert shapes == [(3, 3, 8, 8), (1, 3, 8, 8)]
+    assert torch.equal(pictures.stack(paths, 8, 0), torch.stack([pictures.decode(path, 8) for path in paths]))
+
+
+# The embedded world
+
+
+def test_the_emoji_world_reads_back_and_says_that_its_choices_are_simulated(world):
+    again = tables.read(world.pictures)
+    pd.testing.assert_frame_equal(again.images, world.images)
+    assert again.choices == "simulated"
+    assert all(path.is_file() for path in again.paths())
+    assert "SIMULATED" in (world.pictures / "world.yaml").read_text()
+    assert again.triplets["participant"].str.startswith("simulated").all()
+    assert pictures.decode(again.paths()[0], 32).shape == (3, 32, 32)
+
+
+def test_a_concept_stands_in_one_split_only(world):
+    assert world.images.groupby("concept")["split"].nunique().eq(1).all()
+    assert set(world.images["split"]) == set(tables.SPLITS)
+    assert world.images.groupby("concept").size().eq(3).all()
+
+
+def test_every_class_has_its_share_of_every_split(world):
+    shares = world.images.groupby("class")["split"].value_counts(normalize=True).unstack(fill_value=0)
+    sizes = world.images.groupby("class")["concept"].nunique()
+    assert len(sizes) == SMALL["classes"]
+    assert ((shares["human"] - 0.4).abs() < 2 / sizes).all()
+
+
+def test_the_levels_have_the_classes_that_they_are_named_for(world):
+    label = world.images.set_index("image")["class"]
+    distinct = world.levels[tables.TRIPLET].map(label.get).nunique(axis=1)
+    for level, classes in (("coarse", 3), ("boundary", 2), ("fine", 1)):
+        assert set(distinct[world.levels["level"] == level]) == {classes}
+
+
+def test_a_triplet_shows_three_concepts_in_colour(world):
+    images = world.images.set_index("image")
+    for table in (world.triplets, world.levels):
+        assert table[tables.TRIPLET].map(images["concept"].get).nunique(axis=1).eq(3).all()
+        assert table[tables.TRIPLET].map(images["style"].get).eq("colour").all(axis=None)
+
+
+def test_test_triplets_show_concepts_that_no_training_triplet_shows(world):
+    concept = world.images.set_index("image")["concept"]
+    shown = {
+        split: set(rows[tables.TRIPLET].map(concept.get).to_numpy().ravel())
+        for split, rows in world.triplets.groupby("split")
+    }
+    assert not shown["train"] & shown["test"]
+    human = set(world.images.loc[world.images["split"] == "human", "concept"])
+    assert shown["train"] | shown["test"] <= human
+
+
+def test_levels_show_pictures_of_the_test_split_only(world):
+    split = world.images.set_index("image")["split"]
+    assert world.levels[tables.TRIPLET].map(split.get).eq("test").all(axis=None)
+
+
+def test_a_triplet_is_judged_by_as_many_different_people_as_asked(world):
+    people = world.levels.groupby([*tables.TRIPLET, "level"])["participant"]
+    assert (people.size() % SMALL["raters_test"] == 0).all()
+    assert (people.nunique() >= SMALL["raters_test"]).all()
+    assert len(world.levels) == 3 * SMALL["triplets_per_level"] * SMALL["raters_test"]
+
+
+def test_people_leave_out_the_concept_that_is_alone_in_its_class_most_of_the_time(world):
+    label = world.images.set_index("image")["class"]
+    border = world.levels[world.levels["level"] == "boundary"]
+    shown = border[tables.TRIPLET].map(label.get).to_numpy()
+    alone = [(row[:, None] == row).sum(1).argmin() for row in shown]
+    assert 0.6 < (border["odd"].to_numpy() == alone).mean() < 1
+
+
+def test_one_seed_gives_the_same_bytes_and_another_gives_others(world, tmp_path):
+    again, other = emoji.make(small(), tmp_path / "again"), emoji.make(small(seed=1), tmp_path / "other")
+    names = [path.relative_to(world.pictures) for path in world.pictures.rglob("*") if path.is_file()]
+    assert len(names) == len(world.images) + 4
+    assert all((world.pictures / name).read_bytes() == (again.pictures / name).read_bytes() for name in names)
+    assert not world.triplets.equals(other.triplets)
+    assert not world.images["split"].equals(other.images["split"])
+    assert world.paths()[0].read_bytes() != other.paths()[0].read_bytes()
+
+
+def test_every_class_has_one_category_and_every_category_one_domain(concepts):
+    assert concepts["concept"].is_unique
+    assert concepts.groupby("class")["category"].nunique().eq(1).all()
+    assert concepts.groupby("category")["domain"].nunique().eq(1).all()
+    assert concepts["domain"].nunique() < concepts["category"].nunique() < concepts["class"].nunique()
+
+
+def test_every_class_has_nine_concepts_or_more(concepts):
+    assert concepts["class"].value_counts().min() >= 9
+
+
+def test_fewer_classes_are_whole_classes(concepts):
+    few = emoji.concept_table(5)
+    assert few["class"].nunique() == 5
+    sizes = concepts["class"].value_counts()
+    assert few["class"].value_counts().to_dict() == sizes[few["class"].unique()].to_dict()
+
+
+# Drawing and participants
+
+
+def test_similarities_of_colour_and_shape_are_one_with_oneself_and_in_bounds(glyphs):
+    for similarity in (drawing.colour_similarity(glyphs), drawing.shape_similarity(glyphs)):
+        torch.testing.assert_close(similarity.diagonal(), torch.ones(3), atol=1e-3, rtol=0)
+        torch.testing.assert_close(similarity, similarity.T)
+        assert similarity.min() >= 0
+        assert similarity.max() <= 1.001
+        assert similarity[0, 1] < 1
+
+
+def test_colour_similarity_is_one_minus_the_scaled_distance_of_the_mean_colours():
+    plain = torch.ones(3, 4, 8, 8)
+    plain[:, :3] = torch.tensor([0.0, 0.25, 1.0])[:, None, None, None]  # black, dark grey, white
+    similarity = drawing.colour_similarity(plain)
+    torch.testing.assert_close(similarity[0], torch.tensor([1.0, 0.75, 0.0]), atol=1e-5, rtol=0)
+
+
+def test_shape_similarity_is_the_overlap_of_the_silhouettes():
+    plain = torch.zeros(3, 4, 18, 18)
+    plain[0, 3, :, :9] = plain[1, 3, :, 9:] = plain[2, 3] = 1  # left half, right half, both
+    assert drawing.shape_similarity(plain).tolist() == [[1, 0, 0.5], [0, 1, 0.5], [0.5, 0.5, 1]]
+
+
+def test_rendering_gives_one_picture_of_each_glyph_and_depends_on_the_seed(glyphs):
+    first, again, other = (drawing.render(glyphs, small(), generator(seed), recolour=True) for seed in (0, 0, 1))
+    assert first.shape == (3, 3, 32, 32)
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_glyph_stays_inside_the_picture():
+    solid = torch.ones(40, 4, 24, 24)
+    solid[:, :3] = 0
+    settings = small(tilt=0.0, hue_shift=0.0, background_contrast=0.0, glyph_scale=[0.5, 0.5])
+    dark = (drawing.render(solid, settings, generator(), recolour=False)[:, 0] < 128).sum((1, 2))
+    assert (dark - 16 * 16).abs().max() <= 40  # half of 32 pixels each way, but for its soft edge
+
+
+def test_a_hue_shift_of_nothing_or_of_a_full_turn_changes_no_colour_and_keeps_grey():
+    rotation = drawing._hue_rotations(torch.tensor([0.0, 360.0, 77.0]))
+    torch.testing.assert_close(rotation[:2], torch.eye(3).expand(2, 3, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(rotation[2] @ torch.ones(3), torch.ones(3), atol=5e-3, rtol=0)
+    assert (rotation[2] - torch.eye(3)).abs().max() > 0.3
+
+
+def test_a_line_drawing_is_black_and_heavier_with_its_weight():
+    light, heavy = (emoji.line_glyph("\U0001f431", weight) for weight in (300, 700))
+    assert light.shape == (4, 72, 72)
+    assert light[:3].max() == 0
+    assert 0 < light[3].sum() < heavy[3].sum()
+
+
+def test_overlap_is_shared_words_over_all_words():
+    overlap = participants.overlap(pd.Series([{"red", "car"}, {"red", "fruit", "round"}, set(), {"car", "red"}]))
+    expected = [[1, 0.25, 0, 1], [0.25, 1, 0, 0.25], [0, 0, 0, 0], [1, 0.25, 0, 1]]
+    torch.testing.assert_close(overlap, torch.tensor(expected))
+
+
+def test_same_is_one_where_labels_are_equal():
+    assert participants.same(pd.Series(["x", "y", "x"])).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+
+def test_similarity_is_the_weighted_sum_of_relations():
+    relations = {"class": torch.eye(2), "shape": torch.ones(2, 2)}
+    assert participants.similarity(relations, {"class": 2.0, "shape": 0.5}).tolist() == [[2.5, 0.5], [0.5, 2.5]]
