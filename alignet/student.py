@@ -76,23 +76,28 @@ def fit(student: Student, pictures: Tensor, teacher: Tensor, clusters: Tensor, s
         for step in progress:
             batch = sampler.draw()
             optimiser.param_groups[0]["lr"] = lr = learning_rate(step, settings)
-            labels = gather_pair_similarities(teacher[batch] @ teacher[batch].T, triplets)
-            with autocast(settings.precision):
-                head = student(pictures[batch])[1].float()
-            logits = gather_pair_similarities(head @ head.T / settings.temperature, triplets)
-            loss = losses.BY_NAME[settings.loss](logits, labels.softmax(-1))
+            loss, agreement = _divergence(student, pictures[batch], teacher[batch], triplets, settings)
             if not loss.isfinite():
                 raise FloatingPointError(f"the loss is {loss.item()} at step {step}: lower the learning rate")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             decay.step(lr)
-            taught = choices(labels)
-            agreement = ((choices(logits.detach()) == taught) & (taught >= 0)).float().mean()
             curve.append({"step": step, "lr": lr, "loss": loss.item(), "agreement": agreement.item()})
             progress.set_postfix(loss=f"{loss.item():.4f}", agreement=f"{agreement:.2f}", refresh=False)
     student.eval()
     return pd.DataFrame(curve)
+
+
+def _divergence(student, pictures, teacher, triplets, settings: Settings) -> tuple[Tensor, Tensor]:
+    """Mean loss of a batch's triplets, and the share of them on which student and teacher choose alike."""
+    labels = gather_pair_similarities(teacher @ teacher.T, triplets)
+    with autocast(settings.precision):
+        head = student(pictures)[1].float()
+    logits = gather_pair_similarities(head @ head.T / settings.temperature, triplets)
+    taught = choices(labels)
+    agreement = ((choices(logits.detach()) == taught) & (taught >= 0)).float().mean()
+    return losses.BY_NAME[settings.loss](logits, labels.softmax(-1)), agreement
 
 
 def learning_rate(step: int, settings: Settings) -> float:

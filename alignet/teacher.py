@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 from torch import Tensor
@@ -93,7 +94,8 @@ def fit(features: Tensor, judgements: Judgements, settings: Teacher) -> AffineMa
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, FINAL_LR, settings.steps)
     for _ in tqdm(range(settings.steps), desc="teacher", unit="step", mininterval=2):
         batch = torch.randint(len(triplets), (settings.batch_size,), generator=generator)
-        similarities = pair_similarities((z @ weight.T + bias)[triplets[batch]])
+        # F.embedding, not indexing: the backward pass of indexing adds in any order, and no two fits would be equal.
+        similarities = pair_similarities(F.embedding(triplets[batch], z @ weight.T + bias))
         loss = losses.BY_NAME[settings.loss](similarities, judgements.targets[batch])
         loss = loss + settings.regularisation * losses.distance_to_scaled_identity(weight)
         optimiser.zero_grad()

@@ -28,7 +28,9 @@ def gather_pair_similarities(similarities: Tensor, triplets: Tensor) -> Tensor:
     Args: similarities: (n, n); triplets: (m, 3) row numbers.
     Returns: (m, 3); entry t belongs to the two items other than t.
     """
-    return similarities[triplets[:, FIRST], triplets[:, SECOND]]
+    pairs = triplets[:, FIRST] * len(similarities) + triplets[:, SECOND]
+    # index_select, not indexing, whose backward pass adds in any order: equal seeds must give equal students.
+    return similarities.flatten().index_select(0, pairs.flatten()).view(pairs.shape)
 
 
 def choices(similarities: Tensor) -> Tensor:
