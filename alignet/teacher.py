@@ -125,11 +125,13 @@ def rescaled(features: Tensor, judgements: Judgements) -> AffineMap:
     return untransformed(features, judgements, 10 ** float(best.x))
 
 
-def scores(affine: AffineMap, features: Tensor, judgements: Judgements) -> dict[str, float]:
-    """Mean KL and loss to the empirical choice distribution, odd-one-out accuracy and calibration error."""
+def scores(affine: AffineMap, features: Tensor, judgements: Judgements, loss: str) -> dict[str, float]:
+    """Mean loss (by its name in `losses`) and KL to the empirical choice distribution, odd-one-out accuracy and
+    calibration error."""
     similarities = _similarities(affine, features, judgements.triplets)
     return {
         "n_triplets": len(judgements.triplets),
+        "loss": float(losses.BY_NAME[loss](similarities, judgements.targets)),
         "odd_one_out_accuracy": metrics.odd_one_out_accuracy(choices(similarities), judgements.counts),
         "kl": float(losses.kl(similarities, judgements.targets)),
         "ece": metrics.expected_calibration_error(similarities.softmax(-1), judgements.counts),
@@ -169,7 +171,7 @@ def _before_and_after(features, split: dict[str, Judgements], settings: Teacher,
     maps = {"none": rescaled(features, split["train"]), "fitted": fit(features, split["train"], settings)}
     setting = {"fold": fold, "lambda": settings.regularisation, "lr": settings.lr, "sigma": settings.sigma}
     rows = [
-        setting | {"map": name, "split": part} | scores(affine, features, judged)
+        setting | {"map": name, "split": part} | scores(affine, features, judged, settings.loss)
         for name, affine in maps.items()
         for part, judged in split.items()
     ]

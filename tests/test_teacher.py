@@ -129,9 +129,9 @@ def test_a_fit_recovers_the_map_behind_the_choices(recovery):
     features, train, unseen, truth = recovery
     fitted = teacher.fit(features, train, settings(steps=300, lr=0.01, regularisation=0.01, batch_size=1024))
     identity = teacher.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
-    before = teacher.scores(teacher.rescaled(features, train), features, unseen)
-    after = teacher.scores(fitted, features, unseen)
-    best = teacher.scores(identity, truth, unseen)
+    before = teacher.scores(teacher.rescaled(features, train), features, unseen, "uncertainty")
+    after = teacher.scores(fitted, features, unseen, "uncertainty")
+    best = teacher.scores(identity, truth, unseen, "uncertainty")
     assert after["odd_one_out_accuracy"] > before["odd_one_out_accuracy"] + 0.08
     assert after["kl"] < before["kl"] - 0.1
     assert after["odd_one_out_accuracy"] < best["odd_one_out_accuracy"] + 0.02
@@ -176,16 +176,16 @@ def test_rescaling_finds_the_scalar_that_predicts_best(recovery):
     best = teacher.rescaled(features, train)
     scale = best.weight[0, 0].item()
     assert torch.equal(best.weight, scale * torch.eye(6))
-    found = teacher.scores(best, features, train)["kl"]
+    found = teacher.scores(best, features, train, "uncertainty")["kl"]
     for factor in (0.8, 1.25):
         other = teacher.untransformed(features, train, factor * scale)
-        assert teacher.scores(other, features, train)["kl"] > found
+        assert teacher.scores(other, features, train, "uncertainty")["kl"] > found
 
 
 def test_scores_of_the_truth_are_calibrated_and_near_the_ceiling(recovery):
     _, _, unseen, truth = recovery
     identity = teacher.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
-    scores = teacher.scores(identity, truth, unseen)
+    scores = teacher.scores(identity, truth, unseen, "uncertainty")
     assert scores["n_triplets"] == len(unseen.triplets)
     assert scores["ece"] < 0.03
     assert scores["noise_ceiling"] == metrics.noise_ceiling(unseen.counts)
