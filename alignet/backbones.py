@@ -73,8 +73,8 @@ def create(settings: Backbone) -> Embedder:
 
 
 def autocast(precision: str, device: str = "cpu"):
-    """A context in which matrix products and convolutions run in `precision` ('float32' or 'bfloat16')."""
-    return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    """A context in which matrix products and convolutions run in `precision` (float32, bfloat16 or float16)."""
+    return nullcontext() if precision == "float32" else torch.autocast(device, getattr(torch, precision))
 
 
 @torch.inference_mode()

@@ -63,7 +63,9 @@ class Backbone:
 class Features:
     batch_size: int
     workers: int  # processes that decode pictures; 0: in this one
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    cache_bytes: int  # students: decoded pictures are kept in memory where they take no more
+    devices: int  # processes on this machine, one a device
 
 
 @settings
@@ -94,15 +96,29 @@ class Student:
     loss: Literal["hard", "kl", "jsd"]
     head_width: int
     temperature: float  # tau of the student's dot products
+    teacher_temperature: float  # tau of the teacher's similarities
     lr: float
     steps: int
     warmup_steps: int
     decay_to_initial: float  # wd of theta <- theta - lr * (adam_step + wd * (theta - theta_0))
-    batch_clusters: int  # P clusters x K pictures make a batch
+    clip_gradient: float | None  # largest norm; null: no limit
+    source: Literal["in_batch", "file"]  # triplets among the pictures of a batch, or of the release file
+    scheme: Literal["cluster_border", "within_cluster", "between_cluster", "random"]  # in_batch
+    file_scheme: str  # of the release files: the held-out triplets, and with source file the training triplets
+    batch_clusters: int  # in_batch: P clusters x K pictures make a batch
     batch_pictures: int
+    batch_triplets: int | None  # triplets a step; null (in_batch only): all
+    batch_parts: int  # parts in which a batch is forwarded, to save memory: the same step, one forward pass more
     frozen_batch_norm: bool
     frozen_layers: list[str]  # submodules of the backbone that keep their initial weights
-    precision: Literal["float32", "bfloat16"]
+    gradient_checkpointing: bool
+    compile: bool
+    precision: Literal["float32", "bfloat16", "float16"]
+    held_out_triplets: int
+    held_out_every: int  # steps
+    stop_above: float  # stop where the held-out loss is this many times its first value
+    checkpoint_every: int  # steps
+    devices: int  # processes on this machine, one a device
 
 
 @settings

@@ -134,23 +134,26 @@ def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
 
 
 def training_curve(curve: pd.DataFrame, window: int = 10) -> Figure:
-    """Loss and agreement with the teacher by step: each batch thin, its running mean thick.
+    """Loss and agreement with the teacher by step: each batch thin, its running mean thick, held-out triplets as dots.
 
-    Args: curve: step, loss, agreement and, where several runs are drawn, student and target.
+    Args: curve: step, loss, agreement, held_out_loss, held_out_accuracy, student and target.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(DOUBLE, 0.33 * DOUBLE), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(DOUBLE, 0.36 * DOUBLE), layout="constrained")
     runs = list(curve.groupby(["student", "target"], sort=False))
     colours = _student_colours(curve["student"].unique())
     for (student, target), run in runs:
         line = {"color": colours[student], "linestyle": "-" if target == "alignet" else ":"}
+        filled = "full" if target == "alignet" else "none"
         for ax, column in zip(axes, ("loss", "agreement"), strict=True):
             ax.plot(run["step"], run[column], alpha=0.25, linewidth=0.5, **line)
             smooth = run[column].rolling(window, min_periods=1).mean()
             ax.plot(run["step"], smooth, label=f"{student}, {LABELS[target]}", **line)
+        for ax, column in zip(axes, ("held_out_loss", "held_out_accuracy"), strict=True):
+            ax.plot(run["step"], run[column], "o", markersize=2.5, fillstyle=filled, color=colours[student])
     axes[0].set(xlabel="Step", ylabel="Loss (nats)", yscale="log")
     axes[1].set(xlabel="Step", ylabel="Agreement with the teacher's choice")
     _chance(axes[1])
-    axes[1].legend(loc="lower right")
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -1,6 +1,15 @@
-"""Students: fine-tuning a backbone on the teacher's soft labels, with all triplets of a batch from one forward pass."""
+"""Students: fine-tuning a backbone on the teacher's soft labels.
 
+Several devices: torchrun --nproc-per-node N -m alignet.student --name NAME --target TARGET
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import os
 from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +17,16 @@ import pandas as pd
 import torch
 from safetensors.torch import save_model
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from alignet import backbones, losses
+from alignet import backbones, config, devices, losses
 from alignet.backbones import Embedder, autocast
+from alignet.batches import Batch, Feed, FromFile, InBatch, batch_of
 from alignet.config import Backbone
 from alignet.config import Student as Settings
-from alignet.triplets import choices, gather_pair_similarities, in_batch_triplets
+from alignet.triplets import choices, gather_pair_similarities
+from alignet.worlds import pictures, tables
 from alignet.worlds.tables import World, save_csv
 
 
@@ -52,52 +64,181 @@ class DecayToInitial:
         torch._foreach_lerp_(self.parameters, self.initial, lr * self.weight_decay)
 
 
-def fit(student: Student, pictures: Tensor, teacher: Tensor, clusters: Tensor, settings: Settings) -> pd.DataFrame:
-    """Fine-tune the student in place on in-batch triplets. *(ours: one forward pass per picture, not per triplet)*
+class Run:
+    """A fit under way: all that a step changes, which is all that a checkpoint holds.
 
-    A batch is P clusters x K pictures; its B x B matrix of dot products scores every cluster-border triplet in it.
-    Loss: divergence of softmax(teacher similarities) and softmax(student dot products / tau).
-
-    Args: pictures: (n, 3, size, size) uint8; teacher: (n, p) representation whose dot products are the labels'
-        logits; clusters: (n,) of the teacher's representation.
-    Returns: one row per step: step, lr, loss, agreement (share of the batch's triplets on which student and
-        teacher pick the same odd one out, before the step).
-    Raises: ValueError if fewer than P clusters have K pictures; FloatingPointError naming the step at a NaN loss.
+    Batches need no state of their own: `batches` makes each from the seed and its step.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
-    sampler = _BatchSampler(clusters, settings, generator)
-    triplets = in_batch_triplets(settings.batch_clusters, settings.batch_pictures)
-    parameters = trainable(student, settings.frozen_layers)
-    optimiser = torch.optim.Adam(parameters, lr=settings.lr, fused=True)
-    decay = DecayToInitial(parameters, settings.decay_to_initial)
-    curve = []
-    train_mode(student, settings.frozen_batch_norm)
-    with tqdm(range(settings.steps), unit="step", mininterval=2) as progress:
-        for step in progress:
-            batch = sampler.draw()
-            optimiser.param_groups[0]["lr"] = lr = learning_rate(step, settings)
-            loss, agreement = _divergence(student, pictures[batch], teacher[batch], triplets, settings)
-            if not loss.isfinite():
-                raise FloatingPointError(f"the loss is {loss.item()} at step {step}: lower the learning rate")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            decay.step(lr)
-            curve.append({"step": step, "lr": lr, "loss": loss.item(), "agreement": agreement.item()})
-            progress.set_postfix(loss=f"{loss.item():.4f}", agreement=f"{agreement:.2f}", refresh=False)
+
+    def __init__(self, student: Student, settings: Settings, work: str = ""):
+        self.student, self.settings, self.work = student, settings, work
+        self.step, self.curve = 0, []
+        self.parameters = trainable(student, settings.frozen_layers)
+        self.device = self.parameters[0].device
+        self.optimiser = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
+        self.decay = DecayToInitial(self.parameters, settings.decay_to_initial)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
+        self.forward = student
+        if settings.gradient_checkpointing:
+            student.embedder.model.set_grad_checkpointing(True)
+        if settings.compile:
+            student.compile()
+        if devices.count() > 1:
+            self.forward = DistributedDataParallel(student)
+
+    def save(self, path: Path) -> None:
+        """Write all state, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        state = {name: getattr(self, name).state_dict() for name in ("student", "optimiser", "scaler")}
+        state |= {name: getattr(self, name) for name in ("step", "curve", "work")}
+        torch.save(state | {"random": torch.get_rng_state()}, partial)
+        os.replace(partial, path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of the same work; one of other settings or labels is left alone, with a line."""
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["work"] != self.work:
+            print(f"{path}: a checkpoint of other settings or labels, starting anew")
+            return
+        for name in ("student", "optimiser", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.curve = state["step"], state["curve"]
+        torch.set_rng_state(state["random"].cpu())
+        print(f"{path}: going on from step {self.step}")
+
+
+def fit(
+    student: Student, feed: Feed, held_out: Batch, settings: Settings, checkpoint: Path | None = None, work: str = ""
+) -> pd.DataFrame:
+    """Fine-tune the student in place, from its checkpoint if there is one.
+
+    Args: feed: pictures and triplets by step; held_out: triplets to watch, none of them trained on; checkpoint: written
+        every checkpoint_every steps; work: says what is being fitted, so that another fit's checkpoint is not used.
+    Returns: one row per step: step, lr, loss, agreement (share of the batch's triplets on which student and teacher
+        pick the same odd one out), gradient_norm and, every held_out_every steps and at the end, held_out_loss and
+        held_out_accuracy, all before the step's update.
+    Raises: FloatingPointError naming the step where the loss is no number, or where the held-out loss is more than
+        stop_above times what it was at the start.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed + devices.rank())  # dropout and stochastic depth, where a backbone has them
+        run = Run(student, settings, work)
+        if checkpoint is not None:
+            run.resume(checkpoint)
+        train_mode(student, settings.frozen_batch_norm)
+        with _progress(run) as progress:
+            for shown, batch in feed.steps(run.step, settings.steps):
+                watched = _watch(run, feed, held_out)
+                run.curve.append(watched | _update(run, shown, batch))
+                run.step += 1
+                _report(progress, run, batch)
+                if checkpoint is not None and run.step % settings.checkpoint_every == 0 and devices.rank() == 0:
+                    run.save(checkpoint)
+        run.curve.append({"step": run.step} | _watch(run, feed, held_out))
     student.eval()
-    return pd.DataFrame(curve)
+    return pd.DataFrame(run.curve)
 
 
-def _divergence(student, pictures, teacher, triplets, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Mean loss of a batch's triplets, and the share of them on which student and teacher choose alike."""
-    labels = gather_pair_similarities(teacher @ teacher.T, triplets)
-    with autocast(settings.precision):
-        head = student(pictures)[1].float()
+def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
+    """One step of Adam and of the decay.
+
+    A batch in several parts is forwarded twice: for the head's outputs, whose triplets go across parts, and once more,
+    part by part, for the gradients; the result is that of the whole batch, the memory that of a part.
+    """
+    settings, lr = run.settings, learning_rate(run.step, run.settings)
+    parts = shown.to(run.device).chunk(settings.batch_parts)
+    head = _heads(run, parts)
+    loss, agreement = divergence(devices.gather(head, len(batch.rows)), batch, settings)
+    if not loss.isfinite():
+        raise FloatingPointError(f"the loss is {loss.item()} at step {run.step}: lower the learning rate")
+    run.optimiser.param_groups[0]["lr"] = lr
+    run.optimiser.zero_grad(set_to_none=True)
+    # DistributedDataParallel takes the mean of the gradients over processes; here each holds a part of one sum.
+    run.scaler.scale(loss * devices.count()).backward()
+    if len(parts) > 1:
+        _backward_by_part(run, parts, head.grad)
+    run.scaler.unscale_(run.optimiser)
+    limit = settings.clip_gradient if settings.clip_gradient is not None else torch.inf
+    norm = nn.utils.clip_grad_norm_(run.parameters, limit)
+    run.scaler.step(run.optimiser)
+    run.scaler.update()
+    run.decay.step(lr)
+    scores = {"loss": loss.item(), "agreement": agreement.item(), "gradient_norm": norm.item()}
+    return {"step": run.step, "lr": lr} | scores
+
+
+def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
+    """Outputs of the head, (b, head_width) float32; with several parts, a leaf whose gradient is to be handed on."""
+    with autocast(run.settings.precision, run.device.type):
+        if len(parts) == 1:
+            return run.forward(parts[0])[1].float()
+        with torch.no_grad():
+            head = torch.cat([run.student(part)[1].float() for part in parts])
+    return head.requires_grad_()
+
+
+def _backward_by_part(run: Run, parts: tuple[Tensor, ...], gradient: Tensor) -> None:
+    gradients = gradient.split([len(part) for part in parts])
+    for number, (part, of_head) in enumerate(zip(parts, gradients, strict=True)):
+        last = number == len(parts) - 1
+        with nullcontext() if last or devices.count() == 1 else run.forward.no_sync():
+            with autocast(run.settings.precision, run.device.type):
+                head = run.forward(part)[1].float()
+            head.backward(of_head)
+
+
+def divergence(head: Tensor, batch: Batch, settings: Settings) -> tuple[Tensor, Tensor]:
+    """Mean loss of a batch's triplets, and the share of them on which student and teacher choose alike.
+
+    The losses compare softmax(teacher similarities / tau_teacher) with softmax(student dot products / tau).
+    Args: head: (b, head_width), row by row the pictures of batch.rows.
+    """
+    triplets, labels = batch.triplets.to(head.device), batch.similarities.to(head.device)
     logits = gather_pair_similarities(head @ head.T / settings.temperature, triplets)
     taught = choices(labels)
     agreement = ((choices(logits.detach()) == taught) & (taught >= 0)).float().mean()
-    return losses.BY_NAME[settings.loss](logits, labels.softmax(-1)), agreement
+    targets = (labels / settings.teacher_temperature).softmax(-1)
+    return losses.BY_NAME[settings.loss](logits, targets), agreement
+
+
+@torch.no_grad()
+def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
+    """Loss and accuracy (agreement with the teacher's choices) on held-out triplets, in the steps that are due.
+
+    Raises: FloatingPointError if the loss has risen to more than stop_above times its first value.
+    """
+    settings = run.settings
+    if devices.rank() > 0 or (run.step % settings.held_out_every and run.step < settings.steps):
+        return {}
+    run.student.eval()
+    with autocast(settings.precision, run.device.type):
+        heads = [run.student(feed.show(rows).to(run.device))[1].float() for rows in held_out.rows.split(64)]
+    train_mode(run.student, settings.frozen_batch_norm)
+    loss, agreement = divergence(torch.cat(heads), held_out, settings)
+    first = run.curve[0]["held_out_loss"] if run.curve else loss.item()
+    if loss > settings.stop_above * first:
+        raise FloatingPointError(
+            f"the held-out loss rose from {first:.3g} to {loss:.3g} by step {run.step}: lower the learning rate"
+        )
+    return {"held_out_loss": loss.item(), "held_out_accuracy": agreement.item()}
+
+
+def _progress(run: Run) -> tqdm:
+    label, silent = str(run.device), devices.rank() > 0
+    return tqdm(initial=run.step, total=run.settings.steps, desc=label, unit="step", mininterval=2, disable=silent)
+
+
+def _report(progress: tqdm, run: Run, batch: Batch) -> None:
+    """The newest numbers behind the progress bar."""
+    rate = progress.format_dict["rate"] or 0.0
+    watched = [row["held_out_accuracy"] for row in run.curve if "held_out_accuracy" in row]
+    shown = {"loss": f"{run.curve[-1]['loss']:.4f}", "held_out": f"{watched[-1]:.2f}" if watched else "-"}
+    shown |= {"pictures/s": f"{rate * len(batch.rows):.0f}", "triplets/s": f"{rate * len(batch.triplets):.0f}"}
+    progress.set_postfix(shown, refresh=False)
+    progress.update()
 
 
 def learning_rate(step: int, settings: Settings) -> float:
@@ -128,19 +269,94 @@ def create(backbone: Backbone, settings: Settings) -> Student:
     return Student(backbones.create(backbone), settings.head_width, torch.Generator().manual_seed(settings.seed))
 
 
-def load_labels(folder: Path, world: World) -> tuple[Tensor, Tensor]:
-    """A target's representation (n, p) and clusters (n,) of the synthesis split's pictures.
+@dataclass(frozen=True)
+class Job:
+    """Which student to fit: names of params.yaml's `students` and `run.targets`, where, and what to override."""
+
+    name: str
+    target: str
+    params_file: str
+    out_dir: str
+    lr: float | None = None
+    steps: int | None = None
+
+    def settings(self) -> Settings:
+        return config.load(f"students.{self.name}", Settings, self.params_file, lr=self.lr, steps=self.steps)
+
+
+def run(job: Job) -> pd.DataFrame:
+    """Fit and save a student, in this process or, with students.<name>.devices > 1, in that many; its curve."""
+    count = job.settings().devices
+    if count > 1:
+        values = {name: value for name, value in vars(job).items() if value is not None}
+        devices.launch("alignet.student", [f"--{name}={value}" for name, value in values.items()], count)
+    else:
+        train(job)
+    return pd.read_csv(config.folders(job.out_dir)[0] / "students" / job.name / job.target / "curve.csv")
+
+
+def train(job: Job) -> None:
+    """Fit and save a student in the processes that are there; the first one saves.
+
+    A checkpoint under data/checkpoints/ lets a run that was killed go on; it is removed at the end.
+    """
+    settings, data = job.settings(), config.folders(job.out_dir)[0]
+    backbone = config.load(f"backbones.{job.name}", Backbone, job.params_file)
+    reading = config.load("features", config.Features, job.params_file)
+    world, labels = tables.read(data / "world"), data / "synthesis" / job.target
+    student = create(backbone, settings).to(devices.local())
+    paths = world.paths(world.rows("synthesis"))
+    feed = Feed(
+        load_source(labels, world, settings), paths, backbone.picture_size, reading.workers, reading.cache_bytes
+    )
+    checkpoint = data / "checkpoints" / job.name / f"{job.target}.pt"
+    work = _work(labels, settings, backbone)
+    curve = fit(student, feed, load_held_out(labels, settings), settings, checkpoint, work)
+    if devices.rank() == 0:
+        test = world.paths(world.rows("test"))
+        batches = pictures.batches(test, backbone.picture_size, reading.batch_size, reading.workers)
+        names = {"student": job.name, "target": job.target}
+        save(data / "students" / job.name / job.target, student, curve.assign(**names), batches, settings)
+        checkpoint.unlink(missing_ok=True)
+
+
+def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """A target's representation (n, p), memory-mapped, and clusters (n,) of the synthesis split's pictures.
 
     Raises: ValueError if they are of another number of pictures.
     """
-    representation, clusters = (
-        torch.from_numpy(np.load(folder / f"{name}.npy")) for name in ("representation", "clusters")
-    )
-    if len(representation) != len(world.rows("synthesis")):
+    representation = np.load(folder / "representation.npy", mmap_mode="r")
+    clusters = np.load(folder / "clusters.npy")
+    if not len(clusters) == len(representation) == len(world.rows("synthesis")):
         raise ValueError(
             f"{folder}: labels {len(representation)} pictures, the world has {len(world.rows('synthesis'))}"
         )
     return representation, clusters
+
+
+def load_source(folder: Path, world: World, settings: Settings) -> InBatch | FromFile:
+    """Where a student's triplets come from: a target's clusters, or its release file of training triplets."""
+    if settings.source == "file":
+        return FromFile(*_release_triplets(folder / f"train_{settings.file_scheme}.npz"), settings)
+    return InBatch(*load_labels(folder, world), settings)
+
+
+def load_held_out(folder: Path, settings: Settings) -> Batch:
+    """The first held_out_triplets triplets of a target's release file of validation triplets."""
+    triplets, similarities = _release_triplets(folder / f"valid_{settings.file_scheme}.npz")
+    return batch_of(triplets, similarities, np.arange(min(settings.held_out_triplets, len(triplets))))
+
+
+def _release_triplets(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path) as archive:
+        return archive["indices"], archive["similarities"][:, ::-1]
+
+
+def _work(labels: Path, settings: Settings, backbone: Backbone) -> str:
+    """A digest of what decides a student: its settings, its backbone and its labels."""
+    digest = hashlib.sha256(repr((dataclasses.asdict(settings), dataclasses.asdict(backbone))).encode())
+    digest.update((labels / "clusters.npy").read_bytes())
+    return digest.hexdigest()
 
 
 def save(folder: Path, student: Student, curve: pd.DataFrame, test: Iterable[Tensor], settings: Settings) -> None:
@@ -162,31 +378,26 @@ def represent(student: Student, batches: Iterable[Tensor], precision: str) -> tu
     """Pooled pre-logits (n, dim) and head outputs (n, head_width) of all pictures, float32."""
     student.eval()
     pooled, head = [], []
-    for pictures in tqdm(batches, desc="test pictures", unit="batch", mininterval=2):
-        with autocast(precision):
-            rows = student(pictures)
-        pooled.append(rows[0].float())
-        head.append(rows[1].float())
+    device = next(student.parameters()).device
+    for shown in tqdm(batches, desc="test pictures", unit="batch", mininterval=2):
+        with autocast(precision, device.type):
+            rows = student(shown.to(device))
+        pooled.append(rows[0].float().cpu())
+        head.append(rows[1].float().cpu())
     return torch.cat(pooled), torch.cat(head)
 
 
-class _BatchSampler:
-    """Draws P clusters, then K different pictures of each."""
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m alignet.student", description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--params_file", default="params.yaml")
+    parser.add_argument("--out_dir", default=".")
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--steps", type=int)
+    with devices.process_group():
+        train(Job(**vars(parser.parse_args(arguments))))
 
-    def __init__(self, clusters: Tensor, settings: Settings, generator: torch.Generator):
-        members = [torch.nonzero(clusters == label).flatten() for label in clusters.unique()]
-        self.members = [rows for rows in members if len(rows) >= settings.batch_pictures]
-        self.settings, self.generator = settings, generator
-        if len(self.members) < settings.batch_clusters:
-            raise ValueError(
-                f"a batch needs {settings.batch_clusters} clusters of {settings.batch_pictures} pictures, "
-                f"and only {len(self.members)} clusters are that large: lower batch_clusters or batch_pictures"
-            )
 
-    def draw(self) -> Tensor:
-        """Picture numbers, (P * K,), cluster by cluster, as `in_batch_triplets` numbers them."""
-        chosen = torch.randperm(len(self.members), generator=self.generator)[: self.settings.batch_clusters]
-        return torch.cat([self._some(self.members[cluster]) for cluster in chosen])
-
-    def _some(self, rows: Tensor) -> Tensor:
-        return rows[torch.randperm(len(rows), generator=self.generator)[: self.settings.batch_pictures]]
+if __name__ == "__main__":
+    main()

@@ -55,18 +55,21 @@ def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
     return distinct, torch.zeros_like(distinct).index_add_(0, group, chosen)
 
 
-def in_batch_triplets(clusters: int, pictures: int) -> Tensor:
-    """All cluster-border triplets of a batch of `clusters` x `pictures` images, cluster by cluster.
+IN_BATCH = {"cluster_border": (2,), "within_cluster": (1,), "between_cluster": (3,), "random": (1, 2, 3)}
 
-    Returns: (clusters * pictures * (pictures - 1) / 2 * (clusters - 1) * pictures, 3) positions in the batch:
-        two images of one cluster and one of another. *(ours: one similarity matrix scores them all)*
+
+def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
+    """All triplets of a scheme in a batch of `clusters` x `pictures` images that stand cluster by cluster.
+
+    cluster_border: two images of one cluster and one of another, P K (K - 1) / 2 (P - 1) K of them; within_cluster:
+    three of one; between_cluster: of three; random: any three.
+
+    Returns: (n, 3) ascending positions in the batch. *(ours: one similarity matrix scores them all)*
     """
-    label = torch.arange(clusters).repeat_interleave(pictures)
-    pairs = torch.combinations(torch.arange(len(label)))
-    pairs = pairs[label[pairs[:, 0]] == label[pairs[:, 1]]]
-    third = torch.arange(len(label))
-    triplets = torch.cat([pairs.repeat_interleave(len(third), 0), third.repeat(len(pairs))[:, None]], dim=1)
-    return triplets[label[triplets[:, 2]] != label[triplets[:, 0]]]
+    triplets = torch.combinations(torch.arange(clusters * pictures), 3)
+    label = triplets // pictures
+    distinct = 1 + (label[:, 1:] != label[:, :-1]).sum(1)  # clusters stand together: a change is a new one
+    return triplets[torch.isin(distinct, torch.tensor(IN_BATCH[scheme]))]
 
 
 def sample_cluster_border(clusters: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -10,10 +10,11 @@ from alignet.config import ROOT
 LAYERS = {
     "config": 1,
     "triplets": 2,
+    "devices": 2,
     "losses": 2,
     "metrics": 2,
     "backbones": 3,
-    **dict.fromkeys(("vice", "teacher", "synthesis", "student"), 4),
+    **dict.fromkeys(("vice", "teacher", "synthesis", "batches", "student"), 4),
     "evaluation": 5,
     "figures": 6,
     "nb": 6,

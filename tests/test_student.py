@@ -1,17 +1,23 @@
+import dataclasses
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_model
 
-from alignet import config, student
-from alignet.worlds.tables import World
+from alignet import batches, config, student
+from alignet.worlds.tables import World, WorldError
 
 SMALL = {
     "head_width": 8,
     "temperature": 10.0,
+    "teacher_temperature": 1.0,
     "lr": 0.001,
     "steps": 4,
     "warmup_steps": 1,
@@ -21,11 +27,15 @@ SMALL = {
     "frozen_batch_norm": True,
     "frozen_layers": [],
     "precision": "float32",
+    "held_out_every": 2,
+    "checkpoint_every": 2,
+    "stop_above": 100.0,
 }
 
 
 def settings(**changes):
-    return config.load("students.vit", config.Student, "params.yaml", **(SMALL | changes))
+    loaded = config.load("students.vit", config.Student, "params.yaml")
+    return dataclasses.replace(loaded, **(SMALL | changes))  # replace: None is a value here
 
 
 def tiny(convolutional=False, **changes):
@@ -45,14 +55,37 @@ def changed(model, before):
 
 
 @pytest.fixture(scope="module")
-def toy():
+def toy(tmp_path_factory):
+    return make_toy(tmp_path_factory.mktemp("toy"))
+
+
+def make_toy(folder):
     """Four clusters of eight pictures of one colour each, and a teacher that tells the clusters apart."""
+    folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
     clusters = torch.arange(4).repeat_interleave(8)
     colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]])[clusters]
     noise = torch.randint(-40, 40, (32, 3, 32, 32), generator=generator)
     pictures = (colours[:, :, None, None] + noise).clamp(0, 255).to(torch.uint8)
-    return pictures, 2 * torch.nn.functional.one_hot(clusters, 4).float(), clusters
+    paths = [folder / f"{number}.png" for number in range(32)]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    return paths, 2 * np.eye(4, dtype=np.float32)[clusters], clusters.numpy(), pictures
+
+
+def feed_of(toy, chosen, cache_bytes=10**6, workers=0):
+    paths, teacher, clusters, _ = toy
+    return batches.Feed(batches.InBatch(teacher, clusters, chosen), paths, 32, workers, cache_bytes)
+
+
+def held_out_of(toy):
+    triplets = np.array([[0, 1, 8], [9, 10, 20], [20, 21, 31], [3, 30, 31]])
+    similarities = np.stack([(toy[1][row] @ toy[1][row].T)[(1, 0, 0), (2, 2, 1)] for row in triplets])
+    return batches.batch_of(triplets, similarities, np.arange(4))
+
+
+def fit(model, toy, chosen, **more):
+    return student.fit(model, feed_of(toy, chosen), held_out_of(toy), chosen, **more)
 
 
 def test_the_rate_warms_up_to_its_peak_and_falls_to_zero_like_a_cosine():
@@ -84,14 +117,14 @@ def test_strong_decay_keeps_a_student_nearer_to_its_start(toy):
     for weight_decay in (0.0, 900.0):
         model = tiny()
         before = state(model)
-        student.fit(model, *toy, settings(decay_to_initial=weight_decay))
+        fit(model, toy, settings(decay_to_initial=weight_decay))
         moved.append(sum((tensor - before[name]).norm() for name, tensor in model.state_dict().items()))
     assert moved[1] < 0.5 * moved[0]
 
 
 def test_the_head_is_a_linear_map_of_the_pooled_features(toy):
     model = tiny().eval()
-    pooled, head = model(toy[0][:3])
+    pooled, head = model(toy[3][:3])
     assert (pooled.shape, head.shape) == ((3, 192), (3, 8))
     torch.testing.assert_close(head, pooled @ model.triplet_head.weight.T + model.triplet_head.bias)
 
@@ -100,7 +133,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_moving_batch_norm_does_not(t
     for frozen in (True, False):
         model = tiny(convolutional=True)
         before = state(model)
-        student.fit(model, *toy, settings(steps=1, frozen_batch_norm=frozen))
+        fit(model, toy, settings(steps=1, frozen_batch_norm=frozen))
         statistics = {name for name in before if "running_" in name}
         assert statistics
         assert changed(model, before) & statistics == (set() if frozen else statistics)
@@ -110,7 +143,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_moving_batch_norm_does_not(t
 def test_frozen_layers_keep_their_weights_and_the_others_do_not(toy):
     model = tiny()
     before = state(model)
-    student.fit(model, *toy, settings(frozen_layers=["patch_embed", "blocks.0.attn"]))
+    fit(model, toy, settings(frozen_layers=["patch_embed", "blocks.0.attn"]))
     names = {name for name, _ in model.named_parameters()}
     frozen = {name for name in names if name.startswith(("embedder.model.patch_embed", "embedder.model.blocks.0.attn"))}
     assert len(frozen) == 6
@@ -119,23 +152,27 @@ def test_frozen_layers_keep_their_weights_and_the_others_do_not(toy):
 
 def test_a_layer_that_the_backbone_lacks_is_refused(toy):
     with pytest.raises(AttributeError):
-        student.fit(tiny(), *toy, settings(frozen_layers=["blocks.77"]))
+        fit(tiny(), toy, settings(frozen_layers=["blocks.77"]))
 
 
 @pytest.mark.parametrize("loss", ["kl", "jsd", "hard"])
 def test_the_loss_falls_and_agreement_rises_where_there_is_something_to_learn(toy, loss):
-    curve = student.fit(tiny(), *toy, settings(steps=40, loss=loss, warmup_steps=5))
-    assert curve["step"].tolist() == list(range(40))
-    assert curve["loss"][-5:].mean() < 0.6 * curve["loss"][:5].mean()
-    assert curve["agreement"][-5:].mean() > 0.95
-    assert curve["agreement"].between(0, 1).all()
+    curve = fit(tiny(), toy, settings(steps=40, loss=loss, warmup_steps=5))
+    assert curve["step"].tolist() == list(range(41))  # the last row is of the finished student: held-out scores only
+    steps = curve[:40]
+    assert steps["loss"][-5:].mean() < 0.6 * steps["loss"][:5].mean()
+    assert steps["agreement"][-5:].mean() > 0.95
+    assert steps["agreement"].between(0, 1).all()
+    watched = curve.dropna(subset="held_out_accuracy")
+    assert watched["step"].tolist() == list(range(0, 41, 2))
+    assert watched["held_out_accuracy"].iloc[-1] == 1
 
 
 def test_one_seed_gives_the_same_weights_bit_for_bit_and_another_gives_others(toy):
     runs = []
     for seed in (1, 1, 2):
         model = tiny(seed=seed)
-        curve = student.fit(model, *toy, settings(seed=seed))
+        curve = fit(model, toy, settings(seed=seed))
         runs.append((state(model), curve))
     assert not changed(model, runs[2][0])
     assert all(torch.equal(runs[0][0][name], runs[1][0][name]) for name in runs[0][0])
@@ -146,53 +183,41 @@ def test_one_seed_gives_the_same_weights_bit_for_bit_and_another_gives_others(to
 def test_a_fit_leaves_the_global_random_state_alone(toy):
     model = tiny()
     before = torch.get_rng_state()
-    student.fit(model, *toy, settings(steps=1))
+    fit(model, toy, settings(steps=1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_batch_is_different_pictures_cluster_by_cluster(toy):
-    clusters = toy[2]
-    sampler = student._BatchSampler(clusters, settings(batch_pictures=5), torch.Generator().manual_seed(0))
-    for _ in range(10):
-        batch = sampler.draw()
-        label = clusters[batch].view(3, 5)
-        assert (label == label[:, :1]).all()
-        assert len(label[:, 0].unique()) == 3
-        assert len(batch.unique()) == 15
-
-
-def test_too_few_large_clusters_are_refused_with_their_number(toy):
-    pictures, teacher, _ = toy
-    clusters = torch.tensor([0] * 8 + [1] * 8 + list(range(2, 18)))
-    with pytest.raises(ValueError, match="only 2 clusters"):
-        student.fit(tiny(), pictures, teacher, clusters, settings())
-
-
 def test_a_loss_that_is_not_a_number_stops_the_fit_at_its_step(toy):
-    pictures, teacher, clusters = toy
+    broken = (toy[0], toy[1] * np.nan, *toy[2:])
+    chosen = settings()
     with pytest.raises(FloatingPointError, match="step 0"):
-        student.fit(tiny(), pictures, teacher * torch.nan, clusters, settings())
+        student.fit(tiny(), feed_of(broken, chosen), held_out_of(toy), chosen)
+
+
+def test_a_rising_held_out_loss_stops_the_fit(toy):
+    with pytest.raises(FloatingPointError, match="held-out loss rose"):
+        fit(tiny(), toy, settings(lr=10.0, steps=20, warmup_steps=0, stop_above=1.5))
 
 
 def test_representations_keep_the_order_of_the_pictures(toy):
     model = tiny()
-    pooled, head = student.represent(model, toy[0].split(5), "float32")
+    pooled, head = student.represent(model, toy[3].split(5), "float32")
     assert (pooled.shape, head.shape) == ((32, 192), (32, 8))
-    whole = model.eval()(toy[0])
+    whole = model.eval()(toy[3])
     torch.testing.assert_close(head, whole[1].detach(), atol=1e-5, rtol=1e-4)
-    assert student.represent(model, [toy[0]], "bfloat16")[0].dtype == torch.float32
+    assert student.represent(model, [toy[3]], "bfloat16")[0].dtype == torch.float32
 
 
 def test_a_saved_student_loads_back_with_its_curve_and_representations(toy, tmp_path):
     model = tiny()
-    curve = student.fit(model, *toy, settings())
-    student.save(tmp_path / "vit", model, curve, toy[0][:6].split(4), settings())
+    curve = fit(model, toy, settings())
+    student.save(tmp_path / "vit", model, curve, toy[3][:6].split(4), settings())
     names = ["curve.csv", "head.npy", "pooled.npy", "student.safetensors"]
     assert sorted(path.name for path in (tmp_path / "vit").iterdir()) == names
     loaded = tiny(seed=7)
     load_model(loaded, str(tmp_path / "vit" / "student.safetensors"))
     assert not changed(loaded, state(model))
-    pooled, head = student.represent(loaded, toy[0][:6].split(4), "float32")
+    pooled, head = student.represent(loaded, toy[3][:6].split(4), "float32")
     assert np.array_equal(np.load(tmp_path / "vit" / "pooled.npy"), pooled.numpy())
     assert np.array_equal(np.load(tmp_path / "vit" / "head.npy"), head.numpy())
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "vit" / "curve.csv"), curve, rtol=1e-5)
@@ -209,3 +234,122 @@ def test_labels_of_another_number_of_pictures_are_refused(tmp_path):
     images["split"] = "synthesis"
     with pytest.raises(ValueError, match="3 pictures, the world has 4"):
         student.load_labels(tmp_path, world)
+
+
+def trained(toy, chosen, **more):
+    model = tiny(seed=chosen.seed)
+    curve = fit(model, toy, chosen, **more)
+    return state(model), curve
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_a_batch_in_parts_has_the_gradients_of_the_whole_batch(toy, parts):
+    gradients = []
+    for number in (1, parts):
+        model = tiny()
+        curve = fit(model, toy, settings(steps=1, batch_parts=number, batch_pictures=5))
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert curve["loss"][0] > 0.01
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_gradient_checkpointing_changes_no_step(toy):
+    whole, _ = trained(toy, settings())
+    thrifty, _ = trained(toy, settings(gradient_checkpointing=True))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(thrifty[name], tensor, atol=1e-6, rtol=1e-5)
+
+
+def test_the_largest_gradient_is_clipped(toy):
+    free, curve = trained(toy, settings(steps=1))
+    limit = 0.1 * curve["gradient_norm"][0]
+    held, clipped = trained(toy, settings(steps=1, clip_gradient=float(limit)))
+    assert clipped["gradient_norm"][0] == pytest.approx(curve["gradient_norm"][0])  # the norm before it was clipped
+    assert any(not torch.equal(free[name], held[name]) for name in free)
+
+
+def test_half_precision_with_a_scaled_loss_learns_too(toy):
+    _, curve = trained(toy, settings(steps=30, precision="float16", warmup_steps=5))
+    assert curve["loss"][25:30].mean() < 0.6 * curve["loss"][:5].mean()
+
+
+@pytest.mark.parametrize("stop", range(1, 10))
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tmp_path, monkeypatch, stop):
+    chosen = settings(steps=10, checkpoint_every=1 + stop % 3)
+    expected, curve = trained(toy, chosen)
+    checkpoint, update = tmp_path / "run.pt", student._update
+
+    def killed_at(run, shown, batch):
+        if run.step == stop:
+            raise KeyboardInterrupt
+        return update(run, shown, batch)
+
+    monkeypatch.setattr(student, "_update", killed_at)
+    with pytest.raises(KeyboardInterrupt):
+        trained(toy, chosen, checkpoint=checkpoint, work="same")
+    monkeypatch.setattr(student, "_update", update)
+    found, resumed = trained(toy, chosen, checkpoint=checkpoint, work="same")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    pd.testing.assert_frame_equal(resumed, curve)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_checkpoint_of_other_work_is_not_used(toy, tmp_path, capsys):
+    chosen = settings()
+    trained(toy, chosen, checkpoint=tmp_path / "run.pt", work="one")
+    expected, _ = trained(toy, chosen)
+    found, _ = trained(toy, chosen, checkpoint=tmp_path / "run.pt", work="another")
+    assert "starting anew" in capsys.readouterr().out
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_decoding_step_by_step_gives_what_the_decoded_cache_gives(toy):
+    chosen = settings()
+    kept, _ = trained(toy, chosen)
+    model = tiny()
+    student.fit(model, feed_of(toy, chosen, cache_bytes=0, workers=2), held_out_of(toy), chosen)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 10**6])
+def test_a_broken_picture_is_named_before_the_first_step(toy, tmp_path, cache_bytes):
+    broken = tmp_path / "cut.png"
+    broken.write_bytes(toy[0][5].read_bytes()[:200])
+    paths = [*toy[0][:5], broken, *toy[0][6:]]
+    with pytest.raises(WorldError, match=r"cut\.png"):
+        feed_of((paths, *toy[1:]), settings(), cache_bytes)
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path):
+    """One torchrun of two gloo processes and one process alone, the same global batches."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(tests=str(config.ROOT / "tests")))
+    curves = {}
+    for count in (1, 2):
+        out = tmp_path / f"{count}.csv"
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(config.ROOT)}
+        done = subprocess.run([*torchrun, str(script), str(out)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves[count] = pd.read_csv(out)
+    assert len(curves[1]) == 7
+    assert np.abs(curves[1]["loss"] - curves[2]["loss"])[:6].max() < 1e-5
+    assert np.abs(curves[1]["held_out_loss"] - curves[2]["held_out_loss"]).max() < 1e-5
+
+
+TWO = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import torch
+from alignet import devices
+import test_student as t
+
+torch.set_num_threads(1)
+with devices.process_group():
+    toy = t.make_toy(Path(sys.argv[1]).with_suffix("") / str(devices.rank()))
+    curve = t.fit(t.tiny(), toy, t.settings(steps=6, batch_clusters=3, batch_pictures=5))
+    if devices.rank() == 0:
+        curve.to_csv(sys.argv[1], index=False)
+"""

@@ -77,13 +77,11 @@ def test_the_order_in_which_a_triplet_is_shown_does_not_change_its_counts():
 
 @pytest.mark.parametrize(("clusters", "pictures"), [(2, 2), (3, 4), (5, 2)])
 def test_a_batch_gives_every_cluster_border_triplet_once(clusters, pictures):
-    found = triplets.in_batch_triplets(clusters, pictures)
+    found = triplets.in_batch_triplets(clusters, pictures, "cluster_border")
     assert len(found) == clusters * pictures * (pictures - 1) // 2 * (clusters - 1) * pictures
     assert len(found.sort(dim=1).values.unique(dim=0)) == len(found)
-    label = found // pictures
-    assert (label[:, 0] == label[:, 1]).all()
-    assert (label[:, 0] != label[:, 2]).all()
-    assert (found[:, 0] != found[:, 1]).all()
+    assert (found[:, 1:] > found[:, :-1]).all()
+    assert all(len({place // pictures for place in triplet}) == 2 for triplet in found.tolist())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,3 +127,12 @@ def test_sampling_depends_on_the_seed_alone():
 def test_clusters_without_a_border_pair_are_refused(clusters):
     with pytest.raises(ValueError, match="two clusters"):
         triplets.sample_cluster_border(torch.tensor(clusters), 4, generator())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "distinct"), [("within_cluster", {1}), ("between_cluster", {3}), ("random", {1, 2, 3})]
+)
+def test_every_scheme_gives_its_triplets_of_a_batch_once(scheme, distinct):
+    found = triplets.in_batch_triplets(3, 4, scheme).tolist()
+    expected = [t for t in itertools.combinations(range(12), 3) if len({place // 4 for place in t}) in distinct]
+    assert found == [list(t) for t in expected]

@@ -39,9 +39,35 @@ class _Files(Dataset):
 
 def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> DataLoader:
     """Pictures in the order of `paths`, in batches (batch, 3, size, size) uint8, decoded by worker processes."""
-    return DataLoader(_Files(paths, size), batch_size=batch_size, num_workers=workers)
+    return DataLoader(_Files(paths, size), batch_size, num_workers=workers, generator=torch.Generator())
 
 
 def stack(paths: list[Path], size: int, workers: int) -> Tensor:
     """All pictures in memory: (n, 3, size, size) uint8."""
     return torch.cat(list(batches(paths, size, 256, workers)))
+
+
+def check(paths: list[Path], workers: int) -> None:
+    """Read every picture once, JPEGs at an eighth of their size, which is quick and finds cut files too.
+
+    Raises: WorldError naming the first one that cannot be read.
+    """
+    for _ in DataLoader(_Readable(paths), 256, num_workers=workers, generator=torch.Generator()):
+        pass
+
+
+class _Readable(Dataset):
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> bool:
+        try:
+            with Image.open(self.paths[row]) as picture:
+                picture.draft("RGB", (1, 1))
+                picture.load()
+        except OSError as error:
+            raise WorldError(f"{self.paths[row]}: cannot be read as a picture ({error})") from None
+        return True

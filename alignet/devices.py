@@ -1,0 +1,69 @@
+"""Processes and devices: one process on one device, or several that torchrun started (one a device)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def local() -> torch.device:
+    """This process's device: its own GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def rank() -> int:
+    """This process's number, 0 where it is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def count() -> int:
+    """How many processes work together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that torchrun started (nccl on GPUs, gloo on CPUs); nothing to do for a process alone."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local())
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def part(rows: Tensor, rank: int, count: int) -> Tensor:
+    """The equal share of process `rank` of `count`, (ceil(n / count),); the last entry is repeated to fill up."""
+    length = -(-len(rows) // count)
+    padded = torch.cat([rows, rows[-1:].expand(length * count - len(rows))])
+    return padded[rank * length : (rank + 1) * length]
+
+
+def gather(shares: Tensor, n: int) -> Tensor:
+    """The first n rows of all processes' `part`s in order; gradients flow into this process's own rows only."""
+    if count() == 1:
+        return shares
+    found = [torch.empty_like(shares) for _ in range(count())]
+    dist.all_gather(found, shares.detach().contiguous())
+    found[rank()] = shares
+    return torch.cat(found)[:n]
+
+
+def launch(module: str, arguments: list[str], devices: int) -> None:
+    """Run `python -m module` in `devices` processes of this machine.
+
+    Raises: subprocess.CalledProcessError if one of them fails.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
+    subprocess.run([*torchrun, "-m", module, *arguments], check=True)
