@@ -81,10 +81,10 @@ def autocast(precision: str, device: str = "cpu"):
 def features(embedder: Embedder, batches: Iterable[Tensor], layer: str, precision: str, description: str) -> Tensor:
     """Features of all pictures, (n, dim) float32, in the order of `batches` of (batch, 3, size, size) uint8."""
     embedder.eval()
-    rows = []
+    rows, device = [], embedder.mean.device
     for pictures in tqdm(batches, desc=description, unit="batch", mininterval=2):
-        with autocast(precision):
-            rows.append(embedder.at_layer(pictures, layer).float())
+        with autocast(precision, device.type):
+            rows.append(embedder.at_layer(pictures.to(device), layer).float().cpu())
     return torch.cat(rows)
 
 

@@ -14,7 +14,7 @@ LAYERS = {
     "losses": 2,
     "metrics": 2,
     "backbones": 3,
-    **dict.fromkeys(("vice", "teacher", "synthesis", "batches", "student"), 4),
+    **dict.fromkeys(("vice", "teacher", "synthesis", "features", "batches", "student"), 4),
     "evaluation": 5,
     "figures": 6,
     "nb": 6,

@@ -1,0 +1,83 @@
+"""Features of a whole world: one backbone, in this process or in several that share the pictures.
+
+Several devices: torchrun --nproc-per-node N -m alignet.features --backbone NAME
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from alignet import backbones, config, devices
+from alignet.worlds import pictures, tables
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which backbone of params.yaml to run over the world, and where."""
+
+    backbone: str
+    params_file: str
+    out_dir: str
+
+
+def run(job: Job) -> Tensor:
+    """Extract and save the features, in features.devices processes; (n_images, dim), in the order of images.csv."""
+    count = config.load("features", config.Features, job.params_file).devices
+    if count > 1:
+        devices.launch("alignet.features", [f"--{name}={value}" for name, value in vars(job).items()], count)
+    else:
+        extract(job)
+    data = config.folders(job.out_dir)[0]
+    images = tables.read(data / "world").images["image"]
+    return backbones.load_features(data / "features" / job.backbone, images)
+
+
+def extract(job: Job) -> None:
+    """Each process embeds its share of the pictures; the first one joins the shares.
+
+    The shares are files beside the result, so processes on several machines need a folder that they all see.
+    """
+    settings = config.load("features", config.Features, job.params_file)
+    model = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file)
+    data = config.folders(job.out_dir)[0]
+    folder, world = data / "features" / job.backbone, tables.read(data / "world")
+    mine = devices.part(torch.arange(len(world.images)), devices.rank(), devices.count())
+    shown = pictures.batches(world.paths(mine), model.picture_size, settings.batch_size, settings.workers)
+    embedder = backbones.create(model).to(devices.local())
+    features = backbones.features(embedder, shown, model.layer, settings.precision, job.backbone)
+    if devices.count() > 1:
+        features = _joined(folder, features, len(world.images))
+    if devices.rank() == 0:
+        backbones.save_features(folder, features, world.images["image"])
+
+
+def _joined(folder: Path, share: Tensor, n: int) -> Tensor:
+    """All shares in order, in the first process; the others' own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"share_{rank}.npy" for rank in range(devices.count())]
+    np.save(files[devices.rank()], share.numpy())
+    dist.barrier()
+    if devices.rank() > 0:
+        return share
+    joined = torch.cat([torch.from_numpy(np.load(file)) for file in files])[:n]
+    for file in files:
+        file.unlink()
+    return joined
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m alignet.features", description=__doc__)
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--params_file", default="params.yaml")
+    parser.add_argument("--out_dir", default=".")
+    with devices.process_group():
+        extract(Job(**vars(parser.parse_args(arguments))))
+
+
+if __name__ == "__main__":
+    main()
