@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
 ENDINGS = (".csv", ".parquet")
+CODED = pa.dictionary(pa.int32(), pa.string())
 FIRST_ROW = {".csv": 2, ".parquet": 1}  # the number of the first row under the names of the columns
 
 
@@ -24,8 +26,9 @@ def find(folder: Path, name: str) -> Path | None:
 
 
 def read(path: Path, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[str]]:
-    """A table of text columns ('' for nothing), the row numbers in the file (n,), and a line for each bad row.
+    """A file's table, the row numbers in the file (n,), and a line for each row of the wrong length.
 
+    Its columns are text, '' for nothing; those of Parquet are dictionaries of text.
     Raises: ValueError with one line if the file cannot be read as a table at all.
     """
     try:
@@ -72,12 +75,13 @@ def _csv(path: Path, delimiter: str) -> tuple[pa.Table, np.ndarray, list[str]]:
 
     table = pa.csv.read_csv(path, **csv_options(names, delimiter, handler))
     numbers = np.arange(FIRST_ROW[".csv"], FIRST_ROW[".csv"] + len(table) + len(skipped))
-    return table, np.setdiff1d(numbers, skipped), problems
+    empty = np.all([pa.compute.equal(column, "").to_numpy() for column in table.columns], axis=0)
+    return table.filter(pa.array(~empty)), np.setdiff1d(numbers, skipped)[~empty], problems
 
 
 def _parquet(path: Path) -> tuple[pa.Table, np.ndarray, list[str]]:
     table = pa.parquet.read_table(path)
-    columns = [pa.chunked_array([_text(chunk) for chunk in column.chunks], pa.string()) for column in table.columns]
+    columns = [pa.chunked_array(map(_text, column.chunks), CODED) for column in table.columns]
     rows = np.arange(FIRST_ROW[".parquet"], FIRST_ROW[".parquet"] + len(table))
     return pa.table(columns, names=table.column_names), rows, []
 
@@ -85,5 +89,7 @@ def _parquet(path: Path) -> tuple[pa.Table, np.ndarray, list[str]]:
 def _text(array: pa.Array) -> pa.Array:
     """Values as the text that a CSV file would hold; each distinct value is written once."""
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    words = coded.dictionary.cast(pa.string())
-    return words.take(coded.indices).fill_null("")
+    words, codes = coded.dictionary.cast(pa.string()).fill_null(""), coded.indices.cast(pa.int32())
+    if codes.null_count:
+        words, codes = pa.concat_arrays([words, pa.array([""])]), codes.fill_null(len(words))
+    return pa.DictionaryArray.from_arrays(codes, words)

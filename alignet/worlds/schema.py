@@ -11,7 +11,7 @@ SPLITS = ("human", "synthesis", "test")
 LEVELS = ("coarse", "boundary", "fine")
 CHOICE_SPLITS = ("train", "validation", "test")
 
-Text = Annotated[str, Field(min_length=1, description="a text that is not empty")]
+Text = Annotated[str, Field(min_length=1, description="filled in")]
 Position = Annotated[int, Field(ge=0, le=2, description="0, 1 or 2")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number of seconds, 0 or more")]
 Number = Annotated[float, Field(allow_inf_nan=False, description="a number")]
@@ -97,20 +97,21 @@ def typed(
 
     Every distinct value of a column is checked once, so that millions of rows cost little.
 
-    Args: name: a key of TABLES; table: all columns text, '' for nothing; rows: (n,) where each row stands in its
-        file; hierarchy: the label columns of images; file: the name for the lines.
+    Args: name: a key of TABLES; table: columns of text, or dictionaries of it, '' for nothing; rows: (n,) where each
+        row stands in its file; hierarchy: the label columns of images; file: the name for the lines.
     """
     fields = _fields(name, hierarchy)
     missing = [key for key, (_, needed, _) in fields.items() if needed and key not in table.column_names]
     problems = [f"{file}: missing column {key}" for key in missing]
     columns = {}
     for key in table.column_names:
-        columns[key] = table[key].to_pandas()
+        numbers = None
         if key in fields:
             annotation, needed, takes = fields[key]
-            values, wrong = _typed_column(table[key], annotation, needed, numbers="number" in takes)
+            numbers, wrong = _typed_column(table[key], annotation, needed, numeric="number" in takes)
+        columns[key] = table[key].cast(pa.string()).to_pandas() if numbers is None else numbers
+        if key in fields and numbers is None:
             problems += refused(file, key, rows, wrong, columns[key], f"is not {takes}")
-            columns[key] = columns[key] if values is None else values
     return pd.DataFrame(columns), problems
 
 
@@ -144,11 +145,16 @@ def _description(declared: dict) -> str:
 
 
 def _typed_column(
-    column: pa.ChunkedArray, annotation: Any, needed: bool, numbers: bool
+    column: pa.ChunkedArray, annotation: Any, needed: bool, numeric: bool
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """A column's numbers, (n,), None if it is text or wrong; and which rows are wrong, (n,) bool."""
-    coded = column.combine_chunks().dictionary_encode()
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    coded = column.unify_dictionaries().combine_chunks()
+    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     texts, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
+    used = np.bincount(codes, minlength=len(texts)) > 0
+    texts, codes = [text for text, is_used in zip(texts, used, strict=True) if is_used], (used.cumsum() - 1)[codes]
     values = [None if text == "" and not needed else text for text in texts]
     try:
         values = TypeAdapter(list[annotation]).validate_python(values)
@@ -158,7 +164,7 @@ def _typed_column(
     right = np.zeros(len(codes), bool)
     if any(isinstance(value, int) for value in values):
         return np.array(values, np.int64)[codes], right
-    if numbers and values:
+    if numeric and values:
         return np.array([np.nan if value is None else value for value in values], float)[codes], right
     return None, right
 

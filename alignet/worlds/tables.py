@@ -238,7 +238,8 @@ def _choice_problems(name: str, table: pd.DataFrame, file: str, rows: np.ndarray
     for column in columns:
         codes, values = pd.factorize(table[column])
         place = known.index.get_indexer(values)
-        lines += schema.refused(file, column, rows, (place < 0)[codes], table[column], "is not among the images")
+        unknown = (place < 0) & (np.asarray(values) != "")  # an empty one has its line already
+        lines += schema.refused(file, column, rows, unknown[codes], table[column], "is not among the images")
         if needed and (known["split"] == needed).any():
             other = (place >= 0) & (known["split"].to_numpy()[place] != needed)
             lines += schema.refused(file, column, rows, other[codes], table[column], f"is not of the split {needed!r}")

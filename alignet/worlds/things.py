@@ -3,7 +3,7 @@
 Files, as published (Hebart et al. 2023; OSF f5rn6 and jum2f):
 - things_concepts.tsv: one row per object, in the order that numbers the objects;
 - triplets_large_final_correctednc_correctedorder.csv (tabs): image1 image2 image3, numbers from 1; choice, the place of
-  the odd one out from 1; RT in milliseconds; subject_id; noise_ceiling (0: training or validation; 1, 2, 3: the triplets
+  the odd one out from 1; RT in milliseconds; subject_id; noise_ceiling (0: training or validation; 1, 2, 3: triplets
   that were judged repeatedly);
 - trainset.txt and its kin: three numbers from 0 a row, the odd one out last;
 - pictures in <concept>/<concept>_01b.jpg.
