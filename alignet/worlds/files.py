@@ -82,7 +82,7 @@ def _csv(path: Path, delimiter: str) -> tuple[pa.Table, np.ndarray, list[str]]:
 def _parquet(path: Path) -> tuple[pa.Table, np.ndarray, list[str]]:
     table = pa.parquet.read_table(path)
     columns = [pa.chunked_array(map(_text, column.chunks), CODED) for column in table.columns]
-    rows = np.arange(FIRST_ROW[".parquet"], FIRST_ROW[".parquet"] + len(table))
+    rows = np.arange(FIRST_ROW[".parquet"], FIRST_ROW[".parquet"] + len(table), dtype=np.int32)
     return pa.table(columns, names=table.column_names), rows, []
 
 

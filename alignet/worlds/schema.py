@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 SPLITS = ("human", "synthesis", "test")
@@ -109,10 +110,10 @@ def typed(
         if key in fields:
             annotation, needed, takes = fields[key]
             numbers, wrong = _typed_column(table[key], annotation, needed, numeric="number" in takes)
-        columns[key] = table[key].cast(pa.string()).to_pandas() if numbers is None else numbers
+        columns[key] = table[key].cast(pa.large_string()).to_pandas() if numbers is None else numbers
         if key in fields and numbers is None:
             problems += refused(file, key, rows, wrong, columns[key], f"is not {takes}")
-    return pd.DataFrame(columns), problems
+    return pd.DataFrame(columns, copy=False), problems
 
 
 def refused(name: str, column: str, rows: np.ndarray, wrong: np.ndarray, values: pd.Series, why: str) -> list[str]:
@@ -153,8 +154,8 @@ def _typed_column(
     coded = column.unify_dictionaries().combine_chunks()
     coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     texts, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
-    used = np.bincount(codes, minlength=len(texts)) > 0
-    texts, codes = [text for text, is_used in zip(texts, used, strict=True) if is_used], (used.cumsum() - 1)[codes]
+    used = set(pa.compute.unique(coded.indices).to_pylist())  # a dictionary may hold texts that no row has
+    texts = [text if number in used else texts[codes[0]] for number, text in enumerate(texts)]
     values = [None if text == "" and not needed else text for text in texts]
     try:
         values = TypeAdapter(list[annotation]).validate_python(values)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 import yaml
 from torch import Tensor
@@ -84,7 +85,7 @@ class World:
         position = pd.Series(np.arange(len(self.images)), index=self.images["image"])
         triplets = np.empty((len(table), 3), np.int64)
         for place, column in enumerate(TRIPLET):
-            codes, images = pd.factorize(table[column])
+            codes, images = _coded(table[column])
             triplets[:, place] = position[images].to_numpy()[codes]
         return torch.from_numpy(triplets), torch.tensor(table["odd"].to_numpy(np.int64))
 
@@ -230,21 +231,28 @@ def _in_two_splits(images: pd.DataFrame, column: str) -> pd.Series:
 
 def _choice_problems(name: str, table: pd.DataFrame, file: str, rows: np.ndarray, images: pd.DataFrame) -> list[str]:
     columns = [column for column in TRIPLET if column in schema.TABLES[name].model_fields and column in table]
-    if "image" not in images:
+    if "image" not in images or not len(table):
         return []
     known = images.drop_duplicates("image").set_index("image")
     needed = {"triplets": "human", "levels": "test"}.get(name) if "split" in images else None
     lines, numbers = [], []
     for column in columns:
-        codes, values = pd.factorize(table[column])
+        codes, values = _coded(table[column])
         place = known.index.get_indexer(values)
         unknown = (place < 0) & (np.asarray(values) != "")  # an empty one has its line already
         lines += schema.refused(file, column, rows, unknown[codes], table[column], "is not among the images")
         if needed and (known["split"] == needed).any():
             other = (place >= 0) & (known["split"].to_numpy()[place] != needed)
             lines += schema.refused(file, column, rows, other[codes], table[column], f"is not of the split {needed!r}")
-        numbers.append(np.where(place >= 0, place, -1 - len(numbers))[codes])
+        numbers.append(np.where(place >= 0, place, -1 - len(numbers)).astype(np.int32)[codes])
     return lines + _twice(table, file, rows, columns, numbers)
+
+
+def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """A number for each row's text, (n,) int32, and the distinct texts: half the memory of pd.factorize."""
+    coded = pa.chunked_array([pa.array(column, pa.large_string())]).dictionary_encode().combine_chunks()
+    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
+    return coded.indices.to_numpy(), pd.Index(coded.dictionary.to_pylist(), dtype=object)
 
 
 def _twice(table, file: str, rows: np.ndarray, columns: list[str], numbers: list[np.ndarray]) -> list[str]:
