@@ -18,7 +18,7 @@ class ConfigError(ValueError):
 
 @settings
 class World:
-    source: Literal["emoji", "folder"]
+    source: Literal["emoji", "folder", "imagenet"]
     path: str | None  # the folder of a world (source: folder), from the project's root or absolute
 
 
@@ -47,6 +47,20 @@ class Emoji:
     triplets_test: int
     triplets_per_level: int
     raters_test: int  # for the test triplets and the levels
+
+
+@settings
+class ImageNet:
+    """Where the paper's data lies (world.source: imagenet); folders are from the project's root or absolute."""
+
+    things: str  # a folder: things_concepts.tsv, the files of choices (here or in triplet_dataset/), images/
+    levels: str  # pruned_dataset.pkl
+    imagenet: str  # a folder: train/ and val/ with a folder for each WordNet id
+    validation_pictures: bool  # take the pictures of val/ into the test split
+    levels_rt: str  # the entry of Levels' trials that holds the response time
+    levels_rt_unit: Literal["seconds", "milliseconds"]
+    superclass_depth: int  # steps below WordNet's root; a shallower synset is its own superclass
+    domain_depth: int
 
 
 @settings
