@@ -99,9 +99,14 @@ class Teacher:
 class Synthesis:
     seed: int
     clusters: int
-    scheme: Literal["cluster_border"]
+    points_per_cluster: int  # pictures that the centroids are fitted to: clusters * points_per_cluster at most
+    elbow: list[int]  # numbers of clusters whose inertia is shown beside the chosen one's
+    precision: Literal["float16", "float32"]  # of the stored representation
+    scheme: Literal["random", "between_class", "class_border", "within_class", "cluster_border"]
+    class_label: str | None  # column of the hierarchy for the class schemes; None: the one above the finest
     train_triplets: int
     valid_triplets: int
+    signal_backbone: str | None  # independent of the teacher's, for the signal check; None: no check
 
 
 @settings
