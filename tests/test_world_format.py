@@ -6,7 +6,7 @@ import torch
 import yaml
 from PIL import Image
 
-from alignet import config
+from alignet import config, evaluation
 from alignet.worlds import __main__ as command
 from alignet.worlds import check, folder, source, tables
 
@@ -127,6 +127,7 @@ def test_a_world_without_levels_ratings_and_response_times_reads(tmp_path):
     assert world.ratings is None
     assert "rt" not in world.triplets
     assert "none" in check.summary(world)
+    assert evaluation.noise_ceilings(world)["table"].tolist() == ["triplets.csv"]  # as 01_world shows it
 
 
 def test_a_concept_in_two_splits_is_allowed_where_the_world_says_so(tmp_path):
@@ -300,8 +301,11 @@ def test_a_missing_file_is_refused_by_name(name, tiny, tmp_path):
 
 def test_a_table_that_stands_twice_is_refused(tiny):
     pd.read_csv(tiny / "triplets.csv").to_parquet(tiny / "triplets.parquet")
-    with pytest.raises(tables.WorldError, match=r"triplets\.csv: stands beside triplets\.parquet"):
+    pd.read_csv(tiny / "levels.csv").to_parquet(tiny / "levels.parquet")
+    with pytest.raises(tables.WorldError) as error:
         tables.read(tiny)
+    lines = [f"{name}.csv: stands beside {name}.parquet; keep one of them" for name in ("triplets", "levels")]
+    assert str(error.value).splitlines() == lines
 
 
 def test_rows_of_parquet_are_counted_from_one(tiny):
