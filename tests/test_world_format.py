@@ -1,5 +1,7 @@
 """The world format: what is read, what is refused and how, making a world from class folders."""
 
+import os
+
 import pandas as pd
 import pytest
 import torch
@@ -106,6 +108,15 @@ def test_parquet_reads_as_csv_does(name, tiny, tmp_path):
     table.to_parquet(other / f"{name}.parquet")
     (other / f"{name}.csv").unlink()
     pd.testing.assert_frame_equal(getattr(tables.read(other), name), getattr(expected, name))
+
+
+def test_a_parquet_column_of_nothing_is_nothing(tiny):
+    table = pd.read_csv(tiny / "triplets.csv").assign(rt=None, note=None)
+    table.to_parquet(tiny / "triplets.parquet")
+    (tiny / "triplets.csv").unlink()
+    world = tables.read(tiny)
+    assert world.triplets["rt"].isna().all()
+    assert world.triplets["note"].tolist() == ["", "", ""]
 
 
 def test_columns_beyond_the_format_are_kept(tmp_path):
@@ -477,3 +488,9 @@ def test_pictures_that_make_no_world_are_refused(names, why, tmp_path, capsys):
 def test_a_new_world_does_not_overwrite_an_old_one(tiny, capsys):
     assert command.main(["new", str(tiny), "--images", str(tiny)]) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("ALIGNET_TEST_WORLD" not in os.environ, reason="ALIGNET_TEST_WORLD names no folder of photographs")
+def test_a_world_of_photographs_passes(capsys):
+    assert command.main(["check", os.environ["ALIGNET_TEST_WORLD"]]) == 0
+    assert "noise ceiling" in capsys.readouterr().out
