@@ -1,12 +1,14 @@
 """The world format: what is read, what is refused and how, making a world from class folders."""
 
+import os
+
 import pandas as pd
 import pytest
 import torch
 import yaml
 from PIL import Image
 
-from alignet import config
+from alignet import config, evaluation
 from alignet.worlds import __main__ as command
 from alignet.worlds import check, folder, source, tables
 
@@ -108,6 +110,15 @@ def test_parquet_reads_as_csv_does(name, tiny, tmp_path):
     pd.testing.assert_frame_equal(getattr(tables.read(other), name), getattr(expected, name))
 
 
+def test_a_parquet_column_of_nothing_is_nothing(tiny):
+    table = pd.read_csv(tiny / "triplets.csv").assign(rt=None, note=None)
+    table.to_parquet(tiny / "triplets.parquet")
+    (tiny / "triplets.csv").unlink()
+    world = tables.read(tiny)
+    assert world.triplets["rt"].isna().all()
+    assert world.triplets["note"].tolist() == ["", "", ""]
+
+
 def test_columns_beyond_the_format_are_kept(tmp_path):
     text = TRIPLETS.replace("rt\n", "rt,mood\n").replace("1.5\n", "1.5,well\n").replace("p2,\n", "p2,,\n")
     world = tables.read(write_world(tmp_path / "tiny", triplets=text.replace("0.75\n", "0.75,ill\n")))
@@ -127,6 +138,7 @@ def test_a_world_without_levels_ratings_and_response_times_reads(tmp_path):
     assert world.ratings is None
     assert "rt" not in world.triplets
     assert "none" in check.summary(world)
+    assert evaluation.noise_ceilings(world)["table"].tolist() == ["triplets.csv"]  # as 01_world shows it
 
 
 def test_a_concept_in_two_splits_is_allowed_where_the_world_says_so(tmp_path):
@@ -300,8 +312,11 @@ def test_a_missing_file_is_refused_by_name(name, tiny, tmp_path):
 
 def test_a_table_that_stands_twice_is_refused(tiny):
     pd.read_csv(tiny / "triplets.csv").to_parquet(tiny / "triplets.parquet")
-    with pytest.raises(tables.WorldError, match=r"triplets\.csv: stands beside triplets\.parquet"):
+    pd.read_csv(tiny / "levels.csv").to_parquet(tiny / "levels.parquet")
+    with pytest.raises(tables.WorldError) as error:
         tables.read(tiny)
+    lines = [f"{name}.csv: stands beside {name}.parquet; keep one of them" for name in ("triplets", "levels")]
+    assert str(error.value).splitlines() == lines
 
 
 def test_rows_of_parquet_are_counted_from_one(tiny):
@@ -473,3 +488,9 @@ def test_pictures_that_make_no_world_are_refused(names, why, tmp_path, capsys):
 def test_a_new_world_does_not_overwrite_an_old_one(tiny, capsys):
     assert command.main(["new", str(tiny), "--images", str(tiny)]) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("ALIGNET_TEST_WORLD" not in os.environ, reason="ALIGNET_TEST_WORLD names no folder of photographs")
+def test_a_world_of_photographs_passes(capsys):
+    assert command.main(["check", os.environ["ALIGNET_TEST_WORLD"]]) == 0
+    assert "noise ceiling" in capsys.readouterr().out

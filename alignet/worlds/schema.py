@@ -155,7 +155,7 @@ def _typed_column(
     coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     texts, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
     used = set(pa.compute.unique(coded.indices).to_pylist())  # a dictionary may hold texts that no row has
-    texts = [text if number in used else texts[codes[0]] for number, text in enumerate(texts)]
+    texts = [text if number in used or not used else texts[codes[0]] for number, text in enumerate(texts)]
     values = [None if text == "" and not needed else text for text in texts]
     try:
         values = TypeAdapter(list[annotation]).validate_python(values)

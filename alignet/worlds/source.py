@@ -12,7 +12,9 @@ def make(settings: World, emoji_settings: Emoji, imagenet_settings: ImageNet, ou
     Raises: tables.WorldError with every problem found in the files of others.
     """
     if settings.source == "emoji":
-        return emoji.make(emoji_settings, out)
+        with tables.staged(out) as part:
+            emoji.make(emoji_settings, part)
+        return tables.read(out)
     if settings.source == "imagenet":
         return imagenet.make(imagenet_settings, out)
     if settings.path is None:

@@ -99,12 +99,12 @@ def read(folder: Path) -> World:
     """
     folder = Path(folder)
     header, problems = _header(folder)
-    problems += [f"{folder / name}.csv: no such file" for name in NAMES[:2] if _find(folder, name, problems) is None]
+    paths = {name: _find(folder, name, problems) for name in NAMES}
+    problems += [f"{folder / name}.csv: no such file" for name in NAMES[:2] if paths[name] is None]
     if problems:
         raise WorldError("\n".join(problems))
     tables, names, rows = {}, {}, {}
-    for name in NAMES:
-        path = files.find(folder, name)
+    for name, path in paths.items():
         tables[name], names[name], rows[name] = None, path.name if path else None, None
         if path is not None:
             tables[name], rows[name], found = _table(name, path, header.hierarchy)
