@@ -130,7 +130,7 @@ def locate(release: Release, paths: np.ndarray) -> np.ndarray:
         missing = (found[part] < 0).any(1)
         if missing.any():
             row = int(missing.argmax())
-            name = names[row][found[part][row] < 0][0]
+            name = str(names[row][found[part][row] < 0][0])
             count = f"{int(missing.sum())} of {len(names)} triplets from row {part.start} name such pictures"
             raise ReleaseError(f"{release.path}: filenames, row {part.start + row}: no picture {name!r} ({count})")
     return found

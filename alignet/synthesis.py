@@ -56,7 +56,8 @@ def represent(features: Tensor, affine: AffineMap, path: Path, settings: Synthes
     dtype, shape = np.dtype(settings.precision), (len(features), len(affine.bias))
     written = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     for start in range(0, len(features), ROWS):
-        part = affine(features[start : start + ROWS].float()).numpy().astype(dtype)
+        with np.errstate(over="ignore"):  # said below, by name
+            part = affine(features[start : start + ROWS].float()).numpy().astype(dtype)
         if not np.isfinite(part).all():
             raise ValueError(f"{path}: a representation is not finite in {dtype}")
         written[start : start + ROWS] = part

@@ -3,6 +3,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -143,3 +144,52 @@ def test_the_training_curve_shows_each_run_thin_and_its_running_mean():
     assert smooth.get_ydata()[:3].tolist() == pytest.approx([1, 3 / 4, 5 / 12])
     held_out = figure.axes[1].lines[2]
     assert (held_out.get_marker(), held_out.get_ydata()[5]) == ("o", pytest.approx(1 - 1 / 6 / 2))
+
+
+def scheme_tables():
+    schemes = ["random", "cluster_border"]
+    rows = [
+        {"scheme": scheme, "labels": labels, "entropy": 0.1 * n}
+        for scheme in schemes
+        for labels in ("alignet", "unalignet")
+        for n in range(10)
+    ]
+    shares = {"agreement": [0.5, 0.7], "ci_low": [0.45, 0.6], "ci_high": [0.55, 0.8]}
+    return pd.DataFrame(rows), pd.DataFrame({"scheme": schemes, **shares})
+
+
+def test_the_elbow_fills_the_chosen_number_and_shows_every_cluster():
+    table = pd.DataFrame({"clusters": [2, 4, 8], "inertia_share": [0.9, 0.7, 0.5], "chosen": [False, True, False]})
+    figure = figures.elbow(table, np.array([5, 9, 1, 3]))
+    filled = [not np.allclose(colour, 1) for colour in figure.axes[0].collections[0].get_facecolors()]
+    assert filled == [False, True, False]
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [9, 5, 3, 1]
+
+
+def test_the_cluster_page_shows_a_titled_strip_per_cluster():
+    figure = figures.cluster_page(torch.zeros(5, 3, 3, 8, 8, dtype=torch.uint8), list("abcde"))
+    titled = [ax.get_title(loc="left") for ax in figure.axes if ax.images]
+    assert sorted(titled) == list("abcde")
+
+
+def test_the_schemes_show_chance_and_each_share():
+    figure = figures.labels_by_scheme(*scheme_tables())
+    left, right = figure.axes
+    assert [label.get_text().replace("\n", "_") for label in left.get_xticklabels()] == ["random", "cluster_border"]
+    assert any(line.get_ydata()[0] == pytest.approx(1 / 3) for line in right.lines)
+    assert right.lines[0].get_ydata().tolist() == [0.5, 0.7]
+
+
+def test_labels_without_a_signal_are_crossed_out_in_red():
+    table = scheme_tables()[1].assign(witness="lite0", n=90, threshold=0.6, warning=["NO SIGNAL: below", ""])
+    ax = figures.signal(table).axes[0]
+    assert [text.get_text() for text in ax.texts].count("NO SIGNAL") == 1
+    assert [line.get_marker() for line in ax.lines if line.get_marker() in ("X", "o")] == ["X", "o"]
+
+
+def test_easy_and_hard_triplets_carry_a_line_of_probabilities_per_target():
+    labels = {name: torch.tensor([[0.2, 0.5, 0.3]]).repeat(6, 1) for name in ("alignet", "unalignet")}
+    figure = figures.triplets_from_easy_to_hard(torch.zeros(6, 3, 3, 8, 8, dtype=torch.uint8), labels)
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert texts.count("0.50") == 12
+    assert [text.get_text() for text in figure.texts] == [figures.LABELS["alignet"], figures.LABELS["unalignet"]]

@@ -68,6 +68,11 @@ def test_every_stage_leaves_its_tables_and_figures(pipeline):
     assert set(levels["target"]) == {"base", "unalignet", "alignet"}
     assert set(levels["choices"]) == set(teacher["choices"]) == {"simulated"}
     assert levels.groupby(["student", "target", "representation"])["level"].nunique().eq(4).all()
+    for target in ("alignet", "unalignet"):
+        schemes, signal = (pd.read_csv(tables / f"{name}_{target}.csv") for name in ("synthesis", "signal"))
+        assert len(schemes) == 5
+        assert set(signal["witness"]) == {"lite0", "class labels"}
+        assert set(schemes["choices"]) == {"simulated"}
     made = {path.name for path in (pipeline / "reports" / "figures").iterdir()}
     assert made >= {f"levels.{ending}" for ending in ("png", "pdf", "svg", "csv")}
 

@@ -84,51 +84,6 @@ def test_a_batch_gives_every_cluster_border_triplet_once(clusters, pictures):
     assert all(len({place // pictures for place in triplet}) == 2 for triplet in found.tolist())
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_sampled_triplet_is_a_pair_of_one_cluster_and_an_image_of_another(seed):
-    clusters = torch.randint(6, (40,), generator=generator(seed))
-    drawn = triplets.sample_cluster_border(clusters, 500, generator(seed))
-    label = clusters[drawn]
-    assert drawn.shape == (500, 3)
-    assert (label[:, 0] == label[:, 1]).all()
-    assert (label[:, 0] != label[:, 2]).all()
-    assert (drawn[:, 0] != drawn[:, 1]).all()
-
-
-def test_every_cluster_border_triplet_can_be_drawn():
-    clusters = torch.tensor([1, 0, 1, 3, 0, 1])  # number 2 is empty, 3 a single image
-    drawn = triplets.sample_cluster_border(clusters, 4000, generator())
-    pairs = drawn[:, :2].sort(dim=1).values
-    found = torch.cat([pairs, drawn[:, 2:]], dim=1).unique(dim=0)
-    assert len(found) == 1 * 4 + 3 * 3
-
-
-def test_clusters_of_different_size_give_the_pair_equally_often():
-    clusters = torch.cat([torch.zeros(3), torch.ones(30)]).long()
-    share = (clusters[triplets.sample_cluster_border(clusters, 10000, generator())[:, 0]] == 0).double().mean()
-    assert abs(share - 0.5) < 5 * 0.5 / 100
-
-
-def test_single_images_never_give_the_pair():
-    clusters = torch.tensor([0, 1, 1, 2, 3, 3])
-    drawn = triplets.sample_cluster_border(clusters, 300, generator())
-    assert not torch.isin(drawn[:, :2], torch.tensor([0, 3])).any()
-    assert torch.isin(torch.tensor([0, 3]), drawn[:, 2]).all()
-
-
-def test_sampling_depends_on_the_seed_alone():
-    clusters = torch.arange(20) % 4
-    first, again, other = (triplets.sample_cluster_border(clusters, 50, generator(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("clusters", [[0, 1, 2, 3], [5, 5, 5]], ids=["no pair", "one cluster"])
-def test_clusters_without_a_border_pair_are_refused(clusters):
-    with pytest.raises(ValueError, match="two clusters"):
-        triplets.sample_cluster_border(torch.tensor(clusters), 4, generator())
-
-
 @pytest.mark.parametrize(
     ("scheme", "distinct"), [("within_cluster", {1}), ("between_cluster", {3}), ("random", {1, 2, 3})]
 )

@@ -1,0 +1,216 @@
+import hashlib
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alignet import release
+
+# A file made by hand, as the release describes it: of the pairs 01, 02, 12 the similarities, largest first.
+NAMES = np.array([["cat_1.JPEG", "cat_2.JPEG", "car_1.JPEG"], ["car_1.JPEG", "cat_1.JPEG", "cup_1.JPEG"]])
+INDICES = np.array([[4, 7, 9], [9, 4, 2]])
+SIMILARITIES = np.array([[5.0, 2.0, 1.0], [0.5, 0.25, -1.0]], np.float32)
+
+
+def by_hand(path, save=np.savez, **changes):
+    save(path, **({"filenames": NAMES, "similarities": SIMILARITIES, "indices": INDICES} | changes))
+    return path
+
+
+def example(n=200, images=40, seed=0):
+    generator = np.random.default_rng(seed)
+    names = np.array([f"train/n{number % 7:04d}/picture_{number}.JPEG" for number in range(images)])
+    drawn = generator.random((n, images)).argsort(1)[:, :3]
+    return names, drawn, generator.standard_normal((n, 3)).astype(np.float32)
+
+
+def as_sets(triplets, similarities):
+    """Triplets whatever their order: similarity of every pair."""
+    pairs = ((1, 2), (0, 2), (0, 1))
+    return [
+        {frozenset((row[a], row[b])): value for (a, b), value in zip(pairs, values, strict=True)}
+        for row, values in zip(triplets.tolist(), similarities.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_file_made_by_hand_comes_out_in_the_packages_order(tmp_path, save):
+    found = release.read(by_hand(tmp_path / "a.npz", save))
+    assert found.triplets.tolist() == INDICES.tolist()
+    assert found.filenames.tolist() == NAMES.tolist()
+    # cat_1 and cat_2 have 5: the pair that is left without car_1, image 2, which is the odd one out
+    assert found.similarities.tolist() == [[1.0, 2.0, 5.0], [-1.0, 0.25, 0.5]]
+    assert found.similarities.argmax(1).tolist() == [2, 2]
+    assert release.check(found) == {"triplets": 2, "pictures": 4, "duplicates": 0, "ties": 0}
+
+
+def test_stored_members_are_mapped_and_deflated_ones_read(tmp_path):
+    stored, deflated = (
+        release.read(by_hand(tmp_path / f"{save.__name__}.npz", save)) for save in (np.savez, np.savez_compressed)
+    )
+    assert isinstance(stored.triplets, np.memmap)
+    assert isinstance(stored.similarities, np.memmap)
+    assert not isinstance(deflated.triplets, np.memmap)
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(0, 60), images=st.integers(3, 30), seed=st.integers(0, 1000))
+def test_what_is_written_is_read_back(tmp_path_factory, n, images, seed):
+    names, drawn, similarities = example(n, images, seed)
+    path = tmp_path_factory.mktemp("release") / "a.npz"
+    release.write(path, names, drawn, similarities)
+    found = release.read(path)
+    assert as_sets(found.triplets, found.similarities) == as_sets(drawn, similarities)
+    assert (found.filenames == names[found.triplets]).all()
+    assert release.check(found, names)["triplets"] == n
+    assert np.array_equal(release.locate(found, names), found.triplets)
+
+
+def test_numpy_alone_reads_the_same_triplets_by_the_releases_description(tmp_path):
+    names, drawn, similarities = example()
+    release.write(tmp_path / "a.npz", names, drawn, similarities)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        filenames, released, indices = file["filenames"], file["similarities"], file["indices"]
+    s01, s02, s12 = released.T
+    assert (s12 <= s01).all()
+    assert (s12 <= s02).all()
+    last_is_odd = filenames[:, 2]
+    assert (names[indices] == filenames).all()
+    odd = names[drawn[np.arange(len(drawn)), similarities.argmax(1)]]  # of the pairs left, the most similar
+    assert (last_is_odd == odd).all()
+    number = {name: place for place, name in enumerate(names)}
+    for n, ((a, b, c), ab, ac, bc) in enumerate(zip(filenames, s01, s02, s12, strict=True)):
+        place = {image: t for t, image in enumerate(drawn[n].tolist())}
+        for left, value in ((c, ab), (b, ac), (a, bc)):
+            assert similarities[n, place[number[left]]] == value
+
+
+def test_equal_content_gives_equal_bytes_whatever_the_chunk_and_other_content_others(tmp_path, monkeypatch):
+    names, drawn, similarities = example()
+    release.write(tmp_path / "a", names, drawn, similarities)
+    monkeypatch.setattr(release, "ROWS", 7)
+    release.write(tmp_path / "b", names.astype(object), drawn.astype(np.int32), similarities)
+    release.write(tmp_path / "c", names, drawn, similarities + 1)
+    first, again, other = (hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in "abc")
+    assert first == again != other
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_the_file_is_a_sound_archive(tmp_path):
+    release.write(tmp_path / "a.npz", *example())
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["filenames.npy", "similarities.npy", "indices.npy"]
+
+
+def test_values_that_are_not_finite_are_not_written(tmp_path):
+    names, drawn, similarities = example()
+    similarities[12, 1] = np.inf
+    with pytest.raises(release.ReleaseError, match="row 12 is not finite"):
+        release.write(tmp_path / "a.npz", names, drawn, similarities)
+    assert list(tmp_path.iterdir()) == []
+
+
+def changed(array, row, value):
+    copy = array.copy()
+    copy[row] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"similarities": changed(SIMILARITIES, 1, [0.25, 0.5, -1])}, "similarities, row 1 is not sorted"),
+        ({"similarities": changed(SIMILARITIES, 0, [1, 2, 5])}, "similarities, row 0 is not sorted"),
+        ({"similarities": changed(SIMILARITIES, 1, [np.nan, 0, 0])}, "similarities, row 1 is not finite"),
+        ({"indices": changed(INDICES, 1, [9, -4, 2])}, "indices, row 1 is negative"),
+        ({"indices": changed(INDICES, 1, [9, 9, 2])}, "indices, row 1 has a picture twice"),
+        ({"indices": changed(INDICES, 1, [7, 4, 2])}, "filenames, row 1 is not the name"),
+        ({"indices": changed(INDICES, 1, [3, 4, 2])}, "one file name has two indices"),
+        ({"indices": changed(INDICES, 1, [9, 4, 3_000_000])}, "indices goes up to 3000000"),
+    ],
+)
+def test_a_wrong_row_is_refused_with_its_array_and_number(tmp_path, changes, why):
+    with pytest.raises(release.ReleaseError, match=f"a.npz: {why}"):
+        release.check(release.read(by_hand(tmp_path / "a.npz", **changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"similarities": SIMILARITIES[:1]}, r"similarities has the shape \(1, 3\)"),
+        ({"indices": INDICES[:, :2]}, r"has the shape"),
+        ({"indices": INDICES.astype(float)}, "indices is of type float64"),
+        ({"filenames": INDICES}, "filenames is of type int64"),
+        ({"filenames": NAMES.astype(object)}, "pickled Python objects"),
+    ],
+)
+def test_a_wrong_array_is_refused_by_name(tmp_path, changes, why):
+    with pytest.raises(release.ReleaseError, match=why):
+        release.read(by_hand(tmp_path / "a.npz", **changes))
+
+
+def test_a_file_that_is_no_archive_and_one_without_an_array_are_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"hello")
+    with pytest.raises(release.ReleaseError, match=r"a\.npz: cannot be read"):
+        release.read(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", filenames=NAMES, indices=INDICES)
+    with pytest.raises(release.ReleaseError, match="no array similarities"):
+        release.read(tmp_path / "b.npz")
+
+
+def test_numbers_must_be_those_of_the_given_names(tmp_path):
+    names, drawn, similarities = example()
+    release.write(tmp_path / "a.npz", names, drawn, similarities)
+    found = release.read(tmp_path / "a.npz")
+    with pytest.raises(release.ReleaseError, match="is not the name"):
+        release.check(found, names[::-1])
+    with pytest.raises(release.ReleaseError, match="is too large"):
+        release.check(found, names[:20])
+
+
+def test_duplicates_and_ties_are_counted(tmp_path):
+    names, drawn, similarities = example(5)
+    similarities[2] = [0.5, 3.0, 3.0]
+    drawn, similarities = np.vstack([drawn, drawn[[0, 0], ::-1]]), np.vstack([similarities, similarities[:2]])
+    release.write(tmp_path / "a.npz", names, drawn, similarities)
+    counts = release.check(release.read(tmp_path / "a.npz"))
+    assert counts["duplicates"] == 2
+    assert counts["ties"] == 1
+
+
+def test_pictures_are_found_by_their_names_not_by_the_files_numbers(tmp_path):
+    found = release.read(by_hand(tmp_path / "a.npz"))
+    paths = np.array(["val/cup_1.JPEG", "a/b/cat_2.JPEG", "x/car_1.JPEG", "cat_1.JPEG", "more.JPEG"])
+    assert release.locate(found, paths).tolist() == [[3, 1, 2], [2, 3, 0]]
+    with pytest.raises(release.ReleaseError, match=r"row 1: no picture 'cup_1\.JPEG'"):
+        release.locate(found, paths[1:])
+    with pytest.raises(release.ReleaseError, match="the name of two pictures"):
+        release.locate(found, np.append(paths, "again/cup_1.JPEG"))
+
+
+def test_names_stored_as_bytes_are_read_too(tmp_path):
+    found = release.read(by_hand(tmp_path / "a.npz", filenames=NAMES.astype("S")))
+    assert release.check(found)["pictures"] == 4
+    paths = np.array(["cup_1.JPEG", "cat_2.JPEG", "car_1.JPEG", "cat_1.JPEG"])
+    assert release.locate(found, paths).tolist() == [[3, 1, 2], [2, 3, 0]]
+
+
+@pytest.mark.parametrize(
+    ("target", "folder"), [("alignet", "uncertainty_distillation"), ("unalignet", "untransformed")]
+)
+@pytest.mark.parametrize("scheme", ["random", "between_class", "class_border", "within_class", "cluster_border"])
+def test_both_targets_and_all_schemes_are_found_in_the_releases_tree(tmp_path, target, folder, scheme):
+    name = "cluster_border_500" if scheme == "cluster_border" else scheme
+    (tmp_path / folder).mkdir()
+    expected = by_hand(tmp_path / folder / f"train_{name}.npz")
+    assert release.released_path(tmp_path, target, "train", scheme) == expected
+    with pytest.raises(release.ReleaseError, match="no such file"):
+        release.released_path(tmp_path, target, "valid", scheme)
+
+
+def test_a_target_must_be_named(tmp_path):
+    with pytest.raises(release.ReleaseError, match="'untransformed' is neither"):
+        release.released_path(tmp_path, "untransformed", "train", "random")
