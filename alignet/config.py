@@ -53,7 +53,7 @@ class Emoji:
 class Backbone:
     model: str  # a timm model name
     options: dict[str, int | float | str | bool]  # further arguments of timm.create_model
-    weights: str  # timm | package | random | a safetensors file
+    weights: str  # timm | package | random | a safetensors file | arrays of a released model (.npz or folder)
     layer: str  # pooled, or the name of a submodule whose output is average-pooled
     picture_size: int  # pixels; the whole picture is resized to it
     seed: int  # of random weights
