@@ -128,6 +128,18 @@ class Levels:
     bootstrap: int  # resamples of the triplets
 
 
+@settings
+class Cost:
+    """Published figures of pre-training, by student, and of the paper's alignment; sources in params.yaml."""
+
+    timed_steps: int
+    pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: from scratch
+    paper_model: str  # a timm model name
+    paper_picture_size: int
+    paper_alignment_images: int
+    paper_pretraining_images: int
+
+
 def load(section: str, cls: type, params_file: str = "params.yaml", **overrides: Any) -> Any:
     """One section of the params file as a frozen record.
 

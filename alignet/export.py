@@ -1,4 +1,4 @@
-"""A student as a file that timm loads: python -m alignet.export <student> <target> <folder> [--params file] [--out-dir .]
+"""A student as a file that timm loads: python -m alignet.export <student> <target> <folder>
 
 The folder holds model.safetensors (the backbone, timm's names), triplet_head.safetensors, config.json (timm's own
 format: `timm.create_model("local-dir:<folder>", pretrained=True)`) and README.md, the model card.
@@ -27,8 +27,9 @@ license: {licence}
 ---
 # {student}, {target}
 
-`{model}` fine-tuned by alignet towards {taught}, after Muttenthaler et al., *Aligning machine and human visual
-representations across abstraction levels*, Nature 647, 349-355 (2025), arXiv 2409.06509. Not a model of that paper.
+`{model}` fine-tuned by alignet towards {taught}, after Muttenthaler et al.,
+*Aligning machine and human visual representations across abstraction levels*, Nature 647, 349-355 (2025),
+arXiv 2409.06509. Not a model of that paper.
 
 {warning}## Training data
 
@@ -42,9 +43,9 @@ representations across abstraction levels*, Nature 647, 349-355 (2025), arXiv 24
     model = timm.create_model("{model}", pretrained=True, num_classes=0{options},
                               pretrained_cfg_overlay=dict(file="model.safetensors", num_classes=0, custom_load=False))
 
-or `timm.create_model("local-dir:<this folder>", pretrained=True)`. Pictures: the whole picture resized to {size} x {size}
-pixels (bicubic), mean {mean}, standard deviation {std} of values in [0, 1]. The output is the pooled representation that was
-scored; `triplet_head.safetensors` holds the linear head on it.
+or `timm.create_model("local-dir:<this folder>", pretrained=True)`. Pictures: the whole picture resized to
+{size} x {size} pixels (bicubic), values in [0, 1], mean {mean}, standard deviation {std}. The output is the pooled
+representation that was scored; `triplet_head.safetensors` holds the linear head on it.
 
 ## Scores
 
@@ -54,7 +55,7 @@ Odd-one-out accuracy on concepts that no fit has seen, chance 1/3, with 95 % boo
 
 ## Licence
 
-Code: Apache-2.0. The weights are also under the terms of the starting weights and of the pictures: {terms}.
+Code: Apache-2.0. The weights are also under the terms of the pictures and of the starting weights ({terms}).
 """
 TAUGHT = {
     "alignet": "the teacher fitted to human choices (AligNet)",
@@ -97,6 +98,7 @@ def parts(state: dict[str, Tensor], expected: dict[str, Tensor], source: str) ->
     problems = [f"missing {name}" for name in sorted(expected.keys() - model.keys())]
     problems += [f"missing triplet_head.{name}" for name in sorted({"weight", "bias"} - head.keys())]
     problems += [f"unexpected {name}" for name in sorted(model.keys() - expected.keys())]
+    problems += [f"unexpected triplet_head.{name}" for name in sorted(head.keys() - {"weight", "bias"})]
     problems += [f"unexpected {name}" for name in sorted(state) if not name.startswith(prefixes)]
     problems += [
         f"{name} {tuple(model[name].shape)}, the model has {tuple(expected[name].shape)}"
@@ -138,7 +140,11 @@ def card(student: str, target: str, settings: Backbone, record: dict, world: Wor
     Raises: ValueError if the scores have no row of this student and target.
     """
     simulated, prepared = world.choices == "simulated", record["pretrained_cfg"]
-    warning = "**SIMULATED: no person was asked. These choices come from a program.**\n\n" if simulated else ""
+    warning = (
+        "**The human choices are SIMULATED: no person was asked, and the scores say nothing about people.**\n\n"
+        if simulated
+        else ""
+    )
     people = "The choices that the teacher was fitted to are those of SIMULATED participants, not of people."
     return CARD.format(
         student=student,

@@ -143,3 +143,12 @@ def test_the_training_curve_shows_each_run_thin_and_its_running_mean():
     assert smooth.get_ydata()[:3].tolist() == pytest.approx([1, 3 / 4, 5 / 12])
     held_out = figure.axes[1].lines[2]
     assert (held_out.get_marker(), held_out.get_ydata()[5]) == ("o", pytest.approx(1 - 1 / 6 / 2))
+
+
+def test_alignments_cost_shows_its_share_of_pretraining_and_says_where_there_was_none():
+    rows = [("a", "alignment", 1e12, 0.001), ("a", "pretraining", 1e15, 1.0), ("b", "alignment", 1e11, float("nan"))]
+    costs = pd.DataFrame(rows, columns=["student", "stage", "flops", "ratio_to_pretraining"])
+    ax = figures.alignment_cost(costs).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["0.001", "from scratch"]
+    assert ax.get_xscale() == "log"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
