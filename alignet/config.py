@@ -152,7 +152,7 @@ class Cost:
     """Published figures of pre-training, by student, and of the paper's alignment; sources in params.yaml."""
 
     timed_steps: int
-    pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: from scratch
+    pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or not known
     paper_model: str  # a timm model name
     paper_picture_size: int
     paper_alignment_images: int

@@ -23,13 +23,13 @@ def table(params_file: str, settings: Cost) -> pd.DataFrame:
     Returns: student, stage (alignment | pretraining), basis (this run | published), flops, images, seconds,
         ratio_to_pretraining (of flops). seconds: steps times the median of a few steps timed here, so it differs from
         run to run; it leaves out decoding and held-out triplets. Empty where nothing is known: the seconds of
-        published work, the pre-training of a student from scratch.
+        published work, a pre-training that params.yaml gives as null.
     Raises: ValueError if the section `cost` has no entry for a student.
     """
     rows = []
     for name in names("students", params_file):
         if name not in settings.pretraining:
-            raise ValueError(f"{params_file}: cost.pretraining has no entry for student {name!r} (null: from scratch)")
+            raise ValueError(f"{params_file}: cost.pretraining has no entry for student {name!r} (null: none known)")
         chosen = load(f"students.{name}", Settings, params_file)
         backbone = load(f"backbones.{name}", Backbone, params_file)
         rows += _student_rows(name, backbone, chosen, settings)

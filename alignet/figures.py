@@ -371,7 +371,11 @@ def alignment_cost(costs: pd.DataFrame) -> Figure:
         face = colours[row.student] if aligned else "white"
         ax.plot(row.flops, place, "o", markersize=6, markerfacecolor=face, color=colours[row.student])
         if aligned:
-            share = "from scratch" if math.isnan(row.ratio_to_pretraining) else f"{row.ratio_to_pretraining:.2g}"
+            share = (
+                "no published pre-training"
+                if math.isnan(row.ratio_to_pretraining)
+                else f"{row.ratio_to_pretraining:.2g}"
+            )
             ax.annotate(share, (row.flops, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=6)
     for place, student in enumerate(students):
         spread = costs.loc[costs["student"] == student, "flops"]

@@ -73,7 +73,7 @@ def test_alignments_row_is_steps_times_pictures_times_one_pictures_operations(ta
     assert before["basis"] == "published"
 
 
-def test_a_student_from_scratch_has_no_ratio_and_no_pretraining(table):
+def test_a_student_without_published_pretraining_has_no_ratio_and_no_pretraining(table):
     rows = table[table["student"] == "vit"]
     assert rows["stage"].tolist() == ["alignment"]
     assert math.isnan(rows["ratio_to_pretraining"].iloc[0])
@@ -101,3 +101,10 @@ def test_counting_computes_nothing():
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten())
     cost.training_flops(network, 4)
     assert all(weight.device == torch.device("meta") for weight in network.parameters())
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params/paper.yaml", SMOKE])
+def test_every_profile_has_an_entry_for_each_of_its_students(file):
+    entries = config.load("cost", config.Cost, file).pretraining
+    assert set(config.names("students", file)) == set(entries)
+    assert all(entry is None or set(entry) == {"images", "picture_size"} for entry in entries.values())

@@ -20,8 +20,8 @@ COMMON = {"layer": "pooled", "picture_size": 32, "seed": 0}
 
 
 def world(pictures, choices):
-    images = pd.DataFrame({"image": list("abcd"), "path": [f"{name}.png" for name in "abcd"]})
-    images = images.assign(concept=list("abcd"), split=["human", "human", "human", "synthesis"])
+    images = pd.DataFrame({"image": list("abcde"), "path": [f"{name}.png" for name in "abcde"]})
+    images = images.assign(concept=list("abcde"), split=["human", "human", "human", "synthesis", "test"])
     triplets = pd.DataFrame({"image_0": ["a"], "image_1": ["b"], "image_2": ["c"], "odd": [0], "participant": ["p"]})
     return tables.World("toy", choices, pictures, ("concept",), images, triplets, None)
 
