@@ -376,7 +376,7 @@ def alignment_cost(costs: pd.DataFrame) -> Figure:
                 if math.isnan(row.ratio_to_pretraining)
                 else f"{row.ratio_to_pretraining:.2g}"
             )
-            ax.annotate(share, (row.flops, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=6)
+            ax.annotate(share, (row.flops, place), xytext=(-3, 5), textcoords="offset points", fontsize=6)
     for place, student in enumerate(students):
         spread = costs.loc[costs["student"] == student, "flops"]
         ax.plot([spread.min(), spread.max()], [place, place], color="0.7", linewidth=0.8, zorder=0)
