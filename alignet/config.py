@@ -67,7 +67,7 @@ class ImageNet:
 class Backbone:
     model: str  # a timm model name
     options: dict[str, int | float | str | bool]  # further arguments of timm.create_model
-    weights: str  # timm | package | random | a safetensors file
+    weights: str  # timm | package | random | a safetensors file | arrays of a released model (.npz or folder)
     layer: str  # pooled, or the name of a submodule whose output is average-pooled
     picture_size: int  # pixels; the whole picture is resized to it
     seed: int  # of random weights
@@ -145,6 +145,18 @@ class Levels:
     seed: int
     centred: bool  # subtract the mean representation of the scored pictures before the cosine
     bootstrap: int  # resamples of the triplets
+
+
+@settings
+class Cost:
+    """Published figures of pre-training, by student, and of the paper's alignment; sources in params.yaml."""
+
+    timed_steps: int
+    pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or not known
+    paper_model: str  # a timm model name
+    paper_picture_size: int
+    paper_alignment_images: int
+    paper_pretraining_images: int
 
 
 def load(section: str, cls: type, params_file: str = "params.yaml", **overrides: Any) -> Any:

@@ -193,3 +193,12 @@ def test_easy_and_hard_triplets_carry_a_line_of_probabilities_per_target():
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert texts.count("0.50") == 12
     assert [text.get_text() for text in figure.texts] == [figures.LABELS["alignet"], figures.LABELS["unalignet"]]
+
+
+def test_alignments_cost_shows_its_share_of_pretraining_and_says_where_there_was_none():
+    rows = [("a", "alignment", 1e12, 0.001), ("a", "pretraining", 1e15, 1.0), ("b", "alignment", 1e11, float("nan"))]
+    costs = pd.DataFrame(rows, columns=["student", "stage", "flops", "ratio_to_pretraining"])
+    ax = figures.alignment_cost(costs).axes[0]
+    assert [text.get_text() for text in ax.texts] == ["0.001", "no published pre-training"]
+    assert ax.get_xscale() == "log"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]

@@ -13,15 +13,18 @@ LAYERS = {
     "devices": 2,
     "losses": 2,
     "metrics": 2,
+    "released": 2,
     "gather": 2,
     "kmeans": 2,
     "release": 3,
     "backbones": 3,
     **dict.fromkeys(("vice", "teacher", "synthesis", "features", "batches", "student"), 4),
     "evaluation": 5,
+    "cost": 5,
     "figures": 6,
     "nb": 6,
     "report": 6,
+    "export": 6,
     "fetch": 6,
 }
 SIBLINGS = (4,)  # layers whose modules may import each other; those of worlds may too

@@ -79,7 +79,7 @@ def test_every_stage_leaves_its_tables_and_figures(pipeline):
 
 def test_executed_notebooks_hold_no_timings_and_no_progress_bars(pipeline):
     executed = sorted((pipeline / "reports" / "notebooks").glob("*.ipynb"))
-    assert len(executed) == 13
+    assert len(executed) == 14
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
         assert "papermill" not in notebook.metadata
