@@ -115,7 +115,7 @@ def disagreements(world: World, test: Layers, settings: Similarity) -> pd.DataFr
         pairs = _pairs_of_a_class(first, world.hierarchy[min(1, len(world.hierarchy) - 1)])
         for target in ("alignet", "unalignet"):
             similar = cosine(test[student, target]["pooled"])
-            distance = 1 - similar[pairs["row_0"].to_numpy(), pairs["row_1"].to_numpy()].numpy()
+            distance = 1 - similar.numpy()[pairs["row_0"].to_numpy(), pairs["row_1"].to_numpy()]
             pairs[f"z_{target}"] = (distance - distance.mean()) / distance.std()
         pairs["difference"] = pairs["z_unalignet"] - pairs["z_alignet"]
         for closer, sign in (("alignet", -1), ("unalignet", 1)):
@@ -310,8 +310,9 @@ def pooled(found: dict) -> Layers:
     return {(student, target): {kind: rows} for (student, target, kind), rows in found.items() if kind == "pooled"}
 
 
-def save_page(pairs: pd.DataFrame, folder: Path) -> None:
-    """ratings_to_fill.csv: the pairs to be rated, shuffled with a fixed seed, without saying who holds them closer."""
-    page = pairs[["image_0", "image_1"]].drop_duplicates().sample(frac=1, random_state=0)
+def save_page(pairs: pd.DataFrame, folder: Path, settings: Similarity) -> None:
+    """ratings_to_fill.csv: the pairs to be rated, shuffled, without saying which model holds them closer."""
+    page = pairs[["image_0", "image_1"]].drop_duplicates()
+    page = page.iloc[torch.randperm(len(page), generator=_generator(settings)).tolist()]
     folder.mkdir(parents=True, exist_ok=True)
     page.assign(rating="", participant="").to_csv(folder / "ratings_to_fill.csv", index=False)
