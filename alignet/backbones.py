@@ -55,7 +55,7 @@ def create(settings: Backbone) -> Embedder:
 
     Raises: ValueError naming the model, weights or layer that is not known; no fall-back to other weights.
     """
-    if settings.model not in timm.list_models():
+    if not timm.is_model(settings.model):  # with or without a tag of its weights: name.tag
         raise ValueError(f"backbone {settings.model!r}: timm {timm.__version__} has no such model")
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights

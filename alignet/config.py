@@ -18,7 +18,7 @@ class ConfigError(ValueError):
 
 @settings
 class World:
-    source: Literal["emoji", "folder"]
+    source: Literal["emoji", "folder", "imagenet"]
     path: str | None  # the folder of a world (source: folder), from the project's root or absolute
 
 
@@ -47,6 +47,20 @@ class Emoji:
     triplets_test: int
     triplets_per_level: int
     raters_test: int  # for the test triplets and the levels
+
+
+@settings
+class ImageNet:
+    """Where the paper's data lies (world.source: imagenet); folders are from the project's root or absolute."""
+
+    things: str  # a folder: things_concepts.tsv, the files of choices (here or in triplet_dataset/), images/
+    levels: str  # pruned_dataset.pkl
+    imagenet: str  # a folder: train/ and val/ with a folder for each WordNet id
+    validation_pictures: bool  # take the pictures of val/ into the test split
+    levels_rt: str  # the entry of Levels' trials that holds the response time
+    levels_rt_unit: Literal["seconds", "milliseconds"]
+    superclass_depth: int  # steps below WordNet's root; a shallower synset is its own superclass
+    domain_depth: int
 
 
 @settings
@@ -85,9 +99,14 @@ class Teacher:
 class Synthesis:
     seed: int
     clusters: int
-    scheme: Literal["cluster_border"]
+    points_per_cluster: int  # pictures that the centroids are fitted to: clusters * points_per_cluster at most
+    elbow: list[int]  # numbers of clusters whose inertia is shown beside the chosen one's
+    precision: Literal["float16", "float32"]  # of the stored representation
+    scheme: Literal["random", "between_class", "class_border", "within_class", "cluster_border"]
+    class_label: str | None  # column of the hierarchy for the class schemes; None: the one above the finest
     train_triplets: int
     valid_triplets: int
+    signal_backbone: str | None  # independent of the teacher's, for the signal check; None: no check
 
 
 @settings

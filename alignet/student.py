@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from alignet import backbones, config, devices, losses
+from alignet import backbones, config, devices, losses, release
 from alignet.backbones import Embedder, autocast
 from alignet.batches import Batch, Feed, FromFile, InBatch, batch_of
 from alignet.config import Backbone
@@ -311,7 +311,7 @@ def train(job: Job) -> None:
     )
     checkpoint = data / "checkpoints" / job.name / f"{job.target}.pt"
     work = _work(labels, settings, backbone)
-    curve = fit(student, feed, load_held_out(labels, settings), settings, checkpoint, work)
+    curve = fit(student, feed, load_held_out(labels, world, settings), settings, checkpoint, work)
     if devices.rank() == 0:
         test = world.paths(world.rows("test"))
         batches = pictures.batches(test, backbone.picture_size, reading.batch_size, reading.workers)
@@ -337,19 +337,21 @@ def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
 def load_source(folder: Path, world: World, settings: Settings) -> InBatch | FromFile:
     """Where a student's triplets come from: a target's clusters, or its release file of training triplets."""
     if settings.source == "file":
-        return FromFile(*_release_triplets(folder / f"train_{settings.file_scheme}.npz"), settings)
+        return FromFile(*_release_triplets(folder / f"train_{settings.file_scheme}.npz", world), settings)
     return InBatch(*load_labels(folder, world), settings)
 
 
-def load_held_out(folder: Path, settings: Settings) -> Batch:
+def load_held_out(folder: Path, world: World, settings: Settings) -> Batch:
     """The first held_out_triplets triplets of a target's release file of validation triplets."""
-    triplets, similarities = _release_triplets(folder / f"valid_{settings.file_scheme}.npz")
+    triplets, similarities = _release_triplets(folder / f"valid_{settings.file_scheme}.npz", world)
     return batch_of(triplets, similarities, np.arange(min(settings.held_out_triplets, len(triplets))))
 
 
-def _release_triplets(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path) as archive:
-        return archive["indices"], archive["similarities"][:, ::-1]
+def _release_triplets(path: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """A file's triplets as positions in the synthesis split, by file name, and their similarities, (n, 3) each."""
+    found = release.read(path)
+    names = world.images["path"].to_numpy()[world.rows("synthesis")]
+    return release.locate(found, names), found.similarities
 
 
 def _work(labels: Path, settings: Settings, backbone: Backbone) -> str:

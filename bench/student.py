@@ -90,10 +90,12 @@ def main(budget: float) -> None:
     paths = world.paths(world.rows("synthesis"))
     in_batch = batches.InBatch(*student.load_labels(LABELS, world), SETTINGS)
     pictures = SETTINGS.batch_clusters * SETTINGS.batch_pictures
-    of_file = ThreeForwards(*student._release_triplets(LABELS / f"train_{SETTINGS.file_scheme}.npz"), pictures // 3)
+    of_file = ThreeForwards(
+        *student._release_triplets(LABELS / f"train_{SETTINGS.file_scheme}.npz", world), pictures // 3
+    )
     feeds = {"in-batch": batches.Feed(in_batch, paths, BACKBONE.picture_size, 2, 10**10)}
     feeds["three forward passes"] = batches.Feed(of_file, paths, BACKBONE.picture_size, 2, 10**10)
-    held_out = student.load_held_out(LABELS, dataclasses.replace(SETTINGS, held_out_triplets=500))
+    held_out = student.load_held_out(LABELS, world, dataclasses.replace(SETTINGS, held_out_triplets=500))
     bare = bare_seconds(student.create(BACKBONE, SETTINGS), feeds["in-batch"].cached[:pictures])
     seconds = {name: loop_seconds(feed, held_out) for name, feed in feeds.items()}
     per_step = {"in-batch": len(in_batch.triplets), "three forward passes": pictures // 3}

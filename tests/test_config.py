@@ -6,6 +6,7 @@ from alignet import config
 SECTIONS = {
     "world": config.World,
     "emoji": config.Emoji,
+    "imagenet": config.ImageNet,
     "features": config.Features,
     "teacher": config.Teacher,
     "synthesis": config.Synthesis,

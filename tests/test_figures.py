@@ -37,6 +37,8 @@ def teacher_table():
 def curve_table():
     curve = pd.DataFrame({"step": range(20), "loss": [1 / (step + 1) for step in range(20)]})
     curve["agreement"] = 1 - curve["loss"] / 2
+    due = curve["step"] % 5 == 0
+    curve = curve.assign(held_out_loss=curve["loss"].where(due), held_out_accuracy=curve["agreement"].where(due))
     return pd.concat([curve.assign(student="vit", target=target) for target in ("alignet", "unalignet")])
 
 
@@ -139,3 +141,5 @@ def test_the_training_curve_shows_each_run_thin_and_its_running_mean():
     thin, smooth = figure.axes[0].lines[:2]
     assert thin.get_ydata()[:3].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert smooth.get_ydata()[:3].tolist() == pytest.approx([1, 3 / 4, 5 / 12])
+    held_out = figure.axes[1].lines[2]
+    assert (held_out.get_marker(), held_out.get_ydata()[5]) == ("o", pytest.approx(1 - 1 / 6 / 2))

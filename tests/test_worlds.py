@@ -2,28 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from alignet import config
-from alignet.worlds import drawing, emoji, folder, participants, pictures, source, tables
+from alignet.worlds import drawing, emoji, participants, pictures, tables
 
-HEADER = {"format": 1, "name": "tiny", "choices": "human", "hierarchy": ["concept", "class"], "notes": "made by hand"}
-IMAGES = """image,path,concept,class,split
-a,a.png,cat,animal,human
-b,b.png,dog,animal,synthesis
-c,c.png,car,vehicle,test
-007,d.png,bus,vehicle,test
-"""
-TRIPLETS = """image_0,image_1,image_2,odd,participant,rt
-a,b,c,2,p1,1.5
-c,007,a,2,p2,
-b,c,007,0,p1,0.75
-"""
-LEVELS = """image_0,image_1,image_2,odd,participant,level
-a,b,c,2,p1,coarse
-a,c,007,0,p2,boundary
-"""
 SMALL = {
     "classes": 8,
     "picture_size": 32,
@@ -38,30 +21,12 @@ SMALL = {
 }
 
 
-def write_world(path, header=HEADER, images=IMAGES, triplets=TRIPLETS, levels=LEVELS):
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "world.yaml").write_text(yaml.safe_dump(header))
-    for name, text in (("images", images), ("triplets", triplets), ("levels", levels)):
-        if text is not None:
-            (path / f"{name}.csv").write_text(text)
-    Image.new("RGB", (8, 8), (10, 20, 30)).save(path / "a.png")
-    Image.new("RGBA", (8, 8), (200, 0, 0, 0)).save(path / "b.png")
-    Image.new("L", (8, 8), 77).save(path / "c.png")
-    Image.new("RGB", (8, 8), "blue").save(path / "d.png")
-    return path
-
-
 def small(**changes):
     return config.load("emoji", config.Emoji, "params.yaml", **(SMALL | changes))
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    return write_world(tmp_path / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -79,123 +44,16 @@ def glyphs():
     return torch.stack([emoji.colour_glyph(glyph) for glyph in ("\U0001f431", "\U0001f697", "\U0001f34c")])
 
 
-# The format
-
-
-def test_a_world_reads_as_it_is_written(tiny):
-    world = tables.read(tiny)
-    assert (world.name, world.choices, world.hierarchy) == ("tiny", "human", ("concept", "class"))
-    assert world.images["image"].tolist() == ["a", "b", "c", "007"]
-    assert world.rows("test").tolist() == [2, 3]
-    assert world.codes("class").tolist() == [0, 0, 1, 1]
-    assert world.paths(torch.tensor([3, 0])) == [tiny / "d.png", tiny / "a.png"]
-    assert world.triplets["rt"].isna().tolist() == [False, True, False]
-
-
-def test_judgements_are_rows_of_images_and_positions(tiny):
-    world = tables.read(tiny)
-    triplets, odd = world.judgements(world.triplets)
-    assert triplets.tolist() == [[0, 1, 2], [2, 3, 0], [1, 2, 3]]
-    assert odd.tolist() == [2, 2, 0]
-    assert triplets.dtype == odd.dtype == torch.int64
-
-
-def test_examples_are_pictures_of_each_value_of_the_coarsest_label(tiny):
-    rows, names = tables.read(tiny).examples(columns=2)
-    assert (rows.tolist(), names) == ([[0, 1], [2, 3]], ["animal", "vehicle"])
-
-
-def test_a_folder_copies_its_tables_and_points_to_its_pictures(tiny, tmp_path):
-    before, after = tables.read(tiny), folder.make(tiny, tmp_path / "out")
-    for name in ("images", "triplets", "levels"):
-        pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
-    assert [path.resolve() for path in after.paths()] == [path.resolve() for path in before.paths()]
-    assert yaml.safe_load((tmp_path / "out" / "world.yaml").read_text())["notes"] == "made by hand"
-    assert not list((tmp_path / "out").glob("*.png"))
-
-
-def test_a_world_without_levels_has_none(tmp_path):
-    assert folder.make(write_world(tmp_path / "tiny", levels=None), tmp_path / "out").levels is None
-
-
-def test_the_split_of_a_picture_may_be_absent_from_a_world(tmp_path):
-    path = write_world(tmp_path / "tiny", images=IMAGES.replace("synthesis", "human"))
-    assert tables.read(path).rows("synthesis").tolist() == []
-
-
-REFUSALS = {
-    "an unknown format": ({"header": HEADER | {"format": 2}}, [r"world\.yaml", "format 2"]),
-    "no hierarchy": ({"header": {"format": 1, "name": "tiny"}}, [r"world\.yaml", "hierarchy"]),
-    "a label without a column": ({"images": IMAGES.replace("class", "kind")}, [r"images\.csv", "class"]),
-    "images without ids": ({"images": IMAGES.replace("image,", "id,")}, [r"images\.csv", "column image"]),
-    "a column missing from triplets": ({"triplets": TRIPLETS.replace("odd", "even")}, [r"triplets\.csv", "odd"]),
-    "a column missing from levels": ({"levels": LEVELS.replace("level", "kind")}, [r"levels\.csv", "column level"]),
-    "an unknown image": (
-        {"triplets": TRIPLETS.replace("c,007,a", "c,zebra,a")},
-        [r"triplets\.csv", "row 3", "image_1", "'zebra'"],
-    ),
-    "an odd one out of 3": (
-        {"triplets": TRIPLETS.replace("007,0,p1", "007,3,p1")},
-        [r"triplets\.csv", "row 4", "odd", "3"],
-    ),
-    "an odd one out that is a word": ({"triplets": TRIPLETS.replace("c,2,p1", "c,two,p1")}, ["row 2", "odd", "two"]),
-    "no odd one out": ({"triplets": TRIPLETS.replace("c,2,p1", "c,,p1")}, ["row 2", "column odd"]),
-    "a repeated image": ({"images": IMAGES.replace("b,b.png", "a,b.png")}, [r"images\.csv", "row 3", "image", "'a'"]),
-    "an image twice in a triplet": ({"triplets": TRIPLETS.replace("a,b,c", "a,a,c")}, [r"triplets\.csv", "row 2"]),
-    "an unknown split": (
-        {"images": IMAGES.replace("synthesis", "train")},
-        [r"images\.csv", "row 3", "split", "'train'"],
-    ),
-    "an unknown level": (
-        {"levels": LEVELS.replace("boundary", "middle")},
-        [r"levels\.csv", "row 3", "level", "'middle'"],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSALS)
-def test_a_wrong_world_is_refused_by_file_row_and_column_and_leaves_nothing(case, tmp_path):
-    changes, parts = REFUSALS[case]
-    path = write_world(tmp_path / "tiny", **changes)
-    with pytest.raises(tables.WorldError, match=".*".join(parts)):
-        folder.make(path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", ["world.yaml", "images.csv", "triplets.csv"])
-def test_a_missing_file_is_refused_by_name(name, tiny, tmp_path):
-    (tiny / name).unlink()
-    settings = config.World(source="folder", path=str(tiny))
-    with pytest.raises(tables.WorldError, match=rf"{name}: no such file"):
-        source.make(settings, small(), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_source_folder_needs_a_path(tmp_path):
-    with pytest.raises(tables.WorldError, match=r"world\.path"):
-        source.make(config.World(source="folder", path=None), small(), tmp_path / "out")
-
-
-def test_the_source_folder_takes_an_absolute_path(tiny, tmp_path):
-    settings = config.World(source="folder", path=str(tiny))
-    assert source.make(settings, small(), tmp_path / "out").name == "tiny"
-
-
-def test_several_problems_are_listed_at_once(tmp_path):
-    triplets = TRIPLETS.replace("007,0,p1", "007,5,p1").replace("a,b,c", "x,y,c")
-    path = write_world(tmp_path / "tiny", images=IMAGES.replace("human", "people"), triplets=triplets)
-    with pytest.raises(tables.WorldError) as error:
-        tables.read(path)
-    assert len(str(error.value).splitlines()) == 4
-
-
-def test_equal_rows_of_wrong_values_are_counted_and_not_repeated(tmp_path):
-    path = write_world(tmp_path / "tiny", images=IMAGES.replace(",test", ",probe"))
-    with pytest.raises(tables.WorldError, match=r"row 4, column split: 'probe' .*\(and 1 more row"):
-        tables.read(path)
-
-
 # Pictures
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / "a.png")
+    Image.new("RGBA", (8, 8), (200, 0, 0, 0)).save(tmp_path / "b.png")
+    Image.new("L", (8, 8), 77).save(tmp_path / "c.png")
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "d.png")
+    return tmp_path
 
 
 def test_transparency_shows_white_and_grey_becomes_three_equal_channels(tiny):
@@ -209,6 +67,21 @@ def test_half_transparency_mixes_with_white(tmp_path):
     colour = pictures.decode(tmp_path / "half.png", 4)[:, 0, 0]
     assert colour[0] == 255
     assert abs(int(colour[1]) - 127) <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("CMYK", "jpg"), ("P", "png"), ("LA", "png"), ("1", "png"), ("RGB", "webp")]
+)
+def test_pictures_of_any_mode_decode_to_their_colours(mode, ending, tmp_path):
+    Image.new("RGB", (16, 16), (255, 255, 255)).convert(mode).save(tmp_path / f"white.{ending}")
+    picture = pictures.decode(tmp_path / f"white.{ending}", 8)
+    assert picture.shape == (3, 8, 8)
+    assert picture.min() > 250
+
+
+def test_sixteen_bit_greys_are_scaled_and_not_clipped(tmp_path):
+    Image.fromarray(np.full((8, 8), 0x4D4D, np.uint16)).save(tmp_path / "deep.png")
+    assert (pictures.decode(tmp_path / "deep.png", 8) == 0x4D).all()
 
 
 def test_the_whole_picture_is_resized_and_not_cropped(tmp_path):
@@ -238,7 +111,7 @@ def test_a_picture_that_is_cut_short_is_named(tmp_path):
 
 
 def test_batches_keep_the_order_of_the_paths(tiny):
-    paths = tables.read(tiny).paths()
+    paths = [tiny / name for name in ("c.png", "a.png", "d.png", "b.png")]
     shapes = [tuple(batch.shape) for batch in pictures.batches(paths, 8, 3, 0)]
     assert shapes == [(3, 3, 8, 8), (1, 3, 8, 8)]
     assert torch.equal(pictures.stack(paths, 8, 0), torch.stack([pictures.decode(path, 8) for path in paths]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from alignet.worlds import tables
+from alignet.worlds import check, tables
 
 
 def make(path: Path, out: Path) -> tables.World:
@@ -12,8 +12,21 @@ def make(path: Path, out: Path) -> tables.World:
 
     Raises: tables.WorldError with every problem found; `out` is then left untouched.
     """
-    world = tables.read(path)
-    header = yaml.safe_load((path / "world.yaml").read_text())
-    kept = {key: header[key] for key in ("shared_concepts", "sources", "notes") if key in header}
-    tables.write(world, out, **kept)
+    world = read(path)
+    header = yaml.safe_load((path / "world.yaml").read_text(encoding="utf-8"))
+    kept = {key: header[key] for key in ("sources", "notes") if key in header}
+    with tables.staged(out) as part:
+        tables.write(world, part, **kept)
     return tables.read(out)
+
+
+def read(path: Path) -> tables.World:
+    """A world whose tables and pictures have been checked.
+
+    Raises: tables.WorldError with every problem found.
+    """
+    world = tables.read(path)
+    problems = check.pictures(world)
+    if problems:
+        raise tables.WorldError("\n".join(problems))
+    return world

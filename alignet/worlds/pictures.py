@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from alignet.worlds.tables import WorldError
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises at broken files
+
 
 def decode(path: Path, size: int) -> Tensor:
     """The whole picture, resized (bicubic, not cropped), RGB over white: (3, size, size) uint8.
@@ -18,12 +20,19 @@ def decode(path: Path, size: int) -> Tensor:
     """
     try:
         with Image.open(path) as picture:
-            picture = picture.convert("RGBA")
-    except OSError as error:
+            picture = _eight_bits(picture).convert("RGBA")
+    except UNREADABLE as error:
         raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
     white = Image.new("RGBA", picture.size, "white")
     rgb = Image.alpha_composite(white, picture).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Pillow clips 16-bit greys at 255 when it converts them: they are divided by 257 first."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
 
 
 class _Files(Dataset):

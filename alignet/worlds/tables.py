@@ -1,18 +1,27 @@
-"""The world format, version 1: one folder with world.yaml, images.csv, triplets.csv and optional tables."""
+"""The world format, version 1: one folder with world.yaml, images, triplets and optional levels and ratings."""
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 import yaml
 from torch import Tensor
 
+from alignet.worlds import files, schema
+from alignet.worlds.schema import LEVELS as LEVELS
+from alignet.worlds.schema import SPLITS as SPLITS
+
 FORMAT = 1
-SPLITS = ("human", "synthesis", "test")
-LEVELS = ("coarse", "boundary", "fine")
 TRIPLET = ["image_0", "image_1", "image_2"]
+NAMES = ("images", "triplets", "levels", "ratings")
+SHOWN = 12  # the most values of the coarsest label that `examples` shows
+OUTSIDE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)"
 
 
 class WorldError(ValueError):
@@ -24,9 +33,11 @@ class World:
     """The tables of one world.
 
     images: one row per picture (image, path, one column per entry of hierarchy, split, style where given);
-    triplets, levels: one row per choice (image_0, image_1, image_2, odd, participant, ...); levels is None
-    where the world has none. hierarchy: label columns from fine to coarse. pictures: the folder that
-    images.path starts from. choices: 'human' or 'simulated'.
+    triplets, levels: one row per choice (image_0, image_1, image_2, odd, participant, ...); ratings: one row per
+    rated pair (image_0, image_1, rating, participant); levels and ratings are None where the world has none.
+    hierarchy: label columns from fine to coarse. pictures: the folder that images.path starts from; roots: where
+    given, other folders by the first part of the path. choices: 'human' or 'simulated'. shared_concepts: a value of
+    the finest label may stand in several splits.
     """
 
     name: str
@@ -36,6 +47,9 @@ class World:
     images: pd.DataFrame
     triplets: pd.DataFrame
     levels: pd.DataFrame | None
+    ratings: pd.DataFrame | None = None
+    roots: dict[str, Path] = field(default_factory=dict)
+    shared_concepts: bool = False
 
     def rows(self, split: str) -> Tensor:
         """Row numbers in `images` of one split's pictures, (n,) int64."""
@@ -44,12 +58,20 @@ class World:
     def paths(self, rows: Tensor | None = None) -> list[Path]:
         """Picture files of some rows of `images`, or of all."""
         paths = self.images["path"] if rows is None else self.images["path"].iloc[rows.tolist()]
-        return [self.pictures / path for path in paths]
+        return [self._path(path) for path in paths]
+
+    def _path(self, path: str) -> Path:
+        first, _, rest = path.partition("/")
+        return self.roots[first] / rest if first in self.roots else self.pictures / path
 
     def examples(self, columns: int) -> tuple[Tensor, list[str]]:
-        """Evenly spread pictures of each value of the coarsest label: rows of `images` (values, columns), names."""
+        """Evenly spread pictures of each value of the coarsest label: rows of `images` (values, columns), names.
+
+        Of more than SHOWN values, those with the most pictures.
+        """
         labels = self.images[self.hierarchy[-1]]
-        names = list(dict.fromkeys(labels))
+        common = set(labels.value_counts(sort=True).index[:SHOWN])
+        names = [name for name in dict.fromkeys(labels) if name in common]
         found = [np.flatnonzero(labels == name) for name in names]
         spread = [rows[np.linspace(0, len(rows) - 1, columns).round().astype(int)] for rows in found]
         return torch.from_numpy(np.stack(spread)), names
@@ -61,52 +83,89 @@ class World:
     def judgements(self, table: pd.DataFrame) -> tuple[Tensor, Tensor]:
         """Choices as row numbers in `images`, (n, 3) int64, and the position of the odd one out, (n,) int64."""
         position = pd.Series(np.arange(len(self.images)), index=self.images["image"])
-        triplets = np.stack([position[table[column]].to_numpy() for column in TRIPLET], axis=1)
-        return torch.from_numpy(triplets), torch.tensor(table["odd"].tolist())
+        triplets = np.empty((len(table), 3), np.int64)
+        for place, column in enumerate(TRIPLET):
+            codes, images = _coded(table[column])
+            triplets[:, place] = position[images].to_numpy()[codes]
+        return torch.from_numpy(triplets), torch.tensor(table["odd"].to_numpy(np.int64))
 
 
 def read(folder: Path) -> World:
-    """A world from its folder.
+    """A world from its folder; its pictures are not opened (see `check.pictures`).
 
-    Raises: WorldError listing every problem found: a missing file, key or column, an unknown or repeated
-        image, an image twice in a triplet, odd outside 0..2, an unknown split or level.
+    Raises: WorldError listing every problem found: a missing file, key or column, a value that the column does not
+        take, an unknown or repeated image, an image twice in a triplet, a path that leaves the folder, a concept or a
+        file in two splits, an empty split or table, a choice about pictures of the wrong split.
     """
     folder = Path(folder)
-    missing = [name for name in ("world.yaml", "images.csv", "triplets.csv") if not (folder / name).is_file()]
-    if missing:
-        raise WorldError("\n".join(f"{folder / name}: no such file" for name in missing))
-    header = yaml.safe_load((folder / "world.yaml").read_text())
-    if not isinstance(header, dict):
-        raise WorldError("world.yaml: holds no keys")
-    lacking = {"format", "name", "hierarchy"} - set(header)
-    if lacking:
-        raise WorldError(f"world.yaml: missing key {', '.join(sorted(lacking))}")
-    if header["format"] != FORMAT:
-        raise WorldError(f"world.yaml: format {header['format']!r} is not known; this version reads format {FORMAT}")
-    tables = {name: _table(folder / f"{name}.csv") for name in ("images", "triplets", "levels")}
-    hierarchy = tuple(header["hierarchy"])
-    problems = [line for name, table in tables.items() for line in _problems(name, table, tables["images"], hierarchy)]
+    header, problems = _header(folder)
+    problems += [f"{folder / name}.csv: no such file" for name in NAMES[:2] if _find(folder, name, problems) is None]
     if problems:
         raise WorldError("\n".join(problems))
+    tables, names, rows = {}, {}, {}
+    for name in NAMES:
+        path = files.find(folder, name)
+        tables[name], names[name], rows[name] = None, path.name if path else None, None
+        if path is not None:
+            tables[name], rows[name], found = _table(name, path, header.hierarchy)
+            problems += found
+    if tables["images"] is not None:
+        problems += _image_problems(tables["images"], names["images"], rows["images"], header)
+        for name in NAMES[1:]:
+            if tables[name] is not None:
+                problems += _choice_problems(name, tables[name], names[name], rows[name], tables["images"])
+    if problems:
+        raise WorldError("\n".join(problems))
+    roots = header.pictures if isinstance(header.pictures, dict) else {}
     return World(
-        name=header["name"],
-        choices=header.get("choices", "human"),
-        pictures=folder / header.get("pictures", "."),
-        hierarchy=hierarchy,
+        name=header.name,
+        choices=header.choices,
+        pictures=folder / ("." if roots else header.pictures),
+        hierarchy=tuple(header.hierarchy),
+        roots={name: folder / path for name, path in roots.items()},
+        shared_concepts=header.shared_concepts,
         **tables,
     )
 
 
-def write(world: World, folder: Path, **header) -> None:
-    """Write a world's tables into a folder; `header`: further entries of world.yaml (sources, notes)."""
+def write(world: World, folder: Path, parquet: bool = False, **header) -> None:
+    """Write a world's tables into a folder, as CSV or Parquet; `header`: further entries of world.yaml."""
     folder.mkdir(parents=True, exist_ok=True)
+    write_header(world, folder, **header)
+    for name in NAMES:
+        table = getattr(world, name)
+        if table is not None and parquet:
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+        elif table is not None:
+            table.to_csv(folder / f"{name}.csv", index=False)
+
+
+def write_header(world: World, folder: Path, **header) -> None:
+    """world.yaml; `header`: its further entries (sources, notes)."""
     entries = {"format": FORMAT, "name": world.name, "choices": world.choices, "hierarchy": list(world.hierarchy)}
-    if world.pictures != folder:
+    if world.shared_concepts:
+        entries["shared_concepts"] = True
+    if world.roots:
+        entries["pictures"] = {name: str(path.resolve()) for name, path in world.roots.items()}
+    elif world.pictures != folder:
         entries["pictures"] = str(world.pictures.resolve())
     (folder / "world.yaml").write_text(yaml.safe_dump(entries | header, sort_keys=False, allow_unicode=True))
-    for name in ("images", "triplets", "levels"):
-        if getattr(world, name) is not None:
-            getattr(world, name).to_csv(folder / f"{name}.csv", index=False)
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder to write in that becomes `out` once all is written, and is gone if anything fails."""
+    part = out.with_name(f"{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part)
+        raise
+    if out.exists():
+        shutil.rmtree(out)
+    part.rename(out)
 
 
 def save_csv(table: pd.DataFrame, path: Path) -> None:
@@ -115,51 +174,91 @@ def save_csv(table: pd.DataFrame, path: Path) -> None:
     table.to_csv(path, index=False, float_format="%.6g")
 
 
-def _table(path: Path) -> pd.DataFrame | None:
-    text = dict.fromkeys(("image", "path", "split", "style", "participant", "level", *TRIPLET), str)
+def _header(folder: Path) -> tuple[schema.Header | None, list[str]]:
+    path = folder / "world.yaml"
     if not path.is_file():
-        return None
+        return None, [f"{path}: no such file"]
     try:
-        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"rt": [""]})
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise WorldError(f"{path.name}: cannot be read as a table ({error})") from None
+        return schema.header(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return None, [f"world.yaml: cannot be read as YAML ({' '.join(str(error).split())})"]
 
 
-def _problems(name: str, table: pd.DataFrame | None, images: pd.DataFrame, hierarchy: tuple[str, ...]) -> list[str]:
-    if table is None:
-        return []
-    needed = {
-        "images": ["image", "path", "split", *hierarchy],
-        "triplets": [*TRIPLET, "odd", "participant"],
-        "levels": [*TRIPLET, "odd", "participant", "level"],
-    }[name]
-    lacking = [column for column in needed if column not in table]
-    if lacking or "image" not in images:
-        return [f"{name}.csv: missing column {column}" for column in lacking]
-    if name == "images":
-        return [
-            *_refused(name, table, "image", table["image"].duplicated(), "stands twice"),
-            *_refused(name, table, "split", ~table["split"].isin(SPLITS), f"is none of {', '.join(SPLITS)}"),
-        ]
-    lines = []
-    for column in TRIPLET:
-        lines += _refused(name, table, column, ~table[column].isin(images["image"]), "is not in images.csv")
-    lines += _refused(name, table, "odd", ~table["odd"].isin([0, 1, 2]), "is not 0, 1 or 2")
-    lines += _refused(name, table, "image_2", _twice(table), "stands with the same picture twice in one triplet")
-    if name == "levels":
-        lines += _refused(name, table, "level", ~table["level"].isin(LEVELS), f"is none of {', '.join(LEVELS)}")
+def _find(folder: Path, name: str, problems: list[str]) -> Path | None:
+    try:
+        return files.find(folder, name)
+    except ValueError as error:
+        problems.append(str(error))
+        return folder / name
+
+
+def _table(name: str, path: Path, hierarchy: list[str]) -> tuple[pd.DataFrame | None, np.ndarray | None, list[str]]:
+    try:
+        text, rows, problems = files.read(path)
+    except ValueError as error:
+        return None, None, [str(error)]
+    table, found = schema.typed(name, text, rows, hierarchy, path.name)
+    if not len(table):
+        found.append(f"{path.name}: holds no rows")
+    return table, rows, problems + found
+
+
+def _image_problems(images: pd.DataFrame, file: str, rows: np.ndarray, header: schema.Header) -> list[str]:
+    lines, finest = [], header.hierarchy[0]
+
+    def refuse(column: str, wrong: pd.Series, why: str) -> None:
+        lines.extend(schema.refused(file, column, rows, wrong.to_numpy(bool), images[column], why))
+
+    if "image" in images:
+        refuse("image", images["image"].duplicated(), "stands twice")
+    if "path" in images:
+        refuse("path", images["path"].str.contains(OUTSIDE), "leaves the world's folder")
+    if "split" in images and len(images):
+        if "path" in images:
+            refuse("path", _in_two_splits(images, "path"), "stands in two splits")
+        if finest in images and not header.shared_concepts:
+            why = "stands in two splits (world.yaml may say shared_concepts: true)"
+            refuse(finest, _in_two_splits(images, finest), why)
+        absent = [split for split in SPLITS if not (images["split"] == split).any()]
+        lines += [f"{file}, column split: no picture is {split!r}" for split in absent]
     return lines
 
 
-def _twice(table: pd.DataFrame) -> pd.Series:
-    a, b, c = (table[column] for column in TRIPLET)
-    return (a == b) | (a == c) | (b == c)
+def _in_two_splits(images: pd.DataFrame, column: str) -> pd.Series:
+    """Rows whose value of `column` stands first in another split than theirs."""
+    return images["split"] != images.groupby(column, sort=False)["split"].transform("first")
 
 
-def _refused(name: str, table: pd.DataFrame, column: str, wrong: pd.Series, why: str) -> list[str]:
-    """One line for the first wrong row of a column, with the count; rows are counted as in the file."""
-    if not wrong.any():
+def _choice_problems(name: str, table: pd.DataFrame, file: str, rows: np.ndarray, images: pd.DataFrame) -> list[str]:
+    columns = [column for column in TRIPLET if column in schema.TABLES[name].model_fields and column in table]
+    if "image" not in images or not len(table):
         return []
-    first, count = int(np.flatnonzero(wrong)[0]), int(wrong.sum())
-    more = f" (and {count - 1} more rows)" if count > 1 else ""
-    return [f"{name}.csv, row {first + 2}, column {column}: {table[column].iloc[first]!r} {why}{more}"]
+    known = images.drop_duplicates("image").set_index("image")
+    needed = {"triplets": "human", "levels": "test"}.get(name) if "split" in images else None
+    lines, numbers = [], []
+    for column in columns:
+        codes, values = _coded(table[column])
+        place = known.index.get_indexer(values)
+        unknown = (place < 0) & (np.asarray(values) != "")  # an empty one has its line already
+        lines += schema.refused(file, column, rows, unknown[codes], table[column], "is not among the images")
+        if needed and (known["split"] == needed).any():
+            other = (place >= 0) & (known["split"].to_numpy()[place] != needed)
+            lines += schema.refused(file, column, rows, other[codes], table[column], f"is not of the split {needed!r}")
+        numbers.append(np.where(place >= 0, place, -1 - len(numbers)).astype(np.int32)[codes])
+    return lines + _twice(table, file, rows, columns, numbers)
+
+
+def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """A number for each row's text, (n,) int32, and the distinct texts: half the memory of pd.factorize."""
+    coded = pa.chunked_array([pa.array(column, pa.large_string())]).dictionary_encode().combine_chunks()
+    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
+    return coded.indices.to_numpy(), pd.Index(coded.dictionary.to_pylist(), dtype=object)
+
+
+def _twice(table, file: str, rows: np.ndarray, columns: list[str], numbers: list[np.ndarray]) -> list[str]:
+    lines = []
+    for later in range(1, len(columns)):
+        equal = np.any([numbers[later] == numbers[earlier] for earlier in range(later)], axis=0)
+        why = f"stands with the same picture twice in one {'triplet' if len(columns) == 3 else 'pair'}"
+        lines += schema.refused(file, columns[later], rows, equal, table[columns[later]], why)
+    return lines

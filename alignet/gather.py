@@ -1,0 +1,71 @@
+"""Pair similarities of triplets, gathered from an embedding that may be larger than memory: a fused numba kernel.
+
+The kernel reads each of the three rows once, converts float16 in registers and writes three float32 numbers, so its
+memory is its result. bench/synthesis.py compares it with the ways that copy the rows first.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def pair_similarities(embeddings: np.ndarray, triplets: np.ndarray, chunk: int = 1 << 18) -> np.ndarray:
+    """Dot products, in float32, of the pair that is left when each image is taken out, (n, 3) float32.
+
+    Odd-one-out order: entry 0 belongs to images 1 and 2, entry 1 to 0 and 2, entry 2 to 0 and 1.
+
+    Args: embeddings: (n_images, dim) float16 or float32, in memory or memory-mapped, rows contiguous;
+        triplets: (n, 3) integers; chunk: triplets whose numbers are copied at a time.
+    Raises: IndexError naming the first triplet outside the embedding; TypeError at another type of number.
+    """
+    if embeddings.dtype not in (np.float16, np.float32):
+        raise TypeError(f"embeddings must be float16 or float32, not {embeddings.dtype}")
+    rows = embeddings.view(np.uint16) if embeddings.dtype == np.float16 else embeddings
+    kernel = _half if embeddings.dtype == np.float16 else _single
+    found = np.empty((len(triplets), 3), np.float32)
+    for start in range(0, len(triplets), chunk):
+        part = np.ascontiguousarray(triplets[start : start + chunk], dtype=np.int64)
+        outside = ((part < 0) | (part >= len(embeddings))).any(1)
+        if outside.any():
+            raise IndexError(f"triplet {start + int(outside.argmax())} is outside the {len(embeddings)} pictures")
+        kernel(rows, part, found[start : start + chunk])
+    return found
+
+
+@intrinsic
+def _half_to_single(_context, _bits):
+    """The float16 of these 16 bits as float32: one instruction, which numba does not offer for float16 arrays."""
+
+    def emit(_codegen, builder, _signature, arguments):
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), emit
+
+
+# 'reassoc' lets the compiler add in vector lanes; the order is fixed when the kernel is compiled, not when it runs.
+@numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _half(rows, triplets, found):
+    for t in numba.prange(len(triplets)):
+        first, second, third = rows[triplets[t, 0]], rows[triplets[t, 1]], rows[triplets[t, 2]]
+        s01 = s02 = s12 = np.float32(0)
+        for d in range(rows.shape[1]):
+            a, b, c = _half_to_single(first[d]), _half_to_single(second[d]), _half_to_single(third[d])
+            s01 += a * b
+            s02 += a * c
+            s12 += b * c
+        found[t, 0], found[t, 1], found[t, 2] = s12, s02, s01
+
+
+@numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _single(rows, triplets, found):
+    for t in numba.prange(len(triplets)):
+        first, second, third = rows[triplets[t, 0]], rows[triplets[t, 1]], rows[triplets[t, 2]]
+        s01 = s02 = s12 = np.float32(0)
+        for d in range(rows.shape[1]):
+            a, b, c = first[d], second[d], third[d]
+            s01 += a * b
+            s02 += a * c
+            s12 += b * c
+        found[t, 0], found[t, 1], found[t, 2] = s12, s02, s01

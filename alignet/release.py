@@ -1,0 +1,243 @@
+"""Triplet files in the format of the AligNet release: the only place that converts its order of similarities.
+
+A file `<target>/<split>_<scheme>.npz` holds filenames (n, 3) text, similarities (n, 3) float32 in the order 01, 02, 12,
+largest first (so the last image is the odd one out), and indices (n, 3) int. Inside the package entry t belongs to the
+pair that is left without image t: the release's order reversed.
+
+Source: the data set card of the release. Differs from it: members are stored, not deflated, so that they can be mapped.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ARRAYS = ("filenames", "similarities", "indices")
+FOLDERS = {"alignet": "uncertainty_distillation", "unalignet": "untransformed"}
+RELEASED = {"cluster_border": "cluster_border_500"}  # the release's name where it is not ours
+ROWS = 1 << 18  # rows handled at a time
+
+
+class ReleaseError(ValueError):
+    """A triplet file that is not what its format says: one line naming file, array and row."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A triplet file in the package's order; nothing is read until it is used when the file's members are stored.
+
+    filenames: (n, 3) text; triplets: (n, 3) int, the file's own picture numbers, the last one odd;
+    similarities: (n, 3) float32 in odd-one-out order, so that they ascend along the row.
+    """
+
+    path: Path
+    filenames: np.ndarray
+    triplets: np.ndarray
+    similarities: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.triplets)
+
+
+def released_path(folder: Path, target: str, split: str, scheme: str) -> Path:
+    """The file of a target (alignet | unalignet), split (train | valid) and scheme in a folder of the release.
+
+    Raises: ReleaseError naming the file if it is not there. The target has no default: the release's is a trap.
+    """
+    if target not in FOLDERS:
+        raise ReleaseError(f"target {target!r} is neither alignet nor unalignet")
+    path = Path(folder) / FOLDERS[target] / f"{split}_{RELEASED.get(scheme, scheme)}.npz"
+    if not path.is_file():
+        raise ReleaseError(f"{path}: no such file")
+    return path
+
+
+def read(path: Path) -> Release:
+    """A triplet file, memory-mapped where its members are stored, read whole where they are deflated.
+
+    Raises: ReleaseError naming what is wrong with the file, its arrays, their types or shapes. Values: see `check`.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: _member(path, archive, name) for name in ARRAYS}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ReleaseError(f"{path}: cannot be read as an .npz file ({error})") from None
+    kinds = {"filenames": "US", "similarities": "f", "indices": "iu"}
+    for name, array in members.items():
+        if array.dtype.kind not in kinds[name]:
+            raise ReleaseError(f"{path}: {name} is of type {array.dtype}")
+        if array.ndim != 2 or array.shape[1] != 3 or len(array) != len(members["indices"]):
+            raise ReleaseError(f"{path}: {name} has the shape {array.shape}, indices {members['indices'].shape}")
+    return Release(path, members["filenames"], members["indices"], members["similarities"][:, ::-1])
+
+
+def chunks(release: Release, rows: int = ROWS) -> Iterator[tuple[slice, Release]]:
+    """The file in parts of at most `rows` triplets, each copied into memory, with the rows that it covers."""
+    for start in range(0, len(release), rows):
+        part = slice(start, min(start + rows, len(release)))
+        arrays = [np.array(array[part]) for array in (release.filenames, release.triplets, release.similarities)]
+        yield part, Release(release.path, *arrays)
+
+
+def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, int]:
+    """Read the whole file once, in bounded memory, and refuse what its format rules out.
+
+    Args: filenames: (n_pictures,) the name of each picture number where it is known; otherwise the file must agree
+        with itself: one name per number, one number per name.
+    Returns: triplets, pictures, duplicates (triplets whose set of three stood before), ties (the odd one is not
+        unique).
+    Raises: ReleaseError at the first row that is not finite, not sorted, with a picture twice, with a number that is
+        negative or too large, or with a name that is another number's.
+    """
+    names = _Names(release, filenames)
+    key, ties = np.empty(len(release), np.int64), 0
+    images = int(release.triplets.max(initial=0)) + 1
+    if images > 2_097_151:
+        raise ReleaseError(f"{release.path}: indices goes up to {images - 1}; at most 2,097,150")
+    for part, rows in chunks(release):
+        similarities, ordered = rows.similarities, np.sort(rows.triplets, axis=1).astype(np.int64)
+        _refuse(release, part, "similarities", ~np.isfinite(similarities).all(1), "is not finite")
+        _refuse(release, part, "similarities", (np.diff(similarities) < 0).any(1), "is not sorted as s01, s02, s12")
+        _refuse(release, part, "indices", (rows.triplets < 0).any(1), "is negative")
+        _refuse(release, part, "indices", (np.diff(ordered) == 0).any(1), "has a picture twice")
+        names.check(part, rows)
+        key[part] = (ordered[:, 0] * images + ordered[:, 1]) * images + ordered[:, 2]
+        ties += int((similarities[:, 2] == similarities[:, 1]).sum())
+    pictures = names.finish()
+    key.sort()
+    duplicates = int((key[1:] == key[:-1]).sum())
+    return {"triplets": len(release), "pictures": pictures, "duplicates": duplicates, "ties": ties}
+
+
+def locate(release: Release, paths: np.ndarray) -> np.ndarray:
+    """The file's triplets as positions in `paths`, found by file name, not by the file's own numbers: (n, 3) int64.
+
+    Args: paths: (n_pictures,) of a world; the last component is compared where the file has no folders.
+    Raises: ReleaseError with the count and the first name that is not there, or that stands there twice.
+    """
+    folders = len(release) > 0 and "/" in _text(release.filenames[:1])[0, 0]
+    index = pd.Index(paths if folders else [str(path).rsplit("/", 1)[-1] for path in paths])
+    if not index.is_unique:
+        raise ReleaseError(f"{release.path}: {index[index.duplicated()][0]!r} is the name of two pictures")
+    found = np.empty((len(release), 3), np.int64)
+    for part, rows in chunks(release):
+        names = _text(rows.filenames)
+        found[part] = index.get_indexer(names.ravel()).reshape(-1, 3)
+        missing = (found[part] < 0).any(1)
+        if missing.any():
+            row = int(missing.argmax())
+            name = names[row][found[part][row] < 0][0]
+            count = f"{int(missing.sum())} of {len(names)} triplets from row {part.start} name such pictures"
+            raise ReleaseError(f"{release.path}: filenames, row {part.start + row}: no picture {name!r} ({count})")
+    return found
+
+
+def write(path: Path, filenames: np.ndarray, triplets: np.ndarray, similarities: np.ndarray) -> None:
+    """A file in the release's format. Equal content gives equal bytes.
+
+    The images of each triplet are sorted so that the last one is the odd one out; of tied ones the first stays first.
+
+    Args: filenames: (n_pictures,) text; triplets: (n, 3) picture numbers; similarities: (n, 3) in odd-one-out order.
+    Raises: ReleaseError naming the row if a similarity is not finite. The file appears when it is complete.
+    """
+    wrong = ~np.isfinite(similarities).all(1)
+    if wrong.any():
+        raise ReleaseError(f"{path}: similarities, row {int(wrong.argmax())} is not finite")
+    filenames = np.asarray(filenames, dtype=str)
+    # Ascending by the pair that is left without the image: the odd one out comes last, and entry 2 is then s01.
+    order = np.argsort(similarities, axis=1, kind="stable").astype(np.int8)
+    shape = (len(triplets), 3)
+    partial = path.with_name(path.name + ".partial")
+    with zipfile.ZipFile(partial, "w") as archive:
+        parts = [slice(start, start + ROWS) for start in range(0, len(triplets), ROWS)]
+        indices = (np.take_along_axis(triplets[part], order[part], 1).astype("<i8") for part in parts)
+        released = (np.take_along_axis(similarities[part], order[part], 1)[:, ::-1].astype("<f4") for part in parts)
+        named = (filenames[np.take_along_axis(triplets[part], order[part], 1)] for part in parts)
+        _store(archive, "filenames", filenames.dtype.newbyteorder("<"), shape, named)
+        _store(archive, "similarities", np.dtype("<f4"), shape, released)
+        _store(archive, "indices", np.dtype("<i8"), shape, indices)
+    partial.replace(path)
+
+
+def _store(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, parts: Iterator[np.ndarray]) -> None:
+    """One array as a stored .npy member with fixed headers, written part by part."""
+    entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system, entry.external_attr = 3, 0o600 << 16
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with archive.open(entry, "w", force_zip64=True) as member:
+        np.lib.format.write_array_header_1_0(member, header)
+        for part in parts:
+            member.write(np.ascontiguousarray(part, dtype=dtype).data.cast("B"))
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of the archive: mapped from its place in the file if stored, else decompressed."""
+    if f"{name}.npy" not in archive.namelist():
+        raise ReleaseError(f"{path}: no array {name}; has {', '.join(archive.namelist()) or 'none'}")
+    entry = archive.getinfo(f"{name}.npy")
+    try:
+        with archive.open(entry) as member:
+            if entry.compress_type != zipfile.ZIP_STORED:
+                return np.lib.format.read_array(member, allow_pickle=False)
+            version = np.lib.format.read_magic(member)
+            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, fortran, dtype = reader[version](member)
+            offset = member.tell()
+    except (ValueError, KeyError) as error:
+        raise ReleaseError(f"{path}: {name} cannot be read as a plain array ({error})") from None
+    if dtype.hasobject:
+        raise ReleaseError(f"{path}: {name} holds pickled Python objects, which are not read: they could run code")
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    offset += _data_start(path, entry)
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+def _data_start(path: Path, entry: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin: after its local header, whose name and extra field have lengths of their own."""
+    with path.open("rb") as file:
+        file.seek(entry.header_offset + 26)
+        return entry.header_offset + 30 + sum(np.frombuffer(file.read(4), "<u2").tolist())
+
+
+class _Names:
+    """Which name each picture number has: as given, or as first seen in the file."""
+
+    def __init__(self, release: Release, filenames: np.ndarray | None):
+        self.release, self.given = release, filenames is not None
+        if filenames is None:
+            size = int(release.triplets.max(initial=-1)) + 1
+            self.table = np.zeros(size, release.filenames.dtype)
+            self.seen = np.zeros(size, bool)
+        else:
+            self.table = np.asarray(filenames, dtype=release.filenames.dtype.kind)
+            self.seen = np.zeros(len(filenames), bool)
+
+    def check(self, part: slice, rows: Release) -> None:
+        _refuse(self.release, part, "indices", (rows.triplets >= len(self.table)).any(1), "is too large")
+        if not self.given:
+            numbers, first = np.unique(rows.triplets, return_index=True)
+            new = ~self.seen[numbers]
+            self.table[numbers[new]] = rows.filenames.ravel()[first[new]]
+        self.seen[rows.triplets] = True
+        wrong = (self.table[rows.triplets] != rows.filenames).any(1)
+        _refuse(self.release, part, "filenames", wrong, "is not the name of the indices' pictures")
+
+    def finish(self) -> int:
+        names = self.table[self.seen]
+        if len(np.unique(names)) < len(names):
+            raise ReleaseError(f"{self.release.path}: one file name has two indices")
+        return len(names)
+
+
+def _refuse(release: Release, part: slice, array: str, wrong: np.ndarray, why: str) -> None:
+    if wrong.any():
+        raise ReleaseError(f"{release.path}: {array}, row {part.start + int(wrong.argmax())} {why}")
+
+
+def _text(names: np.ndarray) -> np.ndarray:
+    return np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names

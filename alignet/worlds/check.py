@@ -1,0 +1,111 @@
+"""What reading the tables cannot show: pictures that do not open or stand in two splits, and a world in numbers."""
+
+import hashlib
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import bincount
+
+from alignet import metrics
+from alignet.triplets import choice_counts
+from alignet.worlds.pictures import UNREADABLE
+from alignet.worlds.tables import SPLITS, World
+
+NAMED = 5  # the problems of one kind that are named; the others are counted
+
+
+def pictures(world: World) -> list[str]:
+    """Lines for the pictures that cannot be read, and for files of equal content in two splits."""
+    paths, names = world.paths(), world.images["path"].tolist()
+    with ThreadPoolExecutor() as pool:
+        faults = list(pool.map(_fault, paths))
+    lines = _named("cannot be read as a picture", [f"{n} ({f})" for n, f in zip(names, faults, strict=True) if f])
+    same = [
+        f"{names[one]} ({world.images['split'].iloc[one]}) and {names[other]} ({world.images['split'].iloc[other]})"
+        for one, other in _in_two_splits(paths, world.images["split"].tolist(), faults)
+    ]
+    return lines + _named("the same picture in two splits", same)
+
+
+def summary(world: World) -> str:
+    """The world in numbers: pictures and labels per split, choices, people, raters and noise ceilings."""
+    people = "people" if world.choices == "human" else "SIMULATED participants"
+    lines = [f"{world.name}: {len(world.images)} pictures, choices of {people}", "", "labels and pictures"]
+    for split in SPLITS:
+        rows = world.images[world.images["split"] == split]
+        labels = ", ".join(f"{rows[label].nunique()} x {label}" for label in world.hierarchy)
+        lines.append(f"  {split:<10} {len(rows):>8} pictures: {labels}")
+    lines += ["", "choices"] + [_choices(world, name, table) for name, table in _parts(world)]
+    if world.levels is None:
+        lines.append("  levels     none: the Levels stage has nothing to score")
+    if world.ratings is not None:
+        raters = world.ratings["participant"].nunique()
+        lines.append(f"  ratings    {len(world.ratings):>8} ratings of {raters} participants")
+    if world.shared_concepts:
+        lines += ["", f"{world.hierarchy[0]}s may stand in several splits (shared_concepts: true)"]
+    return "\n".join(lines)
+
+
+def _parts(world: World) -> list:
+    parts = [("triplets", world.triplets)]
+    if "split" in world.triplets:
+        parts += [(f"  {split}", rows) for split, rows in world.triplets.groupby("split", sort=False)]
+    if world.levels is not None:
+        parts += [("levels", world.levels), *((f"  {level}", rows) for level, rows in world.levels.groupby("level"))]
+    return parts
+
+
+def _choices(world: World, name: str, table) -> str:
+    counts = choice_counts(*world.judgements(table))[1]
+    raters = counts.sum(1)
+    line = f"  {name:<12} {len(table):>8} choices by {table['participant'].nunique()} participants"
+    line += f" on {len(counts)} triplets, raters per triplet {_spread(raters)}"
+    if (raters >= 2).any():
+        line += f", noise ceiling {metrics.noise_ceiling(counts):.3f}"
+    else:
+        line += ", no noise ceiling: no triplet was judged twice"
+    if "rt" in table:
+        line += f", {100 * table['rt'].notna().mean():.0f} % with a response time"
+    return line
+
+
+def _spread(raters) -> str:
+    shares = bincount(raters)
+    present = np.flatnonzero(shares.numpy())
+    return str(present[0]) if len(present) == 1 else f"{present[0]} to {present[-1]}"
+
+
+def _fault(path: Path) -> str | None:
+    """Why a picture cannot be read; the whole file is read, JPEGs at an eighth of their size."""
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (32, 32))
+            picture.load()
+    except UNREADABLE as error:
+        return "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+    return None
+
+
+def _in_two_splits(paths: list[Path], splits: list[str], faults: list[str | None]) -> list[tuple[int, int]]:
+    """Pairs of rows with equal bytes in different splits; only files of equal size are read."""
+    by_size, first, pairs = defaultdict(list), {}, []
+    for row, (path, fault) in enumerate(zip(paths, faults, strict=True)):
+        if fault is None:
+            by_size[path.stat().st_size].append(row)
+    for rows in by_size.values():
+        if len({splits[row] for row in rows}) > 1:
+            for row in rows:
+                other = first.setdefault(hashlib.sha256(paths[row].read_bytes()).digest(), row)
+                if splits[other] != splits[row]:
+                    pairs.append((other, row))
+    return pairs
+
+
+def _named(what: str, found: list[str]) -> list[str]:
+    if not found:
+        return []
+    more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return [f"images, column path: {len(found)} x {what}: {'; '.join(found[:NAMED])}{more}"]

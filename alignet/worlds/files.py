@@ -1,0 +1,95 @@
+"""CSV and Parquet files -> tables of text, with the place of each row in its file."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet
+
+ENDINGS = (".csv", ".parquet")
+CODED = pa.dictionary(pa.int32(), pa.string())
+FIRST_ROW = {".csv": 2, ".parquet": 1}  # the number of the first row under the names of the columns
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """The table `name` of a folder as CSV or Parquet.
+
+    Raises: ValueError if both stand there.
+    """
+    found = [folder / f"{name}{ending}" for ending in ENDINGS if (folder / f"{name}{ending}").is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{found[0].name}: stands beside {found[1].name}; keep one of them")
+    return found[0] if found else None
+
+
+def read(path: Path, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[str]]:
+    """A file's table, the row numbers in the file (n,), and a line for each row of the wrong length.
+
+    Its columns are text, '' for nothing; those of Parquet are dictionaries of text.
+    Raises: ValueError with one line if the file cannot be read as a table at all.
+    """
+    try:
+        return _parquet(path) if path.suffix == ".parquet" else _csv(path, delimiter)
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path.name}: cannot be read as a table ({' '.join(str(error).split())})") from None
+
+
+def column_names(path: Path, delimiter: str = ",") -> list[str]:
+    """The first line of a CSV file.
+
+    Raises: ValueError if there is none, or a name stands twice.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file, delimiter=delimiter), [])
+    if not names:
+        raise ValueError(f"{path.name}: is empty")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path.name}, row 1: column {', '.join(map(repr, twice))} stands twice")
+    return names
+
+
+def csv_options(names: list[str], delimiter: str, handler=None) -> dict:
+    """How every CSV is read: all columns text, rows in order, rows of another length handed to `handler`."""
+    text = dict.fromkeys(names, pa.string())
+    return {
+        "read_options": pa.csv.ReadOptions(use_threads=False),
+        "parse_options": pa.csv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=handler
+        ),
+        "convert_options": pa.csv.ConvertOptions(column_types=text, strings_can_be_null=False),
+    }
+
+
+def _csv(path: Path, delimiter: str) -> tuple[pa.Table, np.ndarray, list[str]]:
+    names, skipped, problems = column_names(path, delimiter), [], []
+
+    def handler(row) -> str:
+        skipped.append(row.number)
+        if row.text.strip():  # an empty line is no row
+            problems.append(f"{path.name}, row {row.number}: {row.actual_columns} values for {len(names)} columns")
+        return "skip"
+
+    table = pa.csv.read_csv(path, **csv_options(names, delimiter, handler))
+    numbers = np.arange(FIRST_ROW[".csv"], FIRST_ROW[".csv"] + len(table) + len(skipped))
+    empty = np.all([pa.compute.equal(column, "").to_numpy() for column in table.columns], axis=0)
+    return table.filter(pa.array(~empty)), np.setdiff1d(numbers, skipped)[~empty], problems
+
+
+def _parquet(path: Path) -> tuple[pa.Table, np.ndarray, list[str]]:
+    table = pa.parquet.read_table(path)
+    columns = [pa.chunked_array(map(_text, column.chunks), CODED) for column in table.columns]
+    rows = np.arange(FIRST_ROW[".parquet"], FIRST_ROW[".parquet"] + len(table), dtype=np.int32)
+    return pa.table(columns, names=table.column_names), rows, []
+
+
+def _text(array: pa.Array) -> pa.Array:
+    """Values as the text that a CSV file would hold; each distinct value is written once."""
+    coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    words, codes = coded.dictionary.cast(pa.string()).fill_null(""), coded.indices.cast(pa.int32())
+    if codes.null_count:
+        words, codes = pa.concat_arrays([words, pa.array([""])]), codes.fill_null(len(words))
+    return pa.DictionaryArray.from_arrays(codes, words)

@@ -1,0 +1,237 @@
+"""Downloads against a server of our own on this machine: whole, cut, resumed, wrong, gone."""
+
+import hashlib
+import io
+import json
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from alignet import fetch
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content`; `cut_at`: the byte at which it closes the connection, once; `status`: an error instead."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.cut_at, self.status, self.etag, self.ranges = CONTENT, None, None, '"one"', True
+        self.asked = []
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def file(self, name="set/file.bin", unpack=False):
+        return fetch.File(f"http://127.0.0.1:{self.server_port}/file", name, "https://example.org/page", unpack)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, wanted = self.server, self.headers.get("Range")
+        server.asked.append(wanted)
+        if server.status:
+            return self.send_error(server.status)
+        start = int(wanted[6:-1]) if wanted and server.ranges else 0
+        if self.headers.get("If-Range", server.etag) != server.etag:
+            start = 0
+        size = len(server.content)
+        if start >= size:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{size}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(size - start))
+        self.send_header("ETag", server.etag)
+        self.end_headers()
+        end, server.cut_at = server.cut_at, None
+        self.wfile.write(server.content[start:end])
+        self.close_connection = True
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def record(folder):
+    return json.loads((folder / fetch.RECORD).read_text())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_file_is_downloaded_and_its_size_and_digest_recorded(server, tmp_path):
+    path = fetch.fetch(server.file(), tmp_path)
+    assert path.read_bytes() == CONTENT
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert record(tmp_path)["set/file.bin"] == {"url": server.file().url, "size": len(CONTENT), "sha256": digest}
+    assert names(tmp_path) == ["fetched.json", "file.bin"]
+
+
+def test_what_is_there_is_checked_and_not_fetched_again(server, tmp_path):
+    fetch.fetch(server.file(), tmp_path)
+    fetch.fetch(server.file(), tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_a_cut_download_says_so_and_goes_on_where_it_stopped(server, tmp_path):
+    server.cut_at = 2_000_000
+    with pytest.raises(
+        fetch.FetchError, match=r"run this again to go on, or put it by hand as .*file\.bin \(from https"
+    ):
+        fetch.fetch(server.file(), tmp_path)
+    kept = (tmp_path / "set/file.bin.part").stat().st_size
+    assert 0 < kept <= 2_000_000
+    assert not (tmp_path / "set/file.bin").exists()
+    assert not (tmp_path / fetch.RECORD).exists()
+    assert fetch.fetch(server.file(), tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={kept}-"]
+    assert names(tmp_path) == ["fetched.json", "file.bin"]
+
+
+def test_a_file_that_changed_since_it_was_cut_is_begun_anew(server, tmp_path):
+    server.cut_at = 2_000_000
+    with pytest.raises(fetch.FetchError):
+        fetch.fetch(server.file(), tmp_path)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    assert fetch.fetch(server.file(), tmp_path).read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_that_cannot_go_on_is_asked_for_the_whole(server, tmp_path):
+    server.cut_at = 2_000_000
+    with pytest.raises(fetch.FetchError):
+        fetch.fetch(server.file(), tmp_path)
+    server.ranges = False
+    assert fetch.fetch(server.file(), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_download_that_was_whole_but_not_yet_named_is_named(server, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/file.bin.part").write_bytes(CONTENT)
+    assert fetch.fetch(server.file(), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_part_longer_than_the_file_is_begun_anew(server, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/file.bin.part").write_bytes(CONTENT + b"more")
+    with pytest.raises(fetch.FetchError, match="begin anew"):
+        fetch.fetch(server.file(), tmp_path)
+    assert fetch.fetch(server.file(), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_download_that_differs_from_the_record_is_refused(server, tmp_path):
+    path = fetch.fetch(server.file(), tmp_path)
+    before = record(tmp_path)
+    path.unlink()
+    server.content = CONTENT[:-1] + b"!"
+    with pytest.raises(fetch.FetchError, match=r"not as recorded in .*: refused, nothing was overwritten"):
+        fetch.fetch(server.file(), tmp_path)
+    assert not path.exists()
+    assert record(tmp_path) == before
+
+
+def test_a_file_on_disk_that_differs_from_the_record_is_refused_and_kept(server, tmp_path):
+    path = fetch.fetch(server.file(), tmp_path)
+    path.write_bytes(b"mine")
+    with pytest.raises(fetch.FetchError, match="refused"):
+        fetch.fetch(server.file(), tmp_path)
+    assert path.read_bytes() == b"mine"
+    assert len(server.asked) == 1
+
+
+def test_a_file_put_by_hand_is_recorded_and_checked_from_then_on(server, tmp_path):
+    path = tmp_path / "set/file.bin"
+    path.parent.mkdir()
+    path.write_bytes(b"by hand")
+    assert fetch.fetch(server.file(), tmp_path) == path
+    path.write_bytes(b"changed")
+    with pytest.raises(fetch.FetchError, match="refused"):
+        fetch.fetch(server.file(), tmp_path)
+
+
+@pytest.mark.parametrize("status", [404, 500, 403])
+def test_an_error_of_the_server_is_one_line_that_says_what_to_put_where(status, server, tmp_path):
+    server.status = status
+    with pytest.raises(
+        fetch.FetchError, match=rf"{status}.*by hand as .*file\.bin \(from https://example\.org/page\)"
+    ) as error:
+        fetch.fetch(server.file(), tmp_path)
+    assert "\n" not in str(error.value)
+    assert names(tmp_path) == []
+
+
+def test_a_server_that_is_gone_is_one_line_that_says_what_to_put_where(tmp_path):
+    server = Server()
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(
+        fetch.FetchError, match=r"^127\.0\.0\.1:\d+ cannot be reached .*by hand as .*file\.bin"
+    ) as error:
+        fetch.fetch(server.file(), tmp_path)
+    assert "\n" not in str(error.value)
+    assert names(tmp_path) == []
+
+
+def archive(**content):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        for name, text in content.items():
+            target.writestr(name, text)
+    return buffer.getvalue()
+
+
+def test_an_archive_is_unpacked_beside_itself_and_what_went_missing_comes_back(server, tmp_path):
+    inside = {"triplet_dataset/a.txt": "1 2 3\n", "../out.txt": "no", "__MACOSX/x": "no"}
+    server.content = archive(**inside)
+    file = server.file("things/triplets.zip", unpack=True)
+    fetch.fetch(file, tmp_path)
+    unpacked = tmp_path / "things/triplet_dataset/a.txt"
+    assert unpacked.read_text() == "1 2 3\n"
+    assert not (tmp_path / "out.txt").exists()
+    assert not (tmp_path / "things/__MACOSX").exists()
+    unpacked.unlink()
+    fetch.fetch(file, tmp_path)
+    assert unpacked.is_file()
+    assert len(server.asked) == 1
+
+
+def test_an_archive_that_is_none_is_refused(server, tmp_path):
+    with pytest.raises(fetch.FetchError, match=r"triplets\.zip: is no zip file"):
+        fetch.fetch(server.file("things/triplets.zip", unpack=True), tmp_path)
+
+
+def test_the_command_goes_on_with_the_other_files_and_exits_with_1(server, tmp_path, capsys, monkeypatch):
+    bad = fetch.File("http://127.0.0.1:9/none", "levels/none.bin", "https://example.org/page")
+    monkeypatch.setitem(fetch.FILES, "levels", [bad, server.file("levels/file.bin")])
+    assert fetch.main(["levels", "--to", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == f"{tmp_path}/levels/file.bin\n"
+    assert "127.0.0.1:9 cannot be reached" in shown.err
+
+
+def test_imagenet_is_never_fetched_and_the_page_to_register_at_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(fetch.requests, "get", None)
+    assert fetch.main(["imagenet", "--to", str(tmp_path)]) == 1
+    assert "register at https://image-net.org" in capsys.readouterr().err
+
+
+def test_the_released_files_default_to_the_papers_and_may_be_named():
+    assert [file.path for file in fetch._files("alignet-release", [])] == [
+        "alignet/uncertainty_distillation/train_cluster_border_500.npz",
+        "alignet/uncertainty_distillation/val_cluster_border_500.npz",
+    ]
+    (file,) = fetch._files("alignet-release", ["untransformed/val_within_class.npz"])
+    assert file.url == f"{fetch.RELEASE}untransformed/val_within_class.npz"
