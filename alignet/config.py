@@ -159,6 +159,39 @@ class Cost:
     paper_pretraining_images: int
 
 
+@settings
+class Similarity:
+    seed: int
+    bootstrap: int  # resamples of the triplets, concepts or pairs
+    rater_groups: int  # people are put into this many groups for RSA's noise ceiling
+    pairs: int  # the disagreement experiment: pairs each way
+    matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square CSV or NumPy files; see similarity.py
+
+
+@settings
+class Reorganisation:
+    seed: int
+    bootstrap: int  # resamples of the concepts
+    pictures_per_concept: int
+    neighbours: int  # shown of each example picture
+    examples: int
+    umap_neighbours: int
+
+
+@settings
+class Downstream:
+    seed: int
+    shots: list[int]
+    centroid_draws: int  # episodes
+    logistic_draws: int
+    probe_draws: int
+    logistic_iterations: int
+    bootstrap: int  # resamples of the episodes
+    corruptions: list[Literal["loud background", "grey", "blur", "noise"]]
+    public: list[dict[Literal["name", "root", "lists"], str]]  # data sets that are used where their folder is on disk
+    public_pictures_per_class: int
+
+
 def load(section: str, cls: type, params_file: str = "params.yaml", **overrides: Any) -> Any:
     """One section of the params file as a frozen record.
 

@@ -19,15 +19,11 @@ LAYERS = {
     "release": 3,
     "backbones": 3,
     **dict.fromkeys(("vice", "teacher", "synthesis", "features", "batches", "student"), 4),
-    "evaluation": 5,
-    "cost": 5,
-    "figures": 6,
-    "nb": 6,
-    "report": 6,
-    "export": 6,
+    **dict.fromkeys(("evaluation", "representations", "similarity", "reorganisation", "downstream", "cost"), 5),
+    **dict.fromkeys(("figures", "nb", "report", "export", "evaluate"), 6),
     "fetch": 6,
 }
-SIBLINGS = (4,)  # layers whose modules may import each other; those of worlds may too
+SIBLINGS = (4, 5)  # layers whose modules may import each other; those of worlds may too
 MODULES = sorted(path for path in (ROOT / "alignet").rglob("*.py") if path.name != "__init__.py")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STAGES = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
