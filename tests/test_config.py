@@ -7,6 +7,7 @@ SECTIONS = {
     "world": config.World,
     "emoji": config.Emoji,
     "features": config.Features,
+    "human_uncertainty": config.Vice,
     "teacher": config.Teacher,
     "synthesis": config.Synthesis,
     "levels": config.Levels,
