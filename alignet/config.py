@@ -83,6 +83,25 @@ class Features:
 
 
 @settings
+class Vice:
+    """Names beside the paper's: spike_weight is pi, min_objects k, stable_epochs ws."""
+
+    seed: int
+    dimensions: int  # at the start, before pruning
+    spike: float  # standard deviations of the prior's two parts
+    slab: float
+    spike_weight: float
+    lr: float
+    batch_size: int  # choices a step
+    max_epochs: int
+    burn_in: int  # epochs before dimensions are counted for the stop
+    stable_epochs: int
+    fdr: float  # false-discovery rate of the pruning
+    min_objects: int  # a dimension with more significant objects than this is kept
+    samples: int  # Monte-Carlo samples of the embedding for a choice distribution
+
+
+@settings
 class Teacher:
     backbone: str
     seed: int

@@ -8,6 +8,7 @@ SECTIONS = {
     "emoji": config.Emoji,
     "imagenet": config.ImageNet,
     "features": config.Features,
+    "human_uncertainty": config.Vice,
     "teacher": config.Teacher,
     "synthesis": config.Synthesis,
     "levels": config.Levels,

@@ -1,0 +1,199 @@
+"""VICE: single human choices -> a sparse, non-negative embedding with uncertainty -> choice distributions.
+
+Source: Muttenthaler et al., VICE, NeurIPS 2022 (method.md, section 1).
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from alignet.config import Vice
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A Gaussian N(mu, sigma^2) per object and dimension; the embedding is relu of a sample of it.
+
+    mu, sigma: (n_objects, dimensions), sigma > 0.
+    """
+
+    mu: Tensor
+    sigma: Tensor
+
+    def save(self, path: Path) -> None:
+        save_file({name: tensor.contiguous() for name, tensor in vars(self).items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Posterior":
+        return cls(**load_file(path))
+
+    def pruned(self, settings: Vice) -> "Posterior":
+        """Without the dimensions that `kept_dimensions` drops."""
+        kept = kept_dimensions(self, settings.fdr, settings.min_objects)
+        return Posterior(self.mu[:, kept], self.sigma[:, kept])
+
+    def choice_distribution(self, triplets: Tensor, samples: int, seed: int) -> Tensor:
+        """Mean softmax over Monte-Carlo samples of the embedding. Source: VICE, 3.3.
+
+        Args: triplets: (n, 3) object numbers. Returns: (n, 3) probabilities in odd-one-out order.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros(len(triplets), 3)
+        for _ in range(samples):
+            noise = torch.randn(self.mu.shape, generator=generator)
+            total += _similarities((self.mu + self.sigma * noise).relu(), triplets).softmax(-1)
+        return total / samples
+
+
+@dataclass
+class State:
+    """What a fit needs to go on: parameters, Adam's moments, the generator and the kept dimensions per epoch."""
+
+    mu: Tensor
+    log_sigma: Tensor
+    optimiser: torch.optim.Adam
+    generator: torch.Generator
+    curve: list[dict]
+
+    def save(self, path: Path) -> None:
+        """One safetensors file, written beside and moved, so that a stop in between leaves the former one."""
+        tensors = {"mu": self.mu.detach(), "log_sigma": self.log_sigma.detach()}
+        for name, parameter in (("mu", self.mu), ("log_sigma", self.log_sigma)):
+            tensors |= {f"{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
+        tensors["generator"] = self.generator.get_state()
+        tensors["curve"] = torch.tensor([list(row.values()) for row in self.curve], dtype=torch.float64)
+        save_file(tensors, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Raises: ValueError if the checkpoint is of another number of objects or dimensions."""
+        tensors = load_file(path)
+        if tensors["mu"].shape != self.mu.shape:
+            raise ValueError(
+                f"{path}: a checkpoint of shape {tuple(tensors['mu'].shape)}, this fit has {tuple(self.mu.shape)}"
+            )
+        with torch.no_grad():
+            for name, parameter in (("mu", self.mu), ("log_sigma", self.log_sigma)):
+                parameter.copy_(tensors[name])
+                moments = ("step", "exp_avg", "exp_avg_sq")
+                self.optimiser.state[parameter] = {key: tensors[f"{name}.{key}"] for key in moments}
+        self.generator.set_state(tensors["generator"])
+        self.curve = [_curve_row(*row) for row in tensors["curve"].tolist()]
+
+
+def fit(
+    triplets: Tensor, odd: Tensor, n_objects: int, settings: Vice, checkpoint: Path | None = None
+) -> tuple[Posterior, pd.DataFrame]:
+    """The posterior of all dimensions, pruned or not, and the curve (epoch, nll, complexity, dimensions).
+
+    Stops after `max_epochs`, or earlier once, after `burn_in` epochs, the number of kept dimensions has not changed
+    for `stable_epochs`. With a `checkpoint` it saves there after each epoch and goes on from what lies there.
+
+    Args: triplets: (n, 3) objects, a row per choice; odd: (n,) position of the chosen odd one out.
+    Raises: ValueError if an object number is outside [0, n_objects).
+    """
+    if triplets.min() < 0 or triplets.max() >= n_objects:
+        raise ValueError(f"VICE: triplets name object {int(triplets.max())}, there are {n_objects} objects")
+    state = _start(n_objects, settings)
+    if checkpoint is not None and checkpoint.is_file():
+        state.restore(checkpoint)
+    bar = tqdm(total=settings.max_epochs, initial=len(state.curve), desc="VICE", unit="epoch", mininterval=2)
+    while len(state.curve) < settings.max_epochs and not converged(state.curve, settings):
+        nll, complexity = _epoch(state, triplets, odd, settings)
+        kept = kept_dimensions(_posterior(state), settings.fdr, settings.min_objects)
+        state.curve.append(_curve_row(len(state.curve) + 1, nll, complexity, len(kept)))
+        bar.update()
+        if checkpoint is not None:
+            state.save(checkpoint)
+    bar.close()
+    return _posterior(state), pd.DataFrame(state.curve)
+
+
+def converged(curve: list[dict], settings: Vice) -> bool:
+    """Whether the number of kept dimensions stood still over the last `stable_epochs`, after `burn_in` epochs."""
+    last = [row["dimensions"] for row in curve[-settings.stable_epochs - 1 :]]
+    return len(curve) >= settings.burn_in + settings.stable_epochs and len(set(last)) == 1
+
+
+def kept_dimensions(posterior: Posterior, fdr: float, min_objects: int) -> Tensor:
+    """Dimensions in which more than `min_objects` objects are above 0: a one-sided test per entry, with
+    Benjamini-Hochberg's correction over the objects of a dimension; largest total weight first.
+
+    Returns: (kept,) dimension numbers.
+    """
+    p = torch.special.ndtr(-posterior.mu.double() / posterior.sigma)
+    found = benjamini_hochberg(p, fdr).sum(0) > min_objects
+    order = posterior.mu.relu().sum(0).argsort(descending=True, stable=True)
+    return order[found[order]]
+
+
+def benjamini_hochberg(p: Tensor, fdr: float) -> Tensor:
+    """Which hypotheses are rejected at a false-discovery rate, per column of p-values (n, m): (n, m) bool.
+
+    Source: Benjamini and Hochberg 1995: the largest k with p_(k) <= k / n * fdr, and all below it.
+    """
+    ranked = p.sort(dim=0).values
+    line = torch.arange(1, len(p) + 1, dtype=p.dtype)[:, None] / len(p) * fdr
+    below = (ranked <= line) * torch.arange(1, len(p) + 1)[:, None]
+    last = below.max(dim=0).values  # 0: none
+    threshold = ranked.gather(0, (last - 1).clamp(min=0)[None]).squeeze(0)
+    return (p <= threshold) & (last > 0)
+
+
+def log_prior(x: Tensor, settings: Vice) -> Tensor:
+    """log of pi N(x; 0, spike^2) + (1 - pi) N(x; 0, slab^2), entry by entry, up to the constant -log sqrt(2 pi)."""
+    slab = math.log((1 - settings.spike_weight) / settings.slab)
+    ratio = settings.spike_weight / (1 - settings.spike_weight) * settings.slab / settings.spike
+    gap = (settings.spike**-2 - settings.slab**-2) / 2
+    square = x.square()
+    return slab - square / (2 * settings.slab**2) + (ratio * (-gap * square).exp()).log1p()
+
+
+def _start(n_objects: int, settings: Vice) -> State:
+    """mu as Kaiming's normal, log sigma = -1 / std(mu), as VICE starts."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    mu = torch.randn(n_objects, settings.dimensions, generator=generator) * math.sqrt(2 / settings.dimensions)
+    log_sigma = torch.full_like(mu, -1 / float(mu.std())).requires_grad_()
+    mu.requires_grad_()
+    optimiser = torch.optim.Adam([mu, log_sigma], lr=settings.lr, fused=True)
+    return State(mu, log_sigma, optimiser, generator, [])
+
+
+def _epoch(state: State, triplets: Tensor, odd: Tensor, settings: Vice) -> tuple[float, float]:
+    """One pass in random order. The prior's term is divided by all choices, not by the batch: any size is right."""
+    order = torch.randperm(len(triplets), generator=state.generator)
+    triplets, odd = triplets[order], odd[order]
+    sums = torch.zeros(2, dtype=torch.float64)
+    for start in range(0, len(triplets), settings.batch_size):
+        part = slice(start, start + settings.batch_size)
+        noise = torch.randn(state.mu.shape, generator=state.generator)
+        x = state.mu + state.log_sigma.exp() * noise
+        nll = F.cross_entropy(_similarities(x.relu(), triplets[part]), odd[part])
+        # log q(X) = -log sigma - noise^2 / 2 and constants: the noise does not depend on what is fitted
+        complexity = -(state.log_sigma.sum() + log_prior(x, settings).sum()) / len(triplets)
+        state.optimiser.zero_grad()
+        (nll + complexity).backward()
+        state.optimiser.step()
+        sums += torch.tensor([nll.item(), complexity.item()]) * len(odd[part])
+    return tuple((sums / len(triplets)).tolist())
+
+
+def _similarities(embedding: Tensor, triplets: Tensor) -> Tensor:
+    """As `triplets.pair_similarities` of gathered rows; F.embedding's backward pass adds in a fixed order."""
+    first, second, third = (F.embedding(column, embedding) for column in triplets.unbind(1))
+    return torch.stack([(second * third).sum(-1), (first * third).sum(-1), (first * second).sum(-1)], dim=1)
+
+
+def _posterior(state: State) -> Posterior:
+    return Posterior(state.mu.detach().clone(), state.log_sigma.detach().exp())
+
+
+def _curve_row(epoch: float, nll: float, complexity: float, dimensions: float) -> dict:
+    return {"epoch": int(epoch), "nll": nll, "complexity": complexity, "dimensions": int(dimensions)}
