@@ -20,10 +20,9 @@ from alignet.student import Student
 def table(params_file: str, settings: Cost) -> pd.DataFrame:
     """cost.csv: every student's alignment (one target) and pre-training, and the same at the paper's scale.
 
-    Returns: student, stage (alignment | pretraining), basis (this run | published), flops, images, seconds,
-        ratio_to_pretraining (of flops). seconds: steps times the median of a few steps timed here, so it differs from
-        run to run; it leaves out decoding and held-out triplets. Empty where nothing is known: the seconds of
-        published work, a pre-training that params.yaml gives as null.
+    Returns: student, stage (alignment | pretraining), basis (this run | published), flops, images,
+        ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training. Seconds stand in `timings`: this
+        table is the same in every clone.
     Raises: ValueError if the section `cost` has no entry for a student.
     """
     rows = []
@@ -34,6 +33,21 @@ def table(params_file: str, settings: Cost) -> pd.DataFrame:
         backbone = load(f"backbones.{name}", Backbone, params_file)
         rows += _student_rows(name, backbone, chosen, settings)
     rows += _paper_rows(settings)
+    return pd.DataFrame(rows)
+
+
+def timings(params_file: str, settings: Cost) -> pd.DataFrame:
+    """Seconds of every student's alignment on this machine: steps times the median of a few steps timed now.
+
+    Decoding and held-out triplets are left out. Returns: student, steps, seconds.
+    """
+    rows = []
+    for name in names("students", params_file):
+        chosen = load(f"students.{name}", Settings, params_file)
+        backbone = load(f"backbones.{name}", Backbone, params_file)
+        model = _at_the_start(backbone, chosen)
+        step = timed_step(model, backbone.picture_size, step_images(chosen), chosen, settings.timed_steps)
+        rows.append({"student": name, "steps": chosen.steps, "seconds": chosen.steps * step})
     return pd.DataFrame(rows)
 
 
@@ -72,25 +86,28 @@ def timed_step(model: Student, size: int, images: int, settings: Settings, steps
 
 
 def _student_rows(name: str, backbone: Backbone, chosen: Settings, settings: Cost) -> list[dict]:
-    model = student.create(backbone, chosen)
-    student.trainable(model, chosen.frozen_layers)
-    student.train_mode(model, chosen.frozen_batch_norm)
     images = step_images(chosen)
-    seconds = chosen.steps * timed_step(model, backbone.picture_size, images, chosen, settings.timed_steps)
-    flops = training_flops(model, backbone.picture_size) * images * chosen.steps
+    flops = training_flops(_at_the_start(backbone, chosen), backbone.picture_size) * images * chosen.steps
     aligned = {"student": name, "stage": "alignment", "basis": "this run", "flops": flops}
-    aligned |= {"images": images * chosen.steps, "seconds": seconds}
+    aligned |= {"images": images * chosen.steps}
     before = settings.pretraining[name]
     if before is None:
         return [aligned | {"ratio_to_pretraining": math.nan}]
     return _with_pretraining(aligned, backbone.model, before["picture_size"], before["images"])
 
 
+def _at_the_start(backbone: Backbone, chosen: Settings) -> Student:
+    model = student.create(backbone, chosen)
+    student.trainable(model, chosen.frozen_layers)
+    student.train_mode(model, chosen.frozen_batch_norm)
+    return model
+
+
 def _paper_rows(settings: Cost) -> list[dict]:
     images, size = settings.paper_alignment_images, settings.paper_picture_size
     flops = images * _published_flops(settings.paper_model, size)
     names = {"student": f"{settings.paper_model} (paper)", "stage": "alignment", "basis": "published"}
-    aligned = names | {"flops": flops, "images": images, "seconds": math.nan}
+    aligned = names | {"flops": flops, "images": images}
     return _with_pretraining(aligned, settings.paper_model, size, settings.paper_pretraining_images)
 
 
@@ -98,7 +115,7 @@ def _with_pretraining(aligned: dict, model: str, size: int, images: int) -> list
     """The row of an alignment and that of its backbone's pre-training, with the ratios of their flops."""
     flops = images * _published_flops(model, size)
     before = {"student": aligned["student"], "stage": "pretraining", "basis": "published", "flops": flops}
-    before |= {"images": images, "seconds": math.nan, "ratio_to_pretraining": 1.0}
+    before |= {"images": images, "ratio_to_pretraining": 1.0}
     return [aligned | {"ratio_to_pretraining": aligned["flops"] / flops}, before]
 
 

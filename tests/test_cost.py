@@ -66,7 +66,7 @@ def test_alignments_row_is_steps_times_pictures_times_one_pictures_operations(ta
     aligned = table[(table["student"] == "lite0") & (table["stage"] == "alignment")].iloc[0]
     assert aligned["images"] == 2 * 4 * 2
     assert aligned["flops"] % aligned["images"] == 0
-    assert aligned["seconds"] > 0
+    assert "seconds" not in table  # the saved table is the same in every clone
     before = table[(table["student"] == "lite0") & (table["stage"] == "pretraining")].iloc[0]
     assert before["images"] == 218949 * 2048
     assert aligned["ratio_to_pretraining"] == pytest.approx(aligned["flops"] / before["flops"])

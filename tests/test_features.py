@@ -30,8 +30,6 @@ def job(tmp_path):
     row = {f"image_{place}": names[place] for place in range(3)} | {"odd": 0, "participant": "a"}
     pd.DataFrame([row]).to_csv(folder / "triplets.csv", index=False)
     (folder / "world.yaml").write_text(yaml.safe_dump({"format": 1, "name": "seven", "hierarchy": ["concept"]}))
-    levels = row | {f"image_{place}": name for place, name in enumerate([names[5], names[6], names[6]])}
-    pd.DataFrame([levels | {"level": "coarse"}])[:0].to_csv(folder / "levels.csv", index=False)
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump({"backbones": {"tiny": BACKBONE}, "features": READING}))
     return features.Job("tiny", str(params), str(tmp_path))

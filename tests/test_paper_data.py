@@ -465,14 +465,15 @@ def shrunk(params, folder):
     """The profile on the miniature files: fewer students, steps and triplets, the same keys."""
     sizes = {"clusters": 6, "train_triplets": 120, "valid_triplets": 40}
     student = {"head_width": 16, "steps": 2, "warmup_steps": 1, "batch_clusters": 2, "batch_pictures": 2}
+    student |= {"held_out_triplets": 8, "compile": False, "devices": 1}
     places = {"things": "things", "levels": "levels/pruned_dataset.pkl", "imagenet": "imagenet"}
     params["run"] |= {"backbones": ["so400m", "siglip2"], "students": ["siglip2"]}
     params["imagenet"] |= {name: str(folder / place) for name, place in places.items()}
     params["backbones"] = {name: shrunk_backbone(values) for name, values in params["backbones"].items()}
     params["students"] = {name: values | student for name, values in params["students"].items()}
-    params["features"] |= {"batch_size": 64, "workers": 0}
+    params["features"] |= {"batch_size": 64, "workers": 0, "devices": 1}
     params["teacher"] |= {"steps": 5, "batch_size": 128, "folds": 2}
-    params["synthesis"] |= sizes
+    params["synthesis"] |= sizes | {"elbow": [2, 6], "signal_backbone": "siglip2"}
     params["levels"] |= {"bootstrap": 50}
     return params
 
