@@ -165,10 +165,14 @@ def levels_by_abstraction(scores: pd.DataFrame, representation: str = "pooled") 
     Args: scores: levels.csv.
     """
     shown = scores[scores["representation"] == representation]
+    if not shown["n_triplets"].any():
+        return _only_text("No figure: the world has no levels.csv")
     students = list(dict.fromkeys(shown["student"]))
     colours = _student_colours(students)
-    figure, axes = plt.subplots(1, len(LEVELS), figsize=(DOUBLE, 0.36 * DOUBLE), sharey=True, layout="constrained")
-    for ax, level in zip(axes, LEVELS, strict=True):
+    present = [level for level in LEVELS if (shown["level"] == level).any()]
+    size = {"figsize": (DOUBLE, 0.36 * DOUBLE), "sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, (axes,) = plt.subplots(1, len(present), **size)
+    for ax, level in zip(axes, present, strict=True):
         panel = shown[shown["level"] == level]
         for place, student in enumerate(students):
             for offset, target in zip((-0.24, 0.0, 0.24), TARGETS, strict=True):
@@ -300,6 +304,13 @@ def triplets_from_easy_to_hard(pictures: Tensor, labels: dict[str, Tensor]) -> F
     for line, target in enumerate(labels):
         colour = "#1f77b4" if target == "alignet" else "0.45"
         figure.text(0.12 * line, 0.995, LABELS[target], va="top", fontsize=7, color=colour)
+    return figure
+
+
+def _only_text(text: str) -> Figure:
+    figure, ax = plt.subplots(figsize=(DOUBLE, 0.1 * DOUBLE))
+    ax.text(0.5, 0.5, text, ha="center", va="center")
+    ax.set_axis_off()
     return figure
 
 

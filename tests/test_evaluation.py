@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from alignet import backbones, config, evaluation
+from alignet import backbones, config, evaluation, figures
 from alignet.worlds.tables import LEVELS, TRIPLET, World
 
 SETTINGS = config.Levels(seed=0, centred=False, bootstrap=200)
@@ -117,3 +119,22 @@ def test_representations_are_the_test_pictures_before_and_after(world, tmp_path)
     assert list(found) == [("vit", "base", "pooled"), ("vit", "alignet", "pooled"), ("vit", "alignet", "head")]
     assert torch.equal(found["vit", "base", "pooled"], features[2:])
     assert (found["vit", "alignet", "head"] == 2).all()
+
+
+def test_a_world_without_levels_says_so_in_its_tables_and_its_figure(world):
+    found = {("m", "base", "pooled"): PERFECT, ("m", "alignet", "pooled"): PERFECT}
+    without = dataclasses.replace(world, levels=None)
+    table = evaluation.levels(without, found, SETTINGS)
+    assert set(table.columns) == set(evaluation.levels(world, found, SETTINGS).columns)
+    assert table["odd_one_out_accuracy"].isna().all()
+    assert set(table["note"]) == {"the world has no levels.csv"}
+    assert set(evaluation.uncertainty(without, found, SETTINGS)["note"]) == {"the world has no levels.csv"}
+    (text,) = figures.levels_by_abstraction(table).axes[0].texts
+    assert "no levels.csv" in text.get_text()
+
+
+def test_without_response_times_uncertainty_is_that_of_the_choices_alone(world):
+    table = evaluation.uncertainty(world, {("m", "base", "pooled"): PERFECT}, SETTINGS).set_index("against")
+    assert table.loc["response_time", "n"].eq(0).all()
+    assert table.loc["response_time", "note"].eq("the world has no response times").all()
+    assert table.loc["response_entropy", "note"].eq("").all()
