@@ -20,7 +20,7 @@ LAYERS = {
     "backbones": 3,
     **dict.fromkeys(("vice", "teacher", "synthesis", "features", "batches", "student"), 4),
     **dict.fromkeys(("evaluation", "representations", "similarity", "reorganisation", "downstream", "cost"), 5),
-    **dict.fromkeys(("figures", "nb", "report", "export", "evaluate"), 6),
+    **dict.fromkeys(("figures", "nb", "report", "export"), 6),
     "fetch": 6,
 }
 SIBLINGS = (4, 5)  # layers whose modules may import each other; those of worlds may too
