@@ -250,7 +250,9 @@ def _choice_problems(name: str, table: pd.DataFrame, file: str, rows: np.ndarray
 
 def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
     """A number for each row's text, (n,) int32, and the distinct texts: half the memory of pd.factorize."""
-    coded = pa.chunked_array([pa.array(column, pa.large_string())]).dictionary_encode().combine_chunks()
+    texts = pa.array(column.array)  # of the array, not the Series, which would be walked text by text
+    coded = (texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])).dictionary_encode()
+    coded = coded.combine_chunks()
     coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     return coded.indices.to_numpy(), pd.Index(coded.dictionary.to_pylist(), dtype=object)
 
