@@ -112,8 +112,7 @@ def test_papermill_and_a_lab_working_directory_run_a_notebook_by_hand(pipeline):
     changed = ["-p", "name", "vit", "-p", "lr", "0.0001", "-p", "steps", "1", "-p", "out_dir", "elsewhere"]
     run(pipeline, *papermill, "notebooks/06_student.ipynb", "out.ipynb", *changed)
     curve = pd.read_csv(pipeline / "elsewhere" / "data" / "students" / "vit" / "alignet" / "curve.csv")
-    assert len(curve) == 1
-    assert curve["lr"].iloc[0] == 0.0001
+    assert curve["lr"].dropna().tolist() == [0.0001]
 
 
 def test_the_report_is_one_page_without_an_address(pipeline):
@@ -144,6 +143,7 @@ def test_the_map_fitted_on_photographs_chooses_more_like_people_on_unseen_object
     folder = copy_of_the_repository(tmp_path, params)
     run(folder, "dvc", "repro", "teacher")
     scores = pd.read_csv(folder / "reports" / "tables" / "teacher.csv")
-    unseen = scores[scores["split"] == "validation"].groupby("map")["odd_one_out_accuracy"].mean()
-    assert unseen["fitted"] > unseen["none"] + 0.05
+    unseen = scores[scores["split"] == "validation"].pivot(index="fold", columns="map", values="odd_one_out_accuracy")
+    assert len(unseen) == 2
+    assert (unseen["fitted"] > unseen["none"]).all()
     assert set(scores["choices"]) == {"human"}
