@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from alignet import batches, config, figures, student
+from alignet import batches, config, student
 from alignet.backbones import autocast
+from alignet.figures import style
 from alignet.worlds import tables
 
 STEPS = 25
@@ -114,8 +115,8 @@ def main(budget: float) -> None:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    figures.use_style()
-    figure, ax = plt.subplots(figsize=(figures.SINGLE, 0.7 * figures.SINGLE), layout="constrained")
+    style.use()
+    figure, ax = plt.subplots(figsize=(style.SINGLE, 0.7 * style.SINGLE), layout="constrained")
     for (name, run), marker in zip(table.groupby("recipe", sort=False), "os", strict=True):
         ax.plot(run["seconds"], run["held_out_accuracy"], marker=marker, markersize=3, label=name)
     ax.set(xlabel="Training time (s)", ylabel="Held-out agreement with the teacher")

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import backbones, config, evaluation, figures
+from alignet import backbones, config, evaluation
+from alignet.figures import levels
 from alignet.worlds.tables import LEVELS, TRIPLET, World
 
 SETTINGS = config.Levels(seed=0, centred=False, bootstrap=200)
@@ -129,7 +130,7 @@ def test_a_world_without_levels_says_so_in_its_tables_and_its_figure(world):
     assert table["odd_one_out_accuracy"].isna().all()
     assert set(table["note"]) == {"the world has no levels.csv"}
     assert set(evaluation.uncertainty(without, found, SETTINGS)["note"]) == {"the world has no levels.csv"}
-    (text,) = figures.levels_by_abstraction(table).axes[0].texts
+    (text,) = levels.by_abstraction(table).axes[0].texts
     assert "no levels.csv" in text.get_text()
 
 

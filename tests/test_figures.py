@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from alignet import figures
+from alignet.figures import cost, levels, overview, student, style, synthesis, teacher
 from alignet.worlds.tables import LEVELS
 
 
@@ -19,7 +19,7 @@ def levels_table(choices="simulated"):
         | {"odd_one_out_accuracy": 0.4 + 0.1 * place, "ci_low": 0.38 + 0.1 * place, "ci_high": 0.43 + 0.1 * place}
         | {"noise_ceiling": 0.8, "noise_ceiling_low": 0.78, "noise_ceiling_high": 0.82, "choices": choices}
         for student in ("lite0", "vit")
-        for place, target in enumerate(figures.TARGETS)
+        for place, target in enumerate(style.TARGETS)
         for level in (*LEVELS, "all")
     ]
     return pd.DataFrame(rows)
@@ -52,19 +52,19 @@ def labels():
 
 
 DRAWN = {
-    "levels": lambda: figures.levels_by_abstraction(levels_table()),
-    "teacher": lambda: figures.teacher_before_and_after(teacher_table()),
-    "training": lambda: figures.training_curve(curve_table()),
-    "sheet": lambda: figures.contact_sheet(pictures(2, 5), ["animals", "food"]),
-    "triplets": lambda: figures.triplet_page(pictures(5, 3), torch.full((5, 3), 1 / 3)),
-    "similarity": lambda: figures.similarity_matrix(torch.eye(3), labels()),
+    "levels": lambda: levels.by_abstraction(levels_table()),
+    "teacher": lambda: teacher.before_and_after(teacher_table()),
+    "training": lambda: student.training_curve(curve_table()),
+    "sheet": lambda: overview.contact_sheet(pictures(2, 5), ["animals", "food"]),
+    "triplets": lambda: teacher.triplet_page(pictures(5, 3), torch.full((5, 3), 1 / 3)),
+    "similarity": lambda: overview.similarity_matrix(torch.eye(3), labels()),
 }
 
 
 @pytest.fixture(autouse=True)
-def style():
+def house_style():
     with plt.rc_context():
-        figures.use_style()
+        style.use()
         yield
     plt.close("all")
 
@@ -84,7 +84,7 @@ def test_a_figure_is_one_or_two_columns_wide_and_draws_something(name):
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_saved_twice_gives_the_same_bytes(name, tmp_path):
     for run in ("first", "again"):
-        figures.save(DRAWN[name](), tmp_path / run / "plot", pd.DataFrame({"x": [1 / 3]}))
+        style.save(DRAWN[name](), tmp_path / run / "plot", pd.DataFrame({"x": [1 / 3]}))
     for ending in ("pdf", "svg", "csv"):
         first, again = ((tmp_path / run / f"plot.{ending}").read_bytes() for run in ("first", "again"))
         assert len(first) > 0
@@ -94,13 +94,13 @@ def test_a_figure_saved_twice_gives_the_same_bytes(name, tmp_path):
 
 
 def test_a_figure_without_a_table_saves_none(tmp_path):
-    figures.save(DRAWN["sheet"](), tmp_path / "plot")
+    style.save(DRAWN["sheet"](), tmp_path / "plot")
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png", ".svg"]
 
 
 @pytest.mark.parametrize(("choices", "people"), [("simulated", "SIMULATED participants"), ("human", "human")])
 def test_the_legend_says_whose_choices_they_are(choices, people):
-    legend = " ".join(words(figures.levels_by_abstraction(levels_table(choices))))
+    legend = " ".join(words(levels.by_abstraction(levels_table(choices))))
     assert people in legend
     assert ("SIMULATED" in legend) == (choices == "simulated")
 
@@ -110,7 +110,7 @@ def test_the_teachers_figure_says_that_its_choices_are_simulated():
 
 
 def test_levels_are_panels_with_points_at_their_accuracies_and_a_chance_line():
-    figure = figures.levels_by_abstraction(levels_table())
+    figure = levels.by_abstraction(levels_table())
     assert len(figure.axes) == len(LEVELS)
     for ax, level in zip(figure.axes, LEVELS, strict=True):
         assert ax.get_title() == f"{level.capitalize()}, n = 90 triplets"
@@ -121,24 +121,24 @@ def test_levels_are_panels_with_points_at_their_accuracies_and_a_chance_line():
 
 def test_a_target_that_was_not_run_is_left_out():
     table = levels_table()
-    figure = figures.levels_by_abstraction(table[table["target"] != "unalignet"])
+    figure = levels.by_abstraction(table[table["target"] != "unalignet"])
     assert sum(line.get_marker() == "o" for line in figure.axes[0].lines) == 4
 
 
 def test_the_likeliest_odd_one_out_is_bold():
-    figure = figures.triplet_page(pictures(1, 3), torch.tensor([[0.2, 0.7, 0.1]]))
+    figure = teacher.triplet_page(pictures(1, 3), torch.tensor([[0.2, 0.7, 0.1]]))
     weight = {text.get_text(): text.get_weight() for text in figure.axes[0].texts}
     assert weight == {"0.20": "normal", "0.70": "bold", "0.10": "normal"}
 
 
 def test_a_similarity_matrix_has_a_line_between_the_coarsest_labels():
-    ax = figures.similarity_matrix(torch.eye(3), labels()).axes[0]
+    ax = overview.similarity_matrix(torch.eye(3), labels()).axes[0]
     assert [list(line.get_ydata()) for line in ax.lines] == [[1.5, 1.5], [0, 1]]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["x", "y", "z"]
 
 
 def test_the_training_curve_shows_each_run_thin_and_its_running_mean():
-    figure = figures.training_curve(curve_table(), window=2)
+    figure = student.training_curve(curve_table(), window=2)
     thin, smooth = figure.axes[0].lines[:2]
     assert thin.get_ydata()[:3].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert smooth.get_ydata()[:3].tolist() == pytest.approx([1, 3 / 4, 5 / 12])
@@ -160,20 +160,20 @@ def scheme_tables():
 
 def test_the_elbow_fills_the_chosen_number_and_shows_every_cluster():
     table = pd.DataFrame({"clusters": [2, 4, 8], "inertia_share": [0.9, 0.7, 0.5], "chosen": [False, True, False]})
-    figure = figures.elbow(table, np.array([5, 9, 1, 3]))
+    figure = synthesis.elbow(table, np.array([5, 9, 1, 3]))
     filled = [not np.allclose(colour, 1) for colour in figure.axes[0].collections[0].get_facecolors()]
     assert filled == [False, True, False]
     assert [bar.get_height() for bar in figure.axes[1].patches] == [9, 5, 3, 1]
 
 
 def test_the_cluster_page_shows_a_titled_strip_per_cluster():
-    figure = figures.cluster_page(torch.zeros(5, 3, 3, 8, 8, dtype=torch.uint8), list("abcde"))
+    figure = synthesis.cluster_page(torch.zeros(5, 3, 3, 8, 8, dtype=torch.uint8), list("abcde"))
     titled = [ax.get_title(loc="left") for ax in figure.axes if ax.images]
     assert sorted(titled) == list("abcde")
 
 
 def test_the_schemes_show_chance_and_each_share():
-    figure = figures.labels_by_scheme(*scheme_tables())
+    figure = synthesis.labels_by_scheme(*scheme_tables())
     left, right = figure.axes
     assert [label.get_text().replace("\n", "_") for label in left.get_xticklabels()] == ["random", "cluster_border"]
     assert any(line.get_ydata()[0] == pytest.approx(1 / 3) for line in right.lines)
@@ -182,23 +182,23 @@ def test_the_schemes_show_chance_and_each_share():
 
 def test_labels_without_a_signal_are_crossed_out_in_red():
     table = scheme_tables()[1].assign(witness="lite0", n=90, threshold=0.6, warning=["NO SIGNAL: below", ""])
-    ax = figures.signal(table).axes[0]
+    ax = synthesis.signal(table).axes[0]
     assert [text.get_text() for text in ax.texts].count("NO SIGNAL") == 1
     assert [line.get_marker() for line in ax.lines if line.get_marker() in ("X", "o")] == ["X", "o"]
 
 
 def test_easy_and_hard_triplets_carry_a_line_of_probabilities_per_target():
     labels = {name: torch.tensor([[0.2, 0.5, 0.3]]).repeat(6, 1) for name in ("alignet", "unalignet")}
-    figure = figures.triplets_from_easy_to_hard(torch.zeros(6, 3, 3, 8, 8, dtype=torch.uint8), labels)
+    figure = synthesis.triplets_from_easy_to_hard(torch.zeros(6, 3, 3, 8, 8, dtype=torch.uint8), labels)
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert texts.count("0.50") == 12
-    assert [text.get_text() for text in figure.texts] == [figures.LABELS["alignet"], figures.LABELS["unalignet"]]
+    assert [text.get_text() for text in figure.texts] == [style.LABELS["alignet"], style.LABELS["unalignet"]]
 
 
 def test_alignments_cost_shows_its_share_of_pretraining_and_says_where_there_was_none():
     rows = [("a", "alignment", 1e12, 0.001), ("a", "pretraining", 1e15, 1.0), ("b", "alignment", 1e11, float("nan"))]
     costs = pd.DataFrame(rows, columns=["student", "stage", "flops", "ratio_to_pretraining"])
-    ax = figures.alignment_cost(costs).axes[0]
+    ax = cost.operations(costs).axes[0]
     assert [text.get_text() for text in ax.texts] == ["0.001", "no published pre-training"]
     assert ax.get_xscale() == "log"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]

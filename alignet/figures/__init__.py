@@ -1,0 +1,1 @@
+"""Tables in, Figures out, a module for each notebook: nothing here loads, fits or scores."""

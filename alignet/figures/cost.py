@@ -1,0 +1,44 @@
+"""Operations of alignment beside pre-training. Tables in, Figures out."""
+
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from alignet.figures import style
+
+
+def operations(costs: pd.DataFrame) -> Figure:
+    """Floating-point operations of alignment (filled) beside pre-training (white), by student, on a log axis.
+
+    The number is alignment's share of pre-training. Published: computed from pictures that others report.
+
+    Args: costs: cost.csv.
+    """
+    students = list(dict.fromkeys(costs["student"]))
+    size = (style.DOUBLE * 0.72, 0.3 + 0.42 * len(students))
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    colours = style.student_colours(students)
+    for row in costs.itertuples():
+        place, aligned = students.index(row.student), row.stage == "alignment"
+        face = colours[row.student] if aligned else "white"
+        ax.plot(row.flops, place, "o", markersize=6, markerfacecolor=face, color=colours[row.student])
+        if aligned:
+            share = (
+                "no published pre-training"
+                if math.isnan(row.ratio_to_pretraining)
+                else f"{row.ratio_to_pretraining:.2g}"
+            )
+            ax.annotate(share, (row.flops, place), xytext=(-3, 5), textcoords="offset points", fontsize=6)
+    for place, student in enumerate(students):
+        spread = costs.loc[costs["student"] == student, "flops"]
+        ax.plot([spread.min(), spread.max()], [place, place], color="0.7", linewidth=0.8, zorder=0)
+    ax.set_yticks(range(len(students)), students)
+    ax.margins(x=0.1)
+    ax.set(xscale="log", xlabel="Floating-point operations", ylim=(len(students) - 0.4, -0.6))
+    dot = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 6}
+    handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("0.3", "white")]
+    labels = ["alignment, one target (number: share of pre-training)", "pre-training (published)"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure

@@ -1,0 +1,74 @@
+"""The house style, and the marks that every figure shares: chance, ceiling, legends, strips of pictures."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+MM = 1 / 25.4
+SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
+TITLE = 0.16  # height of a row's title, inches
+CHANCE = 1 / 3
+TARGETS = ("base", "unalignet", "alignet")
+LABELS = {"base": "Base", "unalignet": "UnAligNet (control)", "alignet": "AligNet"}
+
+
+def use() -> None:
+    """The house style, found wherever the notebook runs."""
+    plt.style.use(Path(__file__).with_name("alignet.mplstyle"))
+
+
+def save(figure: Figure, path: Path, table: pd.DataFrame | None = None) -> None:
+    """PNG, PDF and SVG of a figure, and the plotted table as CSV, under one name (`path` without ending)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".png"))
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    if table is not None:
+        table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g")
+
+
+def only_text(text: str) -> Figure:
+    figure, ax = plt.subplots(figsize=(DOUBLE, 0.1 * DOUBLE))
+    ax.text(0.5, 0.5, text, ha="center", va="center")
+    ax.set_axis_off()
+    return figure
+
+
+def strip(ax: Axes, pictures: Tensor) -> None:
+    """Pictures (n, 3, size, size) side by side, no axes."""
+    ax.imshow(pictures.permute(2, 0, 3, 1).flatten(1, 2))
+    ax.set_axis_off()
+
+
+def ceiling_band(ax: Axes, panel: pd.DataFrame) -> None:
+    score = panel.iloc[0]
+    ax.axhspan(score["noise_ceiling_low"], score["noise_ceiling_high"], color="0.85", zorder=0, linewidth=0)
+    ax.axhline(score["noise_ceiling"], color="0.5", linewidth=0.6, zorder=0)
+
+
+def chance(ax: Axes) -> None:
+    ax.axhline(CHANCE, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+    ax.annotate(
+        "chance", (1, CHANCE), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=6, color="0.4"
+    )
+
+
+def target_legend(figure: Figure, choices: str) -> None:
+    dot = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
+    handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
+    handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85"))
+    labels = [*(LABELS[target] for target in TARGETS), f"noise ceiling ({people(choices)})"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+
+
+def people(choices: str) -> str:
+    return "SIMULATED participants" if choices == "simulated" else "human participants"
+
+
+def student_colours(students) -> dict[str, str]:
+    return dict(zip(students, sns.color_palette("colorblind", len(students)), strict=True))

@@ -1,0 +1,123 @@
+"""Clusters, labels and triplets of the synthesis. Tables in, Figures out."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from alignet.figures import style
+
+
+def elbow(table: pd.DataFrame, sizes: np.ndarray) -> Figure:
+    """Inertia by number of clusters, the chosen one filled; beside it the sizes of the chosen clusters.
+
+    Args: table: elbow_<target>.csv; sizes: (k,) pictures in each cluster.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
+    left.plot(table["clusters"], table["inertia_share"], color="0.4", linewidth=0.8, zorder=1)
+    faces = np.where(table["chosen"], "#1f77b4", "white")
+    left.scatter(table["clusters"], table["inertia_share"], c=faces, edgecolors="#1f77b4", s=22, zorder=2)
+    left.set(
+        xlabel="Clusters (filled: chosen)", ylabel="Inertia, share of one centroid's", ylim=(0, None), xscale="log"
+    )
+    left.set_xticks(table["clusters"], [str(k) for k in table["clusters"]])
+    left.minorticks_off()
+    right.bar(range(len(sizes)), np.sort(sizes)[::-1], width=1, color="0.75", edgecolor="white", linewidth=0.3)
+    right.axhline(np.median(sizes), color="0.3", linestyle="--", linewidth=0.8)
+    marks = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6, "color": "0.3"}
+    right.annotate(f"median {np.median(sizes):g}", (1, np.median(sizes)), **marks)
+    right.set(xlabel="Cluster, largest first", ylabel="Pictures")
+    return figure
+
+
+def cluster_page(pictures: Tensor, titles: list[str]) -> Figure:
+    """A strip of pictures per cluster, in two columns.
+
+    Args: pictures: (clusters, columns, 3, size, size) uint8; titles: (clusters,).
+    """
+    clusters, columns = pictures.shape[:2]
+    rows = math.ceil(clusters / 2)
+    size = (style.DOUBLE, rows * (style.DOUBLE / (2 * columns) + style.TITLE))
+    figure, axes = plt.subplots(rows, 2, figsize=size, squeeze=False, layout="constrained")
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, strip, title in zip(axes.T.flat, pictures, titles, strict=False):
+        style.strip(ax, strip)
+        ax.set_title(title, loc="left", fontsize=6, pad=1.5)
+    return figure
+
+
+def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figure:
+    """Choice entropy of both targets' labels by scheme, and how often both choose the same odd one out.
+
+    Boxes: quartiles, whiskers 5 to 95 % of the triplets; points: share, 95 % Wilson interval over triplets.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
+    names = {scheme: scheme.replace("_", "\n") for scheme in agreements["scheme"]}
+    palette = {"unalignet": "0.8", "alignet": "#1f77b4"}
+    shown = entropies.assign(scheme=entropies["scheme"].map(names))
+    marks = {"palette": palette, "whis": (5, 95), "fliersize": 0, "linewidth": 0.7}
+    order = {"order": list(names.values()), "hue_order": list(palette)}
+    sns.boxplot(shown, x="scheme", y="entropy", hue="labels", ax=left, **order, **marks)
+    left.axhline(math.log(3), color="0.4", linestyle=":", linewidth=0.8)
+    left.set(xlabel="", ylabel="Choice entropy (nats)", ylim=(0, 1.2))
+    handles, labels = left.get_legend_handles_labels()
+    left.get_legend().remove()
+    figure.legend(handles, [style.LABELS[name] for name in labels], loc="outside lower left", ncols=2)
+    marks = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6, "color": "0.4"}
+    left.annotate("no preference", (1, math.log(3)), **marks)
+    errors = [agreements["agreement"] - agreements["ci_low"], agreements["ci_high"] - agreements["agreement"]]
+    right.errorbar(range(len(agreements)), agreements["agreement"], errors, fmt="o", color="#1f77b4", markersize=4)
+    right.set_xticks(range(len(agreements)), list(names.values()))
+    right.set(ylabel="AligNet and control choose alike", ylim=(0.25, 1.02), xlim=(-0.5, len(agreements) - 0.5))
+    style.chance(right)
+    return figure
+
+
+def signal(table: pd.DataFrame) -> Figure:
+    """Agreement of independent choices with the labels by scheme and witness; crossed out in red where it is not above
+    chance + 3 standard errors (the short line). Bars of error: 95 % Wilson intervals over triplets."""
+    figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
+    for place, row in enumerate(table.itertuples()):
+        failed = bool(row.warning)
+        errors = [[row.agreement - row.ci_low], [row.ci_high - row.agreement]]
+        colour, marker = ("#d62728", "X") if failed else ("#1f77b4", "o")
+        ax.errorbar(place, row.agreement, errors, fmt=marker, color=colour, markersize=8 if failed else 4)
+        ax.plot([place - 0.25, place + 0.25], [row.threshold] * 2, color="0.2", linewidth=0.9)
+        if failed:
+            ax.annotate("NO SIGNAL", (place, row.ci_high), ha="center", va="bottom", color="#d62728", weight="bold")
+    ticks = [f"{row.scheme}\n{row.witness}\nn = {row.n}" for row in table.itertuples()]
+    ax.set_xticks(range(len(table)), ticks)
+    ax.set(ylabel="Agreement with the labels", ylim=(0.25, 1.0), xlim=(-0.5, len(table) - 0.5))
+    style.chance(ax)
+    return figure
+
+
+def triplets_from_easy_to_hard(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
+    """Triplets in reading order, under each picture the probability that it is the odd one out, a line per target.
+
+    Args: pictures: (n, 3, 3, size, size) uint8; labels: target -> (n, 3) probabilities.
+    """
+    columns, size = 4, pictures.shape[-1]
+    rows = math.ceil(len(pictures) / columns)
+    height = style.DOUBLE / columns * (0.36 + 0.11 * len(labels))
+    figure, axes = plt.subplots(rows, columns, figsize=(style.DOUBLE, rows * height), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for number, (ax, triplet) in enumerate(zip(axes.flat, pictures, strict=False)):
+        style.strip(ax, triplet)
+        for line, (target, probabilities) in enumerate(labels.items()):
+            y, colour = size * (1.06 + 0.28 * line), "#1f77b4" if target == "alignet" else "0.45"
+            for place, probability in enumerate(probabilities[number].tolist()):
+                weight = "bold" if place == int(probabilities[number].argmax()) else "normal"
+                marks = {"ha": "center", "va": "top", "fontsize": 6, "weight": weight, "color": colour}
+                ax.text((place + 0.5) * size, y, f"{probability:.2f}", **marks)
+    figure.subplots_adjust(left=0, right=1, top=0.965, bottom=0.03, wspace=0.06, hspace=0.1)
+    for line, target in enumerate(labels):
+        colour = "#1f77b4" if target == "alignet" else "0.45"
+        figure.text(0.12 * line, 0.995, style.LABELS[target], va="top", fontsize=7, color=colour)
+    return figure
