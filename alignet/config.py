@@ -44,9 +44,10 @@ class Emoji:
     lapse_rate: float  # share of choices made at random
     triplets_train: int
     raters_train: int
+    triplets_validation: int  # of the training concepts, each judged by several: calibration and its ceiling
     triplets_test: int
     triplets_per_level: int
-    raters_test: int  # for the test triplets and the levels
+    raters_test: int  # for the validation and test triplets and the levels
 
 
 @settings
@@ -83,9 +84,15 @@ class Features:
 
 
 @settings
-class Vice:
-    """Names beside the paper's: spike_weight is pi, min_objects k, stable_epochs ws."""
+class HumanUncertainty:
+    """VICE and what is made of it. Names beside the paper's: spike_weight is pi, min_objects k, stable_epochs ws."""
 
+    uncertainty: Literal["vice", "empirical"]  # the soft targets: VICE's, or the shares of the people who chose
+    objects: Literal["concept", "picture"]  # what VICE embeds: values of the finest label, or single pictures
+    held_out_share: float  # of the triplets, for calibration, where triplets.csv names no rows for it
+    smoothing: float  # choices added to each item of an empirical distribution that is scored on held-out choices
+    bins: int  # of the reliability diagram
+    bootstrap: int  # resamples of the triplets
     seed: int
     dimensions: int  # at the start, before pruning
     spike: float  # standard deviations of the prior's two parts
@@ -105,13 +112,23 @@ class Vice:
 class Teacher:
     backbone: str
     seed: int
-    loss: Literal["hard", "uncertainty"]
+    loss: Literal["hard", "uncertainty"]  # -log q of people's single choices, or KL to their soft targets
     sigma: float  # W starts at sigma * I
     regularisation: float  # lambda of || W - mean(diag W) I ||_F^2
     lr: float
     steps: int
     batch_size: int  # triplets a step
+    local_weight: float  # alpha of gLocal's local term; 0: none
+    local_temperature: float  # tau of its cosine similarities
+    local_batch: int  # pictures of the synthesis split a step
+    pca: int | None  # principal axes of the judged pictures that the map works in; null: all dimensions
+    precision: Literal["float32", "bfloat16"]
     folds: int  # over concepts
+    grid: list[
+        dict[Literal["sigma", "regularisation", "lr", "steps"], list[int] | list[float]]
+    ]  # tried instead of these
+    soft_labels: list[int]  # numbers of training triplets at which soft, hard and argmax targets are compared
+    bootstrap: int  # resamples of the triplets
 
 
 @settings

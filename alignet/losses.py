@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,6 +35,21 @@ def jsd(similarities: Tensor, targets: Tensor) -> Tensor:
 
 
 BY_NAME = {"hard": hard, "uncertainty": kl, "kl": kl, "jsd": jsd}
+
+
+def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy between the softmaxes of each picture's cosine similarities to the others, before and after a map.
+
+    Args: before: (n, p) and after: (n, q), representations of the same n pictures; temperature: of the similarities.
+    Returns: the mean over the n pictures, in nats; least where the neighbourhoods are as before.
+    Source: gLocal, the local (contrastive) term; the mean over rows as in its published code.
+    """
+    logits = []
+    for rows in (before, after):
+        unit = F.normalize(rows, dim=1)
+        # a picture is no neighbour of its own; not -inf, of which 0 times is not 0
+        logits.append((unit @ unit.T / temperature).fill_diagonal_(torch.finfo(unit.dtype).min / 2))
+    return F.cross_entropy(logits[1], logits[0].softmax(1))
 
 
 def distance_to_scaled_identity(weight: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pandas as pd
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
@@ -84,6 +85,28 @@ def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int 
         return torch.zeros(bins, dtype=torch.float64).index_add_(0, group, values)
 
     return float((per_bin(predicted * weight) - per_bin(chosen)).abs().sum() / weight.sum())
+
+
+def reliability_bins(
+    predicted: Tensor, counts: Tensor, bins: int, resamples: int, generator: torch.Generator
+) -> pd.DataFrame:
+    """How often people choose an item, by the probability that it was given, in bins of equal width.
+
+    Args: predicted, counts: (n, k, 3), k predictions of each triplet's choices and the people whom each is about.
+    Returns: bin (from 0), predicted (mean probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over
+        the n triplets), n (items that somebody judged); empty bins are left out.
+    """
+    people = counts.sum(-1, keepdim=True).double().expand_as(counts)
+    group = (predicted * bins).long().clamp(max=bins - 1)
+    drawn, rows = resample_weights(len(counts), resamples, generator), []
+    for number in group[people > 0].unique().tolist():
+        weight = people * (group == number)
+        chosen, shown = (counts * (group == number)).double().sum((1, 2)), weight.sum((1, 2))
+        low, high = percentile_interval(drawn @ chosen / (drawn @ shown))
+        row = {"bin": number, "predicted": float((predicted * weight).sum() / weight.sum())}
+        row |= {"chosen": float(chosen.sum() / shown.sum()), "ci_low": low, "ci_high": high}
+        rows.append(row | {"n": int((weight > 0).sum())})
+    return pd.DataFrame(rows)
 
 
 def solve_increasing(function: Callable[[float], float], target: float, low: float, high: float) -> float:

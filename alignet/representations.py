@@ -64,6 +64,11 @@ def layer_names(embedder: Embedder) -> list[str]:
     return [name for name, _ in embedder.model.named_modules() if pattern.fullmatch(name)]
 
 
+def by_layer(embedder: Embedder, batches: Iterable[Tensor], precision: str) -> dict[str, Tensor]:
+    """Every block's output, average-pooled, and 'pooled': layer -> (n, dim), from input to output."""
+    return at_layers(embedder, batches, layer_names(embedder), precision)
+
+
 @torch.inference_mode()
 def at_layers(embedder: Embedder, batches: Iterable[Tensor], layers: list[str], precision: str) -> dict[str, Tensor]:
     """Average-pooled outputs of some layers and the pooled pre-logits, from one forward pass: layer -> (n, dim)."""

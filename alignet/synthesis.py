@@ -42,8 +42,8 @@ def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthe
     similarities = _border_similarities((some - teacher.mean) / teacher.scale, settings)
     # Entropy falls as the scale grows, so its negative increases.
     scale = metrics.solve_increasing(lambda scale: -_choice_entropy(scale * similarities), -goal, 1e-6, 1e3)
-    identity = torch.eye(len(teacher.bias))
-    return AffineMap(scale**0.5 * identity, torch.zeros_like(teacher.bias), teacher.mean, teacher.scale)
+    dim = len(teacher.mean)
+    return AffineMap(scale**0.5 * torch.eye(dim), torch.zeros(dim), teacher.mean, teacher.scale)
 
 
 def represent(features: Tensor, affine: AffineMap, path: Path, settings: Synthesis) -> np.ndarray:

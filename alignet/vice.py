@@ -3,18 +3,24 @@
 Source: Muttenthaler et al., VICE, NeurIPS 2022 (method.md, section 1).
 """
 
+import hashlib
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from alignet.config import Vice
+from alignet.config import HumanUncertainty
+
+CHUNK = 1 << 16  # triplets scored at a time: 100 dimensions take 80 MB
+FITTED = ("seed", "dimensions", "spike", "slab", "spike_weight", "lr", "batch_size", "fdr", "min_objects")
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Posterior:
     def load(cls, path: Path) -> "Posterior":
         return cls(**load_file(path))
 
-    def pruned(self, settings: Vice) -> "Posterior":
+    def pruned(self, settings: HumanUncertainty) -> "Posterior":
         """Without the dimensions that `kept_dimensions` drops."""
         kept = kept_dimensions(self, settings.fdr, settings.min_objects)
         return Posterior(self.mu[:, kept], self.sigma[:, kept])
@@ -48,19 +54,23 @@ class Posterior:
         total = torch.zeros(len(triplets), 3)
         for _ in range(samples):
             noise = torch.randn(self.mu.shape, generator=generator)
-            total += _similarities((self.mu + self.sigma * noise).relu(), triplets).softmax(-1)
+            embedding = (self.mu + self.sigma * noise).relu()
+            for chosen, shown in zip(total.split(CHUNK), triplets.split(CHUNK), strict=True):
+                chosen += _similarities(embedding, shown).softmax(-1)
         return total / samples
 
 
 @dataclass
 class State:
-    """What a fit needs to go on: parameters, Adam's moments, the generator and the kept dimensions per epoch."""
+    """What a fit needs to go on: parameters, Adam's moments, the generator, the kept dimensions per epoch, and `work`,
+    a fingerprint of the choices and settings that it belongs to."""
 
     mu: Tensor
     log_sigma: Tensor
     optimiser: torch.optim.Adam
     generator: torch.Generator
-    curve: list[dict]
+    work: str
+    curve: list[dict] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """One safetensors file, written beside and moved, so that a stop in between leaves the former one."""
@@ -69,16 +79,17 @@ class State:
             tensors |= {f"{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
         tensors["generator"] = self.generator.get_state()
         tensors["curve"] = torch.tensor([list(row.values()) for row in self.curve], dtype=torch.float64)
-        save_file(tensors, path.with_suffix(".part"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path.with_suffix(".part"), metadata={"work": self.work})
         path.with_suffix(".part").replace(path)
 
     def restore(self, path: Path) -> None:
-        """Raises: ValueError if the checkpoint is of another number of objects or dimensions."""
+        """Go on from a checkpoint of the same work; one of other choices or settings is left alone, with a line."""
+        with safe_open(path, "pt") as file:
+            if file.metadata()["work"] != self.work:
+                print(f"{path}: a checkpoint of other choices or settings, starting anew")
+                return
         tensors = load_file(path)
-        if tensors["mu"].shape != self.mu.shape:
-            raise ValueError(
-                f"{path}: a checkpoint of shape {tuple(tensors['mu'].shape)}, this fit has {tuple(self.mu.shape)}"
-            )
         with torch.no_grad():
             for name, parameter in (("mu", self.mu), ("log_sigma", self.log_sigma)):
                 parameter.copy_(tensors[name])
@@ -89,7 +100,7 @@ class State:
 
 
 def fit(
-    triplets: Tensor, odd: Tensor, n_objects: int, settings: Vice, checkpoint: Path | None = None
+    triplets: Tensor, odd: Tensor, n_objects: int, settings: HumanUncertainty, checkpoint: Path | None = None
 ) -> tuple[Posterior, pd.DataFrame]:
     """The posterior of all dimensions, pruned or not, and the curve (epoch, nll, complexity, dimensions).
 
@@ -101,7 +112,7 @@ def fit(
     """
     if triplets.min() < 0 or triplets.max() >= n_objects:
         raise ValueError(f"VICE: triplets name object {int(triplets.max())}, there are {n_objects} objects")
-    state = _start(n_objects, settings)
+    state = _start(n_objects, settings, _work(triplets, odd, settings))
     if checkpoint is not None and checkpoint.is_file():
         state.restore(checkpoint)
     bar = tqdm(total=settings.max_epochs, initial=len(state.curve), desc="VICE", unit="epoch", mininterval=2)
@@ -116,7 +127,7 @@ def fit(
     return _posterior(state), pd.DataFrame(state.curve)
 
 
-def converged(curve: list[dict], settings: Vice) -> bool:
+def converged(curve: list[dict], settings: HumanUncertainty) -> bool:
     """Whether the number of kept dimensions stood still over the last `stable_epochs`, after `burn_in` epochs."""
     last = [row["dimensions"] for row in curve[-settings.stable_epochs - 1 :]]
     return len(curve) >= settings.burn_in + settings.stable_epochs and len(set(last)) == 1
@@ -147,7 +158,12 @@ def benjamini_hochberg(p: Tensor, fdr: float) -> Tensor:
     return (p <= threshold) & (last > 0)
 
 
-def log_prior(x: Tensor, settings: Vice) -> Tensor:
+def top_objects(posterior: Posterior, count: int) -> Tensor:
+    """The objects with the largest weights in each dimension, (dimensions, count), largest first."""
+    return posterior.mu.topk(count, dim=0).indices.T
+
+
+def log_prior(x: Tensor, settings: HumanUncertainty) -> Tensor:
     """log of pi N(x; 0, spike^2) + (1 - pi) N(x; 0, slab^2), entry by entry, up to the constant -log sqrt(2 pi)."""
     slab = math.log((1 - settings.spike_weight) / settings.slab)
     ratio = settings.spike_weight / (1 - settings.spike_weight) * settings.slab / settings.spike
@@ -156,17 +172,26 @@ def log_prior(x: Tensor, settings: Vice) -> Tensor:
     return slab - square / (2 * settings.slab**2) + (ratio * (-gap * square).exp()).log1p()
 
 
-def _start(n_objects: int, settings: Vice) -> State:
+def _work(triplets: Tensor, odd: Tensor, settings: HumanUncertainty) -> str:
+    """Equal for fits whose checkpoints may be exchanged: how long to go on does not matter."""
+    kept = {name: getattr(settings, name) for name in FITTED}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    for tensor in (triplets, odd):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _start(n_objects: int, settings: HumanUncertainty, work: str) -> State:
     """mu as Kaiming's normal, log sigma = -1 / std(mu), as VICE starts."""
     generator = torch.Generator().manual_seed(settings.seed)
     mu = torch.randn(n_objects, settings.dimensions, generator=generator) * math.sqrt(2 / settings.dimensions)
     log_sigma = torch.full_like(mu, -1 / float(mu.std())).requires_grad_()
     mu.requires_grad_()
     optimiser = torch.optim.Adam([mu, log_sigma], lr=settings.lr, fused=True)
-    return State(mu, log_sigma, optimiser, generator, [])
+    return State(mu, log_sigma, optimiser, generator, work)
 
 
-def _epoch(state: State, triplets: Tensor, odd: Tensor, settings: Vice) -> tuple[float, float]:
+def _epoch(state: State, triplets: Tensor, odd: Tensor, settings: HumanUncertainty) -> tuple[float, float]:
     """One pass in random order. The prior's term is divided by all choices, not by the batch: any size is right."""
     order = torch.randperm(len(triplets), generator=state.generator)
     triplets, odd = triplets[order], odd[order]

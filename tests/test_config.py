@@ -8,7 +8,7 @@ SECTIONS = {
     "emoji": config.Emoji,
     "imagenet": config.ImageNet,
     "features": config.Features,
-    "human_uncertainty": config.Vice,
+    "human_uncertainty": config.HumanUncertainty,
     "teacher": config.Teacher,
     "synthesis": config.Synthesis,
     "levels": config.Levels,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from alignet.figures import cost, levels, overview, student, style, synthesis, teacher
+from alignet.figures import cost, human_uncertainty, levels, overview, student, style, synthesis, teacher
 from alignet.worlds.tables import LEVELS
 
 
@@ -28,7 +28,7 @@ def levels_table(choices="simulated"):
 def teacher_table():
     rows = [
         {"fold": fold, "split": split, "map": name, "odd_one_out_accuracy": 0.5 + 0.02 * place, "kl": 0.3, "ece": 0.1}
-        | {"noise_ceiling": 0.7 if split == "test" else float("nan"), "choices": "simulated"}
+        | {"noise_ceiling": 0.7, "n_repeated": 90 if split == "test" else 1, "choices": "simulated"}
         for fold, split in ((0, "train"), (0, "validation"), (1, "train"), (1, "validation"), ("all", "test"))
         for place, name in enumerate(("none", "fitted"))
     ]
@@ -51,12 +51,64 @@ def labels():
     return pd.DataFrame({"domain": ["a", "a", "b"], "class": ["x", "y", "z"]})
 
 
+def grid_table():
+    cells = [(0.0, 100, False, 0.4), (0.3, 100, True, 0.6), (0.0, 500, False, 0.5)]
+    rows = [
+        {
+            "lambda": weight,
+            "lr": 0.001,
+            "sigma": 0.05,
+            "steps": steps,
+            "chosen": chosen,
+            "odd_one_out_accuracy": accuracy,
+        }
+        | {"map": "fitted", "split": "validation", "kl": 1 - accuracy, "ece": 0.1}
+        for weight, steps, chosen, accuracy in cells
+        for _ in range(2)
+    ]
+    before = {
+        "map": "none",
+        "split": "validation",
+        "odd_one_out_accuracy": 0.35,
+        "kl": 0.9,
+        "ece": 0.1,
+        "chosen": False,
+    }
+    return pd.DataFrame([*rows, before])
+
+
+def soft_label_table():
+    rows = [
+        {"targets": kind, "n_train": n, "n_used": min(n, 500), "fold": fold, "kl": 0.3, "ece": 0.1}
+        | {"odd_one_out_accuracy": 0.5}
+        for kind in teacher.TARGETS
+        for n in (60, 1000)
+        for fold in (0, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def calibration_tables():
+    names = [("vice", "all"), ("uniform", "all"), ("vice", "repeated"), ("empirical", "repeated")]
+    scores = pd.DataFrame(names, columns=["distribution", "triplets"]).assign(n_triplets=50, choices="simulated")
+    for column in ("nll", "accuracy", "noise_ceiling"):
+        scores = scores.assign(**{column: 0.5, f"{column}_low": 0.4, f"{column}_high": 0.6})
+    bins = pd.DataFrame({"predicted": [0.2, 0.8], "chosen": [0.3, 0.7], "ci_low": [0.1, 0.6], "ci_high": [0.4, 0.9]})
+    return scores, pd.concat([bins.assign(distribution=name) for name in ("vice", "empirical")])
+
+
 DRAWN = {
+    "grid": lambda: teacher.grid(grid_table()),
+    "soft labels": lambda: teacher.soft_labels(soft_label_table()),
+    "calibration": lambda: human_uncertainty.calibration(*calibration_tables()),
+    "vice": lambda: human_uncertainty.fit_curve(
+        pd.DataFrame({"epoch": [1, 2], "nll": [1.0, 0.5], "complexity": [2.0, 1.0], "dimensions": [9, 5]})
+    ),
     "levels": lambda: levels.by_abstraction(levels_table()),
     "teacher": lambda: teacher.before_and_after(teacher_table()),
     "training": lambda: student.training_curve(curve_table()),
     "sheet": lambda: overview.contact_sheet(pictures(2, 5), ["animals", "food"]),
-    "triplets": lambda: teacher.triplet_page(pictures(5, 3), torch.full((5, 3), 1 / 3)),
+    "triplets": lambda: overview.triplet_page(pictures(5, 3), {"people": torch.full((5, 3), 1 / 3)}),
     "similarity": lambda: overview.similarity_matrix(torch.eye(3), labels()),
 }
 
@@ -109,6 +161,40 @@ def test_the_teachers_figure_says_that_its_choices_are_simulated():
     assert "SIMULATED" in " ".join(words(DRAWN["teacher"]()))
 
 
+def test_a_noise_ceiling_of_too_few_triplets_is_not_drawn():
+    texts = [text for text in words(DRAWN["teacher"]()) if "noise ceiling" in text]
+    assert len(texts) == 1  # the test split's; the others have one repeated triplet
+    assert "SIMULATED" in texts[0]
+
+
+def test_the_grid_fills_the_chosen_cell_only_and_draws_chance():
+    figure = DRAWN["grid"]()
+    ax = figure.axes[0]
+    large = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    filled = [line for line in large if line.get_markerfacecolor() != "white"]
+    assert [len(line.get_xdata()) for line in filled] == [1]
+    assert filled[0].get_ydata().tolist() == pytest.approx([0.6])
+    assert any(list(line.get_ydata()) == [1 / 3, 1 / 3] for line in ax.lines)
+
+
+def test_the_teachers_own_layer_is_filled():
+    table = pd.DataFrame({"layer": ["blocks.0", "blocks.1"], "depth": [0, 1], "odd_one_out_accuracy": [0.4, 0.5]})
+    ax = teacher.layers(table.assign(ci_low=0.3, ci_high=0.6), "blocks.1").axes[0]
+    assert ax.collections[-1].get_facecolors()[:, 0].round(2).tolist() == [1.0, 0.12]
+
+
+def test_targets_are_compared_at_the_triplets_that_were_used():
+    ax = DRAWN["soft labels"]().axes[0]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["60", "500"]
+
+
+def test_calibration_shows_the_ceiling_the_chance_line_and_whose_choices_they_are():
+    figure = DRAWN["calibration"]()
+    assert any("SIMULATED" in text for text in words(figure))
+    assert any(list(line.get_ydata()) == [1 / 3, 1 / 3] for line in figure.axes[2].lines)
+    assert figure.axes[2].patches
+
+
 def test_levels_are_panels_with_points_at_their_accuracies_and_a_chance_line():
     figure = levels.by_abstraction(levels_table())
     assert len(figure.axes) == len(LEVELS)
@@ -126,7 +212,7 @@ def test_a_target_that_was_not_run_is_left_out():
 
 
 def test_the_likeliest_odd_one_out_is_bold():
-    figure = teacher.triplet_page(pictures(1, 3), torch.tensor([[0.2, 0.7, 0.1]]))
+    figure = overview.triplet_page(pictures(1, 3), {"people": torch.tensor([[0.2, 0.7, 0.1]])})
     weight = {text.get_text(): text.get_weight() for text in figure.axes[0].texts}
     assert weight == {"0.20": "normal", "0.70": "bold", "0.10": "normal"}
 
@@ -189,7 +275,7 @@ def test_labels_without_a_signal_are_crossed_out_in_red():
 
 def test_easy_and_hard_triplets_carry_a_line_of_probabilities_per_target():
     labels = {name: torch.tensor([[0.2, 0.5, 0.3]]).repeat(6, 1) for name in ("alignet", "unalignet")}
-    figure = synthesis.triplets_from_easy_to_hard(torch.zeros(6, 3, 3, 8, 8, dtype=torch.uint8), labels)
+    figure = overview.triplet_page(torch.zeros(6, 3, 3, 8, 8, dtype=torch.uint8), labels)
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert texts.count("0.50") == 12
     assert [text.get_text() for text in figure.texts] == [style.LABELS["alignet"], style.LABELS["unalignet"]]

@@ -98,3 +98,21 @@ def test_the_distance_to_a_scaled_identity_is_the_direct_formula():
     weight = torch.randn(7, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     direct = (weight - weight.diagonal().mean() * torch.eye(7)).square().sum()
     torch.testing.assert_close(losses.distance_to_scaled_identity(weight), direct)
+
+
+def test_the_local_term_by_hand_and_its_least_value_where_nothing_moves():
+    before = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    after = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]])  # the second picture moves to the third
+    sure, rest = math.exp(1) / (math.exp(1) + 1), 1 / (math.exp(1) + 1)
+    crossed = -(sure * math.log(rest) + rest * math.log(sure))  # the first two pictures' rows, as of picture 2
+    even = math.log(2)  # picture 1 is as far from both afterwards; picture 3 was
+    by_hand = (even + crossed - 0.5 * (math.log(sure) + math.log(rest))) / 3
+    assert losses.local(before, after, 1.0).item() == pytest.approx(by_hand, rel=1e-5)
+    assert losses.local(before, before, 1.0) < losses.local(before, after, 1.0)
+    torch.testing.assert_close(losses.local(before, 7 * before, 1.0), losses.local(before, before, 1.0))
+
+
+def test_the_local_terms_gradient_is_that_of_finite_differences():
+    drawn = torch.Generator().manual_seed(0)
+    before, after = (torch.randn(5, 3, generator=drawn, dtype=torch.float64) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x: losses.local(before, x, 0.5), after.requires_grad_())

@@ -1,8 +1,13 @@
+import dataclasses
+import json
+
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 
-from alignet import config, metrics, teacher
+from alignet import config, losses, metrics, teacher
+from alignet.human_uncertainty import Judgements
 from alignet.triplets import pair_similarities
 from alignet.worlds.tables import World
 
@@ -23,13 +28,7 @@ def people(representation, triplets, raters, seed=0):
     """Choices drawn from softmax of the pair similarities, as Judgements."""
     chances = pair_similarities(representation[triplets]).softmax(-1).repeat_interleave(raters, 0)
     odd = torch.multinomial(chances, 1, generator=generator(seed)).squeeze(1)
-    return teacher.Judgements.of(triplets.repeat_interleave(raters, 0), odd)
-
-
-def world(rows, concepts="aabbccdd"):
-    images = pd.DataFrame({"image": [f"i{n}" for n in range(len(concepts))], "concept": list(concepts)})
-    triplets = pd.DataFrame(rows, columns=["image_0", "image_1", "image_2", "odd", "split"])
-    return World("tiny", "human", None, ("concept",), images, triplets, None)
+    return Judgements.of(triplets.repeat_interleave(raters, 0), odd)
 
 
 @pytest.fixture(scope="module")
@@ -52,44 +51,22 @@ def test_the_map_is_weight_times_standardised_features_plus_bias():
 def test_a_saved_map_loads_back(tmp_path):
     weight = torch.randn(4, 4, generator=generator()).T  # not contiguous, which safetensors refuses
     affine = teacher.AffineMap(weight, torch.arange(4.0), torch.ones(4), torch.tensor(1.7))
-    affine.save(tmp_path / "map.safetensors")
-    loaded = teacher.AffineMap.load(tmp_path / "map.safetensors")
+    affine.save(tmp_path / "teacher", settings())
+    loaded = teacher.AffineMap.load(tmp_path / "teacher")
     for name in ("weight", "bias", "mean", "scale"):
         assert torch.equal(getattr(loaded, name), getattr(affine, name))
+    assert loaded.components is None
 
 
-def test_judgements_are_shares_of_people_per_distinct_triplet():
-    judged = teacher.Judgements.of(torch.tensor([[5, 1, 3], [1, 3, 5], [0, 1, 2]]), torch.tensor([0, 0, 2]))
-    assert judged.triplets.tolist() == [[0, 1, 2], [1, 3, 5]]
-    assert judged.targets.tolist() == [[0, 0, 1], [0.5, 0, 0.5]]
-    assert judged.where(torch.tensor([False, True])).counts.tolist() == [[1, 0, 1]]
-
-
-def test_test_rows_of_unseen_concepts_are_kept_apart():
-    rows = [("i0", "i2", "i4", 1, "train"), ("i1", "i3", "i5", 0, "train"), ("i6", "i7", "i8", 2, "test")]
-    train, test = teacher.human_judgements(world(rows, "aabbccdde"))
-    assert train.triplets.tolist() == [[0, 2, 4], [1, 3, 5]]
-    assert test.triplets.tolist() == [[6, 7, 8]]
-    assert test.targets.tolist() == [[0, 0, 1]]
-
-
-def test_no_concept_is_both_fitted_and_tested_on():
-    rows = [("i0", "i2", "i4", 1, "train"), ("i0", "i2", "i6", 0, "train"), ("i7", "i4", "i2", 2, "test")]
-    shared = world(rows)  # the test row shows b, c and d, of which the training rows show other pictures too
-    train, test = teacher.human_judgements(shared)
-    concepts = shared.codes("concept")
-    tested = concepts[test.triplets] if test is not None else torch.empty(0, dtype=torch.int64)
-    assert not torch.isin(concepts[train.triplets], tested).any()
-
-
-def test_rows_without_a_split_are_all_fitted_on():
-    rows = [("i0", "i2", "i4", 1, "test"), ("i1", "i3", "i6", 0, "train")]
-    plain = world(rows)
-    train, test = teacher.human_judgements(
-        World("tiny", "human", None, ("concept",), plain.images, plain.triplets.drop(columns="split"), None)
-    )
-    assert test is None
-    assert len(train.triplets) == 2
+def test_axes_and_settings_stand_in_the_same_file(tmp_path):
+    axes = torch.linalg.qr(torch.randn(5, 3, generator=generator())).Q.T
+    affine = teacher.AffineMap(torch.eye(3), torch.zeros(3), torch.ones(5), torch.tensor(2.0), axes)
+    affine.save(tmp_path, settings(pca=3, lr=0.25))
+    features = torch.randn(4, 5, generator=generator())
+    torch.testing.assert_close(teacher.AffineMap.load(tmp_path)(features), (features - 1) / 2 @ axes.T)
+    with safe_open(tmp_path / "teacher.safetensors", "pt") as file:
+        stored = json.loads(file.metadata()["settings"])
+    assert (stored["pca"], stored["lr"], stored["loss"]) == (3, 0.25, "uncertainty")
 
 
 def test_all_pictures_of_a_concept_share_a_fold_and_folds_are_even():
@@ -102,36 +79,66 @@ def test_all_pictures_of_a_concept_share_a_fold_and_folds_are_even():
     assert not torch.equal(folds, teacher.concept_folds(concepts, 4, generator(1)))
 
 
-def test_validation_triplets_show_no_concept_that_the_fit_saw(monkeypatch):
+def test_validation_triplets_show_no_concept_that_the_fit_saw():
     concepts = torch.arange(60) // 2
     features = torch.randn(60, 3, generator=generator())
     judged = people(features, random_triplets(torch.arange(60), 2000), 1)
-    splits = []
-    score = teacher._before_and_after
-
-    def keep(features, split, *rest):
-        splits.append(split)
-        return score(features, split, *rest)
-
-    monkeypatch.setattr(teacher, "_before_and_after", keep)
-    table = teacher.cross_validate(features, judged, concepts, settings(steps=2, folds=3))
-    assert len(splits) == 3
-    for split in splits:
+    folds = teacher.splits(judged, concepts, settings(folds=3))
+    assert len(folds) == 3
+    held_out_ever = set()
+    for split in folds:
         seen, held_out = (concepts[split[part].triplets].unique() for part in ("train", "validation"))
         assert len(held_out) == 10
         assert not torch.isin(held_out, seen).any()
-    assert len(table) == 3 * 2 * 2
-    assert set(table["split"]) == {"train", "validation"}
-    assert set(table["map"]) == {"none", "fitted"}
+        held_out_ever |= set(held_out.tolist())
+    assert held_out_ever == set(range(30))
+
+
+def test_a_fits_weights_do_not_depend_on_features_of_held_out_concepts():
+    concepts, features = torch.arange(60) // 2, torch.randn(60, 3, generator=generator())
+    judged = people(features, random_triplets(torch.arange(60), 2000), 1)
+    split = teacher.splits(judged, concepts, settings(folds=3))[0]
+    changed = features.clone()
+    changed[split["validation"].triplets.unique()] = 1e6
+    plain, other = (teacher.fit(table, split["train"], settings(steps=5, pca=2)) for table in (features, changed))
+    for name in ("weight", "bias", "mean", "scale", "components"):
+        assert torch.equal(getattr(plain, name), getattr(other, name))
+
+
+def test_folds_that_leave_no_triplets_are_refused():
+    judged = people(torch.randn(6, 3, generator=generator()), random_triplets(torch.arange(6), 20), 1)
+    with pytest.raises(ValueError, match="folds: 4 folds leave one without triplets"):
+        teacher.splits(judged, torch.arange(6), settings(folds=4))
+
+
+def test_the_grid_holds_every_combination_of_each_part():
+    parts = [{"regularisation": [0.0, 1.0], "lr": [0.1, 0.2]}, {"steps": [7]}]
+    found = [
+        (cell.regularisation, cell.lr, cell.steps) for cell in teacher.cells(settings(grid=parts, steps=3, lr=0.5))
+    ]
+    base = settings().regularisation
+    assert sorted(found) == sorted([(0.0, 0.1, 3), (0.0, 0.2, 3), (1.0, 0.1, 3), (1.0, 0.2, 3), (base, 0.5, 7)])
+
+
+def test_the_table_holds_every_cell_and_fold_and_the_cell_of_least_validation_loss_is_chosen(recovery):
+    features, train, *_ = recovery
+    chosen = settings(grid=[{"regularisation": [0.01, 1000.0]}], steps=60, lr=0.01, batch_size=512, folds=3)
+    table = teacher.cross_validate(features, train, torch.arange(120), chosen)
+    fitted = table[table["map"] == "fitted"]
+    assert fitted.groupby(["lambda", "fold", "split"]).size().tolist() == [1] * (2 * 3 * 2)
+    assert len(table[table["map"] == "none"]) == 3 * 2
+    loss = fitted[fitted["split"] == "validation"].groupby("lambda")["loss"].mean()
+    assert teacher.best_cell(table, chosen).regularisation == loss.idxmin() == 0.01
+    assert teacher.is_cell(table, teacher.best_cell(table, chosen)).sum() == 3 * 2
 
 
 def test_a_fit_recovers_the_map_behind_the_choices(recovery):
     features, train, unseen, truth = recovery
     fitted = teacher.fit(features, train, settings(steps=300, lr=0.01, regularisation=0.01, batch_size=1024))
     identity = teacher.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
-    before = teacher.scores(teacher.rescaled(features, train), features, unseen, "uncertainty")
-    after = teacher.scores(fitted, features, unseen, "uncertainty")
-    best = teacher.scores(identity, truth, unseen, "uncertainty")
+    before = teacher.scores(teacher.rescaled(features, train), features, unseen, settings())
+    after = teacher.scores(fitted, features, unseen, settings())
+    best = teacher.scores(identity, truth, unseen, settings())
     assert after["odd_one_out_accuracy"] > before["odd_one_out_accuracy"] + 0.08
     assert after["kl"] < before["kl"] - 0.1
     assert after["odd_one_out_accuracy"] < best["odd_one_out_accuracy"] + 0.02
@@ -164,7 +171,7 @@ def test_statistics_come_from_judged_pictures_only():
     changed[20:] = 1e6
     plain, other = (teacher.fit(table, judged, settings(steps=2)) for table in (features, changed))
     torch.testing.assert_close(plain.mean, features[:20].mean(0))
-    standardised = teacher.untransformed(features, judged, 1.0)(features[:20])
+    standardised = teacher.untransformed(features, judged, 1.0, None)(features[:20])
     torch.testing.assert_close(standardised.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
     assert standardised.square().mean().item() == pytest.approx(1, abs=1e-5)
     for name in ("weight", "bias", "mean", "scale"):
@@ -176,16 +183,16 @@ def test_rescaling_finds_the_scalar_that_predicts_best(recovery):
     best = teacher.rescaled(features, train)
     scale = best.weight[0, 0].item()
     assert torch.equal(best.weight, scale * torch.eye(6))
-    found = teacher.scores(best, features, train, "uncertainty")["kl"]
+    found = teacher.scores(best, features, train, settings())["kl"]
     for factor in (0.8, 1.25):
-        other = teacher.untransformed(features, train, factor * scale)
-        assert teacher.scores(other, features, train, "uncertainty")["kl"] > found
+        other = teacher.untransformed(features, train, factor * scale, None)
+        assert teacher.scores(other, features, train, settings())["kl"] > found
 
 
 def test_scores_of_the_truth_are_calibrated_and_near_the_ceiling(recovery):
     _, _, unseen, truth = recovery
     identity = teacher.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
-    scores = teacher.scores(identity, truth, unseen, "uncertainty")
+    scores = teacher.scores(identity, truth, unseen, settings())
     assert scores["n_triplets"] == len(unseen.triplets)
     assert scores["ece"] < 0.03
     assert scores["noise_ceiling"] == metrics.noise_ceiling(unseen.counts)
@@ -198,3 +205,76 @@ def test_a_refit_scores_training_and_test_triplets_before_and_after(recovery):
     rows = [("none", "train"), ("none", "test"), ("fitted", "train"), ("fitted", "test")]
     assert list(zip(table["map"], table["split"], strict=True)) == rows
     assert set(teacher.refit(features, train, None, settings(steps=2))[1]["split"]) == {"train"}
+
+
+def test_hard_and_soft_losses_are_one_where_the_targets_are_the_peoples_shares(recovery):
+    features, train, *_ = recovery
+    soft, hard = (teacher.fit(features, train, settings(loss=loss, steps=5)) for loss in ("uncertainty", "hard"))
+    assert torch.equal(soft.weight, hard.weight)
+    flat = train.with_targets(torch.full_like(train.targets, 1 / 3))
+    assert torch.equal(teacher.fit(features, flat, settings(loss="hard", steps=5)).weight, hard.weight)
+    assert not torch.equal(teacher.fit(features, flat, settings(steps=5)).weight, soft.weight)
+
+
+def test_all_principal_axes_keep_every_similarity_and_few_keep_the_largest_variance(recovery):
+    features, train, *_ = recovery
+    plain, all_axes, one = (teacher.untransformed(features, train, 0.5, pca) for pca in (None, 6, 1))
+    torch.testing.assert_close(plain(features) @ plain(features).T, all_axes(features) @ all_axes(features).T)
+    z = plain.standardised(features)[train.triplets.unique()]
+    largest = torch.linalg.eigvalsh(z.T @ z)[-1]
+    torch.testing.assert_close((z @ one.components.T).square().sum(), largest)
+    with pytest.raises(ValueError, match="pca is 7"):
+        teacher.untransformed(features, train, 0.5, 7)
+
+
+def test_the_local_term_keeps_the_neighbourhoods_of_other_pictures(recovery):
+    features, train, *_ = recovery
+    others = torch.randn(64, 6, generator=generator(5))
+    chosen = settings(steps=200, lr=0.01, regularisation=0.0, batch_size=512, local_batch=64, local_temperature=0.3)
+    moved = []
+    for weight in (0.0, 0.9):
+        affine = teacher.fit(features, train, dataclasses.replace(chosen, local_weight=weight), others)
+        moved.append(losses.local(affine.standardised(others), affine(others), 0.3).item())
+    assert moved[1] < moved[0]
+    with pytest.raises(ValueError, match="local_weight is above 0"):
+        teacher.fit(features, train, dataclasses.replace(chosen, local_weight=0.5))
+
+
+def test_soft_targets_teach_more_than_argmax_ones_where_triplets_are_few(recovery):
+    features, train, _, truth = recovery
+    informed = train.with_targets(pair_similarities(truth[train.triplets]).softmax(-1))
+    chosen = settings(steps=200, lr=0.01, regularisation=0.0, batch_size=256, folds=2, soft_labels=[60, 10**6])
+    table = teacher.soft_label_curve(features, informed, torch.arange(120), chosen)
+    assert len(table) == 2 * 2 * 3
+    assert set(table.loc[table["n_train"] == 60, "n_used"]) == {60}
+    mean = table.groupby(["n_train", "targets"])[["kl", "ece"]].mean()
+    assert mean.loc[(60, "soft"), "kl"] < mean.loc[(60, "hard"), "kl"]
+    assert mean.loc[(60, "soft"), "kl"] < mean.loc[(60, "argmax"), "kl"]
+
+
+def test_a_layer_that_people_go_by_scores_above_one_of_noise():
+    images = pd.DataFrame({"image": [f"i{n}" for n in range(60)], "concept": [f"c{n // 2:02d}" for n in range(60)]})
+    table = pd.DataFrame(columns=["image_0", "image_1", "image_2", "odd"])
+    tiny = World("tiny", "human", None, ("concept",), images, table, None)
+    truth = 2 * torch.randn(30, 4, generator=generator())
+    triplets = random_triplets(torch.arange(30), 800)
+    judged = people(truth.repeat_interleave(2, 0), 2 * triplets + 1, 3)
+    rows, place = teacher.first_pictures(tiny, judged)
+    assert rows.tolist() == list(range(1, 60, 2))  # of each concept, the first picture that was judged
+    assert place.tolist() == [n // 2 for n in range(60)]
+    layers = {"noise": torch.randn(30, 4, generator=generator(1)), "seen": truth}
+    found = teacher.by_layer(layers, judged, place, settings()).set_index("layer")
+    assert found.loc["noise", "ci_low"] < 1 / 3 < found.loc["noise", "ci_high"]
+    assert found.loc["seen", "ci_low"] > 0.6
+    assert found["depth"].tolist() == [0, 1]
+
+
+def test_disagreements_are_triplets_where_base_and_teacher_choose_differently(recovery):
+    features, train, unseen, _ = recovery
+    affine = teacher.fit(features, train, settings(steps=100, lr=0.01))
+    triplets, who = teacher.disagreements(affine, features, unseen, 10, 0)
+    assert triplets.shape == (10, 3)
+    assert (who["base"].argmax(1) != who["teacher"].argmax(1)).all()
+    for row, share in zip(triplets, who["people"], strict=True):
+        (place,) = (unseen.triplets == row).all(1).nonzero()[0].tolist()
+        torch.testing.assert_close(share, unseen.targets[place])

@@ -12,7 +12,7 @@ def generator(seed=0):
 
 
 def settings(**changes):
-    return config.load("human_uncertainty", config.Vice, "params.yaml", **changes)
+    return config.load("human_uncertainty", config.HumanUncertainty, "params.yaml", **changes)
 
 
 def random_triplets(n_objects, n, seed=0):
@@ -81,12 +81,29 @@ def test_equal_seeds_give_equal_fits_and_a_resumed_one_ends_as_an_uninterrupted_
     assert not torch.equal(straight.mu, other.mu)
 
 
-def test_a_checkpoint_of_another_size_is_refused(tmp_path):
+@pytest.mark.parametrize("change", [{"dimensions": 5}, {"lr": 0.02}, {"seed": 1}])
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tmp_path, capsys, change):
     triplets, odd, _ = simulated(500)
-    path = tmp_path / "vice.safetensors"
-    vice.fit(triplets, odd, 40, settings(dimensions=6, max_epochs=1), path)
-    with pytest.raises(ValueError, match=r"shape \(40, 6\), this fit has \(40, 5\)"):
-        vice.fit(triplets, odd, 40, settings(dimensions=5, max_epochs=1), path)
+    path, plain = tmp_path / "vice.safetensors", {"dimensions": 6, "max_epochs": 1}
+    vice.fit(triplets, odd, 40, settings(**plain), path)
+    other = settings(**plain | change)
+    found, curve = vice.fit(triplets, odd, 40, other, path)
+    assert "a checkpoint of other choices or settings" in capsys.readouterr().out
+    assert torch.equal(found.mu, vice.fit(triplets, odd, 40, other)[0].mu)
+    assert len(curve) == 1
+
+
+def test_many_triplets_are_scored_in_chunks_as_at_once(monkeypatch):
+    mu = torch.rand(6, 2, generator=generator())
+    posterior, triplets = vice.Posterior(mu, torch.full_like(mu, 0.5)), random_triplets(6, 50)
+    whole = posterior.choice_distribution(triplets, 3, 0)
+    monkeypatch.setattr(vice, "CHUNK", 7)
+    torch.testing.assert_close(posterior.choice_distribution(triplets, 3, 0), whole)
+
+
+def test_the_top_objects_of_a_dimension_have_its_largest_weights():
+    posterior = vice.Posterior(torch.tensor([[0.1, 3.0], [2.0, 1.0], [1.0, 2.0]]), torch.ones(3, 2))
+    assert vice.top_objects(posterior, 2).tolist() == [[1, 2], [0, 2]]
 
 
 def test_an_object_out_of_range_is_refused():

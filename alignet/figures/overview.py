@@ -1,4 +1,6 @@
-"""Pictures of a world and how alike a backbone finds them. Tables in, Figures out."""
+"""Pages of pictures and triplets, and how alike a backbone finds groups of pictures. Tables in, Figures out."""
+
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,3 +42,35 @@ def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
     ax.secondary_xaxis("top").set_xticks(middles.to_numpy(), middles.index, fontsize=6)
     figure.colorbar(image, ax=ax, shrink=0.6, label="Centred cosine similarity")
     return figure
+
+
+def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
+    """Triplets in reading order, under each picture the probability that it is the odd one out, a line for each label.
+
+    Args: pictures: (n, 3, 3, size, size) uint8; labels: name (or target) -> (n, 3) probabilities, its likeliest bold.
+    """
+    columns, size = 4, pictures.shape[-1]
+    rows = math.ceil(len(pictures) / columns)
+    height = style.DOUBLE / columns * (0.36 + 0.11 * len(labels))
+    figure, axes = plt.subplots(rows, columns, figsize=(style.DOUBLE, rows * height + style.TITLE), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for number, (ax, triplet) in enumerate(zip(axes.flat, pictures, strict=False)):
+        style.strip(ax, triplet)
+        for line, (name, probabilities) in enumerate(labels.items()):
+            y = size * (1.06 + 0.28 * line)
+            for place, probability in enumerate(probabilities[number].tolist()):
+                weight = "bold" if place == int(probabilities[number].argmax()) else "normal"
+                marks = {"ha": "center", "va": "top", "fontsize": 6, "weight": weight, "color": _colour(name, line)}
+                ax.text((place + 0.5) * size, y, f"{probability:.2f}", **marks)
+    top = 1 - style.TITLE / figure.get_figheight()
+    figure.subplots_adjust(left=0, right=1, top=top, bottom=0.03, wspace=0.06, hspace=0.1)
+    for line, name in enumerate(labels):
+        marks = {"va": "top", "fontsize": 7, "color": _colour(name, line)}
+        figure.text(0.16 * line, 0.995, style.LABELS.get(name, name), **marks)
+    return figure
+
+
+def _colour(name: str, line: int) -> str:
+    """AligNet is blue wherever it stands, the first of other labels black."""
+    return {"alignet": "#1f77b4", "unalignet": "0.45"}.get(name, ("0.1", "#1f77b4", "0.45")[line % 3])

@@ -51,6 +51,13 @@ def ceiling_band(ax: Axes, panel: pd.DataFrame) -> None:
     ax.axhline(score["noise_ceiling"], color="0.5", linewidth=0.6, zorder=0)
 
 
+def reliability(ax: Axes, bins: pd.DataFrame, colour: str, label: str) -> None:
+    """One line of a reliability diagram. Args: bins: predicted, chosen, ci_low, ci_high (see `metrics`)."""
+    errors = [bins["chosen"] - bins["ci_low"], bins["ci_high"] - bins["chosen"]]
+    marks = {"fmt": "o-", "markersize": 3, "linewidth": 0.8, "elinewidth": 0.8}
+    ax.errorbar(bins["predicted"], bins["chosen"], errors, color=colour, label=label, **marks)
+
+
 def chance(ax: Axes) -> None:
     ax.axhline(CHANCE, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
     ax.annotate(

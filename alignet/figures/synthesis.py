@@ -95,29 +95,3 @@ def signal(table: pd.DataFrame) -> Figure:
     ax.set(ylabel="Agreement with the labels", ylim=(0.25, 1.0), xlim=(-0.5, len(table) - 0.5))
     style.chance(ax)
     return figure
-
-
-def triplets_from_easy_to_hard(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
-    """Triplets in reading order, under each picture the probability that it is the odd one out, a line per target.
-
-    Args: pictures: (n, 3, 3, size, size) uint8; labels: target -> (n, 3) probabilities.
-    """
-    columns, size = 4, pictures.shape[-1]
-    rows = math.ceil(len(pictures) / columns)
-    height = style.DOUBLE / columns * (0.36 + 0.11 * len(labels))
-    figure, axes = plt.subplots(rows, columns, figsize=(style.DOUBLE, rows * height), squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for number, (ax, triplet) in enumerate(zip(axes.flat, pictures, strict=False)):
-        style.strip(ax, triplet)
-        for line, (target, probabilities) in enumerate(labels.items()):
-            y, colour = size * (1.06 + 0.28 * line), "#1f77b4" if target == "alignet" else "0.45"
-            for place, probability in enumerate(probabilities[number].tolist()):
-                weight = "bold" if place == int(probabilities[number].argmax()) else "normal"
-                marks = {"ha": "center", "va": "top", "fontsize": 6, "weight": weight, "color": colour}
-                ax.text((place + 0.5) * size, y, f"{probability:.2f}", **marks)
-    figure.subplots_adjust(left=0, right=1, top=0.965, bottom=0.03, wspace=0.06, hspace=0.1)
-    for line, target in enumerate(labels):
-        colour = "#1f77b4" if target == "alignet" else "0.45"
-        figure.text(0.12 * line, 0.995, style.LABELS[target], va="top", fontsize=7, color=colour)
-    return figure

@@ -1,30 +1,35 @@
-"""The teacher before and after its fit. Tables in, Figures out."""
-
-import math
+"""The teacher before and after its fit, the grid, targets and layers. Tables in, Figures out."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from alignet.figures import style
+
+BLUE = "#1f77b4"
+SCORES = {
+    "odd_one_out_accuracy": "Odd-one-out accuracy",
+    "kl": "KL to the targets (nats)",
+    "ece": "Calibration error",
+}
+ENOUGH = 30  # a noise ceiling of fewer triplets is not drawn
+TARGETS = {"soft": (BLUE, "o"), "hard": ("0.45", "s"), "argmax": ("#d55e00", "^")}
 
 
 def before_and_after(scores: pd.DataFrame) -> Figure:
     """Odd-one-out accuracy, KL and calibration error of the teacher, before and after the map, by split.
 
-    Points are folds (train, validation) or the final fit (test); the bar is their mean.
+    Points are folds (train, validation) or the final fit (test); the bar is their mean. The noise ceiling is drawn
+    where at least ENOUGH triplets were judged by several people.
+
+    Args: scores: the rows of teacher.csv without a map and of the chosen cell.
     """
-    panels = {
-        "odd_one_out_accuracy": "Odd-one-out accuracy",
-        "kl": "KL to the choices (nats)",
-        "ece": "Calibration error",
-    }
     splits = [split for split in ("train", "validation", "test") if split in set(scores["split"])]
     shown = scores[~((scores["fold"] == "all") & (scores["split"] == "train"))]
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.33 * style.DOUBLE), layout="constrained")
-    for ax, (column, label) in zip(axes, panels.items(), strict=True):
+    for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
         marks = {
             "data": shown,
             "x": "split",
@@ -33,45 +38,94 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
             "hue": "map",
             "hue_order": ["none", "fitted"],
         }
-        sns.barplot(**marks, palette=["0.8", "#1f77b4"], errorbar=None, ax=ax, legend=column == "ece")
+        sns.barplot(**marks, palette=["0.8", BLUE], errorbar=None, ax=ax, legend=column == "ece")
         sns.stripplot(**marks, palette=["0.35", "0.1"], dodge=True, jitter=False, size=2.5, ax=ax, legend=False)
         ax.set(xlabel="", ylabel=label)
     axes[2].legend(title="Map", handlelength=1)
     style.chance(axes[0])
-    people = style.people(shown["choices"].iloc[0])
     for place, split in enumerate(splits):
-        ceiling = shown.loc[shown["split"] == split, "noise_ceiling"].mean()
-        if not math.isnan(ceiling):
-            axes[0].plot([place - 0.4, place + 0.4], [ceiling, ceiling], color="0.3", linestyle="--", linewidth=1)
-            axes[0].text(
-                place, ceiling, f"noise ceiling\n({people})", ha="center", va="bottom", fontsize=6, color="0.3"
-            )
+        judged = shown[(shown["split"] == split) & (shown["n_repeated"] >= ENOUGH)]
+        if len(judged):
+            _ceiling(axes[0], place, judged["noise_ceiling"].mean(), style.people(shown["choices"].iloc[0]))
     return figure
 
 
-def triplet_page(pictures: Tensor, probabilities: Tensor) -> Figure:
-    """Example triplets, each with the probability that its picture is the odd one out.
+def grid(scores: pd.DataFrame) -> Figure:
+    """Validation scores of every cell of the grid: a small point per fold, a large one for their mean, by lambda.
 
-    Args: pictures: (n, 3, 3, size, size) uint8; probabilities: (n, 3).
+    The chosen cell is filled; the dashed line is the mean without a map, dotted: chance.
+
+    Args: scores: teacher.csv.
     """
-    columns = 4
-    rows = math.ceil(len(pictures) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(style.DOUBLE, rows * style.DOUBLE / columns * 0.46), squeeze=False
-    )
-    size = pictures.shape[-1]
-    for ax, triplet, odd in zip(axes.flat, pictures, probabilities, strict=False):
-        style.strip(ax, triplet)
-        for place, probability in enumerate(odd.tolist()):
-            weight = "bold" if place == odd.argmax() else "normal"
-            ax.text(
-                (place + 0.5) * size,
-                size * 1.06,
-                f"{probability:.2f}",
-                ha="center",
-                va="top",
-                fontsize=6,
-                weight=weight,
-            )
-    figure.subplots_adjust(wspace=0.06, hspace=0.25)
+    shown = scores[scores["split"] == "validation"]
+    cells = ["lr", "sigma", "steps"]
+    fitted, before = shown[shown["map"] == "fitted"], shown[shown["map"] == "none"]
+    lambdas = sorted(fitted["lambda"].unique())
+    runs = list(fitted.groupby(cells, sort=True))
+    colours = sns.color_palette("viridis", len(runs))
+    figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.42 * style.DOUBLE), layout="constrained")
+    for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
+        for number, ((lr, sigma, steps), run) in enumerate(runs):
+            shift = 0.6 * ((number + 0.5) / len(runs) - 0.5)
+            name = f"lr {lr:g}, sigma {sigma:g}, {steps:g} steps"
+            _cells(ax, run, column, [lambdas.index(value) + shift for value in run["lambda"]], colours[number], name)
+        ax.axhline(before[column].mean(), color="0.4", linestyle="--", linewidth=0.8, zorder=0)
+        ax.set_xticks(range(len(lambdas)), [f"{value:g}" for value in lambdas])
+        ax.set(xlabel="lambda", ylabel=label)
+    style.chance(axes[0])
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+def layers(scores: pd.DataFrame, chosen: str) -> Figure:
+    """Zero-shot odd-one-out accuracy of every layer, from input to output; filled: the one that the teacher reads.
+
+    Error bars: 95 % bootstrap intervals over triplets. Args: scores: teacher_layers.csv.
+    """
+    figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
+    errors = [scores["odd_one_out_accuracy"] - scores["ci_low"], scores["ci_high"] - scores["odd_one_out_accuracy"]]
+    ax.errorbar(scores["depth"], scores["odd_one_out_accuracy"], errors, color=BLUE, linewidth=0.8, zorder=1)
+    faces = [BLUE if layer == chosen else "white" for layer in scores["layer"]]
+    ax.scatter(scores["depth"], scores["odd_one_out_accuracy"], c=faces, edgecolors=BLUE, s=24, zorder=2)
+    ax.set_xticks(scores["depth"], scores["layer"], rotation=0 if len(scores) < 10 else 60)
+    ax.set(xlabel="Layer", ylabel="Odd-one-out accuracy, no map")
+    style.chance(ax)
+    return figure
+
+
+def soft_labels(scores: pd.DataFrame) -> Figure:
+    """KL to the soft targets and calibration error on unseen concepts, by the training triplets and their targets.
+
+    Small points: folds; large: their mean. Args: scores: soft_labels.csv.
+    """
+    columns = {"kl": SCORES["kl"], "ece": SCORES["ece"], "odd_one_out_accuracy": SCORES["odd_one_out_accuracy"]}
+    figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.34 * style.DOUBLE), layout="constrained")
+    sizes = sorted(scores["n_train"].unique())
+    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+        for shift, (kind, (colour, marker)) in zip((-0.15, 0, 0.15), TARGETS.items(), strict=True):
+            part = scores[scores["targets"] == kind]
+            places = [sizes.index(n) + shift for n in part["n_train"]]
+            ax.plot(places, part[column], marker, markersize=2, alpha=0.5, color=colour)
+            means = part.groupby("n_train")[column].mean()
+            places = [sizes.index(n) + shift for n in means.index]
+            ax.plot(places, means, marker=marker, markersize=5, color=colour, linewidth=0.8, label=kind)
+        used = scores.groupby("n_train")["n_used"].mean()
+        ax.set_xticks(range(len(sizes)), [f"{used[n]:,.0f}" for n in sizes])
+        ax.set(xlabel="Training triplets", ylabel=label, xlim=(-0.5, len(sizes) - 0.5))
+    style.chance(axes[2])
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title="Targets")
+    return figure
+
+
+def _cells(ax: Axes, run: pd.DataFrame, column: str, places: list[float], colour, name: str) -> None:
+    ax.plot(places, run[column], ".", markersize=3, alpha=0.6, color=colour)
+    means = run.assign(place=places).groupby("place").agg({column: "mean", "chosen": "any"})
+    ax.plot(means.index, means[column], "o", markersize=5, markerfacecolor="white", color=colour, label=name)
+    chosen = means[means["chosen"]]
+    ax.plot(chosen.index, chosen[column], "o", markersize=5, color=colour)
+
+
+def _ceiling(ax: Axes, place: int, ceiling: float, people: str) -> None:
+    ax.plot([place - 0.4, place + 0.4], [ceiling, ceiling], color="0.3", linestyle="--", linewidth=1)
+    marks = {"ha": "center", "va": "bottom", "fontsize": 6, "color": "0.3"}
+    ax.text(place, ceiling, f"noise ceiling\n({people})", **marks)

@@ -49,7 +49,8 @@ def judge(
     settings: Emoji,
     generator: torch.Generator,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choices for triplets.csv (training and test concepts apart) and levels.csv (test split, three levels).
+    """Choices for triplets.csv (validation triplets of the training concepts, test triplets of others) and levels.csv
+    (test split, three levels).
 
     Args: concepts: split and held_out per concept; images: the pictures of each concept (only colour ones are
         shown); similarity: (n_concepts, n_concepts); people: (participants,) temperatures.
@@ -70,6 +71,8 @@ def judge(
         "fine": _in_classes(pool, classes, (3,), n, generator),
     }
     levels = [table(shown, settings.raters_test, level=level) for level, shown in levels.items()]
+    validation = _different(_rows(human & ~held_out), settings.triplets_validation, generator)
+    triplets.append(table(validation, settings.raters_test, split="validation"))
     return pd.concat(triplets, ignore_index=True), pd.concat(levels, ignore_index=True)
 
 
