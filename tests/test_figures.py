@@ -162,9 +162,8 @@ def test_the_teachers_figure_says_that_its_choices_are_simulated():
 
 
 def test_a_noise_ceiling_of_too_few_triplets_is_not_drawn():
-    texts = [text for text in words(DRAWN["teacher"]()) if "noise ceiling" in text]
-    assert len(texts) == 1  # the test split's; the others have one repeated triplet
-    assert "SIMULATED" in texts[0]
+    dashed = [line for line in DRAWN["teacher"]().axes[0].lines if line.get_linestyle() == "--"]
+    assert [line.get_ydata().tolist() for line in dashed] == [[0.7, 0.7]]  # the test split's: others have one triplet
 
 
 def test_the_grid_fills_the_chosen_cell_only_and_draws_chance():

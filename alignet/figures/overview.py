@@ -10,6 +10,14 @@ from torch import Tensor
 
 from alignet.figures import style
 
+COLOURS = {
+    "alignet": "#1f77b4",
+    "teacher": "#1f77b4",
+    "target": "#1f77b4",
+    "unalignet": "0.45",
+    "base": "0.45",
+}  # of a triplet page's lines
+
 
 def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
     """Rows of pictures, a title over each.
@@ -61,16 +69,17 @@ def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
             y = size * (1.06 + 0.28 * line)
             for place, probability in enumerate(probabilities[number].tolist()):
                 weight = "bold" if place == int(probabilities[number].argmax()) else "normal"
-                marks = {"ha": "center", "va": "top", "fontsize": 6, "weight": weight, "color": _colour(name, line)}
+                marks = {
+                    "ha": "center",
+                    "va": "top",
+                    "fontsize": 6,
+                    "weight": weight,
+                    "color": COLOURS.get(name, "0.1"),
+                }
                 ax.text((place + 0.5) * size, y, f"{probability:.2f}", **marks)
     top = 1 - style.TITLE / figure.get_figheight()
     figure.subplots_adjust(left=0, right=1, top=top, bottom=0.03, wspace=0.06, hspace=0.1)
     for line, name in enumerate(labels):
-        marks = {"va": "top", "fontsize": 7, "color": _colour(name, line)}
+        marks = {"va": "top", "fontsize": 7, "color": COLOURS.get(name, "0.1")}
         figure.text(0.16 * line, 0.995, style.LABELS.get(name, name), **marks)
     return figure
-
-
-def _colour(name: str, line: int) -> str:
-    """AligNet is blue wherever it stands, the first of other labels black."""
-    return {"alignet": "#1f77b4", "unalignet": "0.45"}.get(name, ("0.1", "#1f77b4", "0.45")[line % 3])

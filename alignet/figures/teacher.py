@@ -46,7 +46,9 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
     for place, split in enumerate(splits):
         judged = shown[(shown["split"] == split) & (shown["n_repeated"] >= ENOUGH)]
         if len(judged):
-            _ceiling(axes[0], place, judged["noise_ceiling"].mean(), style.people(shown["choices"].iloc[0]))
+            dash = [judged["noise_ceiling"].mean()] * 2
+            axes[0].plot([place - 0.4, place + 0.4], dash, color="0.3", linestyle="--", linewidth=1)
+    axes[0].set_title(f"Dashed: noise ceiling, {style.people(shown['choices'].iloc[0])}", fontsize=6)
     return figure
 
 
@@ -123,9 +125,3 @@ def _cells(ax: Axes, run: pd.DataFrame, column: str, places: list[float], colour
     ax.plot(means.index, means[column], "o", markersize=5, markerfacecolor="white", color=colour, label=name)
     chosen = means[means["chosen"]]
     ax.plot(chosen.index, chosen[column], "o", markersize=5, color=colour)
-
-
-def _ceiling(ax: Axes, place: int, ceiling: float, people: str) -> None:
-    ax.plot([place - 0.4, place + 0.4], [ceiling, ceiling], color="0.3", linestyle="--", linewidth=1)
-    marks = {"ha": "center", "va": "bottom", "fontsize": 6, "color": "0.3"}
-    ax.text(place, ceiling, f"noise ceiling\n({people})", **marks)
