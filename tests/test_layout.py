@@ -19,7 +19,19 @@ LAYERS = {
     "release": 3,
     "backbones": 3,
     **dict.fromkeys(("vice", "teacher", "synthesis", "features", "batches", "student"), 4),
-    **dict.fromkeys(("evaluation", "representations", "similarity", "reorganisation", "downstream", "cost"), 5),
+    **dict.fromkeys(
+        (
+            "evaluation",
+            "uncertainty",
+            "representations",
+            "similarity",
+            "disagreement",
+            "reorganisation",
+            "downstream",
+            "cost",
+        ),
+        5,
+    ),
     **dict.fromkeys(("nb", "report", "export"), 6),
     "fetch": 6,
 }
