@@ -13,6 +13,7 @@ from alignet.config import Similarity
 from alignet.evaluation import unit_vectors
 from alignet.representations import Layers
 from alignet.similarity import COLUMNS as SCORES
+from alignet.worlds import pictures
 from alignet.worlds.tables import World, save_csv
 
 TARGETS = ("base", "unalignet", "alignet")
@@ -66,10 +67,23 @@ def scores(world: World, found: pd.DataFrame, settings: Similarity) -> pd.DataFr
     return table.assign(n=table["n"].fillna(0).astype(int), note=table["note"].fillna(""))
 
 
-def save_page(found: pd.DataFrame, path: Path) -> None:
-    """The pairs in the page's order, to be filled in as ratings.csv: nothing says who holds them closer."""
+def save_page(found: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The pairs in the page's order, to be filled in as ratings.csv: nothing says who holds them closer.
+
+    Returns: what was written: page (number), image_0, image_1, and rating and participant, empty.
+    """
     page = found.drop_duplicates("page").sort_values("page")[["page", "image_0", "image_1"]]
-    save_csv(page.assign(rating="", participant=""), path)
+    page = page.assign(rating="", participant="").reset_index(drop=True)
+    save_csv(page, path)
+    return page
+
+
+def shown(world: World, found: pd.DataFrame, size: int) -> Tensor:
+    """The two pictures of each pair: (n, 2, 3, size, size) uint8."""
+    if found.empty:
+        return torch.empty(0, 2, 3, size, size, dtype=torch.uint8)
+    rows = pd.Index(world.images["image"]).get_indexer(found[["image_0", "image_1"]].to_numpy().flatten())
+    return pictures.stack(world.paths(torch.from_numpy(rows)), size, workers=0).unflatten(0, (len(found), 2))
 
 
 def _pairs_of_a_class(world: World) -> pd.DataFrame:

@@ -7,6 +7,7 @@ groups because one person judges too few pairs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,8 @@ from rsatoolbox.inference.noise_ceiling import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs
 from torch import Tensor
 
-from alignet import metrics
-from alignet.config import ROOT, Similarity
+from alignet import metrics, representations
+from alignet.config import ROOT, Backbone, Features, Similarity
 from alignet.evaluation import Representations, human_agreement, judgements, unit_vectors
 from alignet.representations import Layers
 from alignet.triplets import choices, pair_similarities
@@ -42,6 +43,16 @@ def held_out(world: World) -> tuple[pd.DataFrame, Tensor]:
     """Human triplets kept from all fitting (split 'test' of triplets.csv), and their pictures' rows in images.csv."""
     table = world.triplets[world.triplets["split"] == "test"] if "split" in world.triplets else world.triplets[:0]
     return table, shown_rows(world, table)
+
+
+def held_out_features(
+    data: Path, world: World, backbones: dict[str, Backbone], targets: list[str], settings: Features
+) -> Layers:
+    """The pictures of `held_out` through every student, before and after: 'pooled'; nothing where there are none."""
+    _, rows = held_out(world)
+    if not len(rows):
+        return {}
+    return representations.forward(representations.load(data, backbones, targets), world.paths(rows), settings)
 
 
 def shown_rows(world: World, table: pd.DataFrame) -> Tensor:
@@ -72,9 +83,9 @@ def similarity(world: World, human: Layers, test: Layers, settings: Similarity) 
     return found.assign(n=found["n"].fillna(0).astype(int), note=found["note"].fillna(""), choices=world.choices)
 
 
-def pooled(representations: Representations) -> Layers:
+def pooled(stored: Representations) -> Layers:
     """Stored 'pooled' representations of the test pictures, base included, as `Layers`."""
-    return {(student, target): {kind: x} for (student, target, kind), x in representations.items() if kind == "pooled"}
+    return {(student, target): {kind: rows} for (student, target, kind), rows in stored.items() if kind == "pooled"}
 
 
 def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tensor, pd.DataFrame]:

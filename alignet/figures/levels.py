@@ -85,7 +85,7 @@ def uncertainty(scores: pd.DataFrame) -> Figure:
             panel = shown[(shown["against"] == kind) & (shown["level"] == level)]
             style.by_student(ax, panel, "spearman", "ci_low", "ci_high")
             style.ceiling_band(ax, panel)
-            style.zero(ax, "none")
+            style.zero(ax, "no relation")
             ax.set(title=f"{level.capitalize()}, n = {panel['n'].iloc[0]} triplets")
         row[0].set(ylabel=f"Spearman with\n{AGAINST[kind]}")
     style.target_legend(figure, shown["choices"].iloc[0])
@@ -107,7 +107,7 @@ def reliability(table: pd.DataFrame) -> Figure:
         for target in style.TARGETS:
             _curve(ax, panel[panel["target"] == target], colour, target)
         style.chance(ax)
-        ax.set(title=student, xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="Model's probability of an item")
+        ax.set(title=student, xlim=(0, 1), ylim=(0, 1.02), aspect="equal", xlabel="Model's probability of an item")
     axes[0].set(ylabel="Share of people who chose it")
     style.target_legend(figure, table["choices"].iloc[0], ceiling=False)
     return figure

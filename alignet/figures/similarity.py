@@ -18,7 +18,7 @@ def scores(table: pd.DataFrame) -> Figure:
     """A panel for each benchmark: base, control and AligNet, with chance or zero and the noise ceiling's band.
 
     Error bars: 95 % bootstrap intervals over the benchmark's ci_unit. The ceiling's band is its 95 % interval for
-    accuracy, and for RSA its lower to its upper bound. Below: what the world does not have.
+    accuracy, and for RSA its lower to its upper bound. The small line: what the world does not have.
 
     Args: table: similarity.csv.
     """
@@ -37,7 +37,8 @@ def scores(table: pd.DataFrame) -> Figure:
         _benchmark(ax, panel, metric)
     absent = table[table["value"].isna() & table["metric"].isin(METRICS)]
     lines = [f"{row.benchmark}: {row.note}" for row in absent.itertuples()]
-    figure.supxlabel("\n".join(lines), fontsize=6, color="0.4")
+    if lines:
+        figure.suptitle("Not here: " + "; ".join(lines), fontsize=6, color="0.4", x=0.01, ha="left")
     style.target_legend(figure, shown["choices"].iloc[0])
     return figure
 
@@ -80,7 +81,8 @@ def rating_page(pictures: Tensor, numbers: list[int]) -> Figure:
         ax.set_axis_off()
     for ax, pair, number in zip(axes.flat, pictures, numbers, strict=False):
         style.strip(ax, pair)
-        ax.set_title(f"{number}    1   2   3   4   5", fontsize=7, pad=2)
+        ax.set_title(str(number), loc="left", fontsize=7, pad=2, weight="bold")
+        ax.set_title("1   2   3   4   5", loc="right", fontsize=7, pad=2)
     return figure
 
 
@@ -116,10 +118,10 @@ def _benchmark(ax: plt.Axes, panel: pd.DataFrame, metric: str) -> None:
         style.chance(ax)
         ax.set_ylim(0.25, 1)
     else:
-        style.zero(ax, "none")
+        style.zero(ax, "no relation")
         ax.set_ylim(min(-0.15, panel["ci_low"].min() - 0.05), 1)
     unit = "triplets" if metric == "odd_one_out_accuracy" else "pairs"
-    title = panel["benchmark"].iloc[0].replace("choice probabilities, ", "choices, ").replace(", ", ",\n")
+    title = panel["benchmark"].iloc[0].replace("choice probabilities, ", "choices: ").replace("levels.csv, ", "")
     ax.set_title(f"{title}\nn = {panel['n'].iloc[0]} {unit}", fontsize=7)
     ax.set_ylabel(METRICS[metric])
 
