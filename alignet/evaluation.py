@@ -1,6 +1,7 @@
-"""Scores of representations against people: one tidy table per benchmark, one row per (student, target, ...)."""
+"""Levels: representations against people's choices from fine to coarse. One row per student, target and level."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,34 @@ from alignet.worlds.tables import LEVELS, World
 
 Representations = dict[tuple[str, str, str], Tensor]  # (student, target, 'pooled' or 'head') -> (n test pictures, dim)
 NO_LEVELS = "the world has no levels.csv"
+COLUMNS = ["student", "target", "representation", "level", "odd_one_out_accuracy", "ci_low", "ci_high"]
+COLUMNS += ["majority_accuracy", "majority_low", "majority_high"]
+COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
+COLUMNS += ["above_ceiling", "above_ceiling_low", "above_ceiling_high", "passes_ceiling"]
+COLUMNS += ["relative_improvement", "relative_improvement_low", "relative_improvement_high"]
+COLUMNS += ["n_triplets", "n_choices", "choices", "ci_unit", "note"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """People's choices about the n triplets of one level, one entry of (m,) a choice.
+
+    triplets: (n, 3) numbers of test pictures, ascending; triplet: (m,) which of them; item: (m,) the chosen odd one
+    out, as a position in it; person: (m,) numbers; log_time: (m,) log of the response time in seconds, NaN where none.
+    """
+
+    level: str
+    triplets: Tensor
+    triplet: Tensor
+    item: Tensor
+    person: Tensor
+    log_time: Tensor
+
+    def counts(self, some: Tensor | None = None) -> Tensor:
+        """People per item, (n, 3) int64; some: (m,) bool, of these choices only."""
+        some = torch.ones_like(self.triplet, dtype=torch.bool) if some is None else some
+        place = self.triplet[some] * 3 + self.item[some]
+        return torch.bincount(place, minlength=3 * len(self.triplets)).view(-1, 3)
 
 
 def load_representations(data: Path, world: World, students: list[str], targets: list[str]) -> Representations:
@@ -37,129 +66,90 @@ def levels(world: World, representations: Representations, settings: Levels) -> 
 
     The accuracy is the share of people's single choices that the model makes too, `majority_accuracy` that of
     triplets on which it chooses as most people do, and the noise ceiling the share on which one person agrees with
-    the majority of the others on the same triplet: all in [0, 1], chance 1/3. All three are resampled together, so
-    that `above_ceiling` (accuracy minus ceiling) and relative_improvement have paired intervals; passes_ceiling
-    says that the whole interval of above_ceiling lies above 0. Source: the paper, 'Levels'.
+    the majority of the others on the same triplet: all in [0, 1], chance 1/3. All are resampled together, so that
+    `above_ceiling` (accuracy minus ceiling, on triplets that two people or more judged) and relative_improvement have
+    paired intervals; passes_ceiling says that the whole interval of above_ceiling lies above 0. A majority of few
+    others is unsure, which lowers the ceiling: to pass it is not to be more human than people.
 
     Returns: the columns of levels.csv, `choices` ('human' or 'simulated') and `note`; a world without levels.csv
         gives rows of level 'all' without numbers and a note that says so.
     Raises: ValueError if levels.csv shows a picture outside the test split.
+    Source: the paper, 'Levels'.
     """
     if world.levels is None:
         return _without_levels(world, representations)
     unit = {key: unit_vectors(rows, settings.centred) for key, rows in representations.items()}
     table = []
-    for level, triplets, counts, _ in judged_levels(world):
-        drawn = metrics.resample_weights(len(triplets), settings.bootstrap, _generator(settings))
-        chosen = {key: choices(pair_similarities(rows[triplets])) for key, rows in unit.items()}
-        common = _noise_ceiling(counts, settings) | {"n_triplets": len(triplets), "choices": world.choices}
-        for (student, target, representation), choice in chosen.items():
-            names = {"student": student, "target": target, "representation": representation, "level": level}
-            base = metrics.agreement(chosen[student, "base", "pooled"], counts)
-            scores = _accuracy(choice, counts, settings) | _majority(choice, counts, drawn)
-            table.append(names | scores | common | _paired(metrics.agreement(choice, counts), base, counts, drawn))
-    return _with_relative_improvement(pd.DataFrame(table)).assign(ci_unit="triplets", note="")
+    for judged in judged_levels(world):
+        drawn, counts = triplet_weights(judged, settings), judged.counts()
+        agrees = {key: metrics.agreement(*_choices(rows, judged, counts)) for key, rows in unit.items()}
+        ceiling = human_agreement(judged)
+        common = {"level": judged.level, "n_triplets": len(counts), "n_choices": len(judged.item)}
+        common |= _noise_ceiling(ceiling, counts, drawn)
+        for (student, target, representation), agreement in agrees.items():
+            row = {"student": student, "target": target, "representation": representation}
+            row |= _interval("odd_one_out_accuracy", "ci", agreement, counts.sum(1), drawn)
+            majority = metrics.majority_agreement(*_choices(unit[student, target, representation], judged, counts))
+            row |= _interval("majority_accuracy", "majority", majority, torch.ones(len(counts)), drawn)
+            row |= _above_ceiling(agreement, ceiling, counts, drawn)
+            row |= _improvement(agreement, agrees[student, "base", "pooled"], counts, drawn)
+            table.append(row | common)
+    return pd.DataFrame(table).assign(choices=world.choices, ci_unit="triplets", note="")[COLUMNS]
 
 
-def judged_levels(world: World) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-    """The levels that the world has choices about, and 'all': (level, triplets, counts, log response times).
+def judged_levels(world: World) -> Iterator[Judged]:
+    """The levels that the world has choices about, and 'all' of them.
 
-    Yields: triplets (n, 3) numbered among the test pictures, counts (n, 3) of people, and the mean log of the
-        response times in seconds (n,), NaN where a triplet has none.
     Raises: ValueError if levels.csv shows a picture outside the test split.
     """
     test = world.rows("test")
     position = torch.full((len(world.images),), -1)
     position[test] = torch.arange(len(test))
     for level in (*LEVELS, "all"):
-        judged = world.levels if level == "all" else world.levels[world.levels["level"] == level]
-        if judged.empty:
+        rows = world.levels if level == "all" else world.levels[world.levels["level"] == level]
+        if rows.empty:
             continue
-        shown, odd = world.judgements(judged)
+        shown, odd = world.judgements(rows)
         if (position[shown] < 0).any():
             raise ValueError("levels.csv: shows pictures outside the test split")
-        triplets, counts = choice_counts(position[shown], odd)
-        yield level, triplets, counts, _mean_log_time(position[shown], judged)
+        yield judgements(level, position[shown], odd, rows)
 
 
-def uncertainty(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
-    """Spearman correlation over triplets of the model's choice entropy with people's uncertainty, by level.
+def judgements(level: str, triplets: Tensor, odd: Tensor, rows: pd.DataFrame) -> Judged:
+    """Choices by distinct triplet, whatever order it was shown in.
 
-    People's uncertainty is the entropy of their choices (against response_entropy) and their mean log response time
-    (response_time). The model's temperature is fitted on other triplets than those it is scored on: two halves,
-    each with the other's. Intervals: 95 % bootstrap over triplets. Source: the paper, 'uncertainty alignment'.
-
-    Returns: the columns of uncertainty.csv, `choices` and `note`.
+    Args: triplets: (m, 3) and odd: (m,) position of the chosen one; rows: m rows with participant and perhaps rt in
+        seconds, where 0 or nothing is no time.
     """
-    columns = ["student", "target", "level", "against", "spearman", "ci_low", "ci_high", "n", "choices", "note"]
-    if world.levels is None:
-        return pd.DataFrame([dict.fromkeys(columns[:-1]) | {"note": NO_LEVELS}], columns=columns)
-    table = []
-    for student, target, rows in _pooled(representations):
-        unit = unit_vectors(rows, settings.centred)
-        for level, triplets, counts, times in judged_levels(world):
-            entropy = metrics.entropy(cross_fitted(pair_similarities(unit[triplets]), counts, settings))
-            people = {"response_entropy": metrics.entropy(counts / counts.sum(1, keepdim=True)), "response_time": times}
-            for against, value in people.items():
-                score = _rank_correlation(entropy, value, settings)
-                names = {"student": student, "target": target, "level": level, "against": against}
-                note = "" if score["n"] else "the world has no response times"
-                table.append(names | score | {"choices": world.choices, "note": note})
-    return pd.DataFrame(table, columns=columns)
+    ordered, order = triplets.sort(dim=1)
+    distinct, triplet = ordered.unique(dim=0, return_inverse=True)
+    seconds = pd.to_numeric(rows["rt"]).to_numpy(float) if "rt" in rows else np.full(len(rows), np.nan)
+    seconds = torch.tensor(seconds)
+    return Judged(
+        level=level,
+        triplets=distinct,
+        triplet=triplet,
+        item=(order == odd[:, None]).long().argmax(1),
+        person=torch.from_numpy(pd.factorize(rows["participant"])[0]),
+        log_time=seconds.where(seconds > 0, torch.nan).log(),
+    )
 
 
-def reliability(world: World, representations: Representations, settings: Levels, bins: int = 10) -> pd.DataFrame:
-    """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`).
+def human_agreement(judged: Judged) -> Tensor:
+    """How often one person agrees with the majority of the others, per triplet: (n,) in [0, 1], NaN for one person.
 
-    Returns: student, target, bin (from 0), predicted (mean probability), chosen (share of people), ci_low, ci_high
-        (95 % bootstrap over triplets), n (items) and choices; the bins are of equal width, empty ones left out.
+    Leave-one-participant-out: a person who judged a triplet twice is left out with both choices.
     """
-    if world.levels is None:
-        return pd.DataFrame(columns=["student", "target", "bin", "predicted", "chosen", "ci_low", "ci_high", "n"])
-    _, triplets, counts, _ = list(judged_levels(world))[-1]
-    drawn = metrics.resample_weights(len(triplets), settings.bootstrap, _generator(settings))
-    share, table = (counts / counts.sum(1, keepdim=True)).double(), []
-    for student, target, rows in _pooled(representations):
-        pairs = pair_similarities(unit_vectors(rows, settings.centred)[triplets])
-        predicted = cross_fitted(pairs, counts, settings)
-        group = (predicted * bins).long().clamp(max=bins - 1)
-        for number in group.unique().tolist():
-            inside = (group == number).double()
-            means = drawn @ (share * inside).sum(1) / (drawn @ inside.sum(1))
-            low, high = metrics.percentile_interval(means)
-            mean = [float((values * inside).sum() / inside.sum()) for values in (predicted, share)]
-            names = {"student": student, "target": target, "bin": number, "predicted": mean[0], "chosen": mean[1]}
-            table.append(names | {"ci_low": low, "ci_high": high, "n": int(inside.sum()), "choices": world.choices})
-    return pd.DataFrame(table)
+    pairs = torch.stack([judged.triplet, judged.person], 1)
+    distinct, which = pairs.unique(dim=0, return_inverse=True)
+    own = torch.bincount(which * 3 + judged.item, minlength=3 * len(distinct)).view(-1, 3)
+    return metrics.leave_participant_out_agreement(own, distinct[:, 0], len(judged.triplets))
 
 
-def cross_fitted(similarities: Tensor, counts: Tensor, settings: Levels) -> Tensor:
-    """Choice probabilities (n, 3) float64 at a temperature fitted on the other half of the triplets, drawn at random.
-
-    Args: similarities: (n, 3) in odd-one-out order; counts: (n, 3) people.
-    """
-    half = torch.rand(len(counts), generator=_generator(settings)) < 0.5
-    found = torch.empty(len(counts), 3, dtype=torch.float64)
-    for inside in (half, ~half):
-        other = ~inside if (~inside).any() else inside
-        found[inside] = (fitted_sharpness(similarities[other], counts[other]) * similarities[inside].double()).softmax(
-            1
-        )
-    return found
-
-
-def fitted_sharpness(similarities: Tensor, counts: Tensor) -> float:
-    """1 / tau of the softmax under which the choices are most likely, in [0.001, 1000].
-
-    The log-likelihood is concave in it: its slope is 0 where the expected similarity is that of the chosen pairs.
-    """
-    values, people = similarities.double(), counts.sum(1)
-    seen = float((values * counts).sum())
-
-    def expected(sharpness: float) -> float:
-        return float((((sharpness * values).softmax(1) * values).sum(1) * people).sum())
-
-    return metrics.solve_increasing(expected, seen, 1e-3, 1e3)
+def triplet_weights(judged: Judged, settings: Levels) -> Tensor:
+    """Bootstrap resamples of the triplets, (resamples, n): the same in every call, so that all scores are paired."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    return metrics.resample_weights(len(judged.triplets), settings.bootstrap, generator)
 
 
 def noise_ceilings(world: World) -> pd.DataFrame:
@@ -194,96 +184,36 @@ def unit_vectors(embeddings: Tensor, centred: bool) -> Tensor:
 
 
 def _without_levels(world: World, representations: Representations) -> pd.DataFrame:
-    numbers = ["odd_one_out_accuracy", "ci_low", "ci_high", "majority_accuracy", "majority_low", "majority_high"]
-    numbers += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "above_ceiling", "above_ceiling_low"]
-    numbers += ["above_ceiling_high", "relative_improvement", "relative_improvement_low", "relative_improvement_high"]
-    rows = [
-        {"student": student, "target": target, "representation": representation, "level": "all"}
-        | dict.fromkeys(numbers, float("nan"))
-        for student, target, representation in representations
-    ]
-    notes = {
-        "passes_ceiling": False,
-        "n_triplets": 0,
-        "choices": world.choices,
-        "ci_unit": "triplets",
-        "note": NO_LEVELS,
-    }
-    return pd.DataFrame(rows).assign(**notes)
+    rows = [dict(zip(COLUMNS, (*key, "all"), strict=False)) for key in representations]
+    notes = {"passes_ceiling": False, "n_triplets": 0, "n_choices": 0, "choices": world.choices}
+    return pd.DataFrame(rows).reindex(columns=COLUMNS).assign(**notes, ci_unit="triplets", note=NO_LEVELS)
 
 
-def _mean_log_time(triplets: Tensor, judged: pd.DataFrame) -> Tensor:
-    """Per distinct triplet, in the order of `choice_counts`; times that are missing or 0 do not count."""
-    distinct, group = triplets.sort(dim=1).values.unique(dim=0, return_inverse=True)
-    if "rt" not in judged:
-        return torch.full((len(distinct),), torch.nan, dtype=torch.float64)
-    seconds = torch.tensor(pd.to_numeric(judged["rt"]).to_numpy(float))
-    known = seconds > 0
-    sums = torch.zeros(2, len(distinct), dtype=torch.float64)
-    sums[0].index_add_(0, group[known], seconds[known].log())
-    sums[1].index_add_(0, group[known], torch.ones(int(known.sum())).double())
-    return sums[0] / sums[1]  # 0 / 0 is NaN: no time
+def _choices(unit: Tensor, judged: Judged, counts: Tensor) -> tuple[Tensor, Tensor]:
+    return choices(pair_similarities(unit[judged.triplets])), counts
 
 
-def _rank_correlation(model: Tensor, people: Tensor, settings: Levels) -> dict[str, float]:
-    known = ~people.isnan()
-    if known.sum() < 3:
-        return {"spearman": float("nan"), "ci_low": float("nan"), "ci_high": float("nan"), "n": int(known.sum())}
-    low, high = metrics.spearman_interval(model[known], people[known], settings.bootstrap, _generator(settings))
-    score = metrics.spearman(model[known], people[known])
-    return {"spearman": score, "ci_low": low, "ci_high": high, "n": int(known.sum())}
+def _interval(name: str, ends: str, values: Tensor, weights: Tensor, drawn: Tensor) -> dict[str, float]:
+    """The weighted mean of the values that are no NaN, and its 95 % interval, under these names."""
+    low, high = metrics.bootstrap_interval(values, weights, drawn)
+    mean = float(metrics.weighted_means(values, weights, torch.ones(1, len(values)).double()))
+    return {name: mean, f"{ends}_low": low, f"{ends}_high": high}
 
 
-def _pooled(representations: Representations) -> Iterator[tuple[str, str, Tensor]]:
-    for (student, target, representation), rows in representations.items():
-        if representation == "pooled":
-            yield student, target, rows
+def _noise_ceiling(ceiling: Tensor, counts: Tensor, drawn: Tensor) -> dict[str, float]:
+    return _interval("noise_ceiling", "noise_ceiling", ceiling, counts.sum(1), drawn)
 
 
-def _accuracy(choice: Tensor, counts: Tensor, settings: Levels) -> dict[str, float]:
-    agreement, people = metrics.agreement(choice, counts), counts.sum(1)
-    low, high = metrics.bootstrap_interval(agreement, people, settings.bootstrap, _generator(settings))
-    return {"odd_one_out_accuracy": metrics.weighted_mean(agreement, people), "ci_low": low, "ci_high": high}
+def _above_ceiling(agreement: Tensor, ceiling: Tensor, counts: Tensor, drawn: Tensor) -> dict:
+    found = _interval("above_ceiling", "above_ceiling", agreement - ceiling, counts.sum(1), drawn)
+    return found | {"passes_ceiling": found["above_ceiling_low"] > 0}
 
 
-def _majority(choice: Tensor, counts: Tensor, drawn: Tensor) -> dict[str, float]:
-    agrees = metrics.majority_agreement(choice, counts)
-    low, high = metrics.percentile_interval(drawn @ agrees / drawn.sum(1))
-    return {"majority_accuracy": float(agrees.mean()), "majority_low": low, "majority_high": high}
-
-
-def _paired(agreement: Tensor, base: Tensor, counts: Tensor, drawn: Tensor) -> dict:
-    """Accuracy minus ceiling, over the triplets that two or more people judged, and over base in percent."""
-    people = counts.sum(1).double()
-    judged = people * (people >= 2)
-    gap = (agreement - metrics.leave_one_out_agreement(counts)).nan_to_num().double() * judged
-    low, high = metrics.percentile_interval(drawn @ gap / (drawn @ judged))
-    better = 100 * (drawn @ (agreement * people) / (drawn @ (base * people)) - 1)
-    relative = metrics.percentile_interval(better[better.isfinite()])
-    return {
-        "above_ceiling": float(gap.sum() / judged.sum()),
-        "above_ceiling_low": low,
-        "above_ceiling_high": high,
-        "passes_ceiling": low > 0,
-        "relative_improvement_low": relative[0],
-        "relative_improvement_high": relative[1],
-    }
-
-
-def _noise_ceiling(counts: Tensor, settings: Levels) -> dict:
-    judged = counts[counts.sum(1) >= 2]
-    agreement, people = metrics.leave_one_out_agreement(judged), judged.sum(1)
-    low, high = metrics.bootstrap_interval(agreement, people, settings.bootstrap, _generator(settings))
-    return {"noise_ceiling": metrics.noise_ceiling(counts), "noise_ceiling_low": low, "noise_ceiling_high": high}
-
-
-def _with_relative_improvement(table: pd.DataFrame) -> pd.DataFrame:
-    """Add relative_improvement, percent over the student's base at the same level; a head, which the base lacks,
-    is compared with the base's pooled representation."""
-    base = table[table["target"] == "base"].set_index(["student", "level"])["odd_one_out_accuracy"]
-    before = base.loc[list(zip(table["student"], table["level"], strict=True))].to_numpy()
-    return table.assign(relative_improvement=100 * (table["odd_one_out_accuracy"] / before - 1))
-
-
-def _generator(settings: Levels) -> torch.Generator:
-    return torch.Generator().manual_seed(settings.seed)
+def _improvement(agreement: Tensor, base: Tensor, counts: Tensor, drawn: Tensor) -> dict[str, float]:
+    """Percent over the base's pooled representation at the same level, with its paired interval; NaN over 0."""
+    people, once = counts.sum(1), torch.ones(1, len(counts)).double()
+    after, before = (metrics.weighted_means(values, people, torch.cat([once, drawn])) for values in (agreement, base))
+    percent = (100 * (after / before - 1)).masked_fill(before == 0, torch.nan)
+    low, high = metrics.percentile_interval(percent[1:])
+    names = ("relative_improvement", "relative_improvement_low", "relative_improvement_high")
+    return dict(zip(names, (float(percent[0]), low, high), strict=True))

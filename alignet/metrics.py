@@ -1,11 +1,12 @@
-"""Scores: odd-one-out accuracy, human noise ceiling, calibration, bootstrap intervals. Pure tensor functions."""
+"""Scores: odd-one-out accuracy, noise ceiling, calibration, rank correlation, RSA, CKA, bootstrap: pure functions."""
 
 from collections.abc import Callable
 
 import pandas as pd
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
+
+RANKED_AT_ONCE = 2_000_000  # resamples x units: bounds the memory of a bootstrap
 
 
 def agreement(choice: Tensor, counts: Tensor) -> Tensor:
@@ -24,18 +25,37 @@ def odd_one_out_accuracy(choice: Tensor, counts: Tensor) -> float:
 
 
 def leave_one_out_agreement(counts: Tensor) -> Tensor:
-    """How often one person agrees with the majority of the others, per triplet: the noise ceiling before averaging.
+    """How often one person agrees with the majority of the others, per triplet that each person judged once.
 
     Where the others' majority is tied between k items, a person who chose one of them agrees by 1 / k.
 
     Args: counts: (n, 3) people per item.
     Returns: (n,) in [0, 1]; NaN where fewer than two people judged the triplet.
     """
-    others = counts[:, None, :] - torch.eye(3, dtype=counts.dtype)  # (n, 3, 3): row k without one choice of item k
-    majority = others == others.max(-1, keepdim=True).values
-    agrees = majority.diagonal(dim1=1, dim2=2) / majority.sum(-1)
+    own = torch.eye(3, dtype=counts.dtype).repeat(len(counts), 1)  # one choice of each item: row 3 n + item
+    agrees = _agreement_with_others(own, counts.repeat_interleave(3, 0)).view(-1, 3)
     agreed = (counts * agrees).sum(1) / counts.sum(1)
     return agreed.masked_fill(counts.sum(1) < 2, torch.nan)
+
+
+def leave_participant_out_agreement(own: Tensor, triplet: Tensor, n: int) -> Tensor:
+    """`leave_one_out_agreement` where a person may have judged a triplet twice: all of one's choices are left out.
+
+    Args: own: (m, 3) choices per item of one person about one triplet; triplet: (m,) numbers below n.
+    Returns: (n,) in [0, 1], a mean over choices; NaN where fewer than two people judged the triplet.
+    """
+    counts = torch.zeros(n, 3, dtype=own.dtype).index_add_(0, triplet, own)
+    agreed = _agreement_with_others(own, counts[triplet]) * own.sum(1)
+    people = torch.bincount(triplet, minlength=n)
+    found = torch.zeros(n, dtype=agreed.dtype).index_add_(0, triplet, agreed) / counts.sum(1)
+    return found.masked_fill(people < 2, torch.nan)
+
+
+def _agreement_with_others(own: Tensor, counts: Tensor) -> Tensor:
+    """Share of a person's choices (m, 3) that are the majority, or 1 / k of it, of the others' (counts - own)."""
+    others = counts - own
+    majority = others == others.max(1, keepdim=True).values
+    return (own * majority).sum(1) / majority.sum(1) / own.sum(1)
 
 
 def noise_ceiling(counts: Tensor) -> float:
@@ -49,19 +69,38 @@ def weighted_mean(values: Tensor, weights: Tensor) -> float:
     return float((values * weights).sum() / weights.sum())
 
 
-def bootstrap_interval(
-    values: Tensor, weights: Tensor, resamples: int, generator: torch.Generator, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of the weighted mean, resampling the units (triplets) with replacement.
+def resample_weights(units: int, resamples: int, generator: torch.Generator) -> Tensor:
+    """How often each unit is drawn in each bootstrap resample: (resamples, units) float64, rows sum to `units`."""
+    drawn = torch.randint(units, (resamples, units), generator=generator)
+    return torch.zeros(resamples, units, dtype=torch.float64).scatter_add_(
+        1, drawn, torch.ones(()).double().expand_as(drawn)
+    )
 
-    Args: values, weights: (n,); resamples: how many; level: coverage.
-    """
+
+def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
+    """The middle `level` of bootstrap results, (resamples,); those that are NaN are left out; NaN if none is left."""
+    values = values[~values.isnan()].double()
     if len(values) == 0:
         return float("nan"), float("nan")
-    drawn = torch.randint(len(values), (resamples, len(values)), generator=generator)
-    means = (values * weights)[drawn].sum(1) / weights[drawn].sum(1)
-    low, high = torch.quantile(means.double(), torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
+    low, high = torch.quantile(values, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
     return float(low), float(high)
+
+
+def weighted_means(values: Tensor, weights: Tensor, drawn: Tensor) -> Tensor:
+    """Weighted mean in each resample, (resamples,); values that are NaN do not count.
+
+    Args: values, weights: (n,); drawn: (resamples, n), see `resample_weights`.
+    """
+    weights = weights.double() * ~values.isnan()
+    return drawn @ (values.double().nan_to_num() * weights) / (drawn @ weights)
+
+
+def bootstrap_interval(values: Tensor, weights: Tensor, drawn: Tensor) -> tuple[float, float]:
+    """95 % percentile interval of the weighted mean over resamples of the units (triplets). Args: as `weighted_means`.
+
+    Two intervals over the same `drawn` are paired: the difference of their `weighted_means` has an interval too.
+    """
+    return percentile_interval(weighted_means(values, weights, drawn))
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -117,9 +156,6 @@ def solve_increasing(function: Callable[[float], float], target: float, low: flo
     return (low * high) ** 0.5
 
 
-# Evaluation: comparisons of representations with people, with labels and with each other.
-
-
 def majority_agreement(choice: Tensor, counts: Tensor) -> Tensor:
     """Whether the model chooses as most people do, per triplet; 1 / k where k items share the most votes.
 
@@ -130,50 +166,55 @@ def majority_agreement(choice: Tensor, counts: Tensor) -> Tensor:
     return (majority.gather(1, choice.clamp(min=0)[:, None]).squeeze(1) / majority.sum(1)) * (choice >= 0)
 
 
-def resample_weights(units: int, resamples: int, generator: torch.Generator) -> Tensor:
-    """How often each unit is drawn in each bootstrap resample: (resamples, units) float64, rows sum to `units`."""
-    drawn = torch.randint(units, (resamples, units), generator=generator)
-    return torch.zeros(resamples, units, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(()).double().expand_as(drawn)
-    )
+def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
+    """Ranks of n values in samples that hold value i weights[r, i] times, ties averaged, as shares of the sample.
 
-
-def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
-    """The middle `level` of bootstrap results, (resamples,); those that are NaN are left out; NaN if none is left."""
-    values = values[~values.isnan()].double()
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    low, high = torch.quantile(values, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
-    return float(low), float(high)
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Ranks from 1, ties averaged, along a flat tensor: float64."""
-    return torch.from_numpy(rankdata(values.numpy())).double()
-
-
-def correlation(x: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Pearson correlation of two flat tensors; NaN where one is constant.
-
-    Args: x, y: (n,); weights: (resamples, n), one correlation for each row; None: a single one, of shape (1,).
+    Args: values: (n,); weights: (resamples, n), at least 0.
+    Returns: (resamples, n) float64 in [0, 1]; those of values that a sample does not hold mean nothing.
     """
-    x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
-    weights = torch.ones(1, len(x)).double() if weights is None else weights.double()
-    mean = (weights @ torch.stack([x, y, x * x, y * y, x * y], 1) / weights.sum(1, keepdim=True)).unbind(1)
-    spread = (mean[2] - mean[0] ** 2).clamp(min=0) * (mean[3] - mean[1] ** 2).clamp(min=0)
-    return torch.where(spread > 1e-24, (mean[4] - mean[0] * mean[1]) / spread.clamp(min=1e-24).sqrt(), torch.nan)
+    _, group, number = values.unique(return_inverse=True, return_counts=True)  # numbered in ascending order
+    held = weights.double()[:, values.argsort()].cumsum(1)[:, number.cumsum(0) - 1]  # up to each value
+    before = torch.cat([torch.zeros(len(weights), 1).double(), held[:, :-1]], 1)
+    return ((before + held) / 2)[:, group] / held[:, -1:]
+
+
+def spearman_samples(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """Rank correlation in each sample, ranked anew in each; NaN where x or y is constant there.
+
+    Args: x, y: (n,); weights: (resamples, n), how often a sample holds each unit.
+    Returns: (resamples,) float64 in [-1, 1].
+    """
+    found = []
+    for part in weights.double().split(max(1, RANKED_AT_ONCE // max(1, len(x)))):
+        share = part / part.sum(1, keepdim=True)
+        planes = [weighted_ranks(values, part) - 0.5 for values in (x, y)]  # the mean of midranks is 1/2
+        xy, xx, yy = ((share * planes[a] * planes[b]).sum(1) for a, b in ((0, 1), (0, 0), (1, 1)))
+        varies = (xx > 1e-15) & (yy > 1e-15)  # two different values of n: at least (n - 1) / (4 n^2)
+        found.append(torch.where(varies, xy / (xx * yy).sqrt(), torch.nan))
+    return torch.cat(found)
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
     """Rank correlation of two flat tensors, in [-1, 1]; ties share their mean rank; NaN where one is constant."""
-    return float(correlation(ranks(x), ranks(y)))
+    if len(x) == 0:
+        return float("nan")
+    return float(spearman_samples(x, y, torch.ones(1, len(x))))
 
 
-def spearman_interval(x: Tensor, y: Tensor, resamples: int, generator: torch.Generator) -> tuple[float, float]:
-    """95 % bootstrap interval of `spearman` over its n units; the ranks are those of the whole sample."""
-    if len(x) < 2:
+def spearman_interval(x: Tensor, y: Tensor, weights: Tensor) -> tuple[float, float]:
+    """95 % interval of `spearman` over bootstrap samples; weights: (resamples, n), see `resample_weights`."""
+    if len(x) < 3:
         return float("nan"), float("nan")
-    return percentile_interval(correlation(ranks(x), ranks(y), resample_weights(len(x), resamples, generator)))
+    return percentile_interval(spearman_samples(x, y, weights))
+
+
+def pair_weights(weights: Tensor, pairs: Tensor) -> Tensor:
+    """How often each pair of objects stands in samples of objects; an object and its own copy are no pair.
+
+    Args: weights: (resamples, objects); pairs: (2, n) object numbers, first and second differing.
+    Returns: (resamples, n).
+    """
+    return weights[:, pairs[0]] * weights[:, pairs[1]]
 
 
 def upper_triangle(matrix: Tensor) -> Tensor:
@@ -190,16 +231,17 @@ def rsa(similarity: Tensor, other: Tensor) -> float:
 
 
 def rsa_interval(similarity: Tensor, other: Tensor, weights: Tensor) -> tuple[float, float]:
-    """95 % interval of `rsa` from a bootstrap over objects; the ranks are those of the whole sample.
+    """95 % interval of `rsa` from a bootstrap over objects; the ranks are those of the whole sample, for speed.
 
     A pair counts as often as the product of its objects' weights says; an object with itself never does.
+    `spearman_interval` with `pair_weights` ranks every sample anew, as rsatoolbox does; both cover alike.
 
     Args: similarity, other: (n, n), symmetric, NaN where unknown; weights: (resamples, n), see `resample_weights`.
     """
-    known = ~(similarity.isnan() | other.isnan()).triu(1) & torch.ones_like(similarity, dtype=torch.bool).triu(1)
-    planes = torch.zeros(2, *similarity.shape, dtype=torch.float64)
+    known = ~(similarity.isnan() | other.isnan()) & torch.ones_like(similarity, dtype=torch.bool).triu(1)
+    planes, once = torch.zeros(2, *similarity.shape, dtype=torch.float64), torch.ones(1, int(known.sum())).double()
     for plane, values in zip(planes, (similarity, other), strict=True):
-        plane[known] = ranks(values[known]) - 0.5 * (known.sum() + 1)
+        plane[known] = weighted_ranks(values[known], once)[0] - 0.5
     x, y = planes
     mean = [pair_sums(plane, weights) / pair_sums(known.double(), weights) for plane in (x, y, x * x, y * y, x * y)]
     spread = (mean[2] - mean[0] ** 2) * (mean[3] - mean[1] ** 2)

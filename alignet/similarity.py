@@ -1,5 +1,12 @@
-"""Other human similarity judgements: held-out triplets, similarity matrices (RSA), ratings, disagreements."""
+"""Other human similarity judgements: held-out triplets, and RSA with matrices of choices, of ratings and of others.
 
+RSA as in rsatoolbox: the Spearman correlation of a model's similarities with those of each group of people, averaged;
+the noise ceiling is what the mean of the other groups (lower) and of all groups (upper) reaches. People are put into
+groups because one person judges too few pairs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,44 +14,78 @@ import pandas as pd
 import torch
 from rsatoolbox.inference.noise_ceiling import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs
-from scipy.stats import ttest_ind
 from torch import Tensor
 
-from alignet import metrics
-from alignet.config import ROOT, Similarity
-from alignet.evaluation import unit_vectors
+from alignet import metrics, representations
+from alignet.config import ROOT, Backbone, Features, Similarity
+from alignet.evaluation import Representations, human_agreement, judgements, unit_vectors
 from alignet.representations import Layers
-from alignet.triplets import choice_counts, choices, pair_similarities
-from alignet.worlds.tables import TRIPLET, World
+from alignet.triplets import choices, pair_similarities
+from alignet.worlds import matrices
+from alignet.worlds.tables import LEVELS, TRIPLET, World
 
-COLUMNS = ["student", "target", "benchmark", "metric", "value", "ci_low", "ci_high", "ci_unit", "noise_ceiling"]
-COLUMNS += ["noise_ceiling_high", "n", "choices", "note"]
+COLUMNS = ["student", "target", "benchmark", "metric", "value", "ci_low", "ci_high", "ci_unit"]
+COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "n", "choices", "note"]
 UNKNOWN = (float("nan"), float("nan"))
+FEWEST = 3  # pairs that make a correlation
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """People's similarities of pairs of objects: pairs (2, n), first below second; people (groups, n), none NaN."""
+
+    pairs: Tensor
+    people: Tensor
+    note: str = ""
 
 
 def held_out(world: World) -> tuple[pd.DataFrame, Tensor]:
     """Human triplets kept from all fitting (split 'test' of triplets.csv), and their pictures' rows in images.csv."""
     table = world.triplets[world.triplets["split"] == "test"] if "split" in world.triplets else world.triplets[:0]
-    shown = world.images["image"].isin(np.unique(table[TRIPLET].to_numpy()))
-    return table, torch.from_numpy(np.flatnonzero(shown))
+    return table, shown_rows(world, table)
+
+
+def held_out_features(
+    data: Path, world: World, backbones: dict[str, Backbone], targets: list[str], settings: Features
+) -> Layers:
+    """The pictures of `held_out` through every student, before and after: 'pooled'; nothing where there are none."""
+    _, rows = held_out(world)
+    if not len(rows):
+        return {}
+    return representations.forward(representations.load(data, backbones, targets), world.paths(rows), settings)
+
+
+def shown_rows(world: World, table: pd.DataFrame) -> Tensor:
+    """Rows of images.csv of the pictures that a table of choices or ratings shows, (n,), ascending."""
+    columns = [column for column in TRIPLET if column in table]
+    return torch.from_numpy(np.flatnonzero(world.images["image"].isin(np.unique(table[columns].to_numpy()))))
 
 
 def similarity(world: World, human: Layers, test: Layers, settings: Similarity) -> pd.DataFrame:
-    """One row per student, target and benchmark: the columns of similarity.csv.
+    """One row per student, target and benchmark: the columns of similarity.csv, 95 % bootstrap intervals.
 
-    Benchmarks: odd-one-out accuracy on held-out triplets; RSA (Spearman, pairs of concepts) with the choice
-    probabilities of these triplets and of levels.csv, and with the matrices named in the settings; Spearman with
-    ratings.csv. What the world does not have is a row without a value and with a note.
+    Benchmarks: odd-one-out accuracy on held-out triplets (over triplets); RSA (over concepts) with the choice
+    probabilities of these triplets and of each level of levels.csv, whose levels are kept apart because how often a
+    pair is left together depends on what it is shown with; RSA with ratings.csv (over pairs) and with the matrices
+    named in the settings. What the world does not have is a row without a value and with a note.
 
     Args: human, test: features ('pooled') of the pictures of `held_out` and of the test split.
     """
     table, rows = held_out(world)
     parts = [_triplet_accuracy(world, table, rows, human, settings)]
     parts.append(_choice_rsa("held-out triplets", world, table, rows, human, settings))
-    parts.append(_choice_rsa("levels.csv", world, world.levels, world.rows("test"), test, settings))
-    parts.append(_ratings(world, test, settings))
+    for level in LEVELS if world.levels is not None else ("all",):
+        chosen = None if world.levels is None else world.levels[world.levels["level"] == level]
+        parts.append(_choice_rsa(f"levels.csv, {level}", world, chosen, world.rows("test"), test, settings))
+    parts.append(_rating_rsa(world, test, settings))
     parts += [_matrix_rsa(world, matrix, test, settings) for matrix in settings.matrices]
-    return pd.DataFrame([row for part in parts for row in part]).reindex(columns=COLUMNS)
+    found = pd.DataFrame([row for part in parts for row in part]).reindex(columns=COLUMNS)
+    return found.assign(n=found["n"].fillna(0).astype(int), note=found["note"].fillna(""), choices=world.choices)
+
+
+def pooled(stored: Representations) -> Layers:
+    """Stored 'pooled' representations of the test pictures, base included, as `Layers`."""
+    return {(student, target): {kind: rows} for (student, target, kind), rows in stored.items() if kind == "pooled"}
 
 
 def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tensor, pd.DataFrame]:
@@ -66,6 +107,18 @@ def cosine(features: Tensor) -> Tensor:
     return unit @ unit.T
 
 
+def rdms(world: World, test: Layers) -> tuple[dict[tuple[str, str], Tensor], pd.DataFrame]:
+    """1 - centred cosine similarity between the test concepts, (k, k) by (student, target), and their k labels.
+
+    Concepts stand in the order of the hierarchy, coarse to fine.
+    """
+    rows, found = world.rows("test"), {}
+    for key, layers in test.items():
+        means, labels = concept_features(layers["pooled"], world, rows)
+        found[key] = 1 - cosine(means)
+    return found, labels
+
+
 def choice_matrices(triplets: Tensor, odd: Tensor, group: Tensor, n: int, groups: int) -> Tensor:
     """How often a pair of objects was left together when it was shown, for each group of choices.
 
@@ -78,100 +131,68 @@ def choice_matrices(triplets: Tensor, odd: Tensor, group: Tensor, n: int, groups
             place = (group * n + triplets[:, first]) * n + triplets[:, second]
             shown.index_add_(0, place, torch.ones(len(place)).double())
             together.index_add_(0, place, (odd == item).double())
-    matrices = (together / shown).view(groups, n, n)  # 0 / 0 is NaN: not shown
-    matrices[:, range(n), range(n)] = torch.nan
-    return matrices
+    found = (together / shown).view(groups, n, n)  # 0 / 0 is NaN: not shown
+    found[:, range(n), range(n)] = torch.nan
+    return found
 
 
-def rsa_noise_ceiling(matrices: Tensor) -> tuple[float, float]:
-    """Lower and upper noise ceiling of RSA (Spearman) between groups of people, by rsatoolbox.
+def people_groups(participants: pd.Series, groups: int) -> Tensor:
+    """A group for each row, (m,) in [0, groups): of one person always the same, of all people about as many in each."""
+    return torch.from_numpy(pd.factorize(participants, sort=True)[0]) % groups
 
-    Args: matrices: (groups, n, n) similarities; pairs that some group lacks are left out.
+
+def rsa(model: Tensor, people: Tensor) -> float:
+    """Mean over groups of people of the Spearman correlation with a model's similarities, in [-1, 1].
+
+    Args: model: (n,) similarities of n pairs; people: (groups, n). Source: rsatoolbox, eval_fixed.
     """
-    vectors = torch.stack([1 - metrics.upper_triangle(matrix) for matrix in matrices])
-    if len(vectors) < 2:
+    return float(np.mean([metrics.spearman(model, group) for group in people]))
+
+
+def rsa_interval(model: Tensor, people: Tensor, weights: Tensor) -> tuple[float, float]:
+    """95 % bootstrap interval of `rsa`; weights: (resamples, n) of pairs, ranked anew in each resample.
+
+    Equal, resample by resample, to rsatoolbox on the same draw of objects (tests/test_similarity.py); ours because
+    rsatoolbox's loop over resamples takes a hundred times as long.
+    """
+    samples = torch.stack([metrics.spearman_samples(model, group, weights) for group in people])
+    return metrics.percentile_interval(samples.mean(0))
+
+
+def noise_ceiling(people: Tensor) -> tuple[float, float]:
+    """Lower and upper noise ceiling of `rsa`, by rsatoolbox (boot_noise_ceiling); NaN for a single group.
+
+    Args: people: (groups, n) similarities of n pairs, none NaN.
+    """
+    if len(people) < 2:
         return UNKNOWN
-    vectors[:, vectors.isnan().any(0)] = torch.nan
-    low, high = boot_noise_ceiling(RDMs(vectors.numpy()), method="spearman")
+    n = len(people[0])
+    objects = int((1 + (1 + 8 * n) ** 0.5) // 2)  # rsatoolbox wants all pairs of some objects: the rest is NaN
+    objects += objects * (objects - 1) // 2 < n
+    vectors = np.full((len(people), objects * (objects - 1) // 2), np.nan)
+    vectors[:, :n] = -people.numpy()
+    low, high = boot_noise_ceiling(RDMs(vectors), method="spearman")
     return float(low), float(high)
-
-
-def disagreements(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
-    """Pairs of one class, of different concepts, that alignet and unalignet place most differently.
-
-    Distances (1 - centred cosine) are z-scored over all such pairs for each target; the N pairs with the highest and
-    the lowest difference are taken, each concept once. rating: mean of ratings.csv where it has the pair.
-
-    Returns: student, closer_in (alignet or unalignet), rank, class, image_0, image_1, z_alignet, z_unalignet,
-        difference (z_unalignet - z_alignet), rating, n_ratings, rated ('human', 'simulated' or 'nobody yet').
-    """
-    rows, rated = world.rows("test"), _mean_ratings(world)
-    images = world.images.iloc[rows.tolist()].reset_index(drop=True)
-    first = images.drop_duplicates(world.hierarchy[0])
-    table = []
-    for student in dict.fromkeys(student for student, target in test if target == "alignet"):
-        if (student, "unalignet") not in test:
-            continue
-        pairs = _pairs_of_a_class(first, world.hierarchy[min(1, len(world.hierarchy) - 1)])
-        for target in ("alignet", "unalignet"):
-            similar = cosine(test[student, target]["pooled"])
-            distance = 1 - similar.numpy()[pairs["row_0"].to_numpy(), pairs["row_1"].to_numpy()]
-            pairs[f"z_{target}"] = (distance - distance.mean()) / distance.std()
-        pairs["difference"] = pairs["z_unalignet"] - pairs["z_alignet"]
-        for closer, sign in (("alignet", -1), ("unalignet", 1)):
-            table.append(_top(pairs, sign, settings.pairs).assign(student=student, closer_in=closer))
-    found = pd.concat(table, ignore_index=True).drop(columns=["row_0", "row_1"])
-    mean = [rated.get(frozenset(pair), UNKNOWN) for pair in zip(found["image_0"], found["image_1"], strict=True)]
-    rated_by = [world.choices if count > 0 else "nobody yet" for _, count in mean]
-    return found.assign(rating=[m for m, _ in mean], n_ratings=[n for _, n in mean], rated=rated_by)
-
-
-def disagreement_score(pairs: pd.DataFrame) -> dict[str, float]:
-    """Mean rating of the pairs that each model holds closer, with Welch's t; NaN where nobody rated them."""
-    groups = {name: part["rating"].dropna() for name, part in pairs.groupby("closer_in")}
-    if any(len(group) < 2 for group in groups.values()):
-        return {"alignet": float("nan"), "unalignet": float("nan"), "t": float("nan"), "p": float("nan"), "n": 0}
-    test = ttest_ind(groups["alignet"], groups["unalignet"], equal_var=False)
-    means = {name: float(group.mean()) for name, group in groups.items()}
-    return means | {"t": float(test.statistic), "p": float(test.pvalue), "n": sum(map(len, groups.values()))}
-
-
-def _pairs_of_a_class(images: pd.DataFrame, label: str) -> pd.DataFrame:
-    parts = []
-    for name, members in images.groupby(label, sort=True):
-        a, b = np.triu_indices(len(members), 1)
-        shown, rows = members["image"].to_numpy(), members.index.to_numpy()
-        part = {"class": name, "image_0": shown[a], "image_1": shown[b], "row_0": rows[a], "row_1": rows[b]}
-        parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _top(pairs: pd.DataFrame, sign: int, count: int) -> pd.DataFrame:
-    """The `count` pairs with the largest (sign -1) or smallest (sign 1) difference that share no picture."""
-    used, kept = set(), []
-    for row in pairs.sort_values("difference", ascending=sign > 0, kind="stable").itertuples():
-        if not {row.image_0, row.image_1} & used:
-            used |= {row.image_0, row.image_1}
-            kept.append(row.Index)
-        if len(kept) == count:
-            break
-    return pairs.loc[kept].assign(rank=range(1, len(kept) + 1))
 
 
 def _triplet_accuracy(world: World, table, rows: Tensor, human: Layers, settings: Similarity) -> list[dict]:
     names = {"benchmark": "held-out triplets", "metric": "odd_one_out_accuracy", "ci_unit": "triplets"}
     if table.empty:
         return [names | {"note": "triplets.csv has no rows of split 'test'"}]
-    triplets, counts = choice_counts(_position(world, rows)[world.judgements(table)[0]], world.judgements(table)[1])
-    ceiling = metrics.noise_ceiling(counts) if (counts.sum(1) >= 2).any() else float("nan")
+    shown, odd = world.judgements(table)
+    judged = judgements("all", _position(world, rows)[shown], odd, table)
+    counts, ceiling = judged.counts(), human_agreement(judged)
+    people = counts.sum(1)
+    drawn = metrics.resample_weights(len(counts), settings.bootstrap, _generator(settings))
+    low, high = metrics.bootstrap_interval(ceiling, people, drawn)
+    common = {"noise_ceiling": _mean(ceiling, people), "noise_ceiling_low": low, "noise_ceiling_high": high}
     scores = []
     for (student, target), layers in human.items():
-        shown = unit_vectors(layers["pooled"], centred=True)[triplets]
-        agrees, people = metrics.agreement(choices(pair_similarities(shown)), counts), counts.sum(1)
-        low, high = metrics.bootstrap_interval(agrees, people, settings.bootstrap, _generator(settings))
-        value = metrics.weighted_mean(agrees, people)
-        row = {"student": student, "target": target, "value": value, "ci_low": low, "ci_high": high}
-        scores.append(names | row | {"noise_ceiling": ceiling, "n": len(triplets), "choices": world.choices})
+        unit = unit_vectors(layers["pooled"], centred=True)
+        agrees = metrics.agreement(choices(pair_similarities(unit[judged.triplets])), counts)
+        low, high = metrics.bootstrap_interval(agrees, people, drawn)
+        row = {"student": student, "target": target, "value": _mean(agrees, people), "ci_low": low, "ci_high": high}
+        scores.append(names | row | common | {"n": len(counts)})
     return scores
 
 
@@ -179,120 +200,100 @@ def _choice_rsa(name: str, world: World, table, rows: Tensor, found: Layers, set
     names = {"benchmark": f"choice probabilities, {name}", "metric": "rsa_spearman", "ci_unit": "concepts"}
     if table is None or table.empty:
         return [names | {"note": "the world has no such choices"}]
-    triplets, odd = world.judgements(table)
-    some = next(iter(found.values()))["pooled"]
-    labels = concept_features(some, world, rows)[1][world.hierarchy[0]]
-    code = pd.Series(range(len(labels)), index=labels)
-    concepts = torch.tensor(code.reindex(world.images[world.hierarchy[0]]).fillna(-1).to_numpy(int))[triplets]
+    used = torch.isin(rows, shown_rows(world, table))
+    means = {key: concept_features(layers["pooled"][used], world, rows[used]) for key, layers in found.items()}
+    labels = next(iter(means.values()))[1][world.hierarchy[0]]
+    shown, odd = world.judgements(table)
+    code = pd.Series(range(len(labels)), index=labels).reindex(world.images[world.hierarchy[0]]).fillna(-1)
+    concepts = torch.tensor(code.to_numpy(int))[shown]
     different = (concepts.sort(1).values.diff(dim=1) > 0).all(1)
-    concepts, odd = concepts[different], odd[different]
-    keys = pd.DataFrame(concepts.sort(1).values.numpy())
-    turn = torch.tensor(keys.groupby([0, 1, 2]).cumcount().to_numpy())
-    groups = min(settings.rater_groups, int(turn.max()) + 1)
-    people = choice_matrices(concepts, odd, torch.zeros_like(odd), len(labels), 1)[0]
-    ceiling = rsa_noise_ceiling(choice_matrices(concepts, odd, turn % groups, len(labels), groups))
-    return _rsa_rows(names, people, ceiling, world, rows, found, settings)
+    concepts, odd, people = concepts[different], odd[different], table["participant"][different.numpy()]
+
+    def by_group(groups: int) -> Tensor:
+        return choice_matrices(concepts, odd, people_groups(people, groups), len(labels), groups)
+
+    benchmark = grouped(by_group, people.nunique(), settings)
+    return _rsa_rows(names, benchmark, {key: cosine(features) for key, (features, _) in means.items()}, settings)
 
 
-def _rsa_rows(names: dict, people: Tensor, ceiling, world: World, rows, found: Layers, settings) -> list[dict]:
-    weights = metrics.resample_weights(len(people), settings.bootstrap, _generator(settings))
-    common = {"noise_ceiling": ceiling[0], "noise_ceiling_high": ceiling[1], "choices": world.choices}
-    common["n"] = int((~metrics.upper_triangle(people).isnan()).sum())
-    scores = []
-    for (student, target), layers in found.items():
-        model = cosine(concept_features(layers["pooled"], world, rows)[0])
-        low, high = metrics.rsa_interval(model, people, weights)
-        row = {"student": student, "target": target, "value": metrics.rsa(model, people)}
-        scores.append(names | row | {"ci_low": low, "ci_high": high} | common)
-    return scores
-
-
-def _ratings(world: World, test: Layers, settings: Similarity) -> list[dict]:
-    """Spearman of similarity and mean rating over pairs of test pictures; ceiling: one rater and the others' mean."""
-    names = {"benchmark": "ratings.csv", "metric": "spearman", "ci_unit": "pairs"}
-    ratings = getattr(world, "ratings", None)
-    if ratings is None:
+def _rating_rsa(world: World, test: Layers, settings: Similarity) -> list[dict]:
+    names = {"benchmark": "ratings.csv", "metric": "rsa_spearman", "ci_unit": "pairs"}
+    if world.ratings is None:
         return [names | {"note": "the world has no ratings.csv"}]
-    rated = _mean_ratings(world)
-    number = {image: row for row, image in enumerate(world.images["image"].iloc[world.rows("test").tolist()])}
-    pairs = [sorted(pair, key=number.get) for pair in rated if all(image in number for image in pair)]
-    if len(pairs) < 3:
-        return [names | {"note": "ratings.csv rates fewer than 3 pairs of test pictures"}]
-    mean = torch.tensor([rated[frozenset(pair)][0] for pair in pairs], dtype=torch.float64)
-    rows = torch.tensor([[number[a], number[b]] for a, b in pairs])
-    scores, ceiling = [], rating_ceiling(ratings)
-    for (student, target), layers in test.items():
-        similar = cosine(layers["pooled"])[rows[:, 0], rows[:, 1]]
-        low, high = metrics.spearman_interval(similar, mean, settings.bootstrap, _generator(settings))
-        row = {"student": student, "target": target, "value": metrics.spearman(similar, mean)}
-        row |= {"ci_low": low, "ci_high": high, "noise_ceiling": ceiling, "n": len(pairs), "choices": world.choices}
-        scores.append(names | row)
-    return scores
+    place = torch.stack([_test_number(world, world.ratings[column]) for column in TRIPLET[:2]])
+    known = (place >= 0).all(0)
+    pictures, ends = place[:, known].sort(0).values.unique(return_inverse=True)
+    ratings, n = world.ratings[known.numpy()], len(pictures)
+    values = torch.tensor(pd.to_numeric(ratings["rating"]).to_numpy(float))
 
+    def by_group(groups: int) -> Tensor:
+        cell = (people_groups(ratings["participant"], groups) * n + ends[0]) * n + ends[1]
+        sums = torch.bincount(cell, values, minlength=groups * n * n)
+        return (sums / torch.bincount(cell, minlength=groups * n * n)).view(groups, n, n)
 
-def rating_ceiling(ratings: pd.DataFrame) -> float:
-    """Mean Spearman correlation of each rater with the mean of the others on the pairs they share; NaN if none."""
-    pair = [frozenset(names) for names in zip(ratings["image_0"], ratings["image_1"], strict=True)]
-    table = ratings.assign(pair=pair, rating=pd.to_numeric(ratings["rating"]))
-    wide = table.pivot_table("rating", "pair", "participant", aggfunc="mean")
-    scores = []
-    for person in wide:
-        others = wide.drop(columns=person).mean(axis=1)
-        both = wide[person].notna() & others.notna()
-        if both.sum() >= 3:
-            scores.append(metrics.spearman(*(torch.tensor(v[both].to_numpy(float)) for v in (wide[person], others))))
-    return float(np.nanmean(scores)) if scores and not np.isnan(scores).all() else float("nan")
-
-
-def _mean_ratings(world: World) -> dict[frozenset, tuple[float, int]]:
-    """Mean rating of each pair of pictures, whatever its order, and how many people gave one."""
-    ratings = getattr(world, "ratings", None)
-    if ratings is None:
-        return {}
-    pair = [frozenset(names) for names in zip(ratings["image_0"], ratings["image_1"], strict=True)]
-    means = pd.to_numeric(ratings["rating"]).groupby(pd.Series(pair, index=ratings.index)).agg(["mean", "size"])
-    return {key: (mean, int(size)) for key, mean, size in means.itertuples()}
+    units = {key: unit_vectors(layers["pooled"].double(), centred=True)[pictures] for key, layers in test.items()}
+    benchmark = grouped(by_group, ratings["participant"].nunique(), settings)
+    return _rsa_rows(names, benchmark, {key: unit @ unit.T for key, unit in units.items()}, settings)
 
 
 def _matrix_rsa(world: World, matrix: dict[str, str], test: Layers, settings: Similarity) -> list[dict]:
+    values, named = matrices.read(ROOT, matrix)
     names = {"benchmark": matrix["name"], "metric": "rsa_spearman", "ci_unit": "concepts"}
-    values, labels = read_matrix(matrix)
-    rows = world.rows("test")
-    concepts = concept_features(next(iter(test.values()))["pooled"], world, rows)[1][world.hierarchy[0]]
-    place = pd.Series(range(len(labels)), index=labels).reindex(concepts)
-    known = torch.tensor(place.notna().to_numpy())
-    if known.sum() < 3:
-        return [names | {"note": f"{matrix['file']}: names fewer than 3 {world.hierarchy[0]}s of the test split"}]
-    people = torch.full((len(concepts), len(concepts)), torch.nan, dtype=torch.float64)
-    order = torch.tensor(place.dropna().to_numpy(int))
-    people[known.nonzero(), known.nonzero().T] = values[order[:, None], order]
-    return _rsa_rows(names, people, UNKNOWN, world, rows, test, settings)
+    means = {key: concept_features(layers["pooled"], world, world.rows("test")) for key, layers in test.items()}
+    labels = next(iter(means.values()))[1][world.hierarchy[0]].astype(str)
+    place = pd.Index(named).get_indexer(labels)
+    known = torch.from_numpy(np.flatnonzero(place >= 0))
+    if len(known) < FEWEST:
+        return [
+            names | {"note": f"{matrix['file']}: names fewer than {FEWEST} {world.hierarchy[0]}s of the test split"}
+        ]
+    order = torch.from_numpy(place[place >= 0])
+    people = values[order[:, None], order][None]
+    models = {key: cosine(features)[known[:, None], known] for key, (features, _) in means.items()}
+    return _rsa_rows(names, grouped(lambda groups: people, 1, settings), models, settings)
 
 
-def read_matrix(matrix: dict[str, str]) -> tuple[Tensor, list[str]]:
-    """A square matrix of people's judgements, as similarities (n, n) float64, and the name of each row.
+def grouped(by_group: Callable[[int], Tensor], people: int, settings: Similarity) -> Benchmark:
+    """The pairs that every group of people judged; all people as one group where groups share too few pairs.
 
-    Args: matrix: name; file: .csv with names in the first row and column, or .npy with `labels`, a text file of a name
-        a line; kind: similarity or distance.
-    Raises: ValueError naming the file if it is not square, its names do not fit or its kind is unknown.
+    Args: by_group: number of groups -> their similarities (groups, n, n), NaN where unknown; people: how many.
     """
-    file = ROOT / matrix["file"]
-    if not file.is_file():
-        raise ValueError(f"{matrix['file']}: no such file (similarity.matrices, {matrix['name']})")
-    if file.suffix == ".npy":
-        values, labels = np.load(file), (ROOT / matrix["labels"]).read_text(encoding="utf-8").split("\n")
-        labels = [label for label in labels if label]
-    else:
-        table = pd.read_csv(file, index_col=0)
-        values, labels = table.to_numpy(float), [str(label) for label in table.index]
-        if labels != [str(name) for name in table.columns]:
-            raise ValueError(f"{matrix['file']}: the names of rows and columns differ")
-    if values.ndim != 2 or values.shape != (len(labels), len(labels)):
-        raise ValueError(f"{matrix['file']}: is {values.shape}, with {len(labels)} names")
-    if matrix["kind"] not in ("similarity", "distance"):
-        raise ValueError(f"{matrix['file']}: kind {matrix['kind']!r} is neither similarity nor distance")
-    symmetric = torch.tensor((values + values.T) / 2, dtype=torch.float64)
-    return (symmetric if matrix["kind"] == "similarity" else -symmetric), labels
+    groups = max(1, min(settings.rater_groups, people))
+    for count in (groups, 1):
+        matrix = by_group(count)
+        pairs = torch.triu_indices(matrix.shape[1], matrix.shape[1], 1)
+        values = matrix[:, pairs[0], pairs[1]]
+        known = ~values.isnan().any(0)
+        if known.sum() >= FEWEST:
+            break
+    note = "" if count > 1 else "no noise ceiling: one person or group"
+    return Benchmark(pairs[:, known], values[:, known], note)
+
+
+def _rsa_rows(names: dict, benchmark: Benchmark, models: dict, settings: Similarity) -> list[dict]:
+    """Rows of similarity.csv; models: (student, target) -> similarities (n, n) of the benchmark's objects."""
+    n = benchmark.pairs.shape[1]
+    if n < FEWEST:
+        return [names | {"note": f"people judged fewer than {FEWEST} pairs"}]
+    objects = len(next(iter(models.values())))
+    units = objects if names["ci_unit"] == "concepts" else n
+    weights = metrics.resample_weights(units, settings.bootstrap, _generator(settings))
+    weights = metrics.pair_weights(weights, benchmark.pairs) if names["ci_unit"] == "concepts" else weights
+    low, high = noise_ceiling(benchmark.people)
+    common = {"noise_ceiling": low, "noise_ceiling_low": low, "noise_ceiling_high": high, "n": n}
+    scores = []
+    for (student, target), matrix in models.items():
+        model = matrix[benchmark.pairs[0], benchmark.pairs[1]]
+        low, high = rsa_interval(model, benchmark.people, weights)
+        row = {"student": student, "target": target, "value": rsa(model, benchmark.people)}
+        scores.append(names | row | {"ci_low": low, "ci_high": high, "note": benchmark.note} | common)
+    return scores
+
+
+def _test_number(world: World, images: pd.Series) -> Tensor:
+    """Numbers of pictures among those of the test split, -1 for others: (m,)."""
+    test = pd.Index(world.images["image"].iloc[world.rows("test").tolist()])
+    return torch.from_numpy(test.get_indexer(images))
 
 
 def _position(world: World, rows: Tensor) -> Tensor:
@@ -301,18 +302,9 @@ def _position(world: World, rows: Tensor) -> Tensor:
     return position
 
 
+def _mean(values: Tensor, weights: Tensor) -> float:
+    return float(metrics.weighted_means(values, weights, torch.ones(1, len(values)).double()))
+
+
 def _generator(settings: Similarity) -> torch.Generator:
     return torch.Generator().manual_seed(settings.seed)
-
-
-def pooled(found: dict) -> Layers:
-    """Stored 'pooled' representations of the test pictures (`evaluation.load_representations`) as `Layers`."""
-    return {(student, target): {kind: rows} for (student, target, kind), rows in found.items() if kind == "pooled"}
-
-
-def save_page(pairs: pd.DataFrame, folder: Path, settings: Similarity) -> None:
-    """ratings_to_fill.csv: the pairs to be rated, shuffled, without saying which model holds them closer."""
-    page = pairs[["image_0", "image_1"]].drop_duplicates()
-    page = page.iloc[torch.randperm(len(page), generator=_generator(settings)).tolist()]
-    folder.mkdir(parents=True, exist_ok=True)
-    page.assign(rating="", participant="").to_csv(folder / "ratings_to_fill.csv", index=False)

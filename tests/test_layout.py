@@ -19,7 +19,8 @@ LAYERS = {
     "release": 3,
     "backbones": 3,
     **dict.fromkeys(("vice", "human_uncertainty", "teacher", "synthesis", "features", "batches", "student"), 4),
-    **dict.fromkeys(("evaluation", "representations", "similarity", "reorganisation", "downstream", "cost"), 5),
+    **dict.fromkeys(("evaluation", "uncertainty", "representations", "similarity", "disagreement"), 5),
+    **dict.fromkeys(("reorganisation", "episodes", "downstream", "cost"), 5),
     **dict.fromkeys(("nb", "report", "export"), 6),
     "fetch": 6,
 }

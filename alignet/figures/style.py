@@ -65,11 +65,39 @@ def chance(ax: Axes) -> None:
     )
 
 
-def target_legend(figure: Figure, choices: str) -> None:
+def zero(ax: Axes, name: str) -> None:
+    """A dotted line at 0 and what it stands for."""
+    ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top", "fontsize": 6, "color": "0.4"}
+    ax.annotate(name, (1, 0), xytext=(0, -1), textcoords="offset points", **place)
+
+
+def marks(target: str, colour: str) -> dict:
+    """Of a point with an error bar: base hollow, control grey, AligNet filled, in the student's colour."""
+    face = {"base": "white", "unalignet": "0.8", "alignet": colour}[target]
+    return {"marker": "o", "markersize": 5, "markerfacecolor": face, "color": colour, "elinewidth": 0.8}
+
+
+def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -> None:
+    """A point for every student and target of a table, with error bars from `low` to `high`; students on the x axis."""
+    students = list(dict.fromkeys(panel["student"]))
+    colours = student_colours(students)
+    offset = dict(zip(TARGETS, (-0.24, 0.0, 0.24), strict=True))
+    for score in panel.to_dict("records"):
+        place = students.index(score["student"]) + offset[score["target"]]
+        errors = [[score[value] - score[low]], [score[high] - score[value]]]
+        ax.errorbar(place, score[value], yerr=errors, **marks(score["target"], colours[score["student"]]))
+    ax.set_xlim(-0.5, len(students) - 0.5)
+    ax.set_xticks(range(len(students)), students)
+
+
+def target_legend(figure: Figure, choices: str, ceiling: bool = True) -> None:
+    """What the marks mean and whose choices they are set against; ceiling: with the noise ceiling's band."""
     dot = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
     handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
-    handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85"))
-    labels = [*(LABELS[target] for target in TARGETS), f"noise ceiling ({people(choices)})"]
+    handles.append(plt.Rectangle((0, 0), 1 if ceiling else 0, 1, color="0.85"))
+    labels = [LABELS[target] for target in TARGETS]
+    labels.append(f"noise ceiling ({people(choices)})" if ceiling else f"against {people(choices)}")
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
 

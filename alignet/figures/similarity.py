@@ -1,0 +1,145 @@
+"""Other human similarity judgements: scores, RDMs, pairs to be rated. Tables in, Figures out."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import rankdata
+from torch import Tensor
+
+from alignet.figures import style
+
+METRICS = {"odd_one_out_accuracy": "Odd-one-out accuracy", "rsa_spearman": "RSA (Spearman)"}
+
+
+def scores(table: pd.DataFrame) -> Figure:
+    """A panel for each benchmark: base, control and AligNet, with chance or zero and the noise ceiling's band.
+
+    Error bars: 95 % bootstrap intervals over the benchmark's ci_unit. The ceiling's band is its 95 % interval for
+    accuracy, and for RSA its lower to its upper bound. The small line: what the world does not have.
+
+    Args: table: similarity.csv.
+    """
+    shown = table[table["metric"].isin(METRICS) & table["value"].notna()]
+    if shown.empty:
+        return style.only_text("No figure: no benchmark of human similarity has data")
+    names = list(dict.fromkeys(zip(shown["benchmark"], shown["metric"], strict=True)))
+    columns = min(5, len(names))
+    rows = math.ceil(len(names) / columns)
+    size = {"figsize": (style.DOUBLE, (0.34 * rows + 0.06) * style.DOUBLE), "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(rows, columns, **size)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax, (benchmark, metric) in zip(axes.flat, names, strict=False):
+        panel = shown[(shown["benchmark"] == benchmark) & (shown["metric"] == metric)]
+        _benchmark(ax, panel, metric)
+    absent = table[table["value"].isna() & table["metric"].isin(METRICS)]
+    lines = [f"{row.benchmark}: {row.note}" for row in absent.itertuples()]
+    if lines:
+        figure.suptitle("Not here: " + "; ".join(lines), fontsize=6, color="0.4", x=0.01, ha="left")
+    style.target_legend(figure, shown["choices"].iloc[0])
+    return figure
+
+
+def rdms(matrices: dict[tuple[str, str], Tensor], labels: pd.DataFrame) -> Figure:
+    """Dissimilarities of all pairs of concepts in the order of the hierarchy: a row a student, a column a target.
+
+    Colour: rank of the distance among the model's own, 0 nearest to 1 farthest. Lines: values of the coarsest label.
+
+    Args: matrices: (k, k) by (student, target); labels: k rows, in the order of the hierarchy, coarsest column last.
+    """
+    students = list(dict.fromkeys(student for student, _ in matrices))
+    targets = [target for target in style.TARGETS if any(target == name for _, name in matrices)]
+    size = (style.DOUBLE, (0.31 * len(students) + 0.04) * style.DOUBLE)
+    figure, axes = plt.subplots(len(students), len(targets), figsize=size, squeeze=False, layout="constrained")
+    for row, student in zip(axes, students, strict=True):
+        for ax, target in zip(row, targets, strict=True):
+            ax.set_axis_off()
+            if (student, target) in matrices:
+                image = ax.imshow(_ranks(matrices[student, target].numpy()), cmap="viridis", vmin=0, vmax=1)
+                _label(ax, labels[labels.columns[-1]], named=target == targets[0])
+                ax.set_title(f"{student}, {style.LABELS[target]}")
+    figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, label="Distance (rank)")
+    return figure
+
+
+def rating_page(pictures: Tensor, numbers: list[int]) -> Figure:
+    """Numbered pairs of pictures, for people to rate from 1 (nothing alike) to 5 (very alike).
+
+    Args: pictures: (n, 2, 3, size, size) uint8; numbers: (n,) of ratings_to_fill.csv.
+    """
+    if not len(numbers):
+        return style.only_text("No pairs to rate")
+    columns = 5
+    rows = math.ceil(len(numbers) / columns)
+    height = rows * (style.DOUBLE / columns / 2 + 1.2 * style.TITLE)
+    size = {"figsize": (style.DOUBLE, height), "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(rows, columns, **size)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, pair, number in zip(axes.flat, pictures, numbers, strict=False):
+        style.strip(ax, pair)
+        ax.set_title(str(number), loc="left", fontsize=7, pad=2, weight="bold")
+        ax.set_title("1   2   3   4   5", loc="right", fontsize=7, pad=2)
+    return figure
+
+
+def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Figure:
+    """The first pairs each way of every student: z is the pair's distance in AligNet minus that in its control.
+
+    Args: pairs: disagreements.csv, (n,) rows; pictures: (n, 2, 3, size, size) uint8, of the same rows.
+    """
+    if pairs.empty:
+        return style.only_text("No figure: no pairs of one class, or a student without both targets")
+    groups = list(pairs.reset_index(drop=True).groupby(["student", "closer_in"], sort=False))
+    height = len(groups) * (style.DOUBLE / columns / 2 + 2.6 * style.TITLE)
+    figure = plt.figure(figsize=(style.DOUBLE, height), layout="constrained")
+    for part, ((student, closer), rows) in zip(
+        figure.subfigures(len(groups), 1, squeeze=False).flat, groups, strict=True
+    ):
+        part.suptitle(f"{student}: more alike in {style.LABELS[closer]}", fontsize=7, x=0.01, ha="left")
+        axes = part.subplots(1, columns, squeeze=False)[0]
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, (place, row) in zip(axes, rows.iterrows(), strict=False):
+            style.strip(ax, pictures[place])
+            rating = "" if math.isnan(row["rating"]) else f", rated {row['rating']:.1f}"
+            ax.set_title(f"{row['class']}\nz {-row['difference']:+.1f}{rating}", fontsize=6, pad=2)
+    return figure
+
+
+def _benchmark(ax: plt.Axes, panel: pd.DataFrame, metric: str) -> None:
+    style.by_student(ax, panel, "value", "ci_low", "ci_high")
+    if panel["noise_ceiling_low"].notna().all():
+        style.ceiling_band(ax, panel)
+    if metric == "odd_one_out_accuracy":
+        style.chance(ax)
+        ax.set_ylim(0.25, 1)
+    else:
+        style.zero(ax, "no relation")
+        ax.set_ylim(min(-0.15, panel["ci_low"].min() - 0.05), 1)
+    unit = "triplets" if metric == "odd_one_out_accuracy" else "pairs"
+    title = panel["benchmark"].iloc[0].replace("choice probabilities, ", "choices: ").replace("levels.csv, ", "")
+    ax.set_title(f"{title}\nn = {panel['n'].iloc[0]} {unit}", fontsize=7)
+    ax.set_ylabel(METRICS[metric])
+
+
+def _ranks(matrix: np.ndarray) -> np.ndarray:
+    """Ranks of the entries off the diagonal from 0 to 1; the diagonal is 0."""
+    off = ~np.eye(len(matrix), dtype=bool)
+    found = np.zeros_like(matrix)
+    found[off] = (rankdata(matrix[off]) - 1) / max(1, off.sum() - 1)
+    return found
+
+
+def _label(ax: plt.Axes, coarsest: pd.Series, named: bool) -> None:
+    for place in np.flatnonzero(coarsest.to_numpy()[1:] != coarsest.to_numpy()[:-1]) + 0.5:
+        ax.axhline(place, color="white", linewidth=0.5)
+        ax.axvline(place, color="white", linewidth=0.5)
+    if named:
+        for name, middle in pd.Series(range(len(coarsest))).groupby(coarsest, sort=False).mean().items():
+            ax.annotate(
+                name, (-0.02 * len(coarsest), middle), ha="right", va="center", fontsize=6, annotation_clip=False
+            )
