@@ -18,7 +18,7 @@ LAYERS = {
     "kmeans": 2,
     "release": 3,
     "backbones": 3,
-    **dict.fromkeys(("vice", "teacher", "synthesis", "features", "batches", "student"), 4),
+    **dict.fromkeys(("vice", "teacher", "synthesis", "features", "batches", "student", "episodes"), 4),
     **dict.fromkeys(("evaluation", "representations", "similarity", "reorganisation", "downstream", "cost"), 5),
     **dict.fromkeys(("nb", "report", "export"), 6),
     "fetch": 6,
