@@ -87,7 +87,7 @@ def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
 
 
 def linear_probe(pictures: Labelled, settings: Downstream) -> list[Task]:
-    """Logistic regression on half of each class's concepts, tested on the other half; classes of one concept are out."""
+    """Logistic regression on half of each class's concepts, tested on the other; classes of one concept are out."""
     concepts = pd.DataFrame({"class": pictures.classes, "concept": pictures.concept}).drop_duplicates("concept")
     concepts = concepts[concepts.groupby("class")["concept"].transform("size") > 1]
     classes = concepts["class"].nunique()
@@ -123,7 +123,7 @@ def unseen_subclasses(pictures: Labelled, sub: Tensor, protocol: str, settings: 
 
 
 def source_and_target(dataset: str, sides: Episode, classes: int, settings: Downstream) -> list[Task]:
-    """BREEDS' own halves: each draw learns from another half of the source's pictures, tested on all of the target's."""
+    """BREEDS' own sides: each draw learns from half of the source's pictures and is tested on all of the target's."""
     generator, episodes = torch.Generator().manual_seed(settings.seed), []
     for _ in range(settings.probe_draws):
         chosen = torch.randperm(len(sides.train), generator=generator)[: (len(sides.train) + 1) // 2].sort().values
