@@ -121,6 +121,11 @@ def _scores(name: str, interval: str, values: Tensor) -> dict[str, float]:
     return {name: float(values[0]), f"{interval}_low": low, f"{interval}_high": high}
 
 
+def tables_of(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> tuple[pd.DataFrame, ...]:
+    """`reorganisation`, `alignment`, `maps` and `neighbours` of the same pictures and layers."""
+    return tuple(of(world, rows, layers, settings) for of in (reorganisation, alignment, maps, neighbours))
+
+
 def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
     """CKA between every layer of the base and every layer of each model: cka.csv.
 
