@@ -1,6 +1,6 @@
 """Score any model on a world's Levels, similarity and downstream tasks, beside the models that were scored before.
 
-python -m alignet.evaluate --backbone NAME --weights timm|package|random|FILE [--layer L] [--picture_size N] [--name TEXT]
+python -m alignet.evaluate --backbone NAME --weights timm|package|random|FILE [--layer L] [--picture_size N]
 
 NAME is a timm model, or local-dir:FOLDER of an exported student (`alignet.export`). Its rows are added to
 reports/comparison/comparison.csv, where they replace those of the same model, and drawn with the students of the run.
@@ -80,7 +80,7 @@ def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     alike = alike.assign(chance=(1 / 3 if metric == "odd_one_out_accuracy" else 0 for metric in alike["metric"]))
     tasks = scores["downstream"]
     shots = tasks["shots"].map(lambda n: "" if pd.isna(n) else f", {n:g} shots")
-    tasks = tasks.assign(benchmark=tasks["protocol"], metric="accuracy, " + tasks["classifier"].astype(str) + shots)
+    tasks = tasks.assign(metric="accuracy, " + tasks["classifier"].astype(str) + shots)
     tasks["benchmark"] = tasks["dataset"].astype(str) + ", " + tasks["protocol"].astype(str)
     parts = [
         table.rename(columns=VALUES).reindex(columns=["student", "target", *SCORE])

@@ -1,5 +1,8 @@
 """What alignment changes inside a model: distances by hierarchy, RSA, CKA, maps and neighbours, layer by layer."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
@@ -46,28 +49,90 @@ def reorganisation(world: World, rows: Tensor, layers: Layers, settings: Reorgan
 
     Args: rows: (n,) of images.csv; layers: their features, the same layers before and after.
     """
-    lowest, names = relations(world, rows)
-    weights = _concept_weights(world, rows, settings)
-    table = []
+    pairs, names = _pairs(world, rows, settings)
+    hierarchy, table = metrics.ranks(pairs.relation), []
     for (student, target), found in layers.items():
         for depth, (layer, features) in enumerate(found.items()):
-            after, before = distances(features), distances(layers[student, "base"][layer])
-            low, high = metrics.rsa_interval(after, lowest.double(), weights)
-            rsa = {"rsa": metrics.rsa(after, lowest.double()), "rsa_low": low, "rsa_high": high}
-            change = (after - before) / metrics.upper_triangle(before).std()
+            after, before = (metrics.upper_triangle(distances(x)) for x in (features, layers[student, "base"][layer]))
+            rsa = _scores("rsa", "rsa", _correlations(pairs, metrics.ranks(after), hierarchy))
             place = {"student": student, "target": target, "layer": layer, "depth": depth}
-            for row in _by_relation(change, lowest, names, weights):
-                table.append(place | row | rsa | {"ci_unit": "concepts", "choices": world.choices})
-    return pd.DataFrame(table)
+            for row in _by_relation(pairs, (after - before) / before.std(), names):
+                table.append(place | row | rsa)
+    return pd.DataFrame(table).assign(ci_unit="concepts", choices=world.choices)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of pictures above the diagonal, (pairs,), and how their concepts are drawn.
+
+    relation: lowest common level; block: concept of the one x concepts + concept of the other; weights: (1 +
+    resamples, concepts) float64, how often each concept is drawn; the first row is the sample as it is.
+    """
+
+    relation: Tensor
+    block: Tensor
+    weights: Tensor
+
+    def sums(self, values: Tensor, groups: Tensor) -> Tensor:
+        """Sums of a value over the pairs of each group in each resample: (1 + resamples, groups).
+
+        A pair counts as often as the product of its concepts' weights says; one within a concept as often as that.
+        """
+        concepts, count = self.weights.shape[1], int(groups.max()) + 1
+        blocks = torch.bincount(groups * concepts**2 + self.block, values, count * concepts**2)
+        blocks = blocks.view(count, concepts, concepts)
+        within = blocks.diagonal(dim1=1, dim2=2)
+        across = (blocks - torch.diag_embed(within)).transpose(0, 1).reshape(concepts, -1)
+        across = (self.weights @ across).view(-1, count, concepts)
+        return (across * self.weights[:, None]).sum(-1) + self.weights @ within.T
+
+
+def _pairs(world: World, rows: Tensor, settings: Reorganisation) -> tuple[_Pairs, list[str]]:
+    lowest, names = relations(world, rows)
+    concept = torch.from_numpy(pd.factorize(world.codes(world.hierarchy[0])[rows].numpy())[0])
+    concepts, first, second = int(concept.max()) + 1, *torch.triu_indices(len(rows), len(rows), 1)
+    weights = metrics.resample_weights(concepts, settings.bootstrap, torch.Generator().manual_seed(settings.seed))
+    weights = torch.cat([torch.ones_like(weights[:1]), weights])
+    return _Pairs(metrics.upper_triangle(lowest), concept[first] * concepts + concept[second], weights), names
+
+
+def _by_relation(pairs: _Pairs, change: Tensor, names: list[str]) -> Iterator[dict]:
+    count, total, squares = (pairs.sums(change**power, pairs.relation) for power in (0, 1, 2))
+    mean = total / count
+    spread = ((squares / count - mean**2).clamp(min=0) * count / (count - 1)).sqrt()
+    effect = torch.where(spread > 1e-9, mean / spread, torch.nan)
+    for number in pairs.relation.unique().tolist():
+        row = {"relation": names[number], **_scores("change", "ci", mean[:, number])}
+        row |= _scores("effect_size", "effect_size", effect[:, number])
+        yield row | {"n_pairs": int(count[0, number])}
+
+
+def _correlations(pairs: _Pairs, x: Tensor, y: Tensor) -> Tensor:
+    """Pearson correlation of two values of the pairs, in the sample and in each resample: (1 + resamples,)."""
+    x, y, one = x - x.mean(), y - y.mean(), torch.zeros_like(pairs.relation)
+    count, *sums = (pairs.sums(value, one)[:, 0] for value in (torch.ones_like(x), x, y, x * x, y * y, x * y))
+    mean = [total / count for total in sums]
+    spread = (mean[2] - mean[0] ** 2) * (mean[3] - mean[1] ** 2)
+    return (mean[4] - mean[0] * mean[1]) / spread.clamp(min=0).sqrt()
+
+
+def _scores(name: str, interval: str, values: Tensor) -> dict[str, float]:
+    low, high = metrics.percentile_interval(values[1:])
+    return {name: float(values[0]), f"{interval}_low": low, f"{interval}_high": high}
+
+
+def tables_of(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> tuple[pd.DataFrame, ...]:
+    """`reorganisation`, `alignment`, `maps` and `neighbours` of the same pictures and layers."""
+    return tuple(of(world, rows, layers, settings) for of in (reorganisation, alignment, maps, neighbours))
 
 
 def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
-    """CKA between every layer of the base and every layer of each aligned model: cka.csv.
+    """CKA between every layer of the base and every layer of each model: cka.csv.
 
     The 95 % interval, of a layer with itself, is a bootstrap over concepts whose repeats are left out of the resample
     (repeats alone raise CKA), so that it is of a smaller sample and lies a little high: the spread is what to read.
     """
-    table, drawn = [], _concept_weights(world, rows, settings) > 0
+    table, drawn = [], _drawn(world, rows, settings)
     for (student, target), found in layers.items():
         before = {name: metrics.centred_gram(features) for name, features in layers[student, "base"].items()}
         for layer, features in found.items():
@@ -76,34 +141,58 @@ def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisati
                 names = {"student": student, "target": target, "layer": layer, "base_layer": base_layer}
                 low, high = float("nan"), float("nan")
                 if layer == base_layer and target != "base":
-                    low, high = _cka_interval(features, layers[student, "base"][layer], drawn)
+                    low, high = metrics.percentile_interval(subset_cka(gram, base_gram, drawn))
                 value = float(metrics.gram_alignment(gram, base_gram))
                 table.append(names | {"cka": value, "ci_low": low, "ci_high": high, "ci_unit": "concepts"})
-    return pd.DataFrame(table)
+    return pd.DataFrame(table).assign(choices=world.choices)
+
+
+def subset_cka(first: Tensor, second: Tensor, subsets: Tensor) -> Tensor:
+    """CKA over subsets of the pictures, each centred anew: (subsets,).
+
+    Args: first, second: (n, n) Gram matrices, float64; subsets: (subsets, n) float64, 1 for the pictures in it, else 0.
+    Source: HSIC of doubly centred Gram matrices, as in Kornblith et al. 2019, with the centring multiplied out.
+    """
+    count = subsets.sum(1)
+    sums = [(subsets @ gram) * subsets for gram in (first, second)]  # (subsets, n) row sums within each subset
+
+    def hsic(one: int, other: int) -> Tensor:
+        product = metrics.pair_sums((first, second)[one] * (first, second)[other], subsets)
+        cross = (sums[one] * sums[other]).sum(1)
+        return product - 2 * cross / count + sums[one].sum(1) * sums[other].sum(1) / count**2
+
+    return hsic(0, 1) / (hsic(0, 0) * hsic(1, 1)).sqrt()
 
 
 def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
-    """Two dimensions of each concept's mean 'pooled' features: student, target, method (PCA or UMAP), labels, x, y."""
-    import umap  # compiles for seconds: only where it is used
+    """Two dimensions of each concept's mean 'pooled' features: student, target, method (PCA or UMAP), labels, x, y.
 
+    Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are turned,
+    mirrored and scaled as a whole to lie best over the base's. UMAP runs on one thread from a fixed seed: repeatable.
+
+    Raises: ValueError if there are fewer than five concepts.
+    """
     labels = world.images.iloc[rows.tolist()][list(world.hierarchy)].reset_index(drop=True)
     group, names = pd.factorize(labels[world.hierarchy[0]])
-    names = labels.drop_duplicates(world.hierarchy[0]).reset_index(drop=True)
-    table = []
+    if len(names) < 5:
+        raise ValueError(f"images.csv, column {world.hierarchy[0]}: a map needs 5 test concepts, found {len(names)}")
+    names, table, first = labels.drop_duplicates(world.hierarchy[0]).reset_index(drop=True), [], {}
     for (student, target), found in layers.items():
-        unit = unit_vectors(found["pooled"].double(), centred=True)
-        mean = torch.zeros(len(names), unit.shape[1]).double().index_add_(0, torch.from_numpy(group), unit)
-        mean = (mean / torch.bincount(torch.from_numpy(group))[:, None]).numpy()
-        neighbours = min(settings.umap_neighbours, len(names) - 1)
-        fit = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=settings.seed, n_jobs=1, init="pca")
-        for method, places in (("PCA", _principal(mean)), ("UMAP", fit.fit_transform(mean))):
+        mean = _mean_of_each(unit_vectors(found["pooled"].double(), centred=True), torch.from_numpy(group))
+        for method, places in (("PCA", _principal(mean)), ("UMAP", _umap(mean, settings))):
+            base = first.setdefault((student, method), places)  # the base comes first
+            places = places if target == "base" else _superposed(places, base)
             place = {"student": student, "target": target, "method": method, "x": places[:, 0], "y": places[:, 1]}
             table.append(names.assign(**place))
-    return pd.concat(table, ignore_index=True)
+    return pd.concat(table, ignore_index=True).assign(choices=world.choices)
 
 
 def neighbours(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
-    """Nearest neighbours, of other concepts, of example pictures: student, target, example, rank (0: itself), image."""
+    """Nearest neighbours, of other concepts, of example pictures: student, target, example, rank (0: itself), image.
+
+    relation: the lowest common level of the picture and its example. Examples are spread evenly over the pictures.
+    """
+    lowest, names_of = relations(world, rows)
     features = next(iter(layers.values()))["pooled"]
     examples = torch.linspace(0, len(features) - 1, settings.examples + 2).long()[1:-1]
     concept, images = world.codes(world.hierarchy[0])[rows], world.images["image"].to_numpy()[rows.numpy()]
@@ -114,8 +203,10 @@ def neighbours(world: World, rows: Tensor, layers: Layers, settings: Reorganisat
             near = _nearest_concepts(distance[example], concept, example, settings.neighbours)
             for rank, picture in enumerate([example, *near]):
                 names = {"student": student, "target": target, "example": images[example], "rank": rank}
-                table.append(names | {"image": images[picture], "distance": float(distance[example, picture])})
-    return pd.DataFrame(table)
+                relation = names_of[int(lowest[example, picture])]
+                distance_to = float(distance[example, picture])
+                table.append(names | {"image": images[picture], "relation": relation, "distance": distance_to})
+    return pd.DataFrame(table).assign(choices=world.choices)
 
 
 def _nearest_concepts(distance: Tensor, concept: Tensor, example: int, count: int) -> list[int]:
@@ -130,36 +221,32 @@ def _nearest_concepts(distance: Tensor, concept: Tensor, example: int, count: in
     return near
 
 
-def _by_relation(change: Tensor, lowest: Tensor, names: list[str], weights: Tensor) -> list[dict]:
-    rows, upper = [], torch.ones_like(change, dtype=torch.bool).triu(1)
-    for number, relation in enumerate(names):
-        inside = (lowest == number) & upper
-        if not inside.any():
-            continue
-        sums, pairs = metrics.pair_sums(change * inside, weights), metrics.pair_sums(inside.double(), weights)
-        low, high = metrics.percentile_interval(sums / pairs)
-        row = {"relation": relation, "change": float(change[inside].mean()), "ci_low": low, "ci_high": high}
-        rows.append(row | {"effect_size": metrics.effect_size(change[inside]), "n_pairs": int(inside.sum())})
-    return rows
-
-
-def _concept_weights(world: World, rows: Tensor, settings: Reorganisation) -> Tensor:
-    """How often each picture's concept is drawn: (resamples, n)."""
+def _drawn(world: World, rows: Tensor, settings: Reorganisation) -> Tensor:
+    """Whether each picture's concept is drawn: (resamples, n) float64, 0 or 1."""
     concept = torch.from_numpy(pd.factorize(world.codes(world.hierarchy[0])[rows].numpy())[0])
     generator = torch.Generator().manual_seed(settings.seed)
-    return metrics.resample_weights(int(concept.max()) + 1, settings.bootstrap, generator)[:, concept]
+    weights = metrics.resample_weights(int(concept.max()) + 1, settings.bootstrap, generator)
+    return (weights[:, concept] > 0).double()
 
 
-def _cka_interval(features: Tensor, base: Tensor, drawn: Tensor) -> tuple[float, float]:
-    grams, values = [metrics.centred_gram(x) for x in (features, base)], []
-    for inside in drawn:
-        rows = inside.nonzero().flatten()
-        parts = []
-        for gram in grams:
-            part = gram.index_select(0, rows).index_select(1, rows)
-            parts.append(part - part.mean(0) - part.mean(1, keepdim=True) + part.mean())
-        values.append(metrics.gram_alignment(*parts))
-    return metrics.percentile_interval(torch.stack(values))
+def _mean_of_each(features: Tensor, group: Tensor) -> np.ndarray:
+    sums = torch.zeros(int(group.max()) + 1, features.shape[1], dtype=features.dtype).index_add_(0, group, features)
+    return (sums / torch.bincount(group)[:, None]).numpy()
+
+
+def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
+    import umap  # compiles for seconds: only where it is used
+
+    neighbours = min(settings.umap_neighbours, len(mean) - 1)
+    fit = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=settings.seed, n_jobs=1, init="pca")
+    return fit.fit_transform(mean).astype(np.float64)
+
+
+def _superposed(places: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """A map (n, 2) moved, turned or mirrored, and scaled to the least squared distance from `base` (Procrustes)."""
+    middle, centred = base.mean(0), places - places.mean(0)
+    u, s, vt = np.linalg.svd(centred.T @ (base - middle))
+    return centred @ (u @ vt) * (s.sum() / (centred**2).sum()) + middle
 
 
 def _principal(mean: np.ndarray) -> np.ndarray:

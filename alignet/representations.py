@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from alignet import backbones
+from alignet import backbones, devices
 from alignet.backbones import Embedder, autocast
 from alignet.config import Backbone, Features
 from alignet.worlds import pictures
@@ -28,7 +28,7 @@ def load(data: Path, settings: dict[str, Backbone], targets: list[str]) -> Stude
             embedder = backbones.create(backbone)
             if target != "base":
                 restore(embedder, data / "students" / student / target / "student.safetensors")
-            found[student, target] = embedder, backbone.picture_size
+            found[student, target] = embedder.to(devices.local()), backbone.picture_size
     return found
 
 
@@ -41,20 +41,26 @@ def restore(embedder: Embedder, checkpoint: Path) -> None:
     embedder.model.load_state_dict(state, strict=True)
 
 
-def forward(students: Students, paths: list[Path], settings: Features, by_layer: bool = False, change=None) -> Layers:
+def forward(students: Students, paths: list[Path], settings: Features, by_layer: bool = False) -> Layers:
     """All pictures through all students.
 
-    Args: by_layer: every block's output, average-pooled, before 'pooled'; or 'pooled' alone. change: a function of a
-        (batch, 3, size, size) uint8 batch, applied to the pictures, such as a corruption.
+    Args: by_layer: every block's output, average-pooled, before 'pooled'; or 'pooled' alone.
     """
-    found, stacks = {}, {}
-    for (student, target), (embedder, size) in students.items():
-        if size not in stacks:
-            stack = pictures.stack(paths, size, settings.workers)
-            stacks[size] = stack if change is None else change(stack)
+    return embed(students, stacks(students, paths, settings), settings, by_layer)
+
+
+def stacks(students: Students, paths: list[Path], settings: Features) -> dict[int, Tensor]:
+    """The pictures at each student's size: size -> (n, 3, size, size) uint8."""
+    sizes = sorted({size for _, size in students.values()})
+    return {size: pictures.stack(paths, size, settings.workers) for size in sizes}
+
+
+def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_layer: bool = False) -> Layers:
+    """Pictures in memory through all students; shown: see `stacks`."""
+    found = {}
+    for key, (embedder, size) in students.items():
         layers = layer_names(embedder) if by_layer else []
-        batches = stacks[size].split(settings.batch_size)
-        found[student, target] = at_layers(embedder, batches, layers, settings.precision)
+        found[key] = at_layers(embedder, shown[size].split(settings.batch_size), layers, settings.precision)
     return found
 
 
@@ -90,5 +96,6 @@ def at_layers(embedder: Embedder, batches: Iterable[Tensor], layers: list[str], 
 
 def _flat(embedder: Embedder, output: Tensor) -> Tensor:
     """Mean over space (batch, dim, height, width) or over patch tokens (batch, tokens, dim), as `at_layer`."""
+    output = output.float()
     pooled = output.mean((2, 3)) if output.ndim == 4 else output[:, embedder.model.num_prefix_tokens :].mean(1)
-    return pooled.float().cpu()
+    return pooled.cpu()

@@ -21,8 +21,8 @@ LAYERS = {
     **dict.fromkeys(("vice", "human_uncertainty", "teacher", "synthesis", "features", "batches", "student"), 4),
     **dict.fromkeys(("evaluation", "uncertainty", "representations", "similarity", "disagreement"), 5),
     **dict.fromkeys(("reorganisation", "episodes", "downstream", "cost"), 5),
-    **dict.fromkeys(("nb", "report", "export"), 6),
-    "fetch": 6,
+    **dict.fromkeys(("nb", "report", "export", "fetch"), 6),
+    "evaluate": 7,
 }
 SIBLINGS = (4, 5)  # layers whose modules may import each other; those of a package (worlds, figures) may too
 MODULES = sorted(path for path in (ROOT / "alignet").rglob("*.py") if path.name != "__init__.py")

@@ -6,36 +6,42 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
-from torchvision.transforms.functional import pil_to_tensor, resize
 
 from alignet.config import ROOT
+from alignet.worlds.pictures import UNREADABLE
+from alignet.worlds.tables import WorldError
 
-SPLITS: dict[str, Callable[[Path], object]] = {
-    "DTD": lambda root: datasets.DTD(root, split="test"),
-    "OxfordIIITPet": lambda root: datasets.OxfordIIITPet(root, split="test"),
-    "Flowers102": lambda root: datasets.Flowers102(root, split="test"),
-    "StanfordCars": lambda root: datasets.StanfordCars(root, split="test"),
-    "SUN397": lambda root: datasets.SUN397(root),
-    "EuroSAT": lambda root: datasets.EuroSAT(root),
-    "CIFAR100": lambda root: datasets.CIFAR100(root, train=False),
-    "ImageNet-A": lambda root: datasets.ImageFolder(root),
-    "BREEDS": lambda root: datasets.ImageFolder(root),
+# name -> the folder below `root`, as torchvision unpacks it, and the data set
+KNOWN: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "DTD": ("dtd", lambda root: datasets.DTD(root, split="test")),
+    "OxfordIIITPet": ("oxford-iiit-pet", lambda root: datasets.OxfordIIITPet(root, split="test")),
+    "Flowers102": ("flowers-102", lambda root: datasets.Flowers102(root, split="test")),
+    "StanfordCars": ("stanford_cars", lambda root: datasets.StanfordCars(root, split="test")),
+    "SUN397": ("SUN397", lambda root: datasets.SUN397(root)),
+    "EuroSAT": ("eurosat", lambda root: datasets.EuroSAT(root)),
+    "CIFAR100": ("cifar-100-python", lambda root: datasets.CIFAR100(root, train=False)),
+    "ImageNet-A": ("imagenet-a", lambda root: datasets.ImageFolder(root / "imagenet-a")),
+    "BREEDS": (".", lambda root: datasets.ImageFolder(root)),
 }
 
 
 def available(name: str, root: str) -> tuple[object | None, str]:
     """A data set and '', or None and one line that says why it is skipped.
 
+    Args: root: the folder, from the project's root or absolute, that torchvision would have downloaded into; of BREEDS,
+        the folder that holds a folder for each class.
     Raises: ValueError naming a data set that is not known.
     """
-    if name not in SPLITS:
-        raise ValueError(f"downstream.public: {name!r} is none of {', '.join(SPLITS)}")
-    if not (ROOT / root).is_dir():
-        return None, f"skipped: no folder {root}"
+    if name not in KNOWN:
+        raise ValueError(f"downstream.public: {name!r} is none of {', '.join(KNOWN)}")
+    folder, create = KNOWN[name]
+    if not (ROOT / root / folder).is_dir():
+        return None, f"skipped: no folder {(Path(root) / folder).as_posix()}"
     try:
-        return SPLITS[name](ROOT / root), ""
+        return create(ROOT / root), ""
     except (RuntimeError, FileNotFoundError) as error:
         return None, f"skipped: {root} is not as torchvision expects ({str(error).splitlines()[0]})"
 
@@ -45,8 +51,7 @@ def targets(dataset: object) -> Tensor:
     for name in ("targets", "_labels"):
         if hasattr(dataset, name):
             return torch.tensor(getattr(dataset, name))
-    samples = getattr(dataset, "_samples", None) or getattr(dataset, "dataset", dataset)
-    return torch.tensor([samples[row][1] for row in range(len(samples))])
+    return torch.tensor([label for _, label in dataset._samples])  # StanfordCars
 
 
 def some_of_each(labels: Tensor, per_class: int, generator: torch.Generator) -> Tensor:
@@ -57,14 +62,26 @@ def some_of_each(labels: Tensor, per_class: int, generator: torch.Generator) -> 
 
 
 def pictures(dataset: object, rows: Tensor, size: int) -> Tensor:
-    """Whole pictures resized (bicubic, not cropped): (n, 3, size, size) uint8."""
-    shown = (dataset[row][0].convert("RGB") for row in rows.tolist())
-    return torch.stack([pil_to_tensor(resize(picture, [size, size], interpolation=3)) for picture in shown])
+    """Whole pictures resized (bicubic, not cropped): (n, 3, size, size) uint8.
+
+    Raises: WorldError naming the data set and the number of the picture that cannot be read.
+    """
+    return torch.stack([_picture(dataset, row, size) for row in rows.tolist()])
+
+
+def _picture(dataset: object, row: int, size: int) -> Tensor:
+    try:
+        shown = dataset[row][0].convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    except UNREADABLE as error:
+        name = type(dataset).__name__
+        raise WorldError(f"{name}, picture {row}: cannot be read as a picture ({error})") from None
+    return torch.from_numpy(np.array(shown)).permute(2, 0, 1)
 
 
 def breeds(file: str, classes: list[str]) -> pd.DataFrame:
     """BREEDS' published class lists: superclass, class (a folder's name), split (source or target), with its number.
 
+    Args: file: CSV, a row for each class, from the project's root or absolute; classes: the data set's folders.
     Raises: ValueError naming the file and what it lacks.
     """
     if not (ROOT / file).is_file():
@@ -73,7 +90,14 @@ def breeds(file: str, classes: list[str]) -> pd.DataFrame:
     lacking = {"superclass", "class", "split"} - set(table)
     if lacking:
         raise ValueError(f"{file}: missing column {', '.join(sorted(lacking))}")
-    unknown = sorted(set(table["class"]) - set(classes))
-    if unknown:
-        raise ValueError(f"{file}, column class: {unknown[0]!r} is no folder of the data set")
+    checks = {
+        "class": (~table["class"].isin(classes), "is no folder of the data set"),
+        "split": (~table["split"].isin(["source", "target"]), "is neither source nor target"),
+        "superclass": (table.groupby("superclass")["split"].transform("nunique") < 2, "lacks a source or a target"),
+    }
+    checks |= {"class ": (table["class"].duplicated(), "stands twice")}
+    for column, (wrong, why) in checks.items():
+        if wrong.any():
+            row = int(wrong.idxmax())
+            raise ValueError(f"{file}, column {column.strip()}, row {row + 2}: {table.at[row, column.strip()]!r} {why}")
     return table.assign(number=[classes.index(name) for name in table["class"]])

@@ -1,0 +1,209 @@
+"""What alignment changes inside a model. Tables in, Figures out."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from alignet.figures import style
+
+MARKS = {"base": ("o", "white"), "unalignet": ("s", "0.8"), "alignet": ("D", None)}
+
+
+def by_common_level(scores: pd.DataFrame) -> Figure:
+    """Change of distance, and its effect size, by lowest common level, in the pooled layer: the students are columns.
+
+    Dotted: no change, which the base has by definition. Bars: 95 % bootstrap intervals over concepts.
+
+    Args: scores: reorganisation.csv.
+    """
+    shown = scores[scores["layer"] == "pooled"]
+    students, colours = _students(shown)
+    size = {"figsize": (style.DOUBLE, 0.5 * style.DOUBLE), "sharex": True, "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(2, len(students), sharey="row", **size)
+    panels = (("change", "ci", "Change of distance\n(SD of base)"), ("effect_size", "effect_size", "Effect size $d_z$"))
+    for column, student in enumerate(students):
+        for ax, (value, interval, label) in zip(axes[:, column], panels, strict=True):
+            for place, target in enumerate(style.TARGETS):
+                rows = shown[(shown["student"] == student) & (shown["target"] == target)].dropna(subset=value)
+                _points(ax, rows, value, interval, target, colours[student], 0.22 * (place - 1))
+            ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+            if column == 0:
+                ax.set_ylabel(label)
+        relations = list(dict.fromkeys(shown["relation"]))
+        axes[1, column].set_xticks(range(len(relations)), [name.replace(" ", "\n") for name in relations])
+        axes[0, column].set_title(f"{student}, pooled")
+    _legend(figure, style.TARGETS, shown)
+    return figure
+
+
+def by_layer(scores: pd.DataFrame) -> Figure:
+    """Change of distance by layer and lowest common level (control, AligNet), and RSA to the hierarchy by layer.
+
+    Bands and bars: 95 % bootstrap intervals over concepts; dotted: no change, and no correlation (chance of RSA).
+    """
+    students, colours = _students(scores)
+    targets = [target for target in style.TARGETS[1:] if (scores["target"] == target).any()]
+    shape = {"figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)), "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(len(students), len(targets) + 1, **shape)
+    for row, student in zip(axes, students, strict=True):
+        part = scores[scores["student"] == student]
+        for ax, target in zip(row, targets, strict=False):
+            _relations(ax, part[part["target"] == target])
+            ax.set(title=f"{student}, {style.LABELS[target]}", ylim=_limits(part, "ci"))
+        row[0].set_ylabel("Change of distance (SD of base)")
+        for target in style.TARGETS:
+            lines = part[part["target"] == target].drop_duplicates("layer")
+            _points(row[-1], lines.assign(change=0), "rsa", "rsa", target, colours[student], 0, line="-", x="depth")
+        row[-1].set(title=f"{student}, all pairs", ylabel="RSA to the hierarchy")
+        for ax in row:
+            ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+            layers = part.drop_duplicates("layer")
+            ax.set_xticks(layers["depth"], layers["layer"], rotation=60, ha="right", fontsize=6)
+    _legend(figure, style.TARGETS, scores, relations=True)
+    return figure
+
+
+def layer_alignment(table: pd.DataFrame) -> Figure:
+    """CKA between the layers of the base (columns) and of base, control and AligNet (rows).
+
+    Args: table: cka.csv.
+    """
+    students = list(dict.fromkeys(table["student"]))
+    targets = [target for target in style.TARGETS if (table["target"] == target).any()]
+    size = {"figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)), "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(len(students), len(targets), **size)
+    for row, student in zip(axes, students, strict=True):
+        for ax, target in zip(row, targets, strict=True):
+            part = table[(table["student"] == student) & (table["target"] == target)]
+            layers = list(dict.fromkeys(part["layer"]))
+            square = part.pivot(index="layer", columns="base_layer", values="cka").loc[layers, layers]
+            image = ax.imshow(square, cmap="viridis", vmin=0, vmax=1, origin="lower")
+            ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=6)
+            ax.set_yticks(range(len(layers)), layers, fontsize=6)
+            ax.set(xlabel=f"{student}, Base", ylabel=f"{student}, {style.LABELS[target]}")
+            for place, value in enumerate(np.diag(square)):
+                text = f"{value:.2f}".removeprefix("0")
+                ax.text(place, place, text, ha="center", va="center", fontsize=6, color="k" if value > 0.6 else "w")
+    figure.colorbar(image, ax=axes, shrink=0.6, label="CKA (linear)")
+    return figure
+
+
+def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
+    """PCA and UMAP maps of one student before and after alignment: a dot a concept, the same colours throughout.
+
+    Args: table: student, target, method, x, y and labels; label: the column that gives the colours.
+    """
+    shown = table[table["student"] == student]
+    values = list(dict.fromkeys(shown[label]))
+    colours = dict(
+        zip(values, sns.color_palette("colorblind" if len(values) <= 10 else "husl", len(values)), strict=True)
+    )
+    targets = [target for target in style.TARGETS if (shown["target"] == target).any()]
+    size = {"figsize": (style.DOUBLE, 0.68 * style.DOUBLE), "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(2, len(targets), sharex="row", sharey="row", **size)
+    for row, method in zip(axes, ("PCA", "UMAP"), strict=True):
+        for ax, target in zip(row, targets, strict=True):
+            part = shown[(shown["target"] == target) & (shown["method"] == method)]
+            ax.scatter(part["x"], part["y"], s=7, c=[colours[value] for value in part[label]], linewidths=0)
+            ax.set(title=f"{student}, {style.LABELS[target]}", xticks=[], yticks=[])
+        row[0].set_ylabel(method)
+    dots = [plt.Line2D([], [], marker="o", linestyle="none", markersize=4, color=colours[value]) for value in values]
+    figure.legend(dots, values, loc="outside lower center", ncols=min(len(values), 7), title=_aligned_to(shown))
+    return figure
+
+
+def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relations: pd.DataFrame) -> Figure:
+    """Example pictures and their nearest neighbours of other concepts, before and after; frames: lowest common level.
+
+    Args: table: neighbours of the students (student, target, example, rank, relation); pictures: (n, 3, size, size)
+        uint8, one for each row of the table in its order; relations: reorganisation.csv, for the same colours.
+    """
+    rows = np.flatnonzero(table["student"] == student)
+    shown, pictures = table.iloc[rows].reset_index(drop=True), pictures[rows]
+    targets = [target for target in style.TARGETS if (shown["target"] == target).any()]
+    examples, ranks = list(dict.fromkeys(shown["example"])), int(shown["rank"].max())
+    columns = 1 + len(targets) * (ranks + 1)  # the example, and for each target a gap and its neighbours
+    widths = [1] + [0.25, *([1] * ranks)] * len(targets)
+    grid = {"wspace": 0.1, "hspace": 0.1, "left": 0.01, "right": 0.99, "width_ratios": widths}
+    size = (style.DOUBLE, style.DOUBLE / sum(widths) * len(examples) + 4 * style.TITLE)
+    figure, axes = plt.subplots(len(examples), columns, figsize=size, squeeze=False, gridspec_kw=grid)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    scale = _scale(relations)
+    for place, row in shown.iterrows():
+        first = 0 if row["rank"] == 0 else 1 + targets.index(row["target"]) * (ranks + 1)
+        colour = "0.85" if row["rank"] == 0 else scale[row["relation"]]
+        _framed(axes[examples.index(row["example"]), first + row["rank"]], pictures[place], colour)
+    axes[0, 0].set_title("example", fontsize=6)
+    for number, target in enumerate(targets):
+        axes[0, 2 + number * (ranks + 1)].set_title(f"{student}, {style.LABELS[target]}", loc="left", fontsize=6)
+    _frames_legend(figure, shown, scale)
+    return figure
+
+
+def _framed(ax: Axes, picture: Tensor, colour) -> None:
+    ax.clear()
+    ax.imshow(picture.permute(1, 2, 0))
+    ax.set_axis_on()
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=colour, linewidth=2)
+
+
+def _frames_legend(figure: Figure, shown: pd.DataFrame, scale: dict[str, tuple]) -> None:
+    present = [name for name in scale if (shown.loc[shown["rank"] > 0, "relation"] == name).any()]
+    handles = [plt.Line2D([], [], color=scale[name], linewidth=2) for name in present]
+    figure.legend(handles, present, loc="lower center", ncols=5, title=_aligned_to(shown))
+
+
+def _relations(ax: Axes, part: pd.DataFrame) -> None:
+    for relation, lines in part.groupby("relation", sort=False):
+        colour = _scale(part)[relation]
+        ax.plot(lines["depth"], lines["change"], color=colour, marker="o", markersize=2.5, label=relation)
+        ax.fill_between(lines["depth"], lines["ci_low"], lines["ci_high"], color=colour, alpha=0.2, linewidth=0)
+
+
+def _scale(table: pd.DataFrame) -> dict[str, tuple]:
+    """Colours from the nearest relation (dark) to unrelated (light)."""
+    names = list(dict.fromkeys(table["relation"]))
+    return dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+
+
+def _points(ax: Axes, rows, value, interval, target, colour, offset, line="none", x=None) -> None:
+    if rows.empty:
+        return
+    marker, face = MARKS[target]
+    places = np.arange(len(rows)) if x is None else rows[x].to_numpy()
+    errors = [rows[value] - rows[f"{interval}_low"], rows[f"{interval}_high"] - rows[value]]
+    look = {"color": colour, "markerfacecolor": face or colour, "markersize": 4, "elinewidth": 0.8, "linewidth": 0.8}
+    ax.errorbar(places + offset, rows[value], yerr=errors, fmt=marker, linestyle=line, **look)
+
+
+def _limits(part: pd.DataFrame, interval: str) -> tuple[float, float]:
+    low, high = part[f"{interval}_low"].min(), part[f"{interval}_high"].max()
+    return low - 0.08 * (high - low), high + 0.08 * (high - low)
+
+
+def _students(scores: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
+    students = list(dict.fromkeys(scores["student"]))
+    return students, style.student_colours(students)
+
+
+def _legend(figure: Figure, targets, scores: pd.DataFrame, relations: bool = False) -> None:
+    look = {"color": "0.3", "linestyle": "none", "markersize": 4}
+    faces = [(MARKS[target][0], MARKS[target][1] or "0.3") for target in targets]
+    handles = [plt.Line2D([], [], marker=marker, markerfacecolor=face, **look) for marker, face in faces]
+    labels = [style.LABELS[target] for target in targets]
+    if relations:
+        handles += [plt.Line2D([], [], color=colour) for colour in _scale(scores).values()]
+        labels += list(_scale(scores))
+    title = f"{_aligned_to(scores)}; 95 % bootstrap intervals over concepts"
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title)
+
+
+def _aligned_to(scores: pd.DataFrame) -> str:
+    return f"Aligned to {style.people(scores['choices'].iloc[0])}"
