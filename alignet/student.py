@@ -351,7 +351,7 @@ def _release_triplets(path: Path, world: World) -> tuple[np.ndarray, np.ndarray]
     """A file's triplets as positions in the synthesis split, by file name, and their similarities, (n, 3) each."""
     found = release.read(path)
     names = world.images["path"].to_numpy()[world.rows("synthesis")]
-    return release.locate(found, names), found.similarities
+    return release.locate(found, names), np.asarray(found.similarities)  # mapped still, or all of a streamed one
 
 
 def _work(labels: Path, settings: Settings, backbone: Backbone) -> str:
