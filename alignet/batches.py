@@ -137,7 +137,8 @@ class Feed:
         """(this process's share of the pictures, (b / processes, 3, size, size) uint8; the batch), step by step."""
         workers = 0 if self.cached is not None else self.workers
         steps = _Steps(self, devices.rank(), devices.count())
-        return DataLoader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers)
+        own = torch.Generator()  # or starting to read would draw from the generator that dropout uses
+        return DataLoader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=own)
 
     def show(self, rows: Tensor) -> Tensor:
         """Pictures by number, (n, 3, size, size) uint8."""

@@ -50,8 +50,9 @@ class Student(nn.Module):
 
 
 class DecayToInitial:
-    """Decoupled decay to the initial weights: theta <- theta - lr * wd * (theta - theta_0), after the Adam step.
+    """Decoupled decay to the initial weights: theta <- theta - lr * wd * (theta - theta_0).
 
+    Before the Adam step, which does not see the weights: in all theta - lr * (adam_step + wd * (theta - theta_0)).
     Source: the release (wd = 1.0).
     """
 
@@ -143,7 +144,7 @@ def fit(
 
 
 def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
-    """One step of Adam and of the decay.
+    """One step of the decay and of Adam.
 
     A batch in several parts is forwarded twice: for the head's outputs, whose triplets go across parts, and once more,
     part by part, for the gradients; the result is that of the whole batch, the memory that of a part.
@@ -163,9 +164,9 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
     run.scaler.unscale_(run.optimiser)
     limit = settings.clip_gradient if settings.clip_gradient is not None else torch.inf
     norm = nn.utils.clip_grad_norm_(run.parameters, limit)
+    run.decay.step(lr)
     run.scaler.step(run.optimiser)
     run.scaler.update()
-    run.decay.step(lr)
     scores = {"loss": loss.item(), "agreement": agreement.item(), "gradient_norm": norm.item()}
     return {"step": run.step, "lr": lr} | scores
 

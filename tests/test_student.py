@@ -38,8 +38,9 @@ def settings(**changes):
     return dataclasses.replace(loaded, **(SMALL | changes))  # replace: None is a value here
 
 
-def tiny(convolutional=False, **changes):
-    model, options = "vit_tiny_patch16_224", {"img_size": 32, "depth": 1, "patch_size": 8}
+def tiny(convolutional=False, dropout=0.0, **changes):
+    model = "vit_tiny_patch16_224"
+    options = {"img_size": 32, "depth": 1, "patch_size": 8, "proj_drop_rate": dropout, "drop_path_rate": dropout}
     if convolutional:
         model, options = "tf_efficientnet_lite0", {}
     backbone = config.Backbone(model=model, options=options, weights="random", layer="pooled", picture_size=32, seed=0)
@@ -236,8 +237,8 @@ def test_labels_of_another_number_of_pictures_are_refused(tmp_path):
         student.load_labels(tmp_path, world)
 
 
-def trained(toy, chosen, **more):
-    model = tiny(seed=chosen.seed)
+def trained(toy, chosen, dropout=0.0, **more):
+    model = tiny(seed=chosen.seed, dropout=dropout)
     curve = fit(model, toy, chosen, **more)
     return state(model), curve
 
@@ -274,11 +275,9 @@ def test_half_precision_with_a_scaled_loss_learns_too(toy):
     assert curve["loss"][25:30].mean() < 0.6 * curve["loss"][:5].mean()
 
 
-@pytest.mark.parametrize("stop", range(1, 10))
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tmp_path, monkeypatch, stop):
-    chosen = settings(steps=10, checkpoint_every=1 + stop % 3)
-    expected, curve = trained(toy, chosen)
-    checkpoint, update = tmp_path / "run.pt", student._update
+def killed_and_resumed(toy, chosen, path, monkeypatch, stop, dropout):
+    """Weights and curve of a run that stops in step `stop` and goes on from its checkpoint."""
+    update = student._update
 
     def killed_at(run, shown, batch):
         if run.step == stop:
@@ -287,12 +286,98 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tm
 
     monkeypatch.setattr(student, "_update", killed_at)
     with pytest.raises(KeyboardInterrupt):
-        trained(toy, chosen, checkpoint=checkpoint, work="same")
+        trained(toy, chosen, dropout, checkpoint=path, work="same")
     monkeypatch.setattr(student, "_update", update)
-    found, resumed = trained(toy, chosen, checkpoint=checkpoint, work="same")
+    return trained(toy, chosen, dropout, checkpoint=path, work="same")
+
+
+@pytest.mark.parametrize("stop", range(1, 10))
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tmp_path, monkeypatch, stop):
+    chosen = settings(steps=10, checkpoint_every=1 + stop % 3)
+    expected, curve = trained(toy, chosen)
+    found, resumed = killed_and_resumed(toy, chosen, tmp_path / "run.pt", monkeypatch, stop, 0.0)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     pd.testing.assert_frame_equal(resumed, curve)
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("dropout", "changes"),
+    [(0.3, {}), (0.3, {"gradient_checkpointing": True}), (0.0, {"precision": "float16"}), (0.0, {"batch_parts": 2})],
+)
+def test_a_killed_run_also_goes_on_with_its_random_numbers_and_its_scaler(toy, tmp_path, monkeypatch, dropout, changes):
+    chosen = settings(steps=8, checkpoint_every=3, **changes)
+    expected, curve = trained(toy, chosen, dropout)
+    found, resumed = killed_and_resumed(toy, chosen, tmp_path / "run.pt", monkeypatch, 5, dropout)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    pd.testing.assert_frame_equal(resumed, curve)
+
+
+def test_processes_killed_from_outside_end_with_the_same_weights(tmp_path):
+    """SIGKILL at random moments of a run in a process of its own; ten of them: python bench/resume.py."""
+    command = [sys.executable, str(config.ROOT / "bench" / "resume.py"), "2", str(tmp_path / "resume.csv")]
+    environment = os.environ | {"PYTHONPATH": str(config.ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = pd.read_csv(tmp_path / "resume.csv")
+    assert len(table) == 2
+    assert table["weights_equal"].all()
+    assert table["resumed_from"].between(table["step"] - 3, table["step"] + 1).all()
+
+
+def test_a_step_is_adams_and_the_decay_from_the_weights_before_it(toy):
+    chosen = settings(steps=3, decay_to_initial=50.0, warmup_steps=0)
+    model, by_hand = tiny(), tiny()
+    curve = fit(model, toy, chosen)
+    feed, weights = feed_of(toy, chosen), list(by_hand.parameters())
+    initial = [weight.detach().clone() for weight in weights]
+    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    for step, (shown, batch) in enumerate(feed.steps(0, 3)):
+        loss, _ = student.divergence(by_hand.train()(shown)[1], batch, chosen)
+        for n, gradient in enumerate(torch.autograd.grad(loss, weights)):
+            first[n] = 0.9 * first[n] + 0.1 * gradient
+            second[n] = 0.999 * second[n] + 0.001 * gradient**2
+            adam = (first[n] / (1 - 0.9 ** (step + 1))) / ((second[n] / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+            decayed = adam + chosen.decay_to_initial * (weights[n].detach() - initial[n])
+            weights[n].data -= curve["lr"][step] * decayed
+    for found, expected in zip(model.parameters(), weights, strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+
+
+def test_a_compiled_student_takes_the_same_steps(toy, monkeypatch):
+    compiled, plain = [], torch.nn.Module.compile
+
+    def without_code(module):
+        compiled.append(module)
+        plain(module, backend="aot_eager")  # the graph is traced, not turned into machine code, which takes a minute
+
+    monkeypatch.setattr(torch.nn.Module, "compile", without_code)
+    expected, curve = trained(toy, settings())
+    assert compiled == []
+    found, traced = trained(toy, settings(compile=True))
+    assert len(compiled) == 1
+    pd.testing.assert_frame_equal(traced, curve, rtol=1e-3)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_that_several_triplets_of_a_file_show_are_forwarded_once(toy):
+    chosen = settings(source="file", batch_triplets=6, steps=5)
+    generator = np.random.default_rng(0)
+    triplets = np.stack([generator.permutation(9)[:3] for _ in range(30)])
+    similarities = np.stack([(toy[1][row] @ toy[1][row].T)[(1, 0, 0), (2, 2, 1)] for row in triplets])
+    source, model, seen = batches.FromFile(triplets, similarities, chosen), tiny(), []
+    model.embedder.register_forward_hook(lambda _module, shown, _output: seen.append(shown[0]))
+    watched = student._watch(student.Run(model, chosen), feed_of(toy, chosen), held_out_of(toy))
+    assert len(seen) == 1
+    seen.clear()
+    feed = batches.Feed(source, toy[0], 32, 0, 10**6)
+    curve = student.fit(model, feed, held_out_of(toy), chosen)
+    trained_on = [shown for shown in seen if len(shown) != len(held_out_of(toy).rows)]
+    assert len(trained_on) + sum(curve["held_out_loss"].notna()) >= 5
+    for shown in trained_on:
+        assert len(shown.unique(dim=0)) == len(shown) <= 9 < 3 * chosen.batch_triplets
+    assert watched["held_out_loss"] == pytest.approx(curve["held_out_loss"][0], abs=1e-6)
 
 
 def test_a_checkpoint_of_other_work_is_not_used(toy, tmp_path, capsys):
@@ -333,8 +418,9 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
         done = subprocess.run([*torchrun, str(script), str(out)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         curves[count] = pd.read_csv(out)
-    assert len(curves[1]) == 7
-    assert np.abs(curves[1]["loss"] - curves[2]["loss"])[:6].max() < 1e-5
+    assert len(curves[1]) == 2 * 7
+    assert np.abs(curves[1]["loss"] - curves[2]["loss"]).max() < 1e-5
+    assert curves[1]["loss"].notna().sum() == 2 * 6
     assert np.abs(curves[1]["held_out_loss"] - curves[2]["held_out_loss"]).max() < 1e-5
 
 
@@ -349,7 +435,8 @@ import test_student as t
 torch.set_num_threads(1)
 with devices.process_group():
     toy = t.make_toy(Path(sys.argv[1]).with_suffix("") / str(devices.rank()))
-    curve = t.fit(t.tiny(), toy, t.settings(steps=6, batch_clusters=3, batch_pictures=5))
+    chosen = [t.settings(steps=6, batch_clusters=3, batch_pictures=5, batch_parts=parts) for parts in (1, 2)]
+    curves = [t.fit(t.tiny(), toy, each) for each in chosen]
     if devices.rank() == 0:
-        curve.to_csv(sys.argv[1], index=False)
+        t.pd.concat(curves).to_csv(sys.argv[1], index=False)
 """
