@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import torch._dynamo  # Adam's first step imports it: here once, not in every run
 from PIL import Image
 
 from alignet import batches, config, student
