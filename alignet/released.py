@@ -140,6 +140,9 @@ def by_example(
         places = [_places(values, base, name)]
         if not places[0] and ".attn.qkv." in name:
             places = [_places(part, base, name) for part in np.split(values, 3)]
+        if any(np.shape(arrays.get(place)) != base[place].shape for of in places for place, *_ in of):
+            problems.append(f"the dump has other arrays than the base model's where {name} stands")
+            continue
         parts = [[_laid(arrays[place], shape, layout) for place, layout, shape in of] for of in places]
         if not all(parts):
             problems.append(f"no array has the values of {name}")
@@ -157,8 +160,8 @@ def backbone_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Raises: ValueError if two arrays get the same name.
     """
-    named = [(_plain(name), array) for name, array in arrays.items()]
-    kept = [(name, array) for name, array in named if name.split("/")[0] not in READ_OUTS]
+    plain = [(_plain(name), array) for name, array in arrays.items()]
+    kept = [(name, array) for name, array in plain if name.split("/")[0] not in READ_OUTS]
     tree = {}
     for name, array in kept:
         for own, part in _blocks(name, array):

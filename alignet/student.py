@@ -68,7 +68,7 @@ class DecayToInitial:
 class Run:
     """A fit under way: all that a step changes, which is all that a checkpoint holds.
 
-    Batches need no state of their own: `batches` makes each from the seed and its step.
+    Batches and random numbers need no state of their own: each step's come from the seed and the step.
     """
 
     def __init__(self, student: Student, settings: Settings, work: str = ""):
@@ -93,7 +93,7 @@ class Run:
         partial = path.with_suffix(".partial")
         state = {name: getattr(self, name).state_dict() for name in ("student", "optimiser", "scaler")}
         state |= {name: getattr(self, name) for name in ("step", "curve", "work")}
-        torch.save(state | {"random": torch.get_rng_state()}, partial)
+        torch.save(state, partial)
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
@@ -107,7 +107,6 @@ class Run:
         for name in ("student", "optimiser", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.curve = state["step"], state["curve"]
-        torch.set_rng_state(state["random"].cpu())
         print(f"{path}: going on from step {self.step}")
 
 
@@ -125,7 +124,6 @@ def fit(
         stop_above times what it was at the start.
     """
     with torch.random.fork_rng():
-        torch.manual_seed(settings.seed + devices.rank())  # dropout and stochastic depth, where a backbone has them
         run = Run(student, settings, work)
         if checkpoint is not None:
             run.resume(checkpoint)
@@ -175,16 +173,28 @@ def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
     """Outputs of the head, (b, head_width) float32; with several parts, a leaf whose gradient is to be handed on."""
     with autocast(run.settings.precision, run.device.type):
         if len(parts) == 1:
+            reseed(run, 0)
             return run.forward(parts[0])[1].float()
+        heads = []
         with torch.no_grad():
-            head = torch.cat([run.student(part)[1].float() for part in parts])
-    return head.requires_grad_()
+            for number, part in enumerate(parts):
+                reseed(run, number)
+                heads.append(run.student(part)[1].float())
+    return torch.cat(heads).requires_grad_()
+
+
+def reseed(run: Run, part: int) -> None:
+    """Dropout and stochastic depth, where a backbone has them, from the seed, step, process and part of the batch
+    alone: a resumed run draws what it would have drawn, and both forward passes of a part draw the same."""
+    numbers = np.random.SeedSequence((run.settings.seed, run.step, devices.rank(), part)).generate_state(1, np.uint64)
+    torch.manual_seed(int(numbers[0] >> 1))
 
 
 def _backward_by_part(run: Run, parts: tuple[Tensor, ...], gradient: Tensor) -> None:
     gradients = gradient.split([len(part) for part in parts])
     for number, (part, of_head) in enumerate(zip(parts, gradients, strict=True)):
         last = number == len(parts) - 1
+        reseed(run, number)
         with nullcontext() if last or devices.count() == 1 else run.forward.no_sync():
             with autocast(run.settings.precision, run.device.type):
                 head = run.forward(part)[1].float()

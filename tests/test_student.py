@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -255,6 +256,25 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole_batch(toy, parts):
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)
 
 
+def test_both_forward_passes_of_a_part_drop_the_same_and_each_step_drops_something_else(toy):
+    model, heads = tiny(dropout=0.5), []
+    model.triplet_head.register_forward_hook(lambda _module, _shown, output: heads.append(output.detach()))
+    fit(model, toy, settings(steps=2, batch_parts=2, held_out_every=100, lr=1e-9))
+    drawn = [output for output in heads if len(output) == 3]  # not the held-out pictures
+    assert len(drawn) == 8  # two steps, two passes, two parts
+    assert torch.equal(drawn[0], drawn[2])
+    assert torch.equal(drawn[1], drawn[3])
+    student.reseed(student.Run(model, settings()), 0)
+    first = torch.rand(3)
+    student.reseed(student.Run(model, settings(seed=1)), 0)
+    assert not torch.equal(torch.rand(3), first)
+
+
+def test_the_progress_bar_shows_loss_held_out_accuracy_and_rates(toy, capsys):
+    fit(tiny(), toy, settings())
+    assert re.search(r"loss=\d+\.\d+, held_out=\d\.\d\d, pictures/s=\d+, triplets/s=\d+", capsys.readouterr().err)
+
+
 def test_gradient_checkpointing_changes_no_step(toy):
     whole, _ = trained(toy, settings())
     thrifty, _ = trained(toy, settings(gradient_checkpointing=True))
@@ -303,7 +323,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tm
 
 @pytest.mark.parametrize(
     ("dropout", "changes"),
-    [(0.3, {}), (0.3, {"gradient_checkpointing": True}), (0.0, {"precision": "float16"}), (0.0, {"batch_parts": 2})],
+    [(0.3, {}), (0.3, {"gradient_checkpointing": True}), (0.0, {"precision": "float16"}), (0.3, {"batch_parts": 2})],
 )
 def test_a_killed_run_also_goes_on_with_its_random_numbers_and_its_scaler(toy, tmp_path, monkeypatch, dropout, changes):
     chosen = settings(steps=8, checkpoint_every=3, **changes)
