@@ -298,7 +298,7 @@ def test_values_that_no_array_or_that_several_have_are_named():
     with pytest.raises(ValueError, match=r"several arrays have the values of norm\.weight; several .* norm\.bias"):
         released.by_example(dumps[0], another_order(twice), twice, "test")
     cut = {number: array[:1] for number, array in dumps[0].items()}
-    with pytest.raises(ValueError, match="other arrays than the base model's where patch_embed.proj.weight stands"):
+    with pytest.raises(ValueError, match=r"other arrays than the base model's where patch_embed\.proj\.weight stands"):
         released.by_example(cut, dumps[1], base, "test")
 
 
