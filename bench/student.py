@@ -190,16 +190,19 @@ def main() -> None:
     wanted = parser.parse_args()
     bench, world = chosen(wanted), tables.read(DATA / "world")
     feeds, per_step = sources(bench, world)
-    held_out = student.load_held_out(LABELS, world, dataclasses.replace(bench.settings, held_out_triplets=500))
-    found = rates(bench, feeds, per_step, held_out, wanted.peak_tflops)
+    few, held_out = (
+        student.load_held_out(LABELS, world, dataclasses.replace(bench.settings, held_out_triplets=n))
+        for n in (20, 400)
+    )
+    found = rates(bench, feeds, per_step, few, wanted.peak_tflops)
     described = {"model": bench.backbone.model, "size": bench.backbone.picture_size}
     described |= {"precision": bench.settings.precision, "device": bench.device.type}
     if bench.device.type == "cuda":
         described["device"] = torch.cuda.get_device_name()
     if wanted.steps is not None:
-        described["slow_down"] = slow_down(bench, feeds["in-batch"], held_out, wanted.steps)
+        described["slow_down"] = slow_down(bench, feeds["in-batch"], few, wanted.steps)
     found = found.assign(threads=torch.get_num_threads(), **described)
-    print(found.round(3).T.to_string(header=False))
+    print(found.round(3).T.to_string(header=False), flush=True)
     found.to_csv(wanted.out.with_name(wanted.out.name + "_rates.csv"), index=False, float_format="%.4g")
     taken = found.set_index("loop")["seconds"]
     runs = [

@@ -410,6 +410,21 @@ def test_a_checkpoint_of_other_work_is_not_used(toy, tmp_path, capsys):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_other_labels_settings_and_backbones_are_other_work(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((3000, 16)).astype(np.float32)
+    backbone = config.load("backbones.vit", config.Backbone, "params.yaml")
+
+    def work(scale=1.0, more=(), model=backbone, **changes):
+        np.save(tmp_path / "representation.npy", scale * rows)
+        np.save(tmp_path / "clusters.npy", np.concatenate([np.arange(3000) % 7, more]))
+        return student._work(tmp_path, settings(**changes), model)
+
+    other = dataclasses.replace(backbone, seed=5)
+    found = [work(), work(2.0), work(more=[1]), work(lr=0.5), work(model=other)]
+    assert len(set(found)) == 5
+    assert work() == found[0]
+
+
 def test_decoding_step_by_step_gives_what_the_decoded_cache_gives(toy):
     chosen = settings()
     kept, _ = trained(toy, chosen)
