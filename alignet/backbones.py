@@ -130,6 +130,8 @@ def packaged_state(model: str) -> dict[str, Tensor]:
 def _released_arrays(settings: Backbone) -> dict[str, np.ndarray] | None:
     """The arrays of a released model, if the weights are an .npz file or a folder."""
     path = ROOT / settings.weights
+    if settings.weights in ("timm", "random", "package"):
+        return None
     return read_arrays(path) if path.is_dir() or (path.is_file() and path.suffix == ".npz") else None
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_model
 
-from alignet import batches, config, student
+from alignet import batches, config, release, student
 from alignet.worlds.tables import World, WorldError
 
 SMALL = {
@@ -236,6 +236,23 @@ def test_labels_of_another_number_of_pictures_are_refused(tmp_path):
     images["split"] = "synthesis"
     with pytest.raises(ValueError, match="3 pictures, the world has 4"):
         student.load_labels(tmp_path, world)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_triplets_of_a_file_are_those_of_its_file_names_stored_or_deflated(tmp_path, save):
+    names = np.array([f"images/{number}.png" for number in range(6)])
+    images = pd.DataFrame({"image": names, "path": names, "split": ["human"] * 2 + ["synthesis"] * 4})
+    world = World("tiny", "human", tmp_path, ("class",), images, pd.DataFrame(), None)
+    numbers, similarities = np.array([[3, 0, 1], [2, 1, 0]]), np.array([[0.1, 0.2, 0.3], [0.2, 0.5, 0.9]], np.float32)
+    for split in ("train", "valid"):  # the file numbers the four pictures in an order of its own
+        release.write(tmp_path / "stored.npz", names[[5, 4, 3, 2]], numbers, similarities)
+        with np.load(tmp_path / "stored.npz") as arrays:
+            save(tmp_path / f"{split}_cluster_border.npz", **arrays)
+    chosen = settings(source="file", batch_triplets=2, held_out_triplets=2)
+    for batch in (student.load_source(tmp_path, world, chosen).at(0), student.load_held_out(tmp_path, world, chosen)):
+        shown = batch.rows[batch.triplets]
+        assert shown.tolist() == [[0, 3, 2], [1, 2, 3]]  # positions in the synthesis split
+        assert np.array_equal(batch.similarities.numpy(), similarities)
 
 
 def trained(toy, chosen, dropout=0.0, **more):
