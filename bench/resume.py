@@ -1,6 +1,6 @@
 """A student killed (SIGKILL) at random moments inside its training steps, then resumed: are its final weights the same?
 
-python bench/resume.py [kills [table.csv]]    ten kills and bench/resume.csv if nothing is said; about 20 seconds
+python bench/resume.py [kills [table.csv]]    ten kills and bench/resume.csv if nothing is said; about a minute
 
 Each kill is of a run of its own: a small ViT with dropout on invented pictures, a checkpoint every third step. Once the
 run is in the step that was drawn, it is killed after a random part of a step's time.
@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch._dynamo  # Adam's first step imports it: here once, not in every run
 from PIL import Image
 
 from alignet import batches, config, student
@@ -95,6 +94,7 @@ def resume(context, folder: Path, paths: list[Path]) -> None:
 def main(kills: int, table: Path) -> None:
     context, generator = multiprocessing.get_context("forkserver"), np.random.default_rng()
     os.environ["OMP_NUM_THREADS"] = "1"
+    context.set_forkserver_preload(["alignet.student", "torch._dynamo"])  # imported once, not in every run
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths, rows = pictures(folder), []
