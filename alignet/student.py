@@ -228,7 +228,7 @@ def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
         return {}
     run.student.eval()
     with autocast(settings.precision, run.device.type):
-        heads = [run.student(feed.show(rows).to(run.device))[1].float() for rows in held_out.rows.split(64)]
+        heads = [run.student(shown.to(run.device))[1].float() for shown in feed.watched(held_out.rows, 64)]
     train_mode(run.student, settings.frozen_batch_norm)
     loss, agreement = divergence(torch.cat(heads), held_out, settings)
     first = run.curve[0]["held_out_loss"] if run.curve else loss.item()

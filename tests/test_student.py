@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_model
 
 from alignet import batches, config, release, student
+from alignet.worlds import pictures
 from alignet.worlds.tables import World, WorldError
 
 SMALL = {
@@ -448,6 +449,16 @@ def test_decoding_step_by_step_gives_what_the_decoded_cache_gives(toy):
     model = tiny()
     student.fit(model, feed_of(toy, chosen, cache_bytes=0, workers=2), held_out_of(toy), chosen)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("cache_bytes", "decoded"), [(0, 3), (40_000, 1)])
+def test_held_out_pictures_are_decoded_once_where_they_fit(toy, monkeypatch, cache_bytes, decoded):
+    chosen, opened, decode = settings(), [], pictures.decode
+    monkeypatch.setattr(pictures, "decode", lambda path, size: opened.append(path) or decode(path, size))
+    kept, held_out = feed_of(toy, chosen, cache_bytes), held_out_of(toy)
+    curve = student.fit(tiny(), kept, held_out, chosen)
+    assert len(opened) == 4 * 6 + decoded * len(held_out.rows)  # four batches of six, watched three times
+    pd.testing.assert_frame_equal(curve, fit(tiny(), toy, chosen))
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**6])
