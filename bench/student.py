@@ -12,6 +12,7 @@ are compared. The peak is what the maker names for dense products in the precisi
 """
 
 import argparse
+import copy
 import dataclasses
 import sys
 import time
@@ -28,7 +29,7 @@ from alignet.backbones import autocast
 from alignet.figures import style
 from alignet.worlds import tables
 
-STEPS, TURNS = 20, 3
+STEPS, TURNS = 12, 3
 DATA = config.folders(".")[0]
 LABELS = DATA / "synthesis" / "alignet"
 
@@ -128,8 +129,10 @@ def sources(bench: Bench, world: tables.World) -> tuple[dict[str, batches.Feed],
     file = LABELS / f"train_{bench.settings.file_scheme}.npz"
     made = {"in-batch": in_batch}
     made["three forward passes"] = ThreeForwards(*student._release_triplets(file, world), pictures // 3)
-    paths, size = world.paths(world.rows("synthesis")), bench.backbone.picture_size
-    feeds = {name: batches.Feed(source, paths, size, 2, 10**10) for name, source in made.items()}
+    feed = batches.Feed(in_batch, world.paths(world.rows("synthesis")), bench.backbone.picture_size, 2, 10**10)
+    feeds = {name: copy.copy(feed) for name in made}  # pictures are decoded once
+    for name, source in made.items():
+        feeds[name].source = source
     return feeds, {"in-batch": len(in_batch.triplets), "three forward passes": pictures // 3}
 
 
@@ -186,6 +189,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--peak-tflops", type=float)
     parser.add_argument("--seconds", type=float, default=40, help="of training, for accuracy over time")
+    parser.add_argument("--only", choices=["rates", "accuracy"], help="accuracy: at the rates measured before")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
     wanted = parser.parse_args()
     bench, world = chosen(wanted), tables.read(DATA / "world")
@@ -194,22 +198,26 @@ def main() -> None:
         student.load_held_out(LABELS, world, dataclasses.replace(bench.settings, held_out_triplets=n))
         for n in (20, 400)
     )
-    found = rates(bench, feeds, per_step, few, wanted.peak_tflops)
-    described = {"model": bench.backbone.model, "size": bench.backbone.picture_size}
-    described |= {"precision": bench.settings.precision, "device": bench.device.type}
-    if bench.device.type == "cuda":
-        described["device"] = torch.cuda.get_device_name()
-    if wanted.steps is not None:
-        described["slow_down"] = slow_down(bench, feeds["in-batch"], few, wanted.steps)
-    found = found.assign(threads=torch.get_num_threads(), **described)
-    print(found.round(3).T.to_string(header=False), flush=True)
-    found.to_csv(wanted.out.with_name(wanted.out.name + "_rates.csv"), index=False, float_format="%.4g")
-    taken = found.set_index("loop")["seconds"]
-    runs = [
-        accuracy_over_time(bench, feed, held_out, int(wanted.seconds / taken[name])).assign(recipe=name)
-        for name, feed in feeds.items()
-    ]
-    draw(pd.concat(runs)[["recipe", "step", "seconds", "held_out_loss", "held_out_accuracy"]], wanted.out)
+    table = wanted.out.with_name(wanted.out.name + "_rates.csv")
+    if wanted.only != "accuracy":
+        found = rates(bench, feeds, per_step, few, wanted.peak_tflops).assign(**described(bench))
+        if wanted.steps is not None:
+            found["slow_down"] = slow_down(bench, feeds["in-batch"], few, wanted.steps)
+        print(found.round(3).T.to_string(header=False), flush=True)
+        found.to_csv(table, index=False, float_format="%.4g")
+    if wanted.only != "rates":
+        taken = pd.read_csv(table).set_index("loop")["seconds"]
+        runs = [
+            accuracy_over_time(bench, feed, held_out, int(wanted.seconds / taken[name])).assign(recipe=name)
+            for name, feed in feeds.items()
+        ]
+        draw(pd.concat(runs)[["recipe", "step", "seconds", "held_out_loss", "held_out_accuracy"]], wanted.out)
+
+
+def described(bench: Bench) -> dict:
+    device = torch.cuda.get_device_name() if bench.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    model = {"model": bench.backbone.model, "picture_size": bench.backbone.picture_size}
+    return model | {"precision": bench.settings.precision, "device": device}
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
