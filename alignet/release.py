@@ -4,13 +4,16 @@ A file `<target>/<split>_<scheme>.npz` holds filenames (n, 3) text, similarities
 largest first (so the last image is the odd one out), and indices (n, 3) int. Inside the package entry t belongs to the
 pair that is left without image t: the release's order reversed.
 
-Source: the data set card of the release. Differs from it: members are stored, not deflated, so that they can be mapped.
+Source: the data set card and data.py of the release (google-deepmind/alignet). Differs from it: members are stored, not
+deflated, so that they can be mapped. The release's own are deflated: they are streamed.
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,7 @@ import pandas as pd
 ARRAYS = ("filenames", "similarities", "indices")
 FOLDERS = {"alignet": "uncertainty_distillation", "unalignet": "untransformed"}
 RELEASED = {"cluster_border": "cluster_border_500"}  # the release's name where it is not ours
+SPLITS = {"train": ("train",), "valid": ("valid", "val")}  # its files say val, its data set card valid
 ROWS = 1 << 18  # rows handled at a time
 
 
@@ -27,19 +31,68 @@ class ReleaseError(ValueError):
 
 @dataclass(frozen=True)
 class Release:
-    """A triplet file in the package's order; nothing is read until it is used when the file's members are stored.
+    """A triplet file in the package's order; nothing is read until it is used. Arrays are mapped or `Streamed`.
 
     filenames: (n, 3) text; triplets: (n, 3) int, the file's own picture numbers, the last one odd;
     similarities: (n, 3) float32 in odd-one-out order, so that they ascend along the row.
     """
 
     path: Path
-    filenames: np.ndarray
-    triplets: np.ndarray
-    similarities: np.ndarray
+    filenames: "np.ndarray | Streamed"
+    triplets: "np.ndarray | Streamed"
+    similarities: "np.ndarray | Streamed"
 
     def __len__(self) -> int:
         return len(self.triplets)
+
+
+class Streamed:
+    """A deflated array of a file, decompressed as its rows are asked for, slice by slice.
+
+    Rising slices cost one pass together and hold their own rows only; one that goes back starts again at the first
+    byte. np.asarray(...) holds all rows. backwards: the columns in reverse order.
+    """
+
+    def __init__(self, path: Path, name: str, shape: tuple, dtype: np.dtype, backwards: bool = False):
+        self.path, self.name, self.shape, self.dtype, self.backwards = path, name, shape, dtype, backwards
+        self.ndim, self.row_bytes = len(shape), dtype.itemsize * int(np.prod(shape[1:]))
+        self._open, self._row = None, 0
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise TypeError(f"{self.path}: {self.name} is deflated: slices of rows only, or np.asarray(...) of all")
+        start, stop, _ = part.indices(len(self))
+        wanted = max(stop - start, 0) * self.row_bytes
+        try:
+            read = self._at(start).read(wanted) if wanted else b""
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ReleaseError(f"{self.path}: {self.name} cannot be decompressed ({error})") from None
+        if len(read) < wanted:
+            raise ReleaseError(f"{self.path}: {self.name} ends at row {start + len(read) // self.row_bytes}")
+        self._row = max(start, stop)
+        rows = np.frombuffer(read, self.dtype).reshape(-1, *self.shape[1:])
+        return rows[:, ::-1] if self.backwards else rows
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def reversed(self) -> "Streamed":
+        """The same array with its columns in reverse order."""
+        return Streamed(self.path, self.name, self.shape, self.dtype, not self.backwards)
+
+    def _at(self, row: int) -> IO[bytes]:
+        """The member's decompressed bytes from a row on."""
+        if self._open is None or row < self._row:
+            archive = zipfile.ZipFile(self.path)  # its file closes with the last member that is open
+            self._open, self._row = archive.open(f"{self.name}.npy"), 0
+            _header(self._open)
+        left = (row - self._row) * self.row_bytes
+        while left > 0 and (skipped := len(self._open.read(min(left, 1 << 20)))):
+            left -= skipped
+        return self._open
 
 
 def released_path(folder: Path, target: str, split: str, scheme: str) -> Path:
@@ -49,14 +102,18 @@ def released_path(folder: Path, target: str, split: str, scheme: str) -> Path:
     """
     if target not in FOLDERS:
         raise ReleaseError(f"target {target!r} is neither alignet nor unalignet")
-    path = Path(folder) / FOLDERS[target] / f"{split}_{RELEASED.get(scheme, scheme)}.npz"
-    if not path.is_file():
-        raise ReleaseError(f"{path}: no such file")
-    return path
+    if split not in SPLITS:
+        raise ReleaseError(f"split {split!r} is neither {' nor '.join(SPLITS)}")
+    names = [f"{spelt}_{RELEASED.get(scheme, scheme)}.npz" for spelt in SPLITS[split]]
+    paths = [Path(folder) / FOLDERS[target] / name for name in names]
+    found = [path for path in paths if path.is_file()]
+    if not found:
+        raise ReleaseError(f"{' or '.join(map(str, paths))}: no such file")
+    return found[0]
 
 
 def read(path: Path) -> Release:
-    """A triplet file, memory-mapped where its members are stored, read whole where they are deflated.
+    """A triplet file: its arrays are mapped where they are stored, and streamed (`Streamed`) where they are deflated.
 
     Raises: ReleaseError naming what is wrong with the file, its arrays, their types or shapes. Values: see `check`.
     """
@@ -72,13 +129,15 @@ def read(path: Path) -> Release:
             raise ReleaseError(f"{path}: {name} is of type {array.dtype}")
         if array.ndim != 2 or array.shape[1] != 3 or len(array) != len(members["indices"]):
             raise ReleaseError(f"{path}: {name} has the shape {array.shape}, indices {members['indices'].shape}")
-    return Release(path, members["filenames"], members["indices"], members["similarities"][:, ::-1])
+    similarities = members["similarities"]
+    similarities = similarities.reversed() if isinstance(similarities, Streamed) else similarities[:, ::-1]
+    return Release(path, members["filenames"], members["indices"], similarities)
 
 
-def chunks(release: Release, rows: int = ROWS) -> Iterator[tuple[slice, Release]]:
-    """The file in parts of at most `rows` triplets, each copied into memory, with the rows that it covers."""
-    for start in range(0, len(release), rows):
-        part = slice(start, min(start + rows, len(release)))
+def chunks(release: Release) -> Iterator[tuple[slice, Release]]:
+    """The file in parts of at most ROWS triplets, each copied into memory, with the rows that it covers."""
+    for start in range(0, len(release), ROWS):
+        part = slice(start, min(start + ROWS, len(release)))
         arrays = [np.array(array[part]) for array in (release.filenames, release.triplets, release.similarities)]
         yield part, Release(release.path, *arrays)
 
@@ -93,9 +152,10 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
     Raises: ReleaseError at the first row that is not finite, not sorted, with a picture twice, with a number that is
         negative or too large, or with a name that is another number's.
     """
-    names = _Names(release, filenames)
     key, ties = np.empty(len(release), np.int64), 0
-    images = int(release.triplets.max(initial=0)) + 1
+    parts = (release.triplets[start : start + ROWS] for start in range(0, len(release), ROWS))
+    images = max((int(part.max()) for part in parts), default=0) + 1
+    names = _Names(release, filenames, images)
     if images > 2_097_151:
         raise ReleaseError(f"{release.path}: indices goes up to {images - 1}; at most 2,097,150")
     for part, rows in chunks(release):
@@ -174,18 +234,15 @@ def _store(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, p
             member.write(np.ascontiguousarray(part, dtype=dtype).data.cast("B"))
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array of the archive: mapped from its place in the file if stored, else decompressed."""
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | Streamed:
+    """One array of the archive: mapped from its place in the file if stored, else streamed; whole if it is deflated and
+    lies column by column."""
     if f"{name}.npy" not in archive.namelist():
         raise ReleaseError(f"{path}: no array {name}; has {', '.join(archive.namelist()) or 'none'}")
     entry = archive.getinfo(f"{name}.npy")
     try:
         with archive.open(entry) as member:
-            if entry.compress_type != zipfile.ZIP_STORED:
-                return np.lib.format.read_array(member, allow_pickle=False)
-            version = np.lib.format.read_magic(member)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            shape, fortran, dtype = reader[version](member)
+            shape, fortran, dtype = _header(member)
             offset = member.tell()
     except (ValueError, KeyError) as error:
         raise ReleaseError(f"{path}: {name} cannot be read as a plain array ({error})") from None
@@ -193,8 +250,18 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
         raise ReleaseError(f"{path}: {name} holds pickled Python objects, which are not read: they could run code")
     if 0 in shape:
         return np.empty(shape, dtype)
+    if entry.compress_type != zipfile.ZIP_STORED:
+        found = Streamed(path, name, shape[::-1] if fortran else shape, dtype)
+        return found[:].T if fortran else found
     offset += _data_start(path, entry)
     return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+def _header(member: IO[bytes]) -> tuple[tuple, bool, np.dtype]:
+    """Shape, column order and type of a .npy member, which is left at its first number."""
+    version = np.lib.format.read_magic(member)
+    reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    return reader[version](member)
 
 
 def _data_start(path: Path, entry: zipfile.ZipInfo) -> int:
@@ -207,12 +274,11 @@ def _data_start(path: Path, entry: zipfile.ZipInfo) -> int:
 class _Names:
     """Which name each picture number has: as given, or as first seen in the file."""
 
-    def __init__(self, release: Release, filenames: np.ndarray | None):
+    def __init__(self, release: Release, filenames: np.ndarray | None, images: int):
         self.release, self.given = release, filenames is not None
         if filenames is None:
-            size = int(release.triplets.max(initial=-1)) + 1
-            self.table = np.zeros(size, release.filenames.dtype)
-            self.seen = np.zeros(size, bool)
+            self.table = np.zeros(images, release.filenames.dtype)
+            self.seen = np.zeros(images, bool)
         else:
             self.table = np.asarray(filenames, dtype=release.filenames.dtype.kind)
             self.seen = np.zeros(len(filenames), bool)

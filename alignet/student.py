@@ -29,6 +29,8 @@ from alignet.triplets import choices, gather_pair_similarities
 from alignet.worlds import pictures, tables
 from alignet.worlds.tables import World, save_csv
 
+PIECE = 4096  # bytes of a file that are looked at together
+
 
 class Student(nn.Module):
     """A backbone and a linear triplet head on its pooled pre-logits.
@@ -50,8 +52,9 @@ class Student(nn.Module):
 
 
 class DecayToInitial:
-    """Decoupled decay to the initial weights: theta <- theta - lr * wd * (theta - theta_0), after the Adam step.
+    """Decoupled decay to the initial weights: theta <- theta - lr * wd * (theta - theta_0).
 
+    Before the Adam step, which does not see the weights: in all theta - lr * (adam_step + wd * (theta - theta_0)).
     Source: the release (wd = 1.0).
     """
 
@@ -67,7 +70,7 @@ class DecayToInitial:
 class Run:
     """A fit under way: all that a step changes, which is all that a checkpoint holds.
 
-    Batches need no state of their own: `batches` makes each from the seed and its step.
+    Batches and random numbers need no state of their own: each step's come from the seed and the step.
     """
 
     def __init__(self, student: Student, settings: Settings, work: str = ""):
@@ -92,7 +95,7 @@ class Run:
         partial = path.with_suffix(".partial")
         state = {name: getattr(self, name).state_dict() for name in ("student", "optimiser", "scaler")}
         state |= {name: getattr(self, name) for name in ("step", "curve", "work")}
-        torch.save(state | {"random": torch.get_rng_state()}, partial)
+        torch.save(state, partial)
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
@@ -106,7 +109,6 @@ class Run:
         for name in ("student", "optimiser", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.curve = state["step"], state["curve"]
-        torch.set_rng_state(state["random"].cpu())
         print(f"{path}: going on from step {self.step}")
 
 
@@ -124,7 +126,6 @@ def fit(
         stop_above times what it was at the start.
     """
     with torch.random.fork_rng():
-        torch.manual_seed(settings.seed + devices.rank())  # dropout and stochastic depth, where a backbone has them
         run = Run(student, settings, work)
         if checkpoint is not None:
             run.resume(checkpoint)
@@ -143,7 +144,7 @@ def fit(
 
 
 def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
-    """One step of Adam and of the decay.
+    """One step of the decay and of Adam.
 
     A batch in several parts is forwarded twice: for the head's outputs, whose triplets go across parts, and once more,
     part by part, for the gradients; the result is that of the whole batch, the memory that of a part.
@@ -163,9 +164,9 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
     run.scaler.unscale_(run.optimiser)
     limit = settings.clip_gradient if settings.clip_gradient is not None else torch.inf
     norm = nn.utils.clip_grad_norm_(run.parameters, limit)
+    run.decay.step(lr)
     run.scaler.step(run.optimiser)
     run.scaler.update()
-    run.decay.step(lr)
     scores = {"loss": loss.item(), "agreement": agreement.item(), "gradient_norm": norm.item()}
     return {"step": run.step, "lr": lr} | scores
 
@@ -174,16 +175,28 @@ def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
     """Outputs of the head, (b, head_width) float32; with several parts, a leaf whose gradient is to be handed on."""
     with autocast(run.settings.precision, run.device.type):
         if len(parts) == 1:
+            reseed(run, 0)
             return run.forward(parts[0])[1].float()
+        heads = []
         with torch.no_grad():
-            head = torch.cat([run.student(part)[1].float() for part in parts])
-    return head.requires_grad_()
+            for number, part in enumerate(parts):
+                reseed(run, number)
+                heads.append(run.student(part)[1].float())
+    return torch.cat(heads).requires_grad_()
+
+
+def reseed(run: Run, part: int) -> None:
+    """Dropout and stochastic depth, where a backbone has them, from the seed, step, process and part of the batch
+    alone: a resumed run draws what it would have drawn, and both forward passes of a part draw the same."""
+    numbers = np.random.SeedSequence((run.settings.seed, run.step, devices.rank(), part)).generate_state(1, np.uint64)
+    torch.manual_seed(int(numbers[0] >> 1))
 
 
 def _backward_by_part(run: Run, parts: tuple[Tensor, ...], gradient: Tensor) -> None:
     gradients = gradient.split([len(part) for part in parts])
     for number, (part, of_head) in enumerate(zip(parts, gradients, strict=True)):
         last = number == len(parts) - 1
+        reseed(run, number)
         with nullcontext() if last or devices.count() == 1 else run.forward.no_sync():
             with autocast(run.settings.precision, run.device.type):
                 head = run.forward(part)[1].float()
@@ -215,7 +228,7 @@ def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
         return {}
     run.student.eval()
     with autocast(settings.precision, run.device.type):
-        heads = [run.student(feed.show(rows).to(run.device))[1].float() for rows in held_out.rows.split(64)]
+        heads = [run.student(shown.to(run.device))[1].float() for shown in feed.watched(held_out.rows, 64)]
     train_mode(run.student, settings.frozen_batch_norm)
     loss, agreement = divergence(torch.cat(heads), held_out, settings)
     first = run.curve[0]["held_out_loss"] if run.curve else loss.item()
@@ -351,13 +364,17 @@ def _release_triplets(path: Path, world: World) -> tuple[np.ndarray, np.ndarray]
     """A file's triplets as positions in the synthesis split, by file name, and their similarities, (n, 3) each."""
     found = release.read(path)
     names = world.images["path"].to_numpy()[world.rows("synthesis")]
-    return release.locate(found, names), found.similarities
+    return release.locate(found, names), np.asarray(found.similarities)  # mapped still, or all of a streamed one
 
 
 def _work(labels: Path, settings: Settings, backbone: Backbone) -> str:
-    """A digest of what decides a student: its settings, its backbone and its labels."""
+    """A digest of what decides a student: its settings, its backbone and its labels (of large files 256 pieces)."""
     digest = hashlib.sha256(repr((dataclasses.asdict(settings), dataclasses.asdict(backbone))).encode())
-    digest.update((labels / "clusters.npy").read_bytes())
+    for path in sorted(labels.glob("*.np[yz]")):
+        content = np.memmap(path, np.uint8, "r")
+        digest.update(f"{path.name} {len(content)}".encode())
+        for start in np.linspace(0, max(0, len(content) - PIECE), 256).astype(int):
+            digest.update(content[start : start + PIECE])
     return digest.hexdigest()
 
 

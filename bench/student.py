@@ -1,8 +1,18 @@
 """The training loop beside a bare one, and in-batch triplets beside three forward passes a triplet, in one run.
 
-python bench/student.py [seconds]    after `dvc repro`; writes bench/student.csv and bench/student.png
+python bench/student.py    after `dvc repro`; writes bench/student.csv, bench/student_rates.csv and bench/student.png
+python bench/student.py --model vit_base_patch16_224 --picture-size 224 --precision bfloat16 --device cuda \\
+    --clusters 64 --pictures 8 --steps 1000 --peak-tflops 989 --out /tmp/vit_b
+
+does the same for a timm model with random weights on a GPU; with --steps also that many steps without a pause, the last
+tenth's time over the first's.
+
+Bare: forward, backward and Adam step of the same model, batch and precision; loop and bare take turns, and the medians
+are compared. The peak is what the maker names for dense products in the precision.
 """
 
+import argparse
+import copy
 import dataclasses
 import sys
 import time
@@ -12,18 +22,33 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from alignet import batches, config, student
 from alignet.backbones import autocast
 from alignet.figures import style
 from alignet.worlds import tables
 
-STEPS = 25
+STEPS, TURNS = 12, 3
 DATA = config.folders(".")[0]
 LABELS = DATA / "synthesis" / "alignet"
-BACKBONE = config.load("backbones.lite0", config.Backbone)
-SETTINGS = config.load("students.lite0", config.Student)
-SETTINGS = dataclasses.replace(SETTINGS, held_out_every=10**6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What is timed: a backbone, how it is trained, and where."""
+
+    backbone: config.Backbone
+    settings: config.Student
+    device: torch.device
+
+    def create(self, settings: config.Student | None = None) -> student.Student:
+        return student.create(self.backbone, settings or self.settings).to(self.device)
+
+    def clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 class ThreeForwards:
@@ -39,79 +64,160 @@ class ThreeForwards:
         return batches.Batch(torch.from_numpy(self.triplets[chosen].ravel()), places, similarities)
 
 
-def bare_seconds(model: student.Student, pictures: torch.Tensor) -> float:
-    """Seconds of a forward and backward pass and an Adam step, and nothing else."""
-    optimiser = torch.optim.Adam(student.trainable(model, SETTINGS.frozen_layers), lr=0.0, fused=True)
-    student.train_mode(model, SETTINGS.frozen_batch_norm)
-    start = time.perf_counter()
+def bare_step(bench: Bench, model: student.Student, optimiser: torch.optim.Optimizer, pictures: torch.Tensor) -> None:
+    with autocast(bench.settings.precision, bench.device.type):
+        loss = model(pictures)[1].square().mean()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def bare_seconds(bench: Bench, pictures: torch.Tensor) -> tuple[float, int]:
+    """Seconds of a forward and backward pass and an Adam step, and nothing else; floating-point operations of one."""
+    model, shown = bench.create(), pictures.to(bench.device)
+    optimiser = torch.optim.Adam(student.trainable(model, bench.settings.frozen_layers), lr=0.0, fused=True)
+    student.train_mode(model, bench.settings.frozen_batch_norm)
+    with FlopCounterMode(display=False) as counted:
+        bare_step(bench, model, optimiser, shown)
+    start = bench.clock()
     for _ in range(STEPS):
-        with autocast(SETTINGS.precision):
-            loss = model(pictures)[1].square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-    return (time.perf_counter() - start) / STEPS
+        bare_step(bench, model, optimiser, shown)
+    return (bench.clock() - start) / STEPS, counted.get_total_flops()
 
 
-def loop_seconds(feed: batches.Feed, held_out: batches.Batch) -> float:
+def loop_seconds(bench: Bench, feed: batches.Feed, held_out: batches.Batch, steps: int = STEPS) -> float:
     """Seconds of a step of student.fit, from two lengths of run, so that what comes before the first one cancels."""
     taken = []
-    for steps in (5, 5 + STEPS):
-        chosen = dataclasses.replace(SETTINGS, steps=steps)
-        model = student.create(BACKBONE, chosen)
-        start = time.perf_counter()
+    for length in (5, 5 + steps):
+        chosen = dataclasses.replace(bench.settings, steps=length)
+        model = bench.create(chosen)
+        start = bench.clock()
         student.fit(model, feed, held_out, chosen)
-        taken.append(time.perf_counter() - start)
-    return (taken[1] - taken[0]) / STEPS
+        taken.append(bench.clock() - start)
+    return (taken[1] - taken[0]) / steps
 
 
-def accuracy_over_time(name: str, feed: batches.Feed, held_out: batches.Batch, steps: int) -> pd.DataFrame:
-    """Held-out triplet accuracy by seconds of training, a tenth of the steps at a time (the schedule runs through)."""
-    chosen = dataclasses.replace(SETTINGS, steps=steps, held_out_every=max(1, steps // 10), warmup_steps=steps // 10)
-    seconds, watch = [], student._watch
+def step_times(bench: Bench, feed: batches.Feed, held_out: batches.Batch, settings: config.Student) -> pd.DataFrame:
+    """A fit's curve with `began`, the seconds at which each step began, the clock standing still while it is scored."""
+    seconds, stopped, watch = [], [], student._watch
 
     def timed(run, *arguments):
-        seconds.append(time.perf_counter())
+        seconds.append(bench.clock())
         found = watch(run, *arguments)
-        stopped.append(time.perf_counter() - seconds[-1])
+        stopped.append(bench.clock() - seconds[-1])
         return found
 
-    stopped: list[float] = []
-    student._watch = timed  # the clock stands still while held-out triplets are scored
+    student._watch = timed
     try:
-        curve = student.fit(student.create(BACKBONE, chosen), feed, held_out, chosen)
+        curve = student.fit(bench.create(settings), feed, held_out, settings)
     finally:
         student._watch = watch
-    elapsed = np.array(seconds) - seconds[0] - np.concatenate([[0], np.cumsum(stopped)[:-1]])
-    return curve.assign(recipe=name, seconds=elapsed).dropna(subset="held_out_accuracy")
+    return curve.assign(seconds=np.array(seconds) - seconds[0] - np.concatenate([[0], np.cumsum(stopped)[:-1]]))
 
 
-def main(budget: float) -> None:
-    world = tables.read(DATA / "world")
-    paths = world.paths(world.rows("synthesis"))
-    in_batch = batches.InBatch(*student.load_labels(LABELS, world), SETTINGS)
-    pictures = SETTINGS.batch_clusters * SETTINGS.batch_pictures
-    of_file = ThreeForwards(
-        *student._release_triplets(LABELS / f"train_{SETTINGS.file_scheme}.npz", world), pictures // 3
-    )
-    feeds = {"in-batch": batches.Feed(in_batch, paths, BACKBONE.picture_size, 2, 10**10)}
-    feeds["three forward passes"] = batches.Feed(of_file, paths, BACKBONE.picture_size, 2, 10**10)
-    held_out = student.load_held_out(LABELS, world, dataclasses.replace(SETTINGS, held_out_triplets=500))
-    bare = bare_seconds(student.create(BACKBONE, SETTINGS), feeds["in-batch"].cached[:pictures])
-    seconds = {name: loop_seconds(feed, held_out) for name, feed in feeds.items()}
-    per_step = {"in-batch": len(in_batch.triplets), "three forward passes": pictures // 3}
-    print(f"{torch.get_num_threads()} threads, {BACKBONE.model}, {BACKBONE.picture_size} px, {SETTINGS.precision}")
-    print(f"bare loop                  {pictures / bare:8.0f} pictures/s")
-    for name, taken in seconds.items():
-        line = (
-            f"{pictures / taken:8.0f} pictures/s ({bare / taken:.2f} of bare) {per_step[name] / taken:9.0f} triplets/s"
+def accuracy_over_time(bench: Bench, feed: batches.Feed, held_out: batches.Batch, steps: int) -> pd.DataFrame:
+    """Held-out triplet accuracy by seconds of training, a tenth of the steps at a time (the schedule runs through)."""
+    tenth = max(1, steps // 10)
+    chosen = dataclasses.replace(bench.settings, steps=steps, held_out_every=tenth, warmup_steps=tenth)
+    return step_times(bench, feed, held_out, chosen).dropna(subset="held_out_accuracy")
+
+
+def sources(bench: Bench, world: tables.World) -> tuple[dict[str, batches.Feed], dict[str, int]]:
+    """A feed of the same number of pictures a step for each recipe, and its triplets a step."""
+    pictures = bench.settings.batch_clusters * bench.settings.batch_pictures
+    in_batch = batches.InBatch(*student.load_labels(LABELS, world), bench.settings)
+    file = LABELS / f"train_{bench.settings.file_scheme}.npz"
+    made = {"in-batch": in_batch}
+    made["three forward passes"] = ThreeForwards(*student._release_triplets(file, world), pictures // 3)
+    feed = batches.Feed(in_batch, world.paths(world.rows("synthesis")), bench.backbone.picture_size, 2, 10**10)
+    feeds = {name: copy.copy(feed) for name in made}  # pictures are decoded once
+    for name, source in made.items():
+        feeds[name].source = source
+    return feeds, {"in-batch": len(in_batch.triplets), "three forward passes": pictures // 3}
+
+
+def rates(bench: Bench, feeds: dict, per_step: dict, held_out: batches.Batch, peak: float | None) -> pd.DataFrame:
+    """Pictures and triplets a second of each recipe and of the bare loop, which take turns: medians over TURNS."""
+    pictures = bench.settings.batch_clusters * bench.settings.batch_pictures
+    shown, turns = feeds["in-batch"].cached[:pictures], []
+    for _ in range(TURNS):
+        bare, flops = bare_seconds(bench, shown)
+        turns.append({"bare": bare} | {name: loop_seconds(bench, feed, held_out) for name, feed in feeds.items()})
+    seconds = pd.DataFrame(turns).median()
+    table = pd.DataFrame({"seconds": seconds, "pictures_per_second": pictures / seconds})
+    table["share_of_bare"] = seconds["bare"] / seconds
+    table["triplets_per_second"] = pd.Series(per_step) / seconds
+    table["triplets_ratio"] = table["triplets_per_second"] / table["triplets_per_second"]["three forward passes"]
+    table["tflops"] = flops / seconds / 1e12  # three forward passes forwards as many pictures
+    if peak is not None:
+        table["share_of_peak"] = table["tflops"] / peak
+    if bench.device.type == "cuda":
+        table["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return table.rename_axis("loop").reset_index()
+
+
+def slow_down(bench: Bench, feed: batches.Feed, held_out: batches.Batch, steps: int) -> float:
+    """Time of the last tenth of the steps over that of the first after ten."""
+    curve = step_times(bench, feed, held_out, dataclasses.replace(bench.settings, steps=steps))
+    began, tenth = curve["seconds"].to_numpy(), max(1, steps // 10)
+    return (began[-1] - began[-1 - tenth]) / (began[10 + tenth] - began[10])
+
+
+def chosen(wanted: argparse.Namespace) -> Bench:
+    """The default run's lite0, or a timm model with random weights, on the device asked for."""
+    if wanted.device == "cuda" and not torch.cuda.is_available():
+        sys.exit(
+            "bench/student.py: no GPU is present (torch.cuda.is_available() is False); leave --device out for the CPU"
         )
-        print(f"{name:26s} {line}")
-    rate = {name: per_step[name] / taken for name, taken in seconds.items()}
-    print(f"in-batch scores {rate['in-batch'] / rate['three forward passes']:.0f} times as many triplets a second")
-    runs = [accuracy_over_time(name, feeds[name], held_out, int(budget / taken)) for name, taken in seconds.items()]
-    table = pd.concat(runs)[["recipe", "step", "seconds", "held_out_loss", "held_out_accuracy"]]
-    draw(table, Path(__file__).with_name("student"))
+    backbone, settings = config.load("backbones.lite0", config.Backbone), config.load("students.lite0", config.Student)
+    if wanted.model is not None:
+        backbone = dataclasses.replace(backbone, model=wanted.model, options={}, weights="random", layer="pooled")
+        settings = dataclasses.replace(settings, frozen_layers=[])
+    if wanted.picture_size is not None:
+        backbone = dataclasses.replace(backbone, picture_size=wanted.picture_size)
+    named = {"batch_clusters": wanted.clusters, "batch_pictures": wanted.pictures, "precision": wanted.precision}
+    changes = {name: value for name, value in named.items() if value is not None}
+    return Bench(backbone, dataclasses.replace(settings, held_out_every=10**6, **changes), torch.device(wanted.device))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", help="a timm model; without it the default run's lite0")
+    parser.add_argument("--precision", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    for name in ("picture-size", "clusters", "pictures", "steps"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--peak-tflops", type=float)
+    parser.add_argument("--seconds", type=float, default=40, help="of training, for accuracy over time")
+    parser.add_argument("--only", choices=["rates", "accuracy"], help="accuracy: at the rates measured before")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
+    wanted = parser.parse_args()
+    bench, world = chosen(wanted), tables.read(DATA / "world")
+    feeds, per_step = sources(bench, world)
+    few, held_out = (
+        student.load_held_out(LABELS, world, dataclasses.replace(bench.settings, held_out_triplets=n))
+        for n in (20, 400)
+    )
+    table = wanted.out.with_name(wanted.out.name + "_rates.csv")
+    if wanted.only != "accuracy":
+        found = rates(bench, feeds, per_step, few, wanted.peak_tflops).assign(**described(bench))
+        if wanted.steps is not None:
+            found["slow_down"] = slow_down(bench, feeds["in-batch"], few, wanted.steps)
+        print(found.round(3).T.to_string(header=False), flush=True)
+        found.to_csv(table, index=False, float_format="%.4g")
+    if wanted.only != "rates":
+        taken = pd.read_csv(table).set_index("loop")["seconds"]
+        runs = [
+            accuracy_over_time(bench, feed, held_out, int(wanted.seconds / taken[name])).assign(recipe=name)
+            for name, feed in feeds.items()
+        ]
+        draw(pd.concat(runs)[["recipe", "step", "seconds", "held_out_loss", "held_out_accuracy"]], wanted.out)
+
+
+def described(bench: Bench) -> dict:
+    device = torch.cuda.get_device_name() if bench.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    model = {"model": bench.backbone.model, "picture_size": bench.backbone.picture_size}
+    return model | {"precision": bench.settings.precision, "device": device}
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
@@ -120,11 +226,11 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     for (name, run), marker in zip(table.groupby("recipe", sort=False), "os", strict=True):
         ax.plot(run["seconds"], run["held_out_accuracy"], marker=marker, markersize=3, label=name)
     ax.set(xlabel="Training time (s)", ylabel="Held-out agreement with the teacher")
-    ax.axhline(1 / 3, color="0.4", linestyle=":")
-    ax.legend()
+    style.chance(ax)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
     figure.savefig(path.with_suffix(".png"))
     table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.5g")
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    main()

@@ -1,10 +1,13 @@
 """Ten million cluster-border triplets with their labels, ours beside the naive ways: python bench/synthesis.py
 
 The embedding (1.28 million x 1,152 float16, invented) lies in a temporary folder and in the page cache. The naive ways
-run on fewer triplets; the table compares rates.
+run on fewer triplets; the table compares rates. Writes bench/synthesis.csv: the row 'all' is sampling, similarities and
+the file in one go; peak GB is memory above the mapped embedding; load, the machine's when the step began (the bench
+itself keeps two processors busy). Run it on an idle machine.
 """
 
 import argparse
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -60,60 +63,80 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name, default in (("images", 1_280_000), ("dim", 1152), ("clusters", 500), ("triplets", 10_000_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".csv"))
     wanted = parser.parse_args()
     torch.set_num_threads(numba.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         rows, labels = embedding(Path(folder) / "embedding.npy", wanted.images, wanted.dim, wanted.clusters)
-        run(rows, labels, wanted.triplets, Path(folder))
+        table = Table(rows)
+        drawn, similarities = ours(table, rows, labels, wanted.triplets, Path(folder))
+        naive(table, rows, labels, drawn, similarities)
+    shown = table.frame()
+    print(shown.to_string(index=False))
+    shown.to_csv(wanted.table, index=False)
 
 
-def run(rows: np.ndarray, labels: np.ndarray, n: int, folder: Path) -> None:
-    words = rows.reshape(-1).view(np.uint64)
-    few = np.zeros((10, 3), np.int64)
-    read_all(words[:1000]), gather.pair_similarities(rows, few)  # compile both
-    bandwidth = []
-    for _ in range(3):
-        with Measure() as reading:
-            read_all(words)
-        bandwidth.append(rows.nbytes / reading.seconds / 1e9)
-    table = []
+class Table:
+    """One row a step: rates, peak memory, and the share of the bandwidth of reading the whole embedding in order."""
 
-    def note(step: str, count: int, measured: Measure, moved: int = 0) -> None:
-        speed = moved / measured.seconds / 1e9
-        table.append((step, count, measured.seconds, count / measured.seconds / 1e6, measured.peak / 1e9, speed))
+    def __init__(self, rows: np.ndarray):
+        self.rows, self.steps, self.row_bytes = rows, [], 3 * rows.shape[1] * rows.itemsize
+        words = rows.reshape(-1).view(np.uint64)
+        read_all(words[:1000]), gather.pair_similarities(rows, np.zeros((10, 3), np.int64))  # compile both
+        for _ in range(4):
+            self.time(f"sequential read, {numba.get_num_threads()} threads", 0, lambda: read_all(words), rows.nbytes)
+        self.steps = [max(self.steps, key=lambda step: step["GB/s"])]
 
-    clusters, generator = torch.from_numpy(labels), torch.Generator().manual_seed(0)
-    with Measure() as measured:
-        source = triplets.groups("cluster_border", clusters)
-        triplets.sample("cluster_border", source, n, generator)
-    note("sampling, vectorised", n, measured)
-    with Measure() as measured:
-        drawn = synthesis.sample("cluster_border", source, n, generator).numpy()
-    note("sampling, each set once", n, measured)
-    with Measure() as measured:
-        similarities = gather.pair_similarities(rows, drawn)
-    note("similarities, fused kernel", n, measured, n * 3 * rows.shape[1] * rows.itemsize)
-    names = np.array([f"train/n{label:08d}/n{label:08d}_{row}.JPEG" for row, label in enumerate(labels)])
-    with Measure() as measured:
-        release.write(folder / "train.npz", names, drawn, similarities)
-    note("release file, written", n, measured)
-    with Measure() as measured:
-        report = release.check(release.read(folder / "train.npz"))
-    note("release file, read and checked", n, measured)
-    print(report, f"{(folder / 'train.npz').stat().st_size / 1e9:.2f} GB on disk")
-    few = max(n // 50, 1)
-    with Measure() as measured:
-        python_loop(labels, few)
-    note("naive: sampling, Python loop", few, measured)
-    for name, way in (("chunked torch.bmm", chunked_bmm), ("whole-array NumPy", whole_numpy)):
+    def time(self, step: str, n: int, way, moved: int = 0):
+        load = os.getloadavg()[0]
         with Measure() as measured:
-            found = np.asarray(way(rows, drawn[:few]))
-        note(f"naive: similarities, {name}", few, measured, few * 3 * rows.shape[1] * rows.itemsize)
-        np.testing.assert_allclose(similarities[:few], found, rtol=1e-4, atol=1e-2)
-    columns = ["step", "triplets", "seconds", "million/s", "peak GB", "GB/s"]
-    shown = pd.DataFrame(table, columns=columns).assign(bandwidth=lambda t: t["GB/s"] / max(bandwidth))
-    print(f"sequential read of the mapped file, {numba.get_num_threads()} threads: {max(bandwidth):.1f} GB/s")
-    print(shown.round(3).to_string(index=False))
+            found = way()
+        rates = {"million/s": n / measured.seconds / 1e6, "GB/s": moved / measured.seconds / 1e9}
+        row = {"step": step, "triplets": n, "seconds": measured.seconds, "peak GB": measured.peak / 1e9, "load": load}
+        self.steps.append(row | rates)
+        return found
+
+    def frame(self) -> pd.DataFrame:
+        shown = pd.DataFrame(self.steps)
+        return shown.assign(bandwidth=shown["GB/s"] / shown["GB/s"].iloc[0]).round(3)
+
+
+def ours(table: Table, rows: np.ndarray, labels: np.ndarray, n: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Sampled triplets and their similarities: each step alone, then all in one go; (n, 3) each."""
+    generator = torch.Generator().manual_seed(0)
+    source = triplets.groups("cluster_border", torch.from_numpy(labels))
+    names = np.array([f"train/n{label:08d}/n{label:08d}_{row}.JPEG" for row, label in enumerate(labels)])
+    table.time("sampling, vectorised", n, lambda: triplets.sample("cluster_border", source, n, generator))
+
+    def sample() -> np.ndarray:
+        groups = triplets.groups("cluster_border", torch.from_numpy(labels))
+        return synthesis.sample("cluster_border", groups, n, generator).numpy()
+
+    def everything() -> tuple[np.ndarray, np.ndarray]:
+        drawn = sample()
+        similarities = gather.pair_similarities(rows, drawn)
+        release.write(folder / "train.npz", names, drawn, similarities)
+        return drawn, similarities
+
+    drawn = table.time("sampling, each set once", n, sample)
+    for _ in range(2):
+        moved = n * table.row_bytes
+        alone = table.time("similarities, fused kernel", n, lambda: gather.pair_similarities(rows, drawn), moved)
+    table.time("release file, written", n, lambda: release.write(folder / "train.npz", names, drawn, alone))
+    drawn, similarities = table.time("all: sampling, similarities, file", n, everything)
+    counts = table.time("release file, checked", n, lambda: release.check(release.read(folder / "train.npz")))
+    print(counts, f"{(folder / 'train.npz').stat().st_size / 1e9:.2f} GB on disk")
+    return drawn, similarities
+
+
+def naive(table: Table, rows: np.ndarray, labels: np.ndarray, drawn: np.ndarray, similarities: np.ndarray) -> None:
+    """The plain ways, on a fiftieth of the triplets; their similarities must be the same."""
+    few = max(len(drawn) // 50, 1)
+    table.time("naive: sampling, Python loop", few, lambda: python_loop(labels, few))
+    for name, way in (("chunked torch.bmm", chunked_bmm), ("whole-array NumPy", whole_numpy)):
+        moved = few * table.row_bytes
+        found = table.time(f"naive: similarities, {name}", few, lambda way=way: way(rows, drawn[:few]), moved)
+        np.testing.assert_allclose(similarities[:few], np.asarray(found), rtol=1e-4, atol=1e-2)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from alignet import batches, config, devices
 
@@ -93,3 +94,14 @@ def test_the_parts_of_all_processes_are_equally_long_and_hold_every_row(count):
     parts = [devices.part(rows, rank, count) for rank in range(count)]
     assert {len(part) for part in parts} == {-(-7 // count)}
     assert torch.equal(torch.cat(parts)[:7], rows)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reading_batches_draws_nothing_from_the_generator_that_dropout_uses(workers, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(53)]
+    for path in paths:
+        Image.new("RGB", (8, 8)).save(path)
+    before = torch.get_rng_state()
+    steps = list(batches.Feed(source(), paths, 8, workers, cache_bytes=0).steps(3, 6))
+    assert [len(shown) for shown, _ in steps] == [12, 12, 12]
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,4 +1,5 @@
 import hashlib
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -38,21 +39,76 @@ def as_sets(triplets, similarities):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_file_made_by_hand_comes_out_in_the_packages_order(tmp_path, save):
     found = release.read(by_hand(tmp_path / "a.npz", save))
-    assert found.triplets.tolist() == INDICES.tolist()
-    assert found.filenames.tolist() == NAMES.tolist()
+    assert np.array_equal(found.triplets, INDICES)
+    assert np.array_equal(found.filenames, NAMES)
     # cat_1 and cat_2 have 5: the pair that is left without car_1, image 2, which is the odd one out
-    assert found.similarities.tolist() == [[1.0, 2.0, 5.0], [-1.0, 0.25, 0.5]]
-    assert found.similarities.argmax(1).tolist() == [2, 2]
+    assert np.asarray(found.similarities).tolist() == [[1.0, 2.0, 5.0], [-1.0, 0.25, 0.5]]
+    assert np.argmax(found.similarities, axis=1).tolist() == [2, 2]
     assert release.check(found) == {"triplets": 2, "pictures": 4, "duplicates": 0, "ties": 0}
 
 
-def test_stored_members_are_mapped_and_deflated_ones_read(tmp_path):
-    stored, deflated = (
-        release.read(by_hand(tmp_path / f"{save.__name__}.npz", save)) for save in (np.savez, np.savez_compressed)
-    )
-    assert isinstance(stored.triplets, np.memmap)
-    assert isinstance(stored.similarities, np.memmap)
-    assert not isinstance(deflated.triplets, np.memmap)
+def both(folder, *content):
+    """The same triplets in a stored file, which is mapped, and in a deflated one, which is streamed."""
+    release.write(folder / "stored.npz", *(content or example()))
+    with np.load(folder / "stored.npz") as arrays:
+        np.savez_compressed(folder / "deflated.npz", **arrays)
+    return release.read(folder / "stored.npz"), release.read(folder / "deflated.npz")
+
+
+PARTS = ("filenames", "triplets", "similarities")
+
+
+def test_stored_members_are_mapped_and_deflated_ones_streamed(tmp_path):
+    for found, kind in zip(both(tmp_path), (np.memmap, release.Streamed), strict=True):
+        assert all(isinstance(getattr(found, name), kind) for name in PARTS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(slices=st.lists(st.tuples(st.integers(0, 230), st.integers(0, 60)), max_size=8))
+def test_any_slices_of_a_deflated_file_are_those_of_the_stored_one(tmp_path_factory, slices):
+    stored, streamed = both(tmp_path_factory.mktemp("release"))
+    for name in PARTS:
+        mapped, other = getattr(stored, name), getattr(streamed, name)
+        for start, length in slices:
+            assert np.array_equal(other[start : start + length], mapped[start : start + length])
+        assert np.array_equal(np.asarray(other), mapped)
+        assert (other.shape, other.dtype, len(other)) == (mapped.shape, mapped.dtype, len(mapped))
+
+
+def test_a_deflated_file_is_checked_in_memory_that_its_names_do_not_set(tmp_path, monkeypatch):
+    names = np.array([f"train/n{number:08d}/n{number:08d}_{number}.JPEG" for number in range(50)])
+    drawn = np.tile(example(1000, 50)[1], (150, 1))
+    _, found = both(tmp_path, names, drawn, np.random.default_rng(0).random((len(drawn), 3)))
+    whole = len(found) * 3 * names.itemsize
+    monkeypatch.setattr(release, "ROWS", 1 << 12)
+    tracemalloc.start()
+    counts, located = release.check(found), release.locate(found, names)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts["triplets"] == len(drawn)
+    assert np.array_equal(located, found.triplets)
+    assert peak < whole / 4  # 58 MB of names
+
+
+def test_rows_of_a_deflated_file_that_are_not_a_slice_are_refused(tmp_path):
+    _, found = both(tmp_path)
+    for wrong in (3, [1, 2], slice(0, 9, 2)):
+        with pytest.raises(TypeError, match=r"deflated\.npz: indices is deflated"):
+            found.triplets[wrong]
+
+
+def test_a_deflated_file_with_a_broken_byte_is_refused_by_array(tmp_path):
+    both(tmp_path)
+    whole = bytearray((tmp_path / "deflated.npz").read_bytes())
+    whole[len(whole) // 6] ^= 255  # in the middle of the first array, the names
+    (tmp_path / "deflated.npz").write_bytes(whole)
+    with pytest.raises(release.ReleaseError, match=r"deflated\.npz: filenames"):
+        release.check(release.read(tmp_path / "deflated.npz"))
+
+
+def test_a_deflated_array_that_lies_column_by_column_is_read_too(tmp_path):
+    path = by_hand(tmp_path / "a.npz", np.savez_compressed, similarities=np.asfortranarray(SIMILARITIES))
+    assert release.read(path).similarities.tolist() == SIMILARITIES[:, ::-1].tolist()
 
 
 @settings(max_examples=25, deadline=None)
@@ -209,8 +265,13 @@ def test_both_targets_and_all_schemes_are_found_in_the_releases_tree(tmp_path, t
     assert release.released_path(tmp_path, target, "train", scheme) == expected
     with pytest.raises(release.ReleaseError, match="no such file"):
         release.released_path(tmp_path, target, "valid", scheme)
+    for spelt in ("val", "valid"):  # the release's files say val
+        expected = by_hand(tmp_path / folder / f"{spelt}_{name}.npz")
+        assert release.released_path(tmp_path, target, "valid", scheme) == expected
 
 
 def test_a_target_must_be_named(tmp_path):
     with pytest.raises(release.ReleaseError, match="'untransformed' is neither"):
         release.released_path(tmp_path, "untransformed", "train", "random")
+    with pytest.raises(release.ReleaseError, match="'test' is neither train nor valid"):
+        release.released_path(tmp_path, "alignet", "test", "random")

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_model
 
-from alignet import batches, config, student
+from alignet import batches, config, release, student
+from alignet.worlds import pictures
 from alignet.worlds.tables import World, WorldError
 
 SMALL = {
@@ -38,8 +40,9 @@ def settings(**changes):
     return dataclasses.replace(loaded, **(SMALL | changes))  # replace: None is a value here
 
 
-def tiny(convolutional=False, **changes):
-    model, options = "vit_tiny_patch16_224", {"img_size": 32, "depth": 1, "patch_size": 8}
+def tiny(convolutional=False, dropout=0.0, **changes):
+    model = "vit_tiny_patch16_224"
+    options = {"img_size": 32, "depth": 1, "patch_size": 8, "proj_drop_rate": dropout, "drop_path_rate": dropout}
     if convolutional:
         model, options = "tf_efficientnet_lite0", {}
     backbone = config.Backbone(model=model, options=options, weights="random", layer="pooled", picture_size=32, seed=0)
@@ -236,8 +239,25 @@ def test_labels_of_another_number_of_pictures_are_refused(tmp_path):
         student.load_labels(tmp_path, world)
 
 
-def trained(toy, chosen, **more):
-    model = tiny(seed=chosen.seed)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_triplets_of_a_file_are_those_of_its_file_names_stored_or_deflated(tmp_path, save):
+    names = np.array([f"images/{number}.png" for number in range(6)])
+    images = pd.DataFrame({"image": names, "path": names, "split": ["human"] * 2 + ["synthesis"] * 4})
+    world = World("tiny", "human", tmp_path, ("class",), images, pd.DataFrame(), None)
+    numbers, similarities = np.array([[3, 0, 1], [2, 1, 0]]), np.array([[0.1, 0.2, 0.3], [0.2, 0.5, 0.9]], np.float32)
+    for split in ("train", "valid"):  # the file numbers the four pictures in an order of its own
+        release.write(tmp_path / "stored.npz", names[[5, 4, 3, 2]], numbers, similarities)
+        with np.load(tmp_path / "stored.npz") as arrays:
+            save(tmp_path / f"{split}_cluster_border.npz", **arrays)
+    chosen = settings(source="file", batch_triplets=2, held_out_triplets=2)
+    for batch in (student.load_source(tmp_path, world, chosen).at(0), student.load_held_out(tmp_path, world, chosen)):
+        shown = batch.rows[batch.triplets]
+        assert shown.tolist() == [[0, 3, 2], [1, 2, 3]]  # positions in the synthesis split
+        assert np.array_equal(batch.similarities.numpy(), similarities)
+
+
+def trained(toy, chosen, dropout=0.0, **more):
+    model = tiny(seed=chosen.seed, dropout=dropout)
     curve = fit(model, toy, chosen, **more)
     return state(model), curve
 
@@ -252,6 +272,25 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole_batch(toy, parts):
     assert curve["loss"][0] > 0.01
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_both_forward_passes_of_a_part_drop_the_same_and_each_step_drops_something_else(toy):
+    model, heads = tiny(dropout=0.5), []
+    model.triplet_head.register_forward_hook(lambda _module, _shown, output: heads.append(output.detach()))
+    fit(model, toy, settings(steps=2, batch_parts=2, held_out_every=100, lr=1e-9))
+    drawn = [output for output in heads if len(output) == 3]  # not the held-out pictures
+    assert len(drawn) == 8  # two steps, two passes, two parts
+    assert torch.equal(drawn[0], drawn[2])
+    assert torch.equal(drawn[1], drawn[3])
+    student.reseed(student.Run(model, settings()), 0)
+    first = torch.rand(3)
+    student.reseed(student.Run(model, settings(seed=1)), 0)
+    assert not torch.equal(torch.rand(3), first)
+
+
+def test_the_progress_bar_shows_loss_held_out_accuracy_and_rates(toy, capsys):
+    fit(tiny(), toy, settings())
+    assert re.search(r"loss=\d+\.\d+, held_out=\d\.\d\d, pictures/s=\d+, triplets/s=\d+", capsys.readouterr().err)
 
 
 def test_gradient_checkpointing_changes_no_step(toy):
@@ -274,11 +313,9 @@ def test_half_precision_with_a_scaled_loss_learns_too(toy):
     assert curve["loss"][25:30].mean() < 0.6 * curve["loss"][:5].mean()
 
 
-@pytest.mark.parametrize("stop", range(1, 10))
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tmp_path, monkeypatch, stop):
-    chosen = settings(steps=10, checkpoint_every=1 + stop % 3)
-    expected, curve = trained(toy, chosen)
-    checkpoint, update = tmp_path / "run.pt", student._update
+def killed_and_resumed(toy, chosen, path, monkeypatch, stop, dropout):
+    """Weights and curve of a run that stops in step `stop` and goes on from its checkpoint."""
+    update = student._update
 
     def killed_at(run, shown, batch):
         if run.step == stop:
@@ -287,12 +324,99 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tm
 
     monkeypatch.setattr(student, "_update", killed_at)
     with pytest.raises(KeyboardInterrupt):
-        trained(toy, chosen, checkpoint=checkpoint, work="same")
+        trained(toy, chosen, dropout, checkpoint=path, work="same")
     monkeypatch.setattr(student, "_update", update)
-    found, resumed = trained(toy, chosen, checkpoint=checkpoint, work="same")
+    return trained(toy, chosen, dropout, checkpoint=path, work="same")
+
+
+@pytest.mark.parametrize("stop", range(1, 10))
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tmp_path, monkeypatch, stop):
+    chosen = settings(steps=10, checkpoint_every=1 + stop % 3)
+    expected, curve = trained(toy, chosen)
+    found, resumed = killed_and_resumed(toy, chosen, tmp_path / "run.pt", monkeypatch, stop, 0.0)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     pd.testing.assert_frame_equal(resumed, curve)
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("dropout", "changes"),
+    [(0.3, {}), (0.3, {"gradient_checkpointing": True}), (0.0, {"precision": "float16"}), (0.3, {"batch_parts": 2})],
+)
+def test_a_killed_run_also_goes_on_with_its_random_numbers_and_its_scaler(toy, tmp_path, monkeypatch, dropout, changes):
+    chosen = settings(steps=8, checkpoint_every=3, **changes)
+    expected, curve = trained(toy, chosen, dropout)
+    found, resumed = killed_and_resumed(toy, chosen, tmp_path / "run.pt", monkeypatch, 5, dropout)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    pd.testing.assert_frame_equal(resumed, curve)
+
+
+def test_a_process_killed_from_outside_ends_with_the_same_weights(tmp_path):
+    """SIGKILL at a random moment of a run in a process of its own; ten of them: python bench/resume.py."""
+    command = [sys.executable, str(config.ROOT / "bench" / "resume.py"), "1", str(tmp_path / "resume.csv")]
+    environment = os.environ | {"PYTHONPATH": str(config.ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = pd.read_csv(tmp_path / "resume.csv")
+    assert len(table) == 1
+    assert table["weights_equal"].all()
+    assert table["resumed_from"].between(table["step"] - 3, table["step"] + 1).all()
+
+
+def test_a_step_is_adams_and_the_decay_from_the_weights_before_it(toy):
+    chosen = settings(steps=3, decay_to_initial=50.0, warmup_steps=0)
+    model, by_hand = tiny(), tiny()
+    curve = fit(model, toy, chosen)
+    feed, weights = feed_of(toy, chosen), list(by_hand.parameters())
+    initial = [weight.detach().clone() for weight in weights]
+    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    for step, (shown, batch) in enumerate(feed.steps(0, 3)):
+        loss, _ = student.divergence(by_hand.train()(shown)[1], batch, chosen)
+        for n, gradient in enumerate(torch.autograd.grad(loss, weights)):
+            first[n] = 0.9 * first[n] + 0.1 * gradient
+            second[n] = 0.999 * second[n] + 0.001 * gradient**2
+            adam = (first[n] / (1 - 0.9 ** (step + 1))) / ((second[n] / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+            decayed = adam + chosen.decay_to_initial * (weights[n].detach() - initial[n])
+            weights[n].data -= curve["lr"][step] * decayed
+    for (name, found), expected in zip(model.named_parameters(), weights, strict=True):
+        if not name.endswith("qkv.bias"):  # softmax does not see the keys' bias: its gradients are rounding errors
+            torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+
+
+def test_a_compiled_student_takes_the_same_steps(toy, monkeypatch):
+    compiled, plain = [], torch.nn.Module.compile
+
+    def without_code(module):
+        compiled.append(module)
+        plain(module, backend="aot_eager")  # the graph is traced, not turned into machine code, which takes a minute
+
+    monkeypatch.setattr(torch.nn.Module, "compile", without_code)
+    expected, curve = trained(toy, settings())
+    assert compiled == []
+    found, traced = trained(toy, settings(compile=True))
+    assert len(compiled) == 1
+    pd.testing.assert_frame_equal(traced, curve, rtol=1e-3)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_that_several_triplets_of_a_file_show_are_forwarded_once(toy):
+    chosen = settings(source="file", batch_triplets=6, steps=5)
+    generator = np.random.default_rng(0)
+    triplets = np.stack([generator.permutation(9)[:3] for _ in range(30)])
+    similarities = np.stack([(toy[1][row] @ toy[1][row].T)[(1, 0, 0), (2, 2, 1)] for row in triplets])
+    source, model, seen = batches.FromFile(triplets, similarities, chosen), tiny(), []
+    model.embedder.register_forward_hook(lambda _module, shown, _output: seen.append(shown[0]))
+    watched = student._watch(student.Run(model, chosen), feed_of(toy, chosen), held_out_of(toy))
+    assert len(seen) == 1
+    seen.clear()
+    feed = batches.Feed(source, toy[0], 32, 0, 10**6)
+    curve = student.fit(model, feed, held_out_of(toy), chosen)
+    trained_on = [shown for shown in seen if len(shown) != len(held_out_of(toy).rows)]
+    assert len(trained_on) + sum(curve["held_out_loss"].notna()) >= 5
+    for shown in trained_on:
+        assert len(shown.unique(dim=0)) == len(shown) <= 9 < 3 * chosen.batch_triplets
+    assert watched["held_out_loss"] == pytest.approx(curve["held_out_loss"][0], abs=1e-6)
 
 
 def test_a_checkpoint_of_other_work_is_not_used(toy, tmp_path, capsys):
@@ -304,12 +428,37 @@ def test_a_checkpoint_of_other_work_is_not_used(toy, tmp_path, capsys):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_other_labels_settings_and_backbones_are_other_work(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((3000, 16)).astype(np.float32)
+    backbone = config.load("backbones.vit", config.Backbone, "params.yaml")
+
+    def work(scale=1.0, more=(), model=backbone, **changes):
+        np.save(tmp_path / "representation.npy", scale * rows)
+        np.save(tmp_path / "clusters.npy", np.concatenate([np.arange(3000) % 7, more]))
+        return student._work(tmp_path, settings(**changes), model)
+
+    other = dataclasses.replace(backbone, seed=5)
+    found = [work(), work(2.0), work(more=[1]), work(lr=0.5), work(model=other)]
+    assert len(set(found)) == 5
+    assert work() == found[0]
+
+
 def test_decoding_step_by_step_gives_what_the_decoded_cache_gives(toy):
     chosen = settings()
     kept, _ = trained(toy, chosen)
     model = tiny()
     student.fit(model, feed_of(toy, chosen, cache_bytes=0, workers=2), held_out_of(toy), chosen)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("cache_bytes", "decoded"), [(0, 3), (40_000, 1)])
+def test_held_out_pictures_are_decoded_once_where_they_fit(toy, monkeypatch, cache_bytes, decoded):
+    chosen, opened, decode = settings(), [], pictures.decode
+    monkeypatch.setattr(pictures, "decode", lambda path, size: opened.append(path) or decode(path, size))
+    kept, held_out = feed_of(toy, chosen, cache_bytes), held_out_of(toy)
+    curve = student.fit(tiny(), kept, held_out, chosen)
+    assert len(opened) == 4 * 6 + decoded * len(held_out.rows)  # four batches of six, watched three times
+    pd.testing.assert_frame_equal(curve, fit(tiny(), toy, chosen))
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**6])
@@ -333,8 +482,9 @@ def test_two_processes_have_the_losses_of_one(tmp_path):
         done = subprocess.run([*torchrun, str(script), str(out)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         curves[count] = pd.read_csv(out)
-    assert len(curves[1]) == 7
-    assert np.abs(curves[1]["loss"] - curves[2]["loss"])[:6].max() < 1e-5
+    assert len(curves[1]) == 2 * 7
+    assert np.abs(curves[1]["loss"] - curves[2]["loss"]).max() < 1e-5
+    assert curves[1]["loss"].notna().sum() == 2 * 6
     assert np.abs(curves[1]["held_out_loss"] - curves[2]["held_out_loss"]).max() < 1e-5
 
 
@@ -349,7 +499,8 @@ import test_student as t
 torch.set_num_threads(1)
 with devices.process_group():
     toy = t.make_toy(Path(sys.argv[1]).with_suffix("") / str(devices.rank()))
-    curve = t.fit(t.tiny(), toy, t.settings(steps=6, batch_clusters=3, batch_pictures=5))
+    chosen = [t.settings(steps=6, batch_clusters=3, batch_pictures=5, batch_parts=parts) for parts in (1, 2)]
+    curves = [t.fit(t.tiny(), toy, each) for each in chosen]
     if devices.rank() == 0:
-        curve.to_csv(sys.argv[1], index=False)
+        t.pd.concat(curves).to_csv(sys.argv[1], index=False)
 """
