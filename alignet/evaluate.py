@@ -77,7 +77,7 @@ def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     unsure = scores["uncertainty"].assign(metric="spearman")
     unsure["benchmark"] = "uncertainty, " + unsure["level"].astype(str) + ", " + unsure["against"].astype(str)
     alike = scores["similarity"]
-    alike = alike.assign(chance=(1 / 3 if metric == "odd_one_out_accuracy" else 0 for metric in alike["metric"]))
+    alike = alike.assign(chance=alike["metric"].map({"odd_one_out_accuracy": 1 / 3}).fillna(0))
     tasks = scores["downstream"]
     shots = tasks["shots"].map(lambda n: "" if pd.isna(n) else f", {n:g} shots")
     tasks = tasks.assign(metric="accuracy, " + tasks["classifier"].astype(str) + shots)

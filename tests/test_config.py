@@ -12,9 +12,13 @@ SECTIONS = {
     "teacher": config.Teacher,
     "synthesis": config.Synthesis,
     "levels": config.Levels,
+    "similarity": config.Similarity,
+    "reorganisation": config.Reorganisation,
+    "downstream": config.Downstream,
+    "cost": config.Cost,
 }
 PARAMS = ["params.yaml", *(str(path.relative_to(config.ROOT)) for path in sorted(config.ROOT.glob("params/*.yaml")))]
-LEVELS = {"seed": 3, "centred": True, "bootstrap": 100}
+LEVELS = {"seed": 3, "centred": True, "bootstrap": 100, "reliability_bins": 10}
 
 
 def params(tmp_path, **changes):
@@ -48,7 +52,7 @@ def test_a_missing_key_is_refused_by_name(tmp_path):
 
 def test_every_wrong_key_has_a_line(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("levels: {centred: true, bootstrap: many}")
+    path.write_text("levels: {centred: true, bootstrap: many, reliability_bins: 10}")
     with pytest.raises(config.ConfigError) as error:
         config.load("levels", config.Levels, str(path))
     assert len(str(error.value).splitlines()) == 2

@@ -1,0 +1,103 @@
+import matplotlib
+
+matplotlib.use("Agg")
+
+import pandas as pd
+import pytest
+import torch
+
+from alignet import backbones, config, evaluate
+from alignet.figures import comparison, style
+
+NAN = float("nan")
+SETTINGS = config.Backbone(
+    model="tf_efficientnet_lite0", options={}, weights="random", layer="blocks.2", picture_size=32, seed=0
+)
+KEY = {"model": "a", "weights": "package", "layer": "pooled", "picture_size": 224, "world": "emoji"}
+
+
+def stages(student="m", target="base"):
+    """Tables with the columns of the evaluation stages that are read here."""
+    names = {"student": student, "target": target, "ci_low": 0.0, "ci_high": 1.0, "choices": "simulated", "note": ""}
+    levels = [{"level": level, "representation": kind} for level in ("coarse", "all") for kind in ("pooled", "head")]
+    levels = pd.DataFrame(levels).assign(odd_one_out_accuracy=0.5, noise_ceiling=0.8, n_triplets=9, **names)
+    unsure = pd.DataFrame({"level": ["coarse"], "against": ["response_time"], "spearman": [0.2], "n": [9]})
+    alike = pd.DataFrame({"benchmark": ["held-out triplets", "b", "ratings.csv"], "value": [0.5, 0.1, NAN], "n": 9})
+    alike["metric"] = ["odd_one_out_accuracy", "rsa_spearman", "rsa_spearman"]
+    tasks = pd.DataFrame({"dataset": "emoji", "protocol": ["few-shot class", "linear probe class"]})
+    tasks = tasks.assign(shots=[5, NAN], classifier=["centroid", "logistic"], accuracy=0.3, chance=0.1, draws=50)
+    return {
+        "levels": levels,
+        "uncertainty": unsure.assign(**names),
+        "similarity": alike.assign(**names),
+        "downstream": tasks.assign(**names),
+    }
+
+
+def test_all_stages_become_one_table_of_scores_that_have_a_value():
+    table = evaluate.tidy(stages()).set_index(["benchmark", "metric"])
+    assert len(table) == 2 + 1 + 2 + 2
+    assert table.loc[("levels, coarse", "odd_one_out_accuracy"), "n"] == 9
+    assert table.loc[("levels, coarse", "odd_one_out_accuracy"), "chance"] == pytest.approx(1 / 3)
+    assert table.loc[("uncertainty, coarse, response_time", "spearman"), "value"] == 0.2
+    assert table.loc[("b", "rsa_spearman"), "chance"] == 0
+    assert table.loc[("emoji, few-shot class", "accuracy, centroid, 5 shots"), "n"] == 50
+    assert table.loc[("emoji, linear probe class", "accuracy, logistic"), "chance"] == 0.1
+
+
+def test_a_model_scored_again_replaces_its_rows_and_leaves_the_others(tmp_path):
+    file, scores = tmp_path / "new" / "comparison.csv", evaluate.tidy(stages())
+    evaluate.with_model(file, KEY, scores)
+    evaluate.with_model(file, KEY | {"layer": "blocks.5"}, scores)
+    again = evaluate.with_model(file, KEY, scores.assign(value=0.9))
+    assert len(again) == 2 * len(scores)
+    stored = pd.read_csv(file).groupby("layer")["value"].max()
+    assert stored.to_dict() == {"blocks.5": 0.5, "pooled": 0.9}
+    assert [path.name for path in file.parent.iterdir()] == ["comparison.csv"]
+
+
+def test_the_output_is_the_layers():
+    embedder = backbones.create(SETTINGS)
+    shown = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(evaluate.AtLayer(embedder, "blocks.2")(shown), embedder.at_layer(shown, "blocks.2"))
+
+
+def test_the_run_without_its_tables_adds_no_students(tmp_path):
+    class World:
+        name = "emoji"
+
+    assert evaluate.of_the_run(tmp_path, World).empty
+    (tmp_path / "tables").mkdir()
+    for stage, table in stages("lite0", "alignet").items():
+        table.to_csv(tmp_path / "tables" / f"{stage}.csv", index=False)
+    assert set(evaluate.of_the_run(tmp_path, World)["model"]) == {"lite0, AligNet"}
+
+
+def test_the_figure_has_a_panel_a_benchmark_and_says_whose_choices_they_are():
+    scores = evaluate.tidy(stages())
+    table = pd.concat([scores.assign(**KEY | {"model": name}) for name in ("a", f"b, {style.LABELS['alignet']}")])
+    figure = comparison.by_model(table)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert [title.split("\n")[0] for title in titles] == [
+        "levels, coarse",
+        "held-out triplets",
+        "b",
+        "emoji, few-shot class",
+        "emoji, linear probe class",
+    ]
+    assert "SIMULATED" in figure.get_supxlabel()
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "b, AligNet"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [("no_such_model", "no_such_model"), ("local-dir:no/such/folder", "config.json: no such file")],
+)
+def test_an_unknown_model_is_one_line_and_exit_code_1(backbone, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate.tables, "read", lambda folder: None)
+    assert evaluate.main(["--backbone", backbone, "--weights", "timm", "--out_dir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "reports").exists()
