@@ -22,6 +22,7 @@ LAYERS = {
     **dict.fromkeys(("evaluation", "uncertainty", "representations", "similarity", "disagreement"), 5),
     **dict.fromkeys(("reorganisation", "episodes", "downstream", "cost"), 5),
     **dict.fromkeys(("nb", "report", "export", "fetch"), 6),
+    "paper": 5,
     "evaluate": 7,
 }
 SIBLINGS = (4, 5)  # layers whose modules may import each other; those of a package (worlds, figures) may too
