@@ -122,7 +122,6 @@ def test_constant_values_have_an_interval_of_no_width_and_no_values_have_none():
 def covered(runs, truth, interval):
     """Share of runs whose interval holds the truth: 0.95 expected, standard deviation 0.01 in 500 runs."""
     ends = [interval(seed) for seed in range(runs)]
-    print(f"covered {sum(low <= truth <= high for low, high in ends)} of {runs}")
     return sum(low <= truth <= high for low, high in ends) / runs
 
 
