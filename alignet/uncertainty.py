@@ -54,8 +54,9 @@ def uncertainty(world: World, representations: Representations, settings: Levels
 def reliability(world: World, representations: Representations, settings: Levels, bins: int = 10) -> pd.DataFrame:
     """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`).
 
-    Returns: student, target, bin (from 0, of equal width as in `metrics.expected_calibration_error`, empty ones left out), predicted (mean
-        probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over triplets), n (items), choices.
+    Returns: student, target, bin (from 0, of equal width as in `metrics.expected_calibration_error`, empty ones left
+        out), predicted (mean probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over triplets),
+        n (items), choices and ci_unit.
     """
     if world.levels is None:
         return pd.DataFrame(columns=BINS)
