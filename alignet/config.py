@@ -181,7 +181,6 @@ class Levels:
     seed: int
     centred: bool  # subtract the mean representation of the scored pictures before the cosine
     bootstrap: int  # resamples of the triplets
-    reliability_bins: int  # of equal width in [0, 1]
 
 
 @settings
@@ -202,7 +201,7 @@ class Similarity:
     bootstrap: int  # resamples of the triplets, concepts or pairs
     rater_groups: int  # people are put into this many groups for RSA's noise ceiling
     pairs: int  # the disagreement experiment: pairs each way
-    matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square CSV or NumPy files; see similarity.py
+    matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: worlds/matrices.py
 
 
 @settings

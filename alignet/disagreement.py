@@ -62,7 +62,8 @@ def scores(world: World, found: pd.DataFrame, settings: Similarity) -> pd.DataFr
         if part["closer_in"].nunique() == 2 and len(part) > 2:
             table += [{"student": student} | row for row in _student_scores(world, part, settings)]
     if not table:
-        table = [{"note": "ratings.csv has too few of these pairs" if len(found) else "no pairs to rate"}]
+        note = "the world has no ratings.csv" if world.ratings is None else "ratings.csv has too few of these pairs"
+        table = [{"note": note if len(found) else "no pairs to rate"}]
     table = pd.DataFrame(table).reindex(columns=SCORES).assign(benchmark=BENCHMARK, choices=world.choices)
     return table.assign(n=table["n"].fillna(0).astype(int), note=table["note"].fillna(""))
 

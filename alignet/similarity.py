@@ -152,8 +152,9 @@ def rsa(model: Tensor, people: Tensor) -> float:
 def rsa_interval(model: Tensor, people: Tensor, weights: Tensor) -> tuple[float, float]:
     """95 % bootstrap interval of `rsa`; weights: (resamples, n) of pairs, ranked anew in each resample.
 
-    Equal, resample by resample, to rsatoolbox on the same draw of objects (tests/test_similarity.py); ours because
-    rsatoolbox's loop over resamples takes a hundred times as long.
+    Equal, resample by resample, to rsatoolbox on the same draw of objects (tests/test_similarity.py). Ours because most
+    pairs were never judged: rsatoolbox carries them as NaN, which takes five times as long (0.9 s against 5 s for 500
+    resamples of 4,288 pairs among 280 concepts), and it cannot resample rated pairs.
     """
     samples = torch.stack([metrics.spearman_samples(model, group, weights) for group in people])
     return metrics.percentile_interval(samples.mean(0))

@@ -51,11 +51,12 @@ def uncertainty(world: World, representations: Representations, settings: Levels
     return pd.DataFrame(table)[COLUMNS]
 
 
-def reliability(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
+def reliability(world: World, representations: Representations, settings: Levels, bins: int = 10) -> pd.DataFrame:
     """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`).
 
-    Returns: student, target, bin (from 0, `reliability_bins` of equal width, empty ones left out), predicted (mean
-        probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over triplets), n (items), choices.
+    Returns: student, target, bin (from 0, of equal width as in `metrics.expected_calibration_error`, empty ones left
+        out), predicted (mean probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over triplets),
+        n (items), choices and ci_unit.
     """
     if world.levels is None:
         return pd.DataFrame(columns=BINS)
@@ -64,7 +65,7 @@ def reliability(world: World, representations: Representations, settings: Levels
     share = counts / counts.sum(1, keepdim=True).double()
     for student, target, rows in _pooled(representations, settings):
         predicted = model_probabilities(rows, judged, settings)
-        group = (predicted * settings.reliability_bins).long().clamp(max=settings.reliability_bins - 1)
+        group = (predicted * bins).long().clamp(max=bins - 1)
         for number in group.unique().tolist():
             inside = (group == number).double()
             low, high = metrics.percentile_interval(drawn @ (share * inside).sum(1) / (drawn @ inside.sum(1)))

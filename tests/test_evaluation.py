@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import backbones, config, evaluation
+from alignet import backbones, config, evaluation, metrics, uncertainty
 from alignet.figures import levels
 from alignet.worlds.tables import LEVELS, TRIPLET, World
 
@@ -129,13 +129,168 @@ def test_a_world_without_levels_says_so_in_its_tables_and_its_figure(world):
     assert set(table.columns) == set(evaluation.levels(world, found, SETTINGS).columns)
     assert table["odd_one_out_accuracy"].isna().all()
     assert set(table["note"]) == {"the world has no levels.csv"}
-    assert set(evaluation.uncertainty(without, found, SETTINGS)["note"]) == {"the world has no levels.csv"}
-    (text,) = levels.by_abstraction(table).axes[0].texts
-    assert "no levels.csv" in text.get_text()
+    assert set(uncertainty.uncertainty(without, found, SETTINGS)["note"]) == {"the world has no levels.csv"}
+    assert uncertainty.reliability(without, found, SETTINGS).empty
+    unsure, calibration = (
+        uncertainty.uncertainty(without, found, SETTINGS),
+        uncertainty.reliability(without, found, SETTINGS),
+    )
+    drawn = [levels.by_abstraction(table), levels.improvement(table), levels.reliability(calibration)]
+    for figure in drawn:
+        (text,) = figure.axes[0].texts
+        assert "no levels.csv" in text.get_text()
+    assert "No figure" in levels.uncertainty(unsure).axes[0].texts[0].get_text()
 
 
 def test_without_response_times_uncertainty_is_that_of_the_choices_alone(world):
-    table = evaluation.uncertainty(world, {("m", "base", "pooled"): PERFECT}, SETTINGS).set_index("against")
+    table = uncertainty.uncertainty(world, {("m", "base", "pooled"): PERFECT}, SETTINGS).set_index("against")
     assert table.loc["response_time", "n"].eq(0).all()
     assert table.loc["response_time", "note"].eq("the world has no response times").all()
     assert table.loc["response_entropy", "note"].eq("").all()
+
+
+def simulated(n=400, people=8, sharpness=4.0, seed=0, pictures=60, times=True):
+    """A world of test pictures with known positions, and choices by a softmax over their dot products."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.nn.functional.normalize(torch.randn(pictures, 4, generator=generator, dtype=torch.float64), dim=1)
+    every = torch.combinations(torch.arange(pictures), 3)
+    triplets = every[torch.randperm(len(every), generator=generator)[:n]]
+    similar = torch.stack(
+        [(features[triplets[:, a]] * features[triplets[:, b]]).sum(1) for a, b in ((1, 2), (0, 2), (0, 1))], 1
+    )
+    chances = (sharpness * similar).softmax(1)
+    odd = torch.multinomial(chances, people, replacement=True, generator=generator)
+    unsure = metrics.entropy(chances)[:, None] + 0.3 * torch.randn(n, people, generator=generator)
+    images = pd.DataFrame({"image": [f"i{k}" for k in range(pictures)], "split": "test", "class": 0, "domain": 0})
+    names = np.array([f"i{k}" for k in range(pictures)])[triplets.numpy()]
+    rows = pd.DataFrame(np.repeat(names, people, axis=0), columns=TRIPLET)
+    rows = rows.assign(odd=odd.flatten().numpy(), participant=np.tile(np.arange(people), n), level="coarse")
+    rows = rows.assign(rt=unsure.exp().flatten().numpy()) if times else rows
+    return World("known", "simulated", None, ("class", "domain"), images, rows.drop(columns="level"), rows), features
+
+
+def test_a_random_model_scores_at_chance_and_a_permuted_one_too():
+    world, features = simulated()
+    random = torch.randn(60, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    moved = features[torch.randperm(60, generator=torch.Generator().manual_seed(5))]
+    found = {
+        ("known", "base", "pooled"): features,
+        ("random", "base", "pooled"): random,
+        ("moved", "base", "pooled"): moved,
+    }
+    scores = evaluation.levels(world, found, SETTINGS).set_index(["student", "level"])["odd_one_out_accuracy"]
+    assert scores["known", "coarse"] > 0.5
+    assert scores["random", "coarse"] == pytest.approx(1 / 3, abs=0.06)
+    assert scores["moved", "coarse"] == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_people_who_guess_have_a_ceiling_of_a_third_and_a_single_person_has_none():
+    world, features = simulated(n=1500, sharpness=0.0)
+    table = evaluation.levels(world, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
+    assert table["noise_ceiling"] == pytest.approx(1 / 3, abs=0.02)
+    assert table["noise_ceiling_low"] < 1 / 3 < table["noise_ceiling_high"]
+    alone, features = simulated(people=1)
+    table = evaluation.levels(alone, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
+    assert table[["noise_ceiling", "noise_ceiling_low", "above_ceiling"]].isna().all()
+    assert not table["passes_ceiling"]
+    assert table["odd_one_out_accuracy"] > 0.4
+
+
+def test_one_persons_repeated_answers_are_no_agreement_of_people():
+    rows = [[*("i2", "i3", "i5"), 2, person, "fine"] for person in (0, 0, 0, 1)]
+    judged = next(evaluation.judged_levels(make_world(rows)))
+    assert judged.counts().tolist() == [[0, 0, 4]]
+    assert evaluation.human_agreement(judged).tolist() == [1]
+    rows = [[*("i2", "i3", "i5"), 2, 0, "fine"]] * 3
+    assert evaluation.human_agreement(next(evaluation.judged_levels(make_world(rows)))).isnan().all()
+
+
+def test_the_order_in_which_a_triplet_was_shown_changes_nothing():
+    rows = judged("fine", [((2, 3, 5), (2, 2, 1))])
+    turned = [[row[2], row[0], row[1], (row[3] + 1) % 3, *row[4:]] for row in rows]
+    tables = [evaluation.levels(make_world(r), {("m", "base", "pooled"): PERFECT}, SETTINGS) for r in (rows, turned)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_model_that_knows_the_shares_passes_a_ceiling_that_few_people_make_unsure():
+    world, features = simulated(n=1500, people=2)
+    table = evaluation.levels(world, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
+    assert table["passes_ceiling"]
+    assert 0 < table["above_ceiling_low"] < table["above_ceiling"] < table["above_ceiling_high"]
+    assert table["above_ceiling"] == pytest.approx(table["odd_one_out_accuracy"] - table["noise_ceiling"])
+
+
+def test_an_improvement_is_paired_so_that_a_model_improves_on_itself_by_exactly_nothing():
+    world, features = simulated()
+    found = {("m", "base", "pooled"): features, ("m", "alignet", "pooled"): 2 * features}
+    table = evaluation.levels(world, found, SETTINGS).set_index("target").loc["alignet"]
+    for end in ("", "_low", "_high"):
+        assert table["relative_improvement" + end].tolist() == pytest.approx([0, 0])
+
+
+def test_a_model_that_knows_the_shares_is_unsure_where_people_are_and_reaches_their_ceiling():
+    world, features = simulated(n=2500)
+    table = uncertainty.uncertainty(world, {("m", "base", "pooled"): features}, SETTINGS)
+    for row in table[table["level"] == "coarse"].to_dict("records"):
+        assert row["spearman"] == pytest.approx(row["noise_ceiling"], abs=0.06), row["against"]
+        assert row["ci_low"] < row["spearman"] < row["ci_high"]
+        assert row["n"] == 2500
+
+
+def test_a_model_that_knows_nothing_is_unsure_anywhere():
+    world, _ = simulated()
+    random = torch.randn(60, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    table = uncertainty.uncertainty(world, {("m", "base", "pooled"): random}, SETTINGS)
+    assert (table["spearman"].abs() < 0.15).all()
+    constant = uncertainty.uncertainty(world, {("m", "base", "pooled"): torch.ones(60, 4).double()}, SETTINGS)
+    assert constant["spearman"].isna().all()
+
+
+def test_a_single_person_has_no_uncertainty():
+    world, features = simulated(people=1, times=False)
+    table = uncertainty.uncertainty(world, {("m", "base", "pooled"): features}, SETTINGS)
+    assert table["n"].eq(0).all()
+    assert set(table["note"]) == {"no triplet was judged by two people", "the world has no response times"}
+
+
+def test_the_fitted_sharpness_is_the_one_that_people_chose_by():
+    world, features = simulated(n=3000)
+    (judged, _) = evaluation.judged_levels(world)
+    pairs = torch.stack(
+        [
+            (features[judged.triplets[:, a]] * features[judged.triplets[:, b]]).sum(1)
+            for a, b in ((1, 2), (0, 2), (0, 1))
+        ],
+        1,
+    )
+    assert uncertainty.fitted_sharpness(pairs, judged.counts()) == pytest.approx(4, rel=0.05)
+    both = uncertainty.cross_fitted(pairs, judged.counts(), seed=0)
+    torch.testing.assert_close(both, (4 * pairs).softmax(1), atol=0.02, rtol=0)
+
+
+def test_a_calibrated_models_reliability_lies_on_the_diagonal():
+    world, features = simulated(n=3000)
+    table = uncertainty.reliability(world, {("m", "base", "pooled"): features}, SETTINGS)
+    assert table["n"].sum() == 9000
+    assert table["bin"].is_monotonic_increasing
+    assert (table["predicted"] - table["chosen"]).abs().max() < 0.03
+    assert ((table["ci_low"] <= table["chosen"]) & (table["chosen"] <= table["ci_high"])).all()
+
+
+def test_people_are_halved_within_each_triplet():
+    world, _ = simulated(people=5)
+    (judged, _) = evaluation.judged_levels(world)
+    half = uncertainty.half_of_people(judged, seed=0)
+    assert judged.counts(half).sum(1).unique().tolist() == [3]
+    assert judged.counts(~half).sum(1).unique().tolist() == [2]
+    assert torch.equal(judged.counts(half) + judged.counts(~half), judged.counts())
+
+
+def test_the_ceiling_of_halves_is_spearman_and_browns():
+    x = torch.arange(100).double()
+    drawn = torch.ones(3, 100).double()
+    assert uncertainty.half_ceiling(x, x, drawn)["noise_ceiling"] == pytest.approx(1)
+    assert uncertainty.half_ceiling(x, -x, drawn)["noise_ceiling"] == 0
+    y = torch.rand(100, generator=torch.Generator().manual_seed(0)).double() + x / 100
+    r = metrics.spearman(x, y)
+    assert uncertainty.half_ceiling(x, y, drawn)["noise_ceiling"] == pytest.approx((2 * r / (1 + r)) ** 0.5)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from alignet.figures import cost, human_uncertainty, levels, overview, student, style, synthesis, teacher
+from alignet.figures import cost, human_uncertainty, levels, overview, similarity, student, style, synthesis, teacher
 from alignet.worlds.tables import LEVELS
 
 
@@ -287,3 +287,119 @@ def test_alignments_cost_shows_its_share_of_pretraining_and_says_where_there_was
     assert [text.get_text() for text in ax.texts] == ["0.001", "no published pre-training"]
     assert ax.get_xscale() == "log"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def full_levels_table():
+    table = levels_table()
+    table = table.assign(majority_accuracy=0.7, majority_low=0.65, majority_high=0.72)
+    for name, value in (("above_ceiling", -0.2), ("relative_improvement", 12.0)):
+        table = table.assign(**{name: value, f"{name}_low": value - 1, f"{name}_high": value + 1})
+    return table
+
+
+def uncertainty_table():
+    rows = [
+        {"student": student, "target": target, "level": level, "against": against, "spearman": 0.1 * place}
+        | {"ci_low": 0.1 * place - 0.05, "ci_high": 0.1 * place + 0.05, "n": 90, "choices": "simulated"}
+        | {"noise_ceiling": 0.6, "noise_ceiling_low": 0.5, "noise_ceiling_high": 0.7}
+        for student in ("lite0", "vit")
+        for place, target in enumerate(style.TARGETS)
+        for level in LEVELS
+        for against in ("response_entropy", "response_time")
+    ]
+    return pd.DataFrame(rows)
+
+
+def similarity_table():
+    rows = [
+        {"student": "vit", "target": target, "benchmark": name, "metric": metric, "value": 0.4, "ci_low": 0.35}
+        | {"ci_high": 0.47, "noise_ceiling": 0.6, "noise_ceiling_low": 0.6, "noise_ceiling_high": 0.8, "n": 40}
+        | {"choices": "simulated", "note": ""}
+        for target in style.TARGETS
+        for name, metric in (("held-out triplets", "odd_one_out_accuracy"), ("ratings.csv", "rsa_spearman"))
+    ]
+    absent = {"benchmark": "square", "metric": "rsa_spearman", "note": "names too few", "choices": "simulated", "n": 0}
+    return pd.DataFrame([*rows, absent])
+
+
+def lines_at(ax, height):
+    return [line for line in ax.lines if list(line.get_ydata()) == [height, height]]
+
+
+def test_majority_improvement_and_uncertainty_mark_chance_zero_and_ceiling():
+    majority = levels.by_abstraction(full_levels_table(), majority=True)
+    assert all(lines_at(ax, 1 / 3) for ax in majority.axes)
+    assert not any("ceiling" in word for word in words(majority))
+    improved = levels.improvement(full_levels_table())
+    assert len(improved.axes) == 2 * len(LEVELS)
+    assert all(lines_at(ax, 0) for ax in improved.axes)
+    unsure = levels.uncertainty(uncertainty_table())
+    assert len(unsure.axes) == 2 * len(LEVELS)
+    assert all(lines_at(ax, 0) and lines_at(ax, 0.6) for ax in unsure.axes)
+    for figure in (majority, improved, unsure):
+        assert "SIMULATED" in " ".join(words(figure))
+        assert figure.get_figwidth() * 25.4 <= 183.1
+
+
+def test_times_that_a_world_lacks_have_no_panels():
+    table = uncertainty_table()
+    table.loc[table["against"] == "response_time", "n"] = 0
+    assert len(levels.uncertainty(table).axes) == len(LEVELS)
+
+
+def test_reliability_draws_the_diagonal_and_a_line_a_target():
+    rows = [
+        {
+            "student": "vit",
+            "target": target,
+            "bin": k,
+            "predicted": p,
+            "chosen": p + 0.02,
+            "ci_low": p,
+            "ci_high": p + 0.04,
+        }
+        for target in style.TARGETS
+        for k, p in ((3, 0.35), (1, 0.15))
+    ]
+    (ax,) = levels.reliability(pd.DataFrame(rows).assign(choices="simulated", n=9)).axes
+    assert list(ax.lines[0].get_xdata()) == list(ax.lines[0].get_ydata()) == [0, 1]
+    curves = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [line.get_xdata().tolist() for line in curves] == [[0.15, 0.35]] * 3
+
+
+def test_similarity_scores_show_chance_or_zero_and_name_what_is_absent():
+    figure = similarity.scores(similarity_table())
+    accuracy, rsa = figure.axes
+    assert lines_at(accuracy, 1 / 3)
+    assert lines_at(rsa, 0)
+    assert "square: names too few" in figure.get_suptitle()
+    nothing = similarity.scores(similarity_table().assign(value=float("nan")))
+    assert "No figure" in nothing.axes[0].texts[0].get_text()
+
+
+def test_dissimilarities_are_ranked_in_a_panel_a_target():
+    matrix = torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 9.0], [4.0, 9.0, 0.0]])
+    names = pd.DataFrame({"concept": ["x", "y", "z"], "domain": ["a", "a", "b"]})
+    figure = similarity.rdms({("vit", target): matrix for target in style.TARGETS}, names)
+    panels = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in panels] == [f"vit, {style.LABELS[target]}" for target in style.TARGETS]
+    drawn = panels[0].images[0].get_array()
+    assert drawn[0, 1] < drawn[0, 2] < drawn[1, 2]
+    assert [text.get_text() for text in panels[0].texts] == ["a", "b"]
+
+
+def test_the_page_for_raters_numbers_pairs_and_names_no_model():
+    figure = similarity.rating_page(pictures(3, 2), [1, 2, 3])
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.images]
+    assert titles == ["1", "2", "3"]
+    assert not any("Net" in word for word in words(figure))
+    assert "No pairs" in similarity.rating_page(pictures(0, 2), []).axes[0].texts[0].get_text()
+
+
+def test_disagreements_show_each_way_with_its_sign_and_rating():
+    rows = [("vit", "alignet", "bird", 1.5, 4.25), ("vit", "unalignet", "fish", -2.0, float("nan"))]
+    pairs = pd.DataFrame(rows, columns=["student", "closer_in", "class", "difference", "rating"])
+    figure = similarity.disagreements(pairs, pictures(2, 2))
+    titles = [ax.get_title() for ax in figure.axes if ax.images]
+    assert titles == ["bird\nz -1.5, rated 4.2", "fish\nz +2.0"]
+    assert "No figure" in similarity.disagreements(pairs[:0], pictures(0, 2)).axes[0].texts[0].get_text()

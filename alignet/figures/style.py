@@ -95,7 +95,7 @@ def target_legend(figure: Figure, choices: str, ceiling: bool = True) -> None:
     """What the marks mean and whose choices they are set against; ceiling: with the noise ceiling's band."""
     dot = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
     handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
-    handles.append(plt.Rectangle((0, 0), 1 if ceiling else 0, 1, color="0.85"))
+    handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85") if ceiling else plt.Line2D([], [], linestyle="none"))
     labels = [LABELS[target] for target in TARGETS]
     labels.append(f"noise ceiling ({people(choices)})" if ceiling else f"against {people(choices)}")
     figure.legend(handles, labels, loc="outside lower center", ncols=4)

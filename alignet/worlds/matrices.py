@@ -23,9 +23,7 @@ def read(root: Path, matrix: dict[str, str]) -> tuple[Tensor, list[str]]:
     values, labels = _numpy(root, matrix) if matrix["file"].endswith(".npy") else _csv(root, matrix["file"])
     if values.shape != (len(labels), len(labels)):
         raise ValueError(f"{matrix['file']}: is {values.shape}, with {len(labels)} names")
-    repeated = pd.Index(labels)[pd.Index(labels).duplicated()]
-    if len(repeated):
-        raise ValueError(f"{matrix['file']}: {repeated[0]!r} stands twice")
+    _once(matrix["file"], labels)
     unlike = np.argwhere(~np.isclose(values, values.T, equal_nan=True))
     if len(unlike):
         row, column = unlike[0]
@@ -37,6 +35,7 @@ def read(root: Path, matrix: dict[str, str]) -> tuple[Tensor, list[str]]:
 def _csv(root: Path, name: str) -> tuple[np.ndarray, list[str]]:
     table = pd.read_csv(_found(root, name), index_col=0)
     rows, columns = ([str(label) for label in labels] for labels in (table.index, table.columns))
+    _once(name, rows)  # pandas renames a column that stands twice
     if rows != columns:
         raise ValueError(f"{name}: the names of rows and columns differ")
     numbers = table.apply(pd.to_numeric, errors="coerce")
@@ -52,6 +51,12 @@ def _numpy(root: Path, matrix: dict[str, str]) -> tuple[np.ndarray, list[str]]:
         raise ValueError(f"{matrix['file']}: needs labels, a text file with a name a line (similarity.matrices)")
     lines = _found(root, matrix["labels"]).read_text(encoding="utf-8").splitlines()
     return np.load(_found(root, matrix["file"])).astype(float), [line for line in lines if line]
+
+
+def _once(name: str, labels: list[str]) -> None:
+    repeated = pd.Index(labels)[pd.Index(labels).duplicated()]
+    if len(repeated):
+        raise ValueError(f"{name}: {repeated[0]!r} stands twice")
 
 
 def _found(root: Path, name: str) -> Path:

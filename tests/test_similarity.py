@@ -1,0 +1,352 @@
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rsatoolbox.inference import eval_fixed
+from rsatoolbox.model import ModelFixed
+from rsatoolbox.rdm import RDMs
+from scipy.stats import rankdata, spearmanr
+
+from alignet import config, disagreement, metrics, similarity
+from alignet.triplets import gather_pair_similarities
+from alignet.worlds import matrices
+from alignet.worlds.tables import TRIPLET, World
+
+SETTINGS = config.Similarity(seed=0, bootstrap=200, rater_groups=3, pairs=2, matrices=[])
+CONCEPTS, PICTURES = 12, 2  # of each split; a class holds 4 concepts
+PAIRS = torch.triu_indices(CONCEPTS, CONCEPTS, 1)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def known_world(people=6, sharpness=6.0):
+    """12 human and 12 test concepts of two pictures each, with known positions, and a softmax of people's choices."""
+    rows = [
+        (f"{split}{concept}_{picture}", f"{split}{concept:02d}", f"c{concept // 4}", f"d{concept // 8}", split)
+        for split in ("human", "test")
+        for concept in range(CONCEPTS)
+        for picture in range(PICTURES)
+    ]
+    images = pd.DataFrame(rows, columns=["image", "concept", "class", "domain", "split"])
+    place = torch.nn.functional.normalize(torch.randn(CONCEPTS, 4, generator=generator()), dim=1)
+    place = place - place.mean(0)
+    choices = {split: choose(place, split, people, sharpness) for split in ("human", "test")}
+    levels = choices["test"].assign(level="coarse")
+    world = World("known", "simulated", None, ("concept", "class", "domain"), images, choices["human"], levels)
+    return world, place.repeat_interleave(PICTURES, 0)
+
+
+def choose(place, split, people, sharpness):
+    triplets = torch.combinations(torch.arange(CONCEPTS), 3)
+    unit = torch.nn.functional.normalize(place, dim=1)
+    chances = (sharpness * gather_pair_similarities(unit @ unit.T, triplets)).softmax(1)
+    odd = torch.multinomial(chances, people, replacement=True, generator=generator(3))
+    names = np.array([f"{split}{concept}_0" for concept in range(CONCEPTS)])[triplets.numpy()]
+    rows = pd.DataFrame(np.repeat(names, people, axis=0), columns=TRIPLET)
+    persons = [f"p{person}" for person in range(people)] * len(triplets)
+    return rows.assign(odd=odd.flatten().numpy(), participant=persons, split="test")
+
+
+def layers(*features, names=("known",)):
+    return {(name, "base"): {"pooled": rows} for name, rows in zip(names, features, strict=True)}
+
+
+def scored(world, features, settings=SETTINGS):
+    _, rows = similarity.held_out(world)
+    shown = torch.isin(world.rows("human"), rows)
+    test = {key: layers["pooled"] for key, layers in features.items()}
+    human = {key: {"pooled": rows[shown]} for key, rows in test.items()}
+    return similarity.similarity(world, human, features, settings)
+
+
+def rated(world, pairs, participants=("a", "b", "c", "d"), noise=0.0):
+    """Ratings of pairs of images: {(first, second): rating}."""
+    rows = [
+        (first, second, rating + noise * number, person)
+        for (first, second), rating in pairs.items()
+        for number, person in enumerate(participants)
+    ]
+    ratings = pd.DataFrame(rows, columns=["image_0", "image_1", "rating", "participant"])
+    return dataclasses.replace(world, ratings=ratings)
+
+
+def test_held_out_triplets_are_the_test_rows_and_their_pictures():
+    world, _ = known_world()
+    table, rows = similarity.held_out(world)
+    assert len(table) == len(world.triplets)
+    assert world.images["image"].iloc[rows.tolist()].tolist() == [f"human{n}_0" for n in range(CONCEPTS)]
+    none, rows = similarity.held_out(dataclasses.replace(world, triplets=world.triplets.drop(columns="split")))
+    assert len(none) == len(rows) == 0
+
+
+def test_the_model_that_people_chose_by_scores_high_and_a_random_and_a_constant_one_do_not():
+    world, place = known_world()
+    random, constant = torch.randn(24, 4, generator=generator(9)), torch.ones(24, 4)
+    table = scored(world, layers(place, random, constant, names=("known", "random", "constant")))
+    value = table.set_index(["benchmark", "student"])["value"]
+    assert value["held-out triplets", "known"] > 0.6
+    assert value["held-out triplets", "random"] == pytest.approx(1 / 3, abs=0.12)
+    assert value["held-out triplets", "constant"] == 0
+    for name in ("choice probabilities, held-out triplets", "choice probabilities, levels.csv, coarse"):
+        assert value[name, "known"] > 0.85
+        assert abs(value[name, "random"]) < 0.4
+        assert math.isnan(value[name, "constant"])
+    inside = table[table["student"] == "known"]
+    assert ((inside["ci_low"] <= inside["value"]) & (inside["value"] <= inside["ci_high"])).all()
+    assert (inside["noise_ceiling_low"] <= inside["noise_ceiling_high"]).all()
+
+
+def test_permuted_labels_take_the_likeness_away():
+    world, place = known_world()
+    moved = place[torch.randperm(24, generator=generator(2))]
+    value = scored(world, layers(place, moved, names=("known", "moved"))).set_index(["benchmark", "student"])["value"]
+    assert abs(value["choice probabilities, held-out triplets", "moved"]) < 0.4
+    assert value["held-out triplets", "moved"] < value["held-out triplets", "known"] - 0.15
+
+
+def test_choice_matrices_are_the_shares_by_hand():
+    # Objects 0, 1, 2: twice 2 is the odd one out, once 0; then 0, 1, 3 by the second group.
+    triplets = torch.tensor([[0, 1, 2], [2, 0, 1], [0, 1, 2], [0, 1, 3]])
+    found = similarity.choice_matrices(triplets, torch.tensor([2, 0, 0, 0]), torch.tensor([0, 0, 0, 1]), 4, 2)
+    assert found[0, 0, 1] == found[0, 1, 0] == pytest.approx(2 / 3)
+    assert found[0, 1, 2] == pytest.approx(1 / 3)
+    assert found[0, 0, 2] == 0
+    assert found[1, 1, 3] == 1
+    assert found[:, range(4), range(4)].isnan().all()
+    assert found[0, 3].isnan().all()
+
+
+def test_a_person_is_always_in_one_group():
+    people = pd.Series(["b", "a", "c", "b", "d", "a"])
+    groups = similarity.people_groups(people, 3)
+    assert groups.tolist() == [1, 0, 2, 1, 0, 0]
+
+
+def dissimilar(seed=0, groups=3, noise=0.5):
+    """Similarities of all pairs for a model and for groups of people around it."""
+    features = torch.randn(CONCEPTS, 3, generator=generator(seed), dtype=torch.float64)
+    model = (features @ features.T)[PAIRS[0], PAIRS[1]]
+    return model, model + noise * torch.randn(groups, len(model), generator=generator(seed + 1), dtype=torch.float64)
+
+
+def test_rsa_and_its_noise_ceiling_are_rsatoolboxs():
+    model, people = dissimilar()
+    data = RDMs(-people.numpy())
+    theirs = eval_fixed([ModelFixed("model", RDMs(-model[None].numpy()))], data, method="spearman")
+    assert similarity.rsa(model, people) == pytest.approx(theirs.evaluations.mean(), abs=1e-6)
+    assert similarity.noise_ceiling(people) == pytest.approx(tuple(theirs.noise_ceiling), abs=1e-6)
+
+
+def test_bootstrap_samples_of_rsa_are_rsatoolboxs_on_the_same_draws():
+    model, people = dissimilar()
+    for seed in range(10):
+        drawn = torch.randint(CONCEPTS, (CONCEPTS,), generator=generator(seed))
+        weights = torch.bincount(drawn, minlength=CONCEPTS)[None].double()
+        ours = [metrics.spearman_samples(model, group, metrics.pair_weights(weights, PAIRS)) for group in people]
+        data = RDMs(-people.numpy()).subsample_pattern("index", drawn.numpy())
+        fixed = ModelFixed("model", RDMs(-model[None].numpy()).subsample_pattern("index", drawn.numpy()))
+        theirs = eval_fixed([fixed], data, method="spearman").evaluations.mean()
+        assert torch.stack(ours).mean() == pytest.approx(theirs, abs=1e-6)
+
+
+def test_the_ceiling_of_people_who_agree_is_one_and_of_one_group_unknown():
+    _, people = dissimilar(noise=0.0)
+    assert similarity.noise_ceiling(people) == pytest.approx((1, 1))
+    assert similarity.rsa(people[0], people) == pytest.approx(1)
+    assert all(math.isnan(end) for end in similarity.noise_ceiling(people[:1]))
+    low, _ = similarity.noise_ceiling(torch.randn(3, 60, generator=generator(), dtype=torch.float64))
+    assert abs(low) < 0.3
+
+
+def test_a_ceiling_of_pairs_that_fill_no_triangle_is_that_of_these_pairs():
+    _, people = dissimilar()
+    part = people[:, :50]
+    ranks = [rankdata(group) for group in part]
+    low = [spearmanr(ranks[a] + ranks[b], ranks[c]).statistic for a, b, c in ((1, 2, 0), (0, 2, 1), (0, 1, 2))]
+    assert similarity.noise_ceiling(part)[0] == pytest.approx(np.mean(low), abs=1e-6)
+
+
+def test_one_person_has_no_noise_ceiling_and_few_pairs_no_score():
+    world, place = known_world(people=1)
+    table = scored(world, layers(place)).set_index("benchmark")
+    assert math.isnan(table.loc["held-out triplets", "noise_ceiling"])
+    row = table.loc["choice probabilities, held-out triplets"]
+    assert math.isnan(row["noise_ceiling"])
+    assert "no noise ceiling" in row["note"]
+    few = dataclasses.replace(world, levels=world.levels[:0])
+    assert "no such choices" in " ".join(scored(few, layers(place))["note"])
+
+
+def test_what_a_world_lacks_is_a_row_with_a_note():
+    world, place = known_world()
+    bare = dataclasses.replace(world, levels=None, triplets=world.triplets.assign(split="train"))
+    table = similarity.similarity(bare, {}, layers(place), SETTINGS)
+    assert table["value"].isna().all()
+    assert (table["note"] != "").all()
+    assert list(table.columns) == similarity.COLUMNS
+    assert len(similarity.held_out_features(None, bare, {}, [], None)) == 0
+
+
+def test_ratings_that_follow_the_distance_are_matched_and_their_people_agree():
+    world, place = known_world()
+    similar = similarity.cosine(place)
+    names = world.images["image"].iloc[world.rows("test").tolist()].tolist()
+    pairs = {(names[a], names[b]): float(similar[a, b]) for a in range(0, 24, 2) for b in range(a + 2, 24, 2)}
+    turned = {(b, a): value for (a, b), value in pairs.items()}
+    for world in (rated(known_world()[0], pairs), rated(known_world()[0], turned, noise=0.01)):
+        row = scored(world, layers(place)).set_index("benchmark").loc["ratings.csv"]
+        assert row["value"] == pytest.approx(1)
+        assert row["noise_ceiling"] == pytest.approx(1)
+        assert row["n"] == 66
+        assert row["ci_unit"] == "pairs"
+
+
+def write(tmp_path, values, labels, columns=None):
+    file = tmp_path / "square.csv"
+    pd.DataFrame(values, index=labels, columns=labels if columns is None else columns).to_csv(file)
+    return {"name": "square", "file": str(file), "kind": "similarity"}
+
+
+def test_a_matrix_file_is_scored_on_the_concepts_it_shares(tmp_path):
+    world, place = known_world()
+    similar = similarity.cosine(place[::2]).numpy()
+    labels = [f"test{n:02d}" for n in range(CONCEPTS)]
+    matrix = write(tmp_path, similar, labels)
+    settings = dataclasses.replace(SETTINGS, matrices=[matrix, matrix | {"name": "turned", "kind": "distance"}])
+    value = scored(world, layers(place), settings).set_index("benchmark")["value"]
+    assert value["square"] == pytest.approx(1)
+    assert value["turned"] == pytest.approx(-1)
+    other = write(tmp_path, similar, [f"else{n}" for n in range(CONCEPTS)])
+    table = scored(world, layers(place), dataclasses.replace(SETTINGS, matrices=[other])).set_index("benchmark")
+    assert "fewer than 3 concepts" in table.loc["square", "note"]
+
+
+def test_a_numpy_matrix_takes_its_names_from_a_file(tmp_path):
+    np.save(tmp_path / "square.npy", np.eye(3))
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    matrix = {"name": "n", "file": "square.npy", "kind": "distance"}
+    values, labels = matrices.read(tmp_path, matrix | {"labels": "names.txt"})
+    assert labels == ["a", "b", "c"]
+    assert values.tolist() == (-torch.eye(3)).tolist()
+    with pytest.raises(ValueError, match=r"square\.npy: needs labels"):
+        matrices.read(tmp_path, matrix)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "columns", "why"),
+    [
+        ([[1, 2], [3, 1]], ["a", "b"], None, "not symmetric at row 'a', column 'b'"),
+        ([[1, 2], [2, 1]], ["a", "a"], None, "'a' stands twice"),
+        ([[1, 2], [2, 1]], ["a", "b"], ["b", "a"], "names of rows and columns differ"),
+        ([[1, "x"], [2, 1]], ["a", "b"], None, "row 'a', column 'b': 'x' is no number"),
+    ],
+)
+def test_a_matrix_that_does_not_fit_is_refused_with_its_file(tmp_path, values, labels, columns, why):
+    with pytest.raises(ValueError, match=f"square.csv: .*{why}"):
+        matrices.read(tmp_path, write(tmp_path, values, labels, columns))
+
+
+def test_a_matrix_without_a_file_or_of_no_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no\.csv: no such file"):
+        matrices.read(tmp_path, {"name": "n", "file": "no.csv", "kind": "distance"})
+    with pytest.raises(ValueError, match="kind 'far'"):
+        matrices.read(tmp_path, {"name": "n", "file": "no.csv", "kind": "far"})
+    with pytest.raises(ValueError, match="lacks kind"):
+        matrices.read(tmp_path, {"name": "n", "file": "no.csv"})
+
+
+def test_concepts_are_means_in_the_order_of_the_hierarchy():
+    world, place = known_world()
+    means, labels = similarity.concept_features(place, world, world.rows("test"))
+    torch.testing.assert_close(means, place[::2])
+    assert labels["domain"].is_monotonic_increasing
+    found, labels = similarity.rdms(world, layers(place))
+    assert found["known", "base"].diagonal().abs().max() < 1e-6
+    assert labels["concept"].tolist() == [f"test{n:02d}" for n in range(CONCEPTS)]
+
+
+def contenders():
+    """In class c0, alignet holds concepts 0 and 1 together and unalignet 0 and 2; everything else is the same."""
+    world, _ = known_world()
+    base = torch.eye(CONCEPTS).repeat_interleave(PICTURES, 0)
+    alignet, unalignet = base.clone(), base.clone()
+    alignet[2:4] = base[0:2] + 0.1 * base[2:4]
+    unalignet[4:6] = base[0:2] + 0.1 * base[4:6]
+    models = {"base": base, "alignet": alignet, "unalignet": unalignet}
+    return world, {("m", target): {"pooled": rows} for target, rows in models.items()}
+
+
+def test_the_pairs_are_those_that_the_two_models_place_most_differently():
+    world, test = contenders()
+    found = disagreement.pairs(world, test, SETTINGS)
+    assert list(found.columns) == disagreement.COLUMNS
+    first = found[found["rank"] == 1].set_index("closer_in")
+    assert first.loc["alignet", ["image_0", "image_1"]].tolist() == ["test0_0", "test1_0"]
+    assert first.loc["unalignet", ["image_0", "image_1"]].tolist() == ["test0_0", "test2_0"]
+    assert (found.loc[found["closer_in"] == "alignet", "difference"] > 0).all()
+    assert (found.loc[found["closer_in"] == "unalignet", "difference"] < 0).all()
+    assert set(found["class"]) <= {"c0", "c1", "c2"}
+    assert sorted(found["page"]) == list(range(1, len(found) + 1))
+    for _, part in found.groupby("closer_in"):
+        assert not pd.concat([part["image_0"], part["image_1"]]).duplicated().any()
+
+
+def test_without_a_control_there_are_no_pairs_to_rate(tmp_path):
+    world, test = contenders()
+    alone = {key: rows for key, rows in test.items() if key[1] != "unalignet"}
+    found = disagreement.pairs(world, alone, SETTINGS)
+    assert found.empty
+    assert disagreement.scores(world, found, SETTINGS)["note"].tolist() == ["no pairs to rate"]
+    assert disagreement.save_page(found, tmp_path / "page.csv").empty
+
+
+def test_the_page_says_nothing_about_the_models_and_reads_as_ratings(tmp_path):
+    world, test = contenders()
+    found = disagreement.pairs(world, test, SETTINGS)
+    page = disagreement.save_page(found, tmp_path / "new" / "ratings_to_fill.csv")
+    written = pd.read_csv(tmp_path / "new" / "ratings_to_fill.csv")
+    assert list(written.columns) == list(page.columns) == ["page", "image_0", "image_1", "rating", "participant"]
+    assert written["page"].tolist() == list(range(1, len(written) + 1))
+    assert written["rating"].isna().all()
+
+
+def test_unrated_pairs_have_a_note_in_place_of_a_score():
+    world, test = contenders()
+    found = disagreement.pairs(world, test, SETTINGS)
+    table = disagreement.scores(world, found, SETTINGS)
+    assert table["note"].tolist() == ["the world has no ratings.csv"]
+    other = rated(world, {("test4_0", "test11_0"): 3})
+    assert "too few" in disagreement.scores(other, disagreement.pairs(other, test, SETTINGS), SETTINGS)["note"].item()
+
+
+def test_rated_pairs_are_scored_as_published():
+    world, test = contenders()
+    found = disagreement.pairs(world, test, SETTINGS)
+    ratings = {
+        (row.image_1, row.image_0): (4.0 if row.closer_in == "alignet" else 2.0) - 0.1 * row.rank
+        for row in found.itertuples()
+    }
+    rows = [
+        (a, b, value + shift, person) for person, shift in (("p", 0), ("q", 0.5)) for (a, b), value in ratings.items()
+    ]
+    ratings = pd.DataFrame(rows, columns=["image_0", "image_1", "rating", "participant"])
+    ratings.loc[(ratings["participant"] == "q") & (ratings["rating"] < 3), "rating"] += 0.2  # q's difference is smaller
+    world = dataclasses.replace(world, ratings=ratings)
+    found = disagreement.pairs(world, test, SETTINGS)
+    assert found["n_ratings"].tolist() == [2] * len(found)
+    table = disagreement.scores(world, found, SETTINGS).set_index(["metric", "target"])
+    for target, mean in (("alignet", 4.25 - 0.15), ("unalignet", 2.25 + 0.1 - 0.15)):
+        row = table.loc[("mean_rating_of_closer_pairs", target)]
+        assert row["value"] == pytest.approx(mean)
+        assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    # Differences: p 2.0, q 1.8; mean 1.9, standard error 0.1.
+    t = table.loc[("paired_t", "alignet")]
+    assert t["value"] == pytest.approx(19)
+    assert (t["n"], t["ci_unit"]) == (2, "participants")
+    assert table.loc[("spearman_distance_rating", "alignet"), "value"] < 0
+    assert table.loc[("spearman_distance_rating", "unalignet"), "value"] > 0
