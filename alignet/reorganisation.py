@@ -167,8 +167,8 @@ def subset_cka(first: Tensor, second: Tensor, subsets: Tensor) -> Tensor:
 def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
     """Two dimensions of each concept's mean 'pooled' features: student, target, method (PCA or UMAP), labels, x, y.
 
-    Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are turned,
-    mirrored and scaled as a whole to lie best over the base's. UMAP runs on one thread from a fixed seed: repeatable.
+    Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are moved,
+    turned and mirrored as a whole to lie best over the base's, in their own scale. UMAP runs on one thread from a fixed seed: repeatable.
 
     Raises: ValueError if there are fewer than five concepts.
     """
@@ -243,10 +243,10 @@ def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
 
 
 def _superposed(places: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """A map (n, 2) moved, turned or mirrored, and scaled to the least squared distance from `base` (Procrustes)."""
+    """A map (n, 2) moved, turned or mirrored to the least squared distance from `base` (Procrustes, without scale)."""
     middle, centred = base.mean(0), places - places.mean(0)
-    u, s, vt = np.linalg.svd(centred.T @ (base - middle))
-    return centred @ (u @ vt) * (s.sum() / (centred**2).sum()) + middle
+    u, _, vt = np.linalg.svd(centred.T @ (base - middle))
+    return centred @ (u @ vt) + middle
 
 
 def _principal(mean: np.ndarray) -> np.ndarray:

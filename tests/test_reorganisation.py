@@ -169,10 +169,12 @@ def test_maps_are_the_same_every_time_and_those_after_alignment_lie_over_the_bas
     assert np.allclose(places.loc["base"], places.loc["alignet"], atol=1e-5)  # a rotation changes nothing
 
 
-def test_superposing_undoes_a_mirrored_turned_scaled_and_moved_map():
+def test_superposing_undoes_a_mirrored_turned_and_moved_map_and_keeps_its_scale():
     places = random_features(9, 2).double().numpy()
-    turned = 3 * places @ np.array([[0.6, 0.8], [0.8, -0.6]]) + 5
+    turned = places @ np.array([[0.6, 0.8], [0.8, -0.6]]) + 5
     assert np.allclose(reorganisation._superposed(turned, places), places)
+    middle = places.mean(0)
+    assert np.allclose(reorganisation._superposed(3 * turned, places), 3 * (places - middle) + middle)
 
 
 def test_a_map_of_few_concepts_is_refused():
