@@ -168,7 +168,8 @@ def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -
     """Two dimensions of each concept's mean 'pooled' features: student, target, method (PCA or UMAP), labels, x, y.
 
     Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are moved,
-    turned and mirrored as a whole to lie best over the base's, in their own scale. UMAP runs on one thread from a fixed seed: repeatable.
+    turned and mirrored as a whole to lie best over the base's, in their own scale. UMAP runs on one thread from
+    a fixed seed: repeatable.
 
     Raises: ValueError if there are fewer than five concepts.
     """
