@@ -149,7 +149,7 @@ def test_nearest_centroids_are_those_by_hand():
     assert torch.allclose(weights[0], torch.nn.functional.normalize(units[:2].sum(0), dim=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("classes", [2, 3, 9])
 def test_logistic_regression_in_the_span_is_scikit_learns_in_the_whole_space(classes):
     from sklearn.linear_model import LogisticRegression
 
