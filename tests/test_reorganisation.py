@@ -156,6 +156,8 @@ def test_the_cka_table_has_a_row_for_each_pair_of_layers_and_intervals_for_a_lay
     scores = table.set_index(["target", "layer", "base_layer"])
     assert scores.loc[("alignet", "pooled", "pooled"), "cka"] == pytest.approx(1)
     assert scores["ci_low"].notna().sum() == 2
+    own = scores.dropna(subset="ci_low")
+    assert ((own["ci_low"] <= own["cka"] + 1e-9) & (own["cka"] <= own["ci_high"] + 1e-9)).all()
 
 
 def test_maps_are_the_same_every_time_and_those_after_alignment_lie_over_the_bases():
