@@ -130,7 +130,7 @@ def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisati
     """CKA between every layer of the base and every layer of each model: cka.csv.
 
     The 95 % interval, of a layer with itself, is a bootstrap over concepts whose repeats are left out of the resample
-    (repeats alone raise CKA). A smaller sample raises CKA too: the interval is moved so that its median is the estimate.
+    (repeats alone raise CKA). A smaller sample raises CKA too: the interval is moved to have the estimate as median.
     """
     table, drawn = [], _drawn(world, rows, settings)
     for (student, target), found in layers.items():
