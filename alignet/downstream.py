@@ -111,8 +111,9 @@ def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> tupl
     if len(shown) < shown.shape[1]:
         axes, lengths = torch.linalg.qr(shown.T)  # shown = lengths.T @ axes.T
         shown = lengths.T
-    model = LogisticRegression(max_iter=settings.logistic_iterations, tol=1e-3)
-    model.fit(shown.numpy(), labels.numpy())
+    copies = 2 if len(labels.unique()) == len(labels) else 1  # of a picture a class scikit-learn warns; two at half C
+    model = LogisticRegression(C=1 / copies, max_iter=settings.logistic_iterations, tol=1e-3)
+    model.fit(shown.repeat(copies, 1).numpy(), labels.repeat(copies).numpy())
     weights, biases = (torch.from_numpy(part).to(train.dtype) for part in (model.coef_, model.intercept_))
     if len(weights) == 1:  # two classes: scikit-learn keeps the second one's score
         weights, biases = (torch.cat([torch.zeros_like(part), part]) for part in (weights, biases))

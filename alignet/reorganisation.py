@@ -130,7 +130,7 @@ def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisati
     """CKA between every layer of the base and every layer of each model: cka.csv.
 
     The 95 % interval, of a layer with itself, is a bootstrap over concepts whose repeats are left out of the resample
-    (repeats alone raise CKA), so that it is of a smaller sample and lies a little high: the spread is what to read.
+    (repeats alone raise CKA). A smaller sample raises CKA too: the interval is moved to have the estimate as median.
     """
     table, drawn = [], _drawn(world, rows, settings)
     for (student, target), found in layers.items():
@@ -139,10 +139,10 @@ def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisati
             gram = metrics.centred_gram(features)
             for base_layer, base_gram in before.items():
                 names = {"student": student, "target": target, "layer": layer, "base_layer": base_layer}
-                low, high = float("nan"), float("nan")
+                value, low, high = float(metrics.gram_alignment(gram, base_gram)), float("nan"), float("nan")
                 if layer == base_layer and target != "base":
-                    low, high = metrics.percentile_interval(subset_cka(gram, base_gram, drawn))
-                value = float(metrics.gram_alignment(gram, base_gram))
+                    values = subset_cka(gram, base_gram, drawn)
+                    low, high = metrics.percentile_interval(values - values.median() + value)
                 table.append(names | {"cka": value, "ci_low": low, "ci_high": high, "ci_unit": "concepts"})
     return pd.DataFrame(table).assign(choices=world.choices)
 
@@ -167,8 +167,9 @@ def subset_cka(first: Tensor, second: Tensor, subsets: Tensor) -> Tensor:
 def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
     """Two dimensions of each concept's mean 'pooled' features: student, target, method (PCA or UMAP), labels, x, y.
 
-    Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are turned,
-    mirrored and scaled as a whole to lie best over the base's. UMAP runs on one thread from a fixed seed: repeatable.
+    Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are moved,
+    turned and mirrored as a whole to lie best over the base's, in their own scale. UMAP runs on one thread from
+    a fixed seed: repeatable.
 
     Raises: ValueError if there are fewer than five concepts.
     """
@@ -243,10 +244,10 @@ def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
 
 
 def _superposed(places: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """A map (n, 2) moved, turned or mirrored, and scaled to the least squared distance from `base` (Procrustes)."""
+    """A map (n, 2) moved, turned or mirrored to the least squared distance from `base` (Procrustes, without scale)."""
     middle, centred = base.mean(0), places - places.mean(0)
-    u, s, vt = np.linalg.svd(centred.T @ (base - middle))
-    return centred @ (u @ vt) * (s.sum() / (centred**2).sum()) + middle
+    u, _, vt = np.linalg.svd(centred.T @ (base - middle))
+    return centred @ (u @ vt) + middle
 
 
 def _principal(mean: np.ndarray) -> np.ndarray:

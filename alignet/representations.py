@@ -96,6 +96,6 @@ def at_layers(embedder: Embedder, batches: Iterable[Tensor], layers: list[str], 
 
 def _flat(embedder: Embedder, output: Tensor) -> Tensor:
     """Mean over space (batch, dim, height, width) or over patch tokens (batch, tokens, dim), as `at_layer`."""
-    output = output.float()
-    pooled = output.mean((2, 3)) if output.ndim == 4 else output[:, embedder.model.num_prefix_tokens :].mean(1)
-    return pooled.cpu()
+    if output.ndim == 4:
+        return output.mean((2, 3), dtype=torch.float32).cpu()
+    return output[:, embedder.model.num_prefix_tokens :].mean(1, dtype=torch.float32).cpu()

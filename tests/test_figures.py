@@ -9,7 +9,19 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from alignet.figures import cost, human_uncertainty, levels, overview, similarity, student, style, synthesis, teacher
+from alignet.figures import (
+    cost,
+    downstream,
+    human_uncertainty,
+    levels,
+    overview,
+    reorganisation,
+    similarity,
+    student,
+    style,
+    synthesis,
+    teacher,
+)
 from alignet.worlds.tables import LEVELS
 
 
@@ -403,3 +415,146 @@ def test_disagreements_show_each_way_with_its_sign_and_rating():
     titles = [ax.get_title() for ax in figure.axes if ax.images]
     assert titles == ["bird\nz -1.5, rated 4.2", "fish\nz +2.0"]
     assert "No figure" in similarity.disagreements(pairs[:0], pictures(0, 2)).axes[0].texts[0].get_text()
+
+
+RELATIONS = ["same concept", "same class", "unrelated"]
+
+
+def reorganisation_table():
+    bounds = {"ci_low": -0.3, "ci_high": 0.3, "effect_size_low": -0.2, "effect_size_high": 0.2}
+    bounds |= {"rsa": 0.2, "rsa_low": 0.1, "rsa_high": 0.3, "choices": "simulated"}
+    rows = [
+        {"student": name, "target": target, "layer": layer, "depth": depth, "relation": relation, **bounds}
+        | {"change": 0.1 * place - 0.1, "effect_size": 0.1 if place else float("nan")}
+        for name in ("lite0", "vit")
+        for place, target in enumerate(style.TARGETS)
+        for depth, layer in enumerate(("blocks.0", "pooled"))
+        for relation in RELATIONS
+    ]
+    return pd.DataFrame(rows)
+
+
+def downstream_table(lead=(-0.1, 0.1)):
+    tasks = [(f"few-shot {label}", shots, kind) for label in ("class", "domain") for shots in (1, 5) for kind in BOTH]
+    tasks += [("linear probe class", float("nan"), "logistic")]
+    rows = [
+        {"student": name, "target": target, "dataset": "emoji", "protocol": protocol, "shots": shots}
+        | {"classifier": classifier, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "chance": 0.25, "classes": 4}
+        | dict.fromkeys(("relative_improvement", "relative_improvement_low", "relative_improvement_high"), 5.0 * place)
+        | {"over_control": sum(lead) / 2 if target == "alignet" else float("nan"), "choices": "simulated", "note": ""}
+        | {"over_control_low": lead[0], "over_control_high": lead[1]}
+        for name in ("lite0", "vit")
+        for place, target in enumerate(style.TARGETS)
+        for protocol, shots, classifier in tasks
+    ]
+    return pd.DataFrame([*rows, {"dataset": "DTD", "protocol": "all", "note": "skipped: no folder dtd"}])
+
+
+BOTH = ["centroid", "logistic"]
+
+
+def cka_table():
+    layers = ["blocks.0", "pooled"]
+    pairs = [(target, layer, base) for target in style.TARGETS for layer in layers for base in layers]
+    table = pd.DataFrame(pairs, columns=["target", "layer", "base_layer"])
+    return table.assign(student="lite0", cka=np.where(table["layer"] == table["base_layer"], 1.0, 0.25))
+
+
+def map_table():
+    places = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [0.0, 1.0, 0.0], "domain": ["food", "made", "food"]})
+    kinds = [(target, method) for target in style.TARGETS for method in ("PCA", "UMAP")]
+    names = {"student": "lite0", "choices": "simulated"}
+    return pd.concat([places.assign(target=target, method=method, **names) for target, method in kinds])
+
+
+def neighbour_table():
+    rows = [
+        {"student": "lite0", "target": target, "example": example, "rank": rank, "relation": RELATIONS[rank]}
+        for target in style.TARGETS
+        for example in ("a", "b")
+        for rank in range(3)
+    ]
+    return pd.DataFrame(rows).assign(choices="simulated")
+
+
+INSIDE = {
+    "by_common_level": lambda: reorganisation.by_common_level(reorganisation_table()),
+    "by_layer": lambda: reorganisation.by_layer(reorganisation_table()),
+    "cka": lambda: reorganisation.layer_alignment(cka_table()),
+    "maps": lambda: reorganisation.before_and_after(map_table(), "domain", "lite0"),
+    "neighbours": lambda: reorganisation.neighbour_page(
+        neighbour_table(), pictures(18), "lite0", reorganisation_table()
+    ),
+    "shots": lambda: downstream.by_shots(downstream_table()),
+    "summary": lambda: downstream.summary(downstream_table(), "lite0"),
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_figures_of_what_changes_fit_a_column_and_say_that_choices_are_simulated(name):
+    figure = INSIDE[name]()
+    assert figure.get_figwidth() * 25.4 <= 183.1
+    legends = [text.get_text() for legend in figure.legends for text in legend.findobj(matplotlib.text.Text)]
+    assert name == "cka" or any("SIMULATED" in text for text in legends)
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_nothing_of_such_a_figure_lies_outside_it(name):
+    figure = INSIDE[name]()
+    figure.canvas.draw()
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert box.x0 >= -1
+        assert box.x1 <= figure.bbox.x1 + 1
+
+
+def test_the_change_of_distance_has_a_line_at_none_and_the_base_on_it():
+    figure = reorganisation.by_common_level(reorganisation_table().replace({"change": {-0.1: 0.0}}))
+    ax = figure.axes[0]
+    assert any(set(line.get_ydata()) == {0} and line.get_linestyle() == ":" for line in ax.lines)
+    hollow = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [list(line.get_ydata()) for line in hollow] == [[0, 0, 0]]
+    assert [tick.get_text().replace("\n", " ") for tick in figure.axes[2].get_xticklabels()] == RELATIONS
+
+
+def test_cka_is_a_square_for_each_target_with_its_diagonal_written_in():
+    figure = INSIDE["cka"]()
+    squares = [ax for ax in figure.axes if ax.images and ax.texts]
+    assert len(squares) == 3
+    assert [text.get_text() for text in squares[0].texts] == ["1.00", "1.00"]
+    assert squares[0].images[0].get_array().tolist() == [[1, 0.25], [0.25, 1]]
+
+
+def test_maps_of_all_targets_have_the_same_colours():
+    figure = INSIDE["maps"]()
+    colours = [ax.collections[0].get_facecolors().tolist() for ax in figure.axes]
+    assert len(colours) == 6
+    assert all(colour == colours[0] for colour in colours)
+    assert colours[0][0] == colours[0][2] != colours[0][1]
+
+
+def test_neighbours_stand_once_each_and_an_example_once_in_its_row():
+    figure = INSIDE["neighbours"]()
+    assert sum(bool(ax.images) for ax in figure.axes) == 2 * (1 + 3 * 2)
+
+
+@pytest.mark.parametrize(("lead", "word"), [((-0.1, 0.1), "tie"), ((-0.2, -0.1), "control"), ((0.1, 0.2), "AligNet")])
+def test_the_summary_says_where_the_control_ties_or_wins(lead, word):
+    figure = downstream.summary(downstream_table(lead), "lite0")
+    verdicts = [text for text in figure.axes[1].texts if text.get_text() != "ahead"]
+    assert {text.get_text() for text in verdicts} == {word}
+    assert (verdicts[0].get_color() == "#c00000") == (word != "AligNet")
+    assert len(verdicts) == 5  # two levels by fewest and most shots, and the probe
+    assert sum(line.get_linestyle() == ":" and set(line.get_xdata()) == {0.25} for line in figure.axes[0].lines) == 5
+
+
+def test_shots_have_a_chance_line_in_every_panel_and_skipped_data_sets_are_listed():
+    figure = INSIDE["shots"]()
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["lite0, class, 4 classes", "lite0, domain, 4 classes"]
+    assert all(any(list(line.get_ydata()) == [0.25, 0.25] for line in ax.lines) for ax in figure.axes)
+    assert downstream.skipped(downstream_table()).values.tolist() == [["DTD", "skipped: no folder dtd"]]
+
+
+def test_a_world_without_few_shot_tasks_gets_a_figure_that_says_so():
+    table = downstream_table()
+    assert "No figure: the world has no few-shot task" in words(downstream.by_shots(table[table["dataset"] == "DTD"]))

@@ -54,7 +54,7 @@ def by_layer(scores: pd.DataFrame) -> Figure:
         for ax, target in zip(row, targets, strict=False):
             _relations(ax, part[part["target"] == target])
             ax.set(title=f"{student}, {style.LABELS[target]}", ylim=_limits(part, "ci"))
-        row[0].set_ylabel("Change of distance (SD of base)")
+        row[0].set_ylabel("Change of distance\n(SD of base)")
         for target in style.TARGETS:
             lines = part[part["target"] == target].drop_duplicates("layer")
             _points(row[-1], lines.assign(change=0), "rsa", "rsa", target, colours[student], 0, line="-", x="depth")

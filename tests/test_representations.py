@@ -1,0 +1,84 @@
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from alignet import backbones, config, representations
+
+FEATURES = config.Features(batch_size=2, workers=0, precision="float32", cache_bytes=0, devices=1)
+
+
+def settings(model, seed=0, **options):
+    options = {"img_size": 32, "depth": 2} if "vit" in model else options
+    return config.Backbone(model=model, options=options, weights="random", layer="pooled", picture_size=32, seed=seed)
+
+
+VIT = settings("vit_tiny_patch16_224")
+SHOWN = torch.randint(256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def save_student(folder, seed):
+    embedder = backbones.create(settings("vit_tiny_patch16_224", seed=seed))
+    state = {f"embedder.model.{name}": value.contiguous() for name, value in embedder.model.state_dict().items()}
+    folder.mkdir(parents=True)
+    save_file(state | {"triplet_head.weight": torch.zeros(2, 2)}, folder / "student.safetensors")
+    return embedder
+
+
+def test_students_are_loaded_before_and_after_each_target(tmp_path):
+    trained = save_student(tmp_path / "students" / "vit" / "alignet", seed=7)
+    students = representations.load(tmp_path, {"vit": VIT}, ["alignet"])
+    assert list(students) == [("vit", "base"), ("vit", "alignet")]
+    (base, size), (aligned, _) = students.values()
+    assert size == 32
+    with torch.inference_mode():
+        assert torch.equal(aligned(SHOWN), trained(SHOWN))
+        assert not torch.allclose(base(SHOWN), aligned(SHOWN))
+
+
+def test_a_checkpoint_that_is_missing_or_of_another_model_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"student.safetensors: no such file; run the student stage"):
+        representations.load(tmp_path, {"vit": VIT}, ["alignet"])
+    save_student(tmp_path / "students" / "vit" / "alignet", seed=7)
+    with pytest.raises(RuntimeError, match="state_dict"):
+        representations.load(tmp_path, {"vit": settings("resnet18")}, ["alignet"])
+
+
+def test_layers_are_blocks_or_stages_in_order_and_no_parts_of_them():
+    assert representations.layer_names(backbones.create(VIT)) == ["blocks.0", "blocks.1"]
+    efficient = backbones.create(settings("tf_efficientnet_lite0"))
+    assert representations.layer_names(efficient) == [f"blocks.{n}" for n in range(7)]
+    assert representations.layer_names(backbones.create(settings("resnet18"))) == [f"layer{n}" for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "resnet18"])
+def test_one_pass_gives_what_a_pass_for_each_layer_gives_whatever_the_batches(model):
+    embedder = backbones.create(settings(model))
+    layers = representations.layer_names(embedder)
+    found = representations.at_layers(embedder, SHOWN.split(2), layers, "float32")
+    assert list(found) == [*layers, "pooled"]
+    with torch.inference_mode():
+        for name, rows in found.items():
+            assert torch.allclose(rows, embedder.at_layer(SHOWN, name), atol=1e-5), name
+
+
+def test_the_hooks_are_gone_even_after_a_failure():
+    embedder = backbones.create(VIT)
+    with pytest.raises(AttributeError):
+        representations.at_layers(embedder, [None], ["blocks.0"], "float32")
+    assert not embedder.model.blocks[0]._forward_hooks
+
+
+def test_pictures_from_files_are_those_in_memory_at_each_students_size(tmp_path):
+    paths = []
+    for number, picture in enumerate(SHOWN):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(paths[-1])
+    students = {("vit", "base"): (backbones.create(VIT), 32)}
+    shown = representations.stacks(students, paths, FEATURES)
+    assert torch.equal(shown[32], SHOWN)
+    found = representations.forward(students, paths, FEATURES, by_layer=True)["vit", "base"]
+    again = representations.embed(students, {32: SHOWN}, FEATURES)["vit", "base"]
+    assert list(found) == ["blocks.0", "blocks.1", "pooled"]
+    assert list(again) == ["pooled"]
+    assert torch.equal(found["pooled"], again["pooled"])
