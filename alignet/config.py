@@ -181,6 +181,7 @@ class Levels:
     seed: int
     centred: bool  # subtract the mean representation of the scored pictures before the cosine
     bootstrap: int  # resamples of the triplets
+    reliability_bins: int  # of equal width in [0, 1]
 
 
 @settings

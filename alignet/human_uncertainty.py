@@ -172,7 +172,7 @@ def calibration(posterior: Posterior, held_out: Judgements, settings: HumanUncer
             "n_choices": int(people.sum()),
         }
         for column, values in (("nll", loss), ("accuracy", right)):
-            low, high = metrics.bootstrap_interval(values, people, settings.bootstrap, _generator(settings))
+            low, high = metrics.bootstrap_interval(values, people, _drawn_triplets(counts, settings))
             row |= {column: metrics.weighted_mean(values, people), f"{column}_low": low, f"{column}_high": high}
         ece = metrics.expected_calibration_error(predicted.flatten(0, 1), counts.flatten(0, 1), settings.bins)
         rows.append(row | {"ece": ece})
@@ -185,7 +185,7 @@ def reliability(posterior: Posterior, held_out: Judgements, settings: HumanUncer
     tables = []
     for name, (_, predicted, counts) in _predictions(posterior, held_out, settings).items():
         if name in ("vice", "empirical"):
-            bins = metrics.reliability_bins(predicted, counts, settings.bins, settings.bootstrap, _generator(settings))
+            bins = metrics.reliability_bins(predicted, counts, settings.bins, _drawn_triplets(counts, settings))
             tables.append(bins.assign(distribution=name))
     return pd.concat(tables, ignore_index=True)
 
@@ -205,10 +205,11 @@ def leave_one_out(counts: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
 def noise_ceiling(counts: Tensor, settings: HumanUncertainty) -> dict[str, float]:
     """One person against the majority of the others, with its 95 % bootstrap interval over triplets; NaN if none."""
     counts = counts[counts.sum(1) >= 2]
+    if not len(counts):
+        return dict.fromkeys(("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"), float("nan"))
     agreement, people = metrics.leave_one_out_agreement(counts), counts.sum(1)
-    low, high = metrics.bootstrap_interval(agreement, people, settings.bootstrap, _generator(settings))
-    value = metrics.noise_ceiling(counts) if len(counts) else float("nan")
-    return {"noise_ceiling": value, "noise_ceiling_low": low, "noise_ceiling_high": high}
+    low, high = metrics.bootstrap_interval(agreement, people, _drawn_triplets(counts, settings))
+    return {"noise_ceiling": metrics.noise_ceiling(counts), "noise_ceiling_low": low, "noise_ceiling_high": high}
 
 
 def _predictions(posterior: Posterior, held_out: Judgements, settings: HumanUncertainty) -> dict[str, tuple]:
@@ -239,6 +240,10 @@ def _drawn(objects: Tensor, settings: HumanUncertainty) -> Tensor:
     """All choices of a share of the distinct triplets, (m,) bool."""
     distinct, group = objects.sort(1).values.unique(dim=0, return_inverse=True)
     return (torch.rand(len(distinct), generator=_generator(settings)) < settings.held_out_share)[group]
+
+
+def _drawn_triplets(counts: Tensor, settings: HumanUncertainty) -> Tensor:
+    return metrics.resample_weights(len(counts), settings.bootstrap, _generator(settings))
 
 
 def _generator(settings: HumanUncertainty) -> torch.Generator:

@@ -126,18 +126,16 @@ def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int 
     return float((per_bin(predicted * weight) - per_bin(chosen)).abs().sum() / weight.sum())
 
 
-def reliability_bins(
-    predicted: Tensor, counts: Tensor, bins: int, resamples: int, generator: torch.Generator
-) -> pd.DataFrame:
+def reliability_bins(predicted: Tensor, counts: Tensor, bins: int, drawn: Tensor) -> pd.DataFrame:
     """How often people choose an item, by the probability that it was given, in bins of equal width.
 
-    Args: predicted, counts: (n, k, 3), k predictions of each triplet's choices and the people whom each is about.
+    Args: predicted, counts: (n, k, 3), k predictions of each triplet's choices and the people whom each is about;
+        drawn: (resamples, n), see `resample_weights`.
     Returns: bin (from 0), predicted (mean probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over
         the n triplets), n (items that somebody judged); empty bins are left out.
     """
     people = counts.sum(-1, keepdim=True).double().expand_as(counts)
-    group = (predicted * bins).long().clamp(max=bins - 1)
-    drawn, rows = resample_weights(len(counts), resamples, generator), []
+    group, rows = (predicted * bins).long().clamp(max=bins - 1), []
     for number in group[people > 0].unique().tolist():
         weight = people * (group == number)
         chosen, shown = (counts * (group == number)).double().sum((1, 2)), weight.sum((1, 2))

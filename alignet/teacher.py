@@ -268,7 +268,8 @@ def by_layer(layers: dict[str, Tensor], judgements: Judgements, concepts: Tensor
         found = scores(affine, features, shown, settings)
         agrees = metrics.agreement(choices(_similarities(affine, features, shown.triplets)), shown.counts)
         generator = torch.Generator().manual_seed(settings.seed)
-        low, high = metrics.bootstrap_interval(agrees, weight, settings.bootstrap, generator)
+        drawn = metrics.resample_weights(len(weight), settings.bootstrap, generator)
+        low, high = metrics.bootstrap_interval(agrees, weight, drawn)
         row = {"layer": layer, "depth": depth, "dimensions": features.shape[1]}
         row |= {"odd_one_out_accuracy": found["odd_one_out_accuracy"], "ci_low": low, "ci_high": high}
         table.append(row | {"kl": found["kl"], "ece": found["ece"], "n_triplets": found["n_triplets"]})

@@ -51,28 +51,20 @@ def uncertainty(world: World, representations: Representations, settings: Levels
     return pd.DataFrame(table)[COLUMNS]
 
 
-def reliability(world: World, representations: Representations, settings: Levels, bins: int = 10) -> pd.DataFrame:
+def reliability(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
     """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`).
 
-    Returns: student, target, bin (from 0, of equal width as in `metrics.expected_calibration_error`, empty ones left
-        out), predicted (mean probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over triplets),
-        n (items), choices and ci_unit.
+    Returns: student, target, the columns of `metrics.reliability_bins`, choices and ci_unit.
     """
     if world.levels is None:
         return pd.DataFrame(columns=BINS)
     *_, judged = judged_levels(world)
-    drawn, counts, table = triplet_weights(judged, settings), judged.counts(), []
-    share = counts / counts.sum(1, keepdim=True).double()
+    drawn, counts, parts = triplet_weights(judged, settings), judged.counts()[:, None], []
     for student, target, rows in _pooled(representations, settings):
-        predicted = model_probabilities(rows, judged, settings)
-        group = (predicted * bins).long().clamp(max=bins - 1)
-        for number in group.unique().tolist():
-            inside = (group == number).double()
-            low, high = metrics.percentile_interval(drawn @ (share * inside).sum(1) / (drawn @ inside.sum(1)))
-            mean = [float((values * inside).sum() / inside.sum()) for values in (predicted, share)]
-            names = (student, target, number, *mean, low, high, int(inside.sum()), world.choices, "triplets")
-            table.append(dict(zip(BINS, names, strict=True)))
-    return pd.DataFrame(table, columns=BINS)
+        predicted = model_probabilities(rows, judged, settings)[:, None]
+        found = metrics.reliability_bins(predicted, counts, settings.reliability_bins, drawn)
+        parts.append(found.assign(student=student, target=target))
+    return pd.concat(parts, ignore_index=True).assign(choices=world.choices, ci_unit="triplets")[BINS]
 
 
 def model_probabilities(unit: Tensor, judged: Judged, settings: Levels) -> Tensor:

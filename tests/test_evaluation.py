@@ -9,7 +9,7 @@ from alignet import backbones, config, evaluation, metrics, uncertainty
 from alignet.figures import levels
 from alignet.worlds.tables import LEVELS, TRIPLET, World
 
-SETTINGS = config.Levels(seed=0, centred=False, bootstrap=200)
+SETTINGS = config.Levels(seed=0, centred=False, bootstrap=200, reliability_bins=10)
 COLUMNS = {
     *("student", "target", "representation", "level", "odd_one_out_accuracy", "ci_low", "ci_high"),
     *("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "relative_improvement", "n_triplets", "choices"),
@@ -74,7 +74,7 @@ def test_accuracy_ceiling_and_improvement_are_those_by_hand():
 def test_centring_undoes_a_common_offset_that_spoils_the_cosine(world):
     moved = {("m", "base", "pooled"): PERFECT + 1000 * torch.tensor([1.0, -1.0, 0.5])}
     plain = {("m", "base", "pooled"): PERFECT}
-    centred = config.Levels(seed=0, centred=True, bootstrap=200)
+    centred = config.Levels(seed=0, centred=True, bootstrap=200, reliability_bins=10)
     tables = [evaluation.levels(world, found, centred) for found in (moved, plain)]
     assert tables[0]["odd_one_out_accuracy"].tolist() == tables[1]["odd_one_out_accuracy"].tolist() == [1] * 4
 

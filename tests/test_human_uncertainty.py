@@ -159,7 +159,8 @@ def test_single_choices_have_no_empirical_distribution_and_no_ceiling():
 def test_reliability_bins_by_hand():
     predicted = torch.tensor([[[0.1, 0.2, 0.7]], [[0.1, 0.2, 0.7]]])
     counts = torch.tensor([[[0, 1, 3]], [[0, 0, 4]]])
-    bins = metrics.reliability_bins(predicted, counts, 2, 50, torch.Generator().manual_seed(0))
+    drawn = metrics.resample_weights(2, 50, torch.Generator().manual_seed(0))
+    bins = metrics.reliability_bins(predicted, counts, 2, drawn)
     assert bins["predicted"].tolist() == pytest.approx([0.15, 0.7])
     assert bins["chosen"].tolist() == pytest.approx([1 / 16, 7 / 8])
     assert bins["n"].tolist() == [4, 2]
