@@ -89,6 +89,7 @@ class HumanUncertainty:
 
     uncertainty: Literal["vice", "empirical"]  # the soft targets: VICE's, or the shares of the people who chose
     objects: Literal["concept", "picture"]  # what VICE embeds: values of the finest label, or single pictures
+    held_out_most: int  # held-out triplets that are scored, those that most people judged first
     held_out_share: float  # of the triplets, for calibration, where triplets.csv names no rows for it
     smoothing: float  # choices added to each item of an empirical distribution that is scored on held-out choices
     bins: int  # of the reliability diagram
@@ -128,6 +129,7 @@ class Teacher:
         dict[Literal["sigma", "regularisation", "lr", "steps"], list[int] | list[float]]
     ]  # tried instead of these
     soft_labels: list[int]  # numbers of training triplets at which soft, hard and argmax targets are compared
+    layer_triplets: int  # drawn to compare layers
     bootstrap: int  # resamples of the triplets
 
 

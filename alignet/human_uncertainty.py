@@ -70,7 +70,7 @@ def choices(world: World, settings: HumanUncertainty) -> Choices:
     """VICE's choices: those that the teacher is fitted to (`human_judgements`), some of them held out.
 
     Held out are the rows whose split is not 'train'; where all are, or no split is named, the choices about a share of
-    the distinct triplets, drawn at random.
+    the distinct triplets, drawn at random. Of very many the `held_out_most` that most people judged are scored.
 
     Raises: ValueError if objects are concepts and a triplet shows one concept twice.
     """
@@ -86,7 +86,10 @@ def choices(world: World, settings: HumanUncertainty) -> Choices:
     held_out = torch.from_numpy(split != "train")
     if held_out.all() or not held_out.any():
         held_out = _drawn(objects, settings)
-    return Choices(names, objects[~held_out], odd[~held_out], Judgements.of(objects[held_out], odd[held_out]))
+    judged = Judgements.of(objects[held_out], odd[held_out])
+    order = torch.randperm(len(judged.triplets), generator=_generator(settings))
+    most = order[judged.counts.sum(1)[order].argsort(descending=True, stable=True)[: settings.held_out_most]]
+    return Choices(names, objects[~held_out], odd[~held_out], judged.where(most.sort().values))
 
 
 def object_numbers(world: World, triplets: Tensor, objects: str) -> tuple[Tensor, list[str]]:

@@ -95,6 +95,17 @@ def test_without_named_rows_all_choices_of_a_share_of_the_triplets_are_held_out(
     assert len(found.odd) + int(found.held_out.counts.sum()) == 600
 
 
+def test_of_many_held_out_triplets_those_that_most_people_judged_are_scored():
+    rows = [("i0", "i2", "i4", 1, "train")]
+    rows += [
+        ("i0", "i2", "i6", 0, "validation"),
+        ("i0", "i4", "i6", 1, "validation"),
+        ("i0", "i4", "i6", 1, "validation"),
+    ]
+    found = human_uncertainty.choices(world(rows), settings(held_out_most=1))
+    assert found.held_out.counts.sum().item() == 2
+
+
 def test_a_concept_twice_in_a_triplet_asks_for_pictures_as_objects():
     rows = [("i0", "i1", "i4", 1, "train"), ("i0", "i2", "i4", 1, "validation")]
     with pytest.raises(ValueError, match=r"shows one concept twice; set human_uncertainty\.objects to picture"):

@@ -472,9 +472,13 @@ def shrunk(params, folder):
     params["backbones"] = {name: shrunk_backbone(values) for name, values in params["backbones"].items()}
     params["students"] = {name: values | student for name, values in params["students"].items()}
     params["features"] |= {"batch_size": 64, "workers": 0, "devices": 1}
-    params["teacher"] |= {"steps": 5, "batch_size": 128, "folds": 2}
+    params["human_uncertainty"] |= {"dimensions": 8, "max_epochs": 3, "bootstrap": 50, "held_out_most": 100}
+    params["teacher"] |= {"steps": 5, "batch_size": 128, "folds": 2, "soft_labels": [20], "bootstrap": 50}
+    params["teacher"]["grid"] = [{"regularisation": [0.0, 0.3]}]
     params["synthesis"] |= sizes | {"elbow": [2, 6], "signal_backbone": "siglip2"}
-    params["levels"] |= {"bootstrap": 50}
+    for section in ("levels", "similarity", "reorganisation", "downstream"):
+        params[section] |= {"bootstrap": 50}
+    params["downstream"] |= {"centroid_draws": 3, "logistic_draws": 2, "shots": [1, 2], "corruptions": ["grey"]}
     return params
 
 
@@ -492,4 +496,6 @@ def test_the_whole_pipeline_runs_on_the_papers_file_formats(paper, tmp_path):
     teacher = pd.read_csv(folder / "reports" / "tables" / "teacher.csv")
     assert teacher["odd_one_out_accuracy"].between(0, 1).all()
     assert (folder / "reports" / "figures" / "levels.png").is_file()
+    for name in ("calibration", "uncertainty", "similarity", "reorganisation", "downstream", "paper"):
+        assert len(pd.read_csv(folder / "reports" / "tables" / f"{name}.csv")), name
     assert files.find(folder / "data" / "world", "triplets").suffix == ".parquet"

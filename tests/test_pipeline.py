@@ -17,9 +17,19 @@ LEVELS_COLUMNS = {
     *("student", "target", "representation", "level", "odd_one_out_accuracy", "ci_low", "ci_high"),
     *("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "relative_improvement", "n_triplets", "choices"),
 }
+AFTER_STUDENTS = {"levels", "similarity", "reorganisation", "downstream", "cost", "figures"}
+EVALUATION = {  # columns of architecture.md's table contract
+    "uncertainty": {"student", "target", "level", "against", "spearman", "ci_low", "ci_high", "n"},
+    "similarity": {"student", "target", "benchmark", "metric", "value", "ci_low", "ci_high", "noise_ceiling"},
+    "reorganisation": {"student", "target", "layer", "relation", "change", "effect_size"},
+    "downstream": {
+        *("student", "target", "dataset", "protocol", "shots", "accuracy", "ci_low", "ci_high"),
+        "relative_improvement",
+    },
+}
 TEACHER_COLUMNS = {
     *("fold", "lambda", "lr", "sigma", "split", "map", "loss", "n_triplets", "choices"),
-    *("odd_one_out_accuracy", "kl", "ece", "noise_ceiling"),
+    *("odd_one_out_accuracy", "kl", "ece", "noise_ceiling", "steps", "chosen"),
 }
 
 
@@ -77,9 +87,37 @@ def test_every_stage_leaves_its_tables_and_figures(pipeline):
     assert made >= {f"levels.{ending}" for ending in ("png", "pdf", "svg", "csv")}
 
 
+@pytest.mark.parametrize("name", EVALUATION)
+def test_every_evaluation_table_has_three_rows_a_student_and_says_whose_choices_they_are(pipeline, name):
+    table = pd.read_csv(pipeline / "reports" / "tables" / f"{name}.csv")
+    assert set(table.columns) >= EVALUATION[name] | {"choices"}
+    targets = table.dropna(subset=["student"]).groupby("student")["target"].agg(set)
+    assert targets.to_dict() == {student: {"base", "unalignet", "alignet"} for student in ("lite0", "vit")}
+    assert set(table["choices"]) == {"simulated"}
+
+
+def test_the_papers_numbers_stand_beside_ours_with_their_sources(pipeline):
+    table = pd.read_csv(pipeline / "reports" / "tables" / "paper.csv")
+    assert table["source"].notna().all()
+    assert table["ours"].notna().sum() >= 5
+    calibration = pd.read_csv(pipeline / "reports" / "tables" / "calibration.csv")
+    assert set(calibration["distribution"]) == {"vice", "empirical", "uniform"}
+
+
+def test_another_model_is_scored_beside_the_students(pipeline):
+    command = [sys.executable, "-m", "alignet.evaluate", "--backbone", "tf_efficientnet_lite2", "--weights", "package"]
+    run(pipeline, *command, "--layer", "blocks.5", "--picture_size", "48")
+    folder = pipeline / "reports" / "comparison"
+    table = pd.read_csv(folder / "comparison.csv")
+    assert set(table["model"]) == {"tf_efficientnet_lite2"}
+    kinds = {name.split(",")[0] for name in table["benchmark"]}
+    assert kinds >= {"levels", "uncertainty", "held-out triplets", "emoji"}
+    assert (folder / "comparison.png").is_file()
+
+
 def test_executed_notebooks_hold_no_timings_and_no_progress_bars(pipeline):
     executed = sorted((pipeline / "reports" / "notebooks").glob("*.ipynb"))
-    assert len(executed) == 14
+    assert len(executed) == 19
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
         assert "papermill" not in notebook.metadata
@@ -99,7 +137,7 @@ def test_one_learning_rate_runs_that_student_and_what_follows_only(pipeline):
     before = pd.read_csv(pipeline / "reports" / "tables" / "levels.csv")
     ran = stages_that_ran(run(pipeline, "dvc", "repro"))
     after = pd.read_csv(pipeline / "reports" / "tables" / "levels.csv")
-    assert ran - {"levels", "cost", "figures"} == {"student@vit-alignet", "student@vit-unalignet"}
+    assert ran - AFTER_STUDENTS == {"student@vit-alignet", "student@vit-unalignet"}
     assert before[before["student"] == "lite0"].equals(after[after["student"] == "lite0"])
 
 
@@ -139,7 +177,7 @@ def test_the_map_fitted_on_photographs_chooses_more_like_people_on_unseen_object
     params["world"] = {"source": "folder", "path": os.environ["ALIGNET_TEST_WORLD"]}
     params["run"]["backbones"] = ["lite0"]
     params["backbones"]["lite0"]["layer"] = "blocks.5"
-    params["teacher"] |= {"backbone": "lite0", "folds": 2}
+    params["teacher"] |= {"backbone": "lite0", "folds": 2, "grid": [{}], "soft_labels": [1000]}
     folder = copy_of_the_repository(tmp_path, params)
     run(folder, "dvc", "repro", "teacher")
     scores = pd.read_csv(folder / "reports" / "tables" / "teacher.csv")
