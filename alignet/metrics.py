@@ -176,6 +176,11 @@ def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
     return ((before + held) / 2)[:, group] / held[:, -1:]
 
 
+def ranks(values: Tensor) -> Tensor:
+    """Ranks of (n,) values, ties averaged, as shares of n: float64 in [0, 1]."""
+    return weighted_ranks(values, torch.ones(1, len(values)))[0]
+
+
 def spearman_samples(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     """Rank correlation in each sample, ranked anew in each; NaN where x or y is constant there.
 
@@ -228,24 +233,6 @@ def rsa(similarity: Tensor, other: Tensor) -> float:
     return spearman(x[known], y[known])
 
 
-def rsa_interval(similarity: Tensor, other: Tensor, weights: Tensor) -> tuple[float, float]:
-    """95 % interval of `rsa` from a bootstrap over objects; the ranks are those of the whole sample, for speed.
-
-    A pair counts as often as the product of its objects' weights says; an object with itself never does.
-    `spearman_interval` with `pair_weights` ranks every sample anew, as rsatoolbox does; both cover alike.
-
-    Args: similarity, other: (n, n), symmetric, NaN where unknown; weights: (resamples, n), see `resample_weights`.
-    """
-    known = ~(similarity.isnan() | other.isnan()) & torch.ones_like(similarity, dtype=torch.bool).triu(1)
-    planes, once = torch.zeros(2, *similarity.shape, dtype=torch.float64), torch.ones(1, int(known.sum())).double()
-    for plane, values in zip(planes, (similarity, other), strict=True):
-        plane[known] = weighted_ranks(values[known], once)[0] - 0.5
-    x, y = planes
-    mean = [pair_sums(plane, weights) / pair_sums(known.double(), weights) for plane in (x, y, x * x, y * y, x * y)]
-    spread = (mean[2] - mean[0] ** 2) * (mean[3] - mean[1] ** 2)
-    return percentile_interval((mean[4] - mean[0] * mean[1]) / spread.clamp(min=0).sqrt())
-
-
 def pair_sums(values: Tensor, weights: Tensor) -> Tensor:
     """Sum over pairs of objects of value x weight x weight, for each resample: (resamples,) float64.
 
@@ -272,9 +259,3 @@ def centred_gram(x: Tensor) -> Tensor:
 def gram_alignment(first: Tensor, second: Tensor) -> Tensor:
     """Cosine of two centred Gram matrices (n, n): CKA."""
     return (first * second).sum() / (first.norm() * second.norm())
-
-
-def effect_size(change: Tensor) -> float:
-    """Mean over standard deviation of paired differences (Cohen's d_z); NaN where they do not vary."""
-    spread = float(change.double().std())
-    return float(change.double().mean()) / spread if spread > 0 else float("nan")

@@ -221,15 +221,6 @@ def test_rsa_of_a_matrix_with_itself_is_one_and_with_permuted_labels_about_zero(
     assert moved == pytest.approx(1)
 
 
-def test_the_fast_interval_of_rsa_is_near_the_one_that_ranks_anew():
-    similarity, other = matrices(40)
-    weights, pairs = drawn(40, 500), torch.triu_indices(40, 40, 1)
-    upper = [metrics.upper_triangle(matrix) for matrix in (similarity, other)]
-    anew = metrics.spearman_interval(*upper, metrics.pair_weights(weights, pairs))
-    assert metrics.rsa_interval(similarity, other, weights) == pytest.approx(anew, abs=0.03)
-    assert metrics.rsa_interval(similarity, similarity, weights) == pytest.approx((1, 1))
-
-
 def test_intervals_of_rsa_over_objects_do_not_miss_the_truth_too_often():
     similarity, other = matrices(1500)
     truth, pairs = metrics.rsa(similarity, other), torch.triu_indices(20, 20, 1)
@@ -264,11 +255,6 @@ def test_the_majoritys_choice_is_shared_where_it_is_tied():
     assert metrics.majority_agreement(torch.tensor([0, 1, 2, -1]), counts).tolist() == pytest.approx(
         [1, 1 / 2, 1 / 3, 0]
     )
-
-
-def test_the_effect_size_is_the_mean_over_the_spread():
-    assert metrics.effect_size(torch.tensor([1.0, 2.0, 3.0])) == pytest.approx(2)
-    assert math.isnan(metrics.effect_size(torch.ones(3)))
 
 
 def test_entropy_is_zero_for_a_certain_choice_and_log_three_at_most():
