@@ -43,6 +43,7 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
         ax.set(xlabel="", ylabel=label)
     axes[2].legend(title="Map", handlelength=1)
     style.chance(axes[0])
+    axes[0].set_xlim(-0.5, len(splits))  # room for chance's name beside the bars
     for place, split in enumerate(splits):
         judged = shown[(shown["split"] == split) & (shown["n_repeated"] >= ENOUGH)]
         if len(judged):
