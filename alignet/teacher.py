@@ -19,7 +19,7 @@ from alignet import losses, metrics
 from alignet.backbones import autocast
 from alignet.config import Teacher
 from alignet.human_uncertainty import Judgements
-from alignet.triplets import choices, pair_similarities
+from alignet.triplets import choices, row_pair_similarities
 from alignet.worlds.tables import World
 
 CHUNK = 1 << 15  # triplets gathered at a time: 1,152 dimensions take 450 MB
@@ -100,8 +100,7 @@ def _objective(start: AffineMap, features: Tensor, judgements: Judgements, setti
 
     def loss(weight: Tensor, bias: Tensor) -> Tensor:
         batch = torch.randint(len(triplets), (settings.batch_size,), generator=generator)
-        # F.embedding, not indexing: the backward pass of indexing adds in any order, and no two fits would be equal.
-        similarities = pair_similarities(F.embedding(triplets[batch], (z @ weight.T + bias).float()))
+        similarities = row_pair_similarities((z @ weight.T + bias).float(), triplets[batch])
         total = (1 - settings.local_weight) * losses.kl(similarities, targets[batch])
         if settings.local_weight:
             shown = kept[torch.randint(len(kept), (settings.local_batch,), generator=generator)]
@@ -329,4 +328,4 @@ def _principal_axes(z: Tensor, count: int) -> Tensor:
 def _similarities(affine: AffineMap, features: Tensor, triplets: Tensor) -> Tensor:
     rows, inverse = triplets.unique(return_inverse=True)
     mapped = affine(features[rows])
-    return torch.cat([pair_similarities(mapped[part]) for part in inverse.split(CHUNK)])
+    return torch.cat([row_pair_similarities(mapped, part) for part in inverse.split(CHUNK)])

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alignet.config import HumanUncertainty
+from alignet.triplets import row_pair_similarities
 
 CHUNK = 1 << 16  # triplets scored at a time: 100 dimensions take 80 MB
 FITTED = ("seed", "dimensions", "spike", "slab", "spike_weight", "lr", "batch_size", "fdr", "min_objects")
@@ -56,7 +57,7 @@ class Posterior:
             noise = torch.randn(self.mu.shape, generator=generator)
             embedding = (self.mu + self.sigma * noise).relu()
             for chosen, shown in zip(total.split(CHUNK), triplets.split(CHUNK), strict=True):
-                chosen += _similarities(embedding, shown).softmax(-1)
+                chosen += row_pair_similarities(embedding, shown).softmax(-1)
         return total / samples
 
 
@@ -200,7 +201,7 @@ def _epoch(state: State, triplets: Tensor, odd: Tensor, settings: HumanUncertain
         part = slice(start, start + settings.batch_size)
         noise = torch.randn(state.mu.shape, generator=state.generator)
         x = state.mu + state.log_sigma.exp() * noise
-        nll = F.cross_entropy(_similarities(x.relu(), triplets[part]), odd[part])
+        nll = F.cross_entropy(row_pair_similarities(x.relu(), triplets[part]), odd[part])
         # log q(X) = -log sigma - noise^2 / 2 and constants: the noise does not depend on what is fitted
         complexity = -(state.log_sigma.sum() + log_prior(x, settings).sum()) / len(triplets)
         state.optimiser.zero_grad()
@@ -208,12 +209,6 @@ def _epoch(state: State, triplets: Tensor, odd: Tensor, settings: HumanUncertain
         state.optimiser.step()
         sums += torch.tensor([nll.item(), complexity.item()]) * len(odd[part])
     return tuple((sums / len(triplets)).tolist())
-
-
-def _similarities(embedding: Tensor, triplets: Tensor) -> Tensor:
-    """As `triplets.pair_similarities` of gathered rows; F.embedding's backward pass adds in a fixed order."""
-    first, second, third = (F.embedding(column, embedding) for column in triplets.unbind(1))
-    return torch.stack([(second * third).sum(-1), (first * third).sum(-1), (first * second).sum(-1)], dim=1)
 
 
 def _posterior(state: State) -> Posterior:

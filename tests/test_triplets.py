@@ -91,3 +91,12 @@ def test_every_scheme_gives_its_triplets_of_a_batch_once(scheme, distinct):
     found = triplets.in_batch_triplets(3, 4, scheme).tolist()
     expected = [t for t in itertools.combinations(range(12), 3) if len({place // 4 for place in t}) in distinct]
     assert found == [list(t) for t in expected]
+
+
+def test_similarities_of_rows_are_those_of_the_gathered_pictures_and_their_gradients_too():
+    rows = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    shown = torch.tensor([[0, 1, 2], [6, 2, 4], [0, 2, 1]])
+    found, expected = triplets.row_pair_similarities(rows, shown), triplets.pair_similarities(rows[shown])
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(each.square().sum(), rows)[0] for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
