@@ -67,12 +67,12 @@ class Streamed:
         start, stop, _ = part.indices(len(self))
         wanted = max(stop - start, 0) * self.row_bytes
         try:
-            read = self._at(start).read(wanted) if wanted else b""
+            read = self._at(start).read(wanted) if wanted else b""  # no rows: the stream stays where it is
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ReleaseError(f"{self.path}: {self.name} cannot be decompressed ({error})") from None
         if len(read) < wanted:
             raise ReleaseError(f"{self.path}: {self.name} ends at row {start + len(read) // self.row_bytes}")
-        self._row = max(start, stop)
+        self._row = stop if wanted else self._row
         rows = np.frombuffer(read, self.dtype).reshape(-1, *self.shape[1:])
         return rows[:, ::-1] if self.backwards else rows
 
