@@ -79,7 +79,7 @@ def test_the_figure_has_a_panel_a_benchmark_and_says_whose_choices_they_are():
     table = pd.concat([scores.assign(**KEY | {"model": name}) for name in ("a", f"b, {style.LABELS['alignet']}")])
     figure = comparison.by_model(table)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert [title.split("\n")[0] for title in titles] == [
+    assert [title.replace("\n", " ").split(":")[0] for title in titles] == [
         "levels, coarse",
         "held-out triplets",
         "b",

@@ -117,7 +117,7 @@ def test_another_model_is_scored_beside_the_students(pipeline):
 
 def test_executed_notebooks_hold_no_timings_and_no_progress_bars(pipeline):
     executed = sorted((pipeline / "reports" / "notebooks").glob("*.ipynb"))
-    assert len(executed) == 19
+    assert len(executed) == 18
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
         assert "papermill" not in notebook.metadata

@@ -1,6 +1,7 @@
 """Models beside each other on every kind of benchmark. Tables in, Figures out."""
 
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from alignet.figures import style
 
-COLUMNS = 4  # panels a row
+COLUMNS, WIDTH = 4, 34  # panels a row; characters of a title's line
 
 
 def by_model(scores: pd.DataFrame) -> Figure:
@@ -22,7 +23,7 @@ def by_model(scores: pd.DataFrame) -> Figure:
     panels = _panels(scores)
     order = _order(scores)
     rows = math.ceil(len(panels) / COLUMNS)
-    size = (style.DOUBLE, rows * (0.35 + 0.15 * len(order)) + 0.5)
+    size = (style.DOUBLE, rows * (0.45 + 0.15 * len(order)) + 0.5)
     figure, axes = plt.subplots(rows, COLUMNS, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
@@ -45,7 +46,8 @@ def _panels(scores: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         metrics = list(dict.fromkeys(part["metric"]))
         centroid = [metric for metric in metrics if "centroid" in metric]
         for metric in centroid[-1:] or metrics[:1]:
-            found.append((f"{benchmark}\n{metric}", part[part["metric"] == metric]))
+            title = "\n".join(textwrap.wrap(f"{benchmark}: {metric}".replace("_", " "), WIDTH))
+            found.append((title, part[part["metric"] == metric]))
     return found
 
 

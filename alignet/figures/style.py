@@ -53,7 +53,8 @@ def ceiling_band(ax: Axes, panel: pd.DataFrame) -> None:
 
 def reliability(ax: Axes, bins: pd.DataFrame, colour: str, label: str) -> None:
     """One line of a reliability diagram. Args: bins: predicted, chosen, ci_low, ci_high (see `metrics`)."""
-    errors = [bins["chosen"] - bins["ci_low"], bins["ci_high"] - bins["chosen"]]
+    # a bin of one triplet has no spread, and its ends may miss it by a rounding error
+    errors = [(bins["chosen"] - bins["ci_low"]).clip(lower=0), (bins["ci_high"] - bins["chosen"]).clip(lower=0)]
     marks = {"fmt": "o-", "markersize": 3, "linewidth": 0.8, "elinewidth": 0.8}
     ax.errorbar(bins["predicted"], bins["chosen"], errors, color=colour, label=label, **marks)
 
