@@ -103,7 +103,7 @@ def batches() -> None:
 
 def recovery() -> None:
     """8 true dimensions, 200 objects, 100,000 choices: three data sets."""
-    rows = [{"data": seed} | fit(seed, 100_000, 200, 8, max_epochs=400, stable_epochs=60) for seed in range(3)]
+    rows = [{"data": seed} | fit(seed, 100_000, 200, 8, max_epochs=150) for seed in range(3)]
     write(pd.DataFrame(rows), "recovery")
 
 
