@@ -558,3 +558,11 @@ def test_shots_have_a_chance_line_in_every_panel_and_skipped_data_sets_are_liste
 def test_a_world_without_few_shot_tasks_gets_a_figure_that_says_so():
     table = downstream_table()
     assert "No figure: the world has no few-shot task" in words(downstream.by_shots(table[table["dataset"] == "DTD"]))
+
+
+def test_error_bars_of_what_has_no_spread_do_not_fall_below_zero():
+    low = 1 - 1e-16 * 3
+    assert style.ends(low, 1.0, 1.0).tolist() == [[0.0], [pytest.approx(1 - low)]]
+    columns = pd.DataFrame({"value": [0.5, 0.6], "low": [0.4, 0.6], "high": [0.7, 0.6]})
+    found = style.ends(columns["value"], columns["low"], columns["high"])
+    assert found.tolist() == [pytest.approx([0.1, 0]), pytest.approx([0.2, 0])]

@@ -66,7 +66,7 @@ def label(row: pd.Series) -> str:
 def _panel(ax: Axes, panel: pd.DataFrame, order: list[str]) -> None:
     for _, row in panel.iterrows():
         aligned = row["model"].endswith(style.LABELS["alignet"])
-        errors = [[row["value"] - row["ci_low"]], [row["ci_high"] - row["value"]]]
+        errors = style.ends(row["value"], row["ci_low"], row["ci_high"])
         marks = {"fmt": "o", "markersize": 3.5, "elinewidth": 0.8, "color": "#1f77b4" if aligned else "0.35"}
         face = marks["color"] if aligned else "0.8" if style.LABELS["unalignet"] in row["model"] else "white"
         ax.errorbar(row["value"], order.index(label(row)), xerr=errors, markerfacecolor=face, **marks)

@@ -121,14 +121,14 @@ def _verdict(rows: pd.DataFrame) -> str:
 
 def _bar(ax: Axes, row: pd.Series, value: str, interval: str, y: float, target: str, colour: str) -> None:
     marker, face = LOOKS[target]
-    errors = [[row[value] - row[f"{interval}_low"]], [row[f"{interval}_high"] - row[value]]]
+    errors = style.ends(row[value], row[f"{interval}_low"], row[f"{interval}_high"])
     look = {"color": colour, "markerfacecolor": face or colour, "markersize": 3, "elinewidth": 0.7}
     ax.errorbar(row[value], y, xerr=errors, fmt=marker, markeredgewidth=0.7, **look)
 
 
 def _line(ax: Axes, line: pd.DataFrame, target: str, classifier: str, colour: str) -> None:
     marker, face = LOOKS[target]
-    errors = [line["accuracy"] - line["ci_low"], line["ci_high"] - line["accuracy"]]
+    errors = style.ends(line["accuracy"], line["ci_low"], line["ci_high"])
     look = {"color": colour, "markerfacecolor": face or colour, "markersize": 3.5, "elinewidth": 0.7, "linewidth": 0.8}
     ax.errorbar(line["shots"], line["accuracy"], yerr=errors, fmt=marker, linestyle=LINES[classifier], **look)
 

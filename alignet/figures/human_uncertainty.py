@@ -59,8 +59,7 @@ def calibration(scores: pd.DataFrame, bins: pd.DataFrame) -> Figure:
 
 def _by_distribution(ax: Axes, shown: pd.DataFrame, column: str) -> None:
     for place, row in enumerate(shown.to_dict("records")):
-        ends = (row[column] - row[f"{column}_low"], row[f"{column}_high"] - row[column])
-        errors = [[max(end, 0)] for end in ends]  # that of 'uniform' has no spread, and may miss it by a rounding error
+        errors = style.ends(row[column], row[f"{column}_low"], row[f"{column}_high"])
         ax.errorbar(place, row[column], errors, fmt="o", markersize=4, color=COLOURS[row["distribution"]])
     ax.set_xticks(range(len(shown)), [NAMES[name] for name in shown["distribution"]])
     ax.set_xlim(-0.5, len(shown) - 0.5)

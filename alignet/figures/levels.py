@@ -121,7 +121,7 @@ def _panels(count: int, height: float) -> tuple[Figure, np.ndarray]:
 
 def _curve(ax: Axes, rows: pd.DataFrame, colour: str, target: str) -> None:
     rows = rows.sort_values("bin")
-    errors = [(rows["chosen"] - rows["ci_low"]).clip(lower=0), (rows["ci_high"] - rows["chosen"]).clip(lower=0)]
+    errors = style.ends(rows["chosen"], rows["ci_low"], rows["ci_high"])
     line = {"base": ":", "unalignet": "--", "alignet": "-"}[target]
     marks = {"linewidth": 0.8, "linestyle": line, **style.marks(target, colour), "markersize": 4}
     ax.errorbar(rows["predicted"], rows["chosen"], yerr=errors, **marks)

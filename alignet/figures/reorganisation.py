@@ -178,7 +178,7 @@ def _points(ax: Axes, rows, value, interval, target, colour, offset, line="none"
         return
     marker, face = MARKS[target]
     places = np.arange(len(rows)) if x is None else rows[x].to_numpy()
-    errors = [rows[value] - rows[f"{interval}_low"], rows[f"{interval}_high"] - rows[value]]
+    errors = style.ends(rows[value], rows[f"{interval}_low"], rows[f"{interval}_high"])
     look = {"color": colour, "markerfacecolor": face or colour, "markersize": 4, "elinewidth": 0.8, "linewidth": 0.8}
     ax.errorbar(places + offset, rows[value], yerr=errors, fmt=marker, linestyle=line, **look)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -51,10 +52,14 @@ def ceiling_band(ax: Axes, panel: pd.DataFrame) -> None:
     ax.axhline(score["noise_ceiling"], color="0.5", linewidth=0.6, zorder=0)
 
 
+def ends(value, low, high) -> np.ndarray:
+    """Lengths of error bars, (2, n), of numbers or columns; what has no spread may miss its ends by a rounding error."""
+    return np.maximum([value - low, high - value], 0).reshape(2, -1)
+
+
 def reliability(ax: Axes, bins: pd.DataFrame, colour: str, label: str) -> None:
     """One line of a reliability diagram. Args: bins: predicted, chosen, ci_low, ci_high (see `metrics`)."""
-    # a bin of one triplet has no spread, and its ends may miss it by a rounding error
-    errors = [(bins["chosen"] - bins["ci_low"]).clip(lower=0), (bins["ci_high"] - bins["chosen"]).clip(lower=0)]
+    errors = ends(bins["chosen"], bins["ci_low"], bins["ci_high"])
     marks = {"fmt": "o-", "markersize": 3, "linewidth": 0.8, "elinewidth": 0.8}
     ax.errorbar(bins["predicted"], bins["chosen"], errors, color=colour, label=label, **marks)
 
@@ -86,7 +91,7 @@ def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -
     offset = dict(zip(TARGETS, (-0.24, 0.0, 0.24), strict=True))
     for score in panel.to_dict("records"):
         place = students.index(score["student"]) + offset[score["target"]]
-        errors = [[score[value] - score[low]], [score[high] - score[value]]]
+        errors = ends(score[value], score[low], score[high])
         ax.errorbar(place, score[value], yerr=errors, **marks(score["target"], colours[score["student"]]))
     ax.set_xlim(-0.5, len(students) - 0.5)
     ax.set_xticks(range(len(students)), students)
