@@ -53,7 +53,7 @@ def ceiling_band(ax: Axes, panel: pd.DataFrame) -> None:
 
 
 def ends(value, low, high) -> np.ndarray:
-    """Lengths of error bars, (2, n), of numbers or columns; what has no spread may miss its ends by a rounding error."""
+    """Lengths of error bars, (2, n), of numbers or columns; without a spread an end may miss its point by rounding."""
     return np.maximum([value - low, high - value], 0).reshape(2, -1)
 
 
