@@ -2,28 +2,76 @@
 
 import argparse
 import logging
+import os
+import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C during the imports
+
+import psutil
+import yaml
+
+if "rfc3987_syntax" not in sys.modules:  # jsonschema would compile its grammar of addresses: 3 s at every start
+    sys.modules["rfc3987_syntax"] = None
 
 import nbformat
 import papermill
-import yaml
+from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets import default
+
+
+class StageKernel(AsyncKernelManager):
+    """The kernel of a stage: its messages are encrypted, and it is asked to end without an interrupt before."""
+
+    @default("transport_encryption")
+    def _encrypted_where_possible(self) -> str:
+        return "auto"
+
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        await self.request_shutdown(restart=restart)
+        await self.finish_shutdown(restart=restart)
+        await self.cleanup_resources(restart=restart)
 
 
 def run(notebook: Path, executed: Path, parameters: dict) -> None:
     """Execute a notebook with parameters and save it, its outputs but no timings, at `executed`.
 
-    What the cells print appears as it is printed. Raises: PapermillExecutionError with the failing cell's traceback.
+    What the cells print appears as it is printed, and their results after each cell.
+    Raises: PapermillExecutionError with the failing cell's traceback; DeadKernelError if the kernel was killed.
     """
     executed.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            notebook, executed, parameters, kernel_name="python3", log_output=True, progress_bar=False
+            notebook,
+            executed,
+            parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            kernel_manager_class=StageKernel,
+            on_cell_executed=show_results,
         )
     finally:
         if executed.is_file():
             clean(executed)
+
+
+def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:
+    """Print the results of a cell that read as text; pictures and pages stand in the executed notebook only."""
+    for output in cell.outputs:
+        data = output.get("data", {})
+        text = data.get("text/markdown") or data.get("text/plain", "")
+        if text and not re.fullmatch(r"\[?<.*>\]?", text, re.DOTALL):
+            print(text, flush=True)
 
 
 def clean(path: Path) -> None:
@@ -38,6 +86,44 @@ def clean(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
+def calls(traceback: list[str]) -> list[str]:
+    """The calls that led to an error, 'place: code' each; of those inside installed packages the last one only.
+
+    The traceback as it is where it names no call, as for a cell that cannot be parsed.
+    """
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback)).splitlines()
+    found: list[tuple[str, str]] = []
+    for line in lines:
+        if place := re.match(r"File (.+?:\d+)|(Cell In\[\d+\], line \d+)", line):
+            found.append(((place[1] or place[2]).removeprefix(f"{Path.cwd()}{os.sep}"), ""))
+        elif found and (code := re.match(r"-+> \d+ +(.*)", line)):
+            found[-1] = (found[-1][0], code[1])
+    shown = [call for call in found[:-1] if "site-packages" not in call[0]] + found[-1:]
+    return [f"{place}: {code}" for place, code in shown] or lines
+
+
+@contextmanager
+def ended_by_signals(notebook: Path) -> Iterator[None]:
+    """While a notebook runs, Ctrl-C says one line and, like SIGTERM, ends the kernel with all that it has started."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if number == signal.SIGINT:
+            stage = os.environ.get("DVC_STAGE")
+            place = f"stage {stage}: 'dvc repro' goes on from there" if stage else notebook
+            print(f"\nstopped in {place}", file=sys.stderr)
+        sys.exit(128 + number)
+
+    former = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m alignet.nb", description=__doc__)
     parser.add_argument("notebook", type=Path)
@@ -45,11 +131,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("papermill").setLevel(logging.INFO)
+    parameters = {name: yaml.safe_load(value) for name, value in options.parameters}
     try:
-        run(options.notebook, options.executed, {name: yaml.safe_load(value) for name, value in options.parameters})
+        with ended_by_signals(options.notebook):
+            run(options.notebook, options.executed, parameters)
     except PapermillExecutionError as error:
-        print(error, file=sys.stderr)
+        for call in calls(error.traceback):
+            print(f"  {call}", file=sys.stderr)
+        print(f"{options.notebook}, cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
+        print(f"The whole traceback is in {options.executed}.", file=sys.stderr)
+        return 1
+    except DeadKernelError:
+        print(f"{options.notebook}: its kernel was killed, by the system where memory ran out", file=sys.stderr)
         return 1
     return 0
 
