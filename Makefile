@@ -1,45 +1,62 @@
 # `make repro` on a fresh clone is all the set-up and runs everything; so does `make test` for the tests.
+# Programs run as `python -m`: the scripts of an environment cannot start from a path with spaces.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+RUN := "$(BIN)/python"
 READY := $(VENV)/.ready
 export PATH := $(BIN):$(PATH)
+
+# Where the home cannot be written to, what its programs keep there goes into a folder that dvc ignores.
+ifneq ($(shell test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+KEEP := $(CURDIR)/.dvc/tmp/home
+export IPYTHONDIR := $(KEEP)/ipython
+export JUPYTER_CONFIG_DIR := $(KEEP)/jupyter
+export JUPYTER_DATA_DIR := $(KEEP)/jupyter
+export MPLCONFIGDIR := $(KEEP)/matplotlib
+export DVC_GLOBAL_CONFIG_DIR := $(KEEP)/dvc
+export DVC_SITE_CACHE_DIR := $(KEEP)/dvc
+export PIP_NO_CACHE_DIR := 1
+endif
 
 .PHONY: help repro report test lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
 	@echo "make report  the executed notebooks in one page, reports/index.html"
 	@echo "make test    set up and run the tests"
-	@echo "make lab     JupyterLab in notebooks/"
+	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
 	@echo "make lint    ruff and the checks on notebooks"
 	@echo "make lock    compile requirements.txt anew from requirements.in (needs uv)"
 
 repro: $(READY)
-	@dvc repro
+	@$(RUN) -m alignet.repro
 
 report: repro
-	@python -m alignet.report
+	@$(RUN) -m alignet.report
 
 test: $(READY)
-	@python -m pytest
+	@git --version >/dev/null 2>&1 || { echo "the tests need git: install it (Debian, Ubuntu: apt install git)" >&2; exit 1; }
+	@$(RUN) -m pytest
 
 lab: $(READY)
-	@jupyter lab --notebook-dir=notebooks
+	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)"
 
 lint: $(READY)
-	@ruff check . && ruff format --check . && nbstripout --verify notebooks/*.ipynb
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m nbstripout --verify notebooks/*.ipynb
 
 lock:
 	uv pip compile requirements.in --universal --python-version 3.11.0 --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate -o requirements.txt
 
 $(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "alignet needs Python 3.11 or newer, and $(PYTHON) is older or missing: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 		{ echo "$(PYTHON) lacks the venv module: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, shutil, sys; sys.exit(not os.path.exists("$@") and shutil.disk_usage(".").free < 6e9)' || \
+		{ echo "less than 6 GB of disk are free here, and the packages need them: make room" >&2; exit 1; }
 	@echo "Setting up $(VENV): about 3 minutes and 6 GB"
 	@$(PYTHON) -m venv $(VENV)
-	@python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@

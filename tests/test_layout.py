@@ -21,7 +21,7 @@ LAYERS = {
     **dict.fromkeys(("vice", "human_uncertainty", "teacher", "synthesis", "features", "batches", "student"), 4),
     **dict.fromkeys(("evaluation", "uncertainty", "representations", "similarity", "disagreement"), 5),
     **dict.fromkeys(("reorganisation", "episodes", "downstream", "cost"), 5),
-    **dict.fromkeys(("nb", "report", "export", "fetch"), 6),
+    **dict.fromkeys(("nb", "repro", "report", "export", "fetch"), 6),
     "paper": 5,
     "evaluate": 7,
 }

@@ -1,0 +1,255 @@
+"""Run the pipeline and show how far it is: python -m alignet.repro [arguments of dvc repro]
+
+`dvc repro` runs as a child in a session of its own, so that Ctrl-C reaches this process alone, which then ends the
+stage, its Jupyter kernel and everything that they have started.
+"""
+
+import math
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import reduce
+from pathlib import Path
+
+import psutil
+import yaml
+
+NO_SCM = "[core]\n    no_scm = true\n"  # .dvc/config.local where there is no .git
+DVC = re.compile(  # how a line of dvc's ends: a stage may have written something without a newline before it
+    rb"(?:Running stage '(?P<run>.+)':"
+    rb"|Stage '(?P<unchanged>.+)' didn't change, skipping"
+    rb"|Stage '(?P<restored>.+)' is cached - skipping run, checking out outputs"
+    rb"|(?P<saved>(?:Generat|Updat)ing lock file '.+')"
+    rb"|(?P<current>Data and pipelines are up to date\.)"
+    rb"|(?P<advice>Use `dvc push` to send your updates to remote storage\.))\r?$"
+)
+HEADS = (
+    b"Running stage '",
+    b"Stage '",
+    b"Generating lock",
+    b"Updating lock",
+    b"Data and pipelines",
+    b"Use `dvc",
+    b"> ",
+)
+Spans = dict[str, list[float]]  # of a stage: its start, and its end once it has ended, in seconds
+
+
+def stages(folder: Path) -> int | None:
+    """Number of stages that dvc.yaml expands to with params.yaml; None if that cannot be told."""
+
+    def read(path: Path) -> dict:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+
+    def length(values: list | dict | str) -> int:
+        if isinstance(values, str):  # ${run.students}
+            values = reduce(lambda section, key: section[key], values.strip("${}").split("."), params)
+        return len(values)
+
+    def copies(stage: dict) -> int:
+        return math.prod(map(length, stage.get("matrix", {}).values())) * length(stage.get("foreach", [None]))
+
+    try:
+        pipeline, params = (read(folder / name) for name in ("dvc.yaml", "params.yaml"))
+        return sum(copies(stage) for stage in pipeline["stages"].values())
+    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return None
+
+
+def written(child: subprocess.Popen) -> Iterator[tuple[str, bytes]]:
+    """('out' | 'err', bytes) as soon as a child or a process of its own has written them, until the child ends."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stderr, selectors.EVENT_READ, "err")
+        selector.register(child.stdout, selectors.EVENT_READ, "out")
+        while selector.get_map():
+            ready = sorted((key for key, _ in selector.select(timeout=1)), key=lambda key: key.data)
+            if not ready and child.poll() is not None:
+                return  # a process that a stage has left behind holds the pipes
+            for key in ready:
+                if chunk := os.read(key.fd, 1 << 16):
+                    yield key.data, chunk
+                else:
+                    selector.unregister(key.fileobj)
+
+
+def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """The same pieces, with the lines of dvc's own taken out of 'out' and told as events.
+
+    Yields: ('run' | 'unchanged' | 'restored', name of a stage), ('saved' | 'current' | 'advice', dvc's words), and
+    ('out' | 'err', bytes) of everything else. The command that dvc repeats below 'Running stage' is left out.
+    """
+    held, last = b"", ""
+    for stream, piece in pieces:
+        if stream == "err":
+            yield stream, piece
+            continue
+        *lines, held = (held + piece).split(b"\n")
+        for line in lines:
+            command = last == "run" and line.startswith(b"> ")
+            found = DVC.search(line)
+            last = found.lastgroup if found else ""
+            if found and found.start():
+                yield "out", line[: found.start()]
+            if found:
+                yield last, found[last]
+            elif not command:
+                yield "out", line + b"\n"
+        if held and not any(held.startswith(head) or head.startswith(held) for head in HEADS):
+            yield "out", held
+            held = b""
+    if held:
+        yield "out", held
+
+
+def follow(told: Iterable[tuple[str, bytes]], total: int | None, spans: Spans) -> Counter:
+    """Show events as they come: a line before each stage that runs, one for those before it that need not.
+
+    Args: spans: filled in; what it holds stays there if a signal ends this.
+    Returns: how many events of each kind there were.
+    """
+    counts, unchanged, at_start = Counter(), 0, True
+
+    def say(text: str) -> None:
+        number = counts["run"] + counts["restored"] + counts["unchanged"]
+        print(f"{'' if at_start else chr(10)}[{number:>{len(str(total or 0))}}/{total or '?'}] {text}", flush=True)
+
+    for kind, content in told:
+        running = unfinished(spans)
+        if kind in ("out", "err"):
+            if running or content.strip():  # without a stage, dvc's empty lines
+                stream = sys.stdout.buffer if kind == "out" else sys.stderr.buffer
+                stream.write(content)
+                stream.flush()
+                at_start = content.endswith(b"\n")
+            continue
+        if running:
+            spans[running].append(time.monotonic())
+        if kind in ("run", "restored") and unchanged:
+            say(f"{unchanged} unchanged")
+            unchanged, at_start = 0, True
+        counts[kind] += 1
+        if kind in ("run", "restored"):
+            name = content.decode()
+            say(name if kind == "run" else f"{name}, restored from the cache")
+            at_start = True
+        if kind == "run":
+            spans[name] = [time.monotonic()]
+        unchanged += kind == "unchanged"
+    print("" if at_start else "\n", end="", flush=True)
+    return counts
+
+
+def unfinished(spans: Spans) -> str | None:
+    """The stage that runs."""
+    return next((name for name, span in spans.items() if len(span) == 1), None)
+
+
+def summary(spans: Spans, counts: Counter, seconds: float) -> list[str]:
+    """The last lines of a run in which nothing failed: the seconds of each stage that ran and of everything."""
+    if counts["current"]:
+        return [f"everything is up to date ({seconds:.1f} s)"]
+    rows = [(name, end - start) for name, (start, end) in spans.items()] + [("total", seconds)]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:<{width}} {taken:8.1f} s" for name, taken in rows]
+    return lines + ["tables and figures: reports/"] * Path("reports").is_dir()
+
+
+def stop(child: subprocess.Popen) -> None:
+    """End dvc and everything that it started within two seconds, stages first, so that dvc gives its locks back."""
+    sessions, interrupted = {child.pid}, False
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline, asked = time.monotonic() + 0.7, set()
+        while child.poll() is None and time.monotonic() < deadline:
+            started = _processes(child.pid, sessions)
+            for process in started - asked:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            if not started and not interrupted:
+                child.send_signal(signal.SIGINT)
+                interrupted = True
+            asked |= started
+            time.sleep(0.02)
+    child.kill()
+    child.wait()
+    for process in _processes(child.pid, sessions):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _processes(dvc: int, sessions: set[int]) -> set[psutil.Process]:
+    """The processes that dvc has started. A kernel opens a session, whose number is added to `sessions`, so that
+    what it started is found after its end too.
+    """
+    found = set()
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(dvc).children(recursive=True):
+            with suppress(OSError):
+                sessions.add(os.getsid(process.pid))
+    for pid in set(psutil.pids()) - {dvc}:
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.add(psutil.Process(pid))
+    return found
+
+
+def without_git(folder: Path) -> None:
+    """Tell dvc whether there is a git repository: without one, as in a downloaded archive, it refuses to run."""
+    local = folder / ".dvc" / "config.local"
+    text = local.read_text(encoding="utf-8") if local.exists() else ""
+    inside = any((parent / ".git").exists() for parent in (folder, *folder.parents))
+    if inside and text == NO_SCM:
+        local.unlink()
+    elif not inside and local.parent.is_dir() and not text:
+        local.write_text(NO_SCM, encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    begun, spans = time.monotonic(), {}
+    try:
+        without_git(Path.cwd())
+        child = dvc_repro(arguments)
+        try:
+            counts = follow(events(written(child)), stages(Path.cwd()), spans)
+            code = child.wait()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            if child.poll() is None:
+                stop(child)
+    except KeyboardInterrupt:
+        place = f" in stage {unfinished(spans)}" if unfinished(spans) else ""
+        print(f"\nstopped{place}: 'make repro' goes on from there", file=sys.stderr)
+        return 130
+    if code:
+        place = f"stage {unfinished(spans)} failed: " if unfinished(spans) else ""
+        print(f"{place}dvc ended with exit code {code}", file=sys.stderr)
+        return code if code > 0 else 128 - code
+    print(*summary(spans, counts, time.monotonic() - begun), sep="\n")
+    return 0
+
+
+def dvc_repro(arguments: list[str]) -> subprocess.Popen:
+    """`dvc repro` in a new session, with this Python first on the PATH: the stages' commands begin with 'python'."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", *arguments],
+        env=os.environ | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
