@@ -124,7 +124,7 @@ def follow(told: Iterable[tuple[str, bytes]], total: int | None, spans: Spans) -
     for kind, content in told:
         running = unfinished(spans)
         if kind in ("out", "err"):
-            if running or content.strip():  # without a stage, dvc's empty lines
+            if running or content.strip() or not at_start:  # between stages dvc writes empty lines
                 stream = sys.stdout.buffer if kind == "out" else sys.stderr.buffer
                 stream.write(content)
                 stream.flush()

@@ -1,0 +1,207 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import nbformat
+import psutil
+import pytest
+import yaml
+
+from alignet import repro
+from alignet.config import ROOT
+
+STAGES = {
+    "a": {"cmd": "echo hello a && echo 1 > a.txt", "outs": ["a.txt"]},
+    "b": {
+        "matrix": {"n": "${names}"},
+        "cmd": r"printf '\r1/2\r2/2' >&2 && echo ${item.n} > b_${item.n}.txt",
+        "deps": ["a.txt"],
+        "outs": ["b_${item.n}.txt"],
+    },
+}
+
+
+def project(folder, stages, git=True):
+    """A DVC project with two names in its params.yaml."""
+    (folder / ".dvc").mkdir(parents=True)
+    (folder / ".dvc" / "config").write_bytes((ROOT / ".dvc" / "config").read_bytes())
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (folder / "params.yaml").write_text("names: [x, y]\n")
+    if git:
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+def command(folder, *arguments):
+    """`make repro` in a project, as a process."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-m", "alignet.repro", *arguments], cwd=folder, **pipes)
+
+
+def run(folder, *arguments):
+    process = command(folder, *arguments)
+    stdout, stderr = process.communicate()
+    return process.returncode, stdout.decode(), stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return project(tmp_path_factory.mktemp("repro") / "ä b", STAGES)
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+    return run(folder)
+
+
+def test_each_stage_has_its_number_before_its_output_and_its_time_at_the_end(first):
+    code, stdout, _ = first
+    times = [line.split() for line in stdout.splitlines()[-4:]]
+    assert code == 0
+    assert [line for line in stdout.splitlines()[:-4] if line] == ["[1/3] a", "hello a", "[2/3] b@x", "[3/3] b@y"]
+    assert [name for name, *_ in times] == ["a", "b@x", "b@y", "total"]
+    assert all(unit == "s" and float(seconds) >= 0 for _, seconds, unit in times)
+
+
+def test_what_a_stage_writes_passes_through_unchanged(first):
+    assert first[2] == "\r1/2\r2/2" * 2
+
+
+def test_without_a_change_one_line_is_all(folder, first):
+    code, stdout, stderr = run(folder)
+    assert code == 0
+    assert re.fullmatch(r"everything is up to date \(\d+\.\d s\)\n", stdout)
+    assert stderr == ""
+
+
+def test_unchanged_and_restored_stages_are_counted_and_take_a_line_for_all_and_one_each(folder, first):
+    (folder / "b_y.txt").unlink()
+    _, stdout, _ = run(folder)
+    assert stdout.splitlines()[:2] == ["[2/3] 2 unchanged", "[3/3] b@y, restored from the cache"]
+    assert stdout.splitlines()[-1].split()[0] == "total"
+    assert len(stdout.splitlines()) == 3
+
+
+def test_a_failing_stage_ends_with_its_name_and_dvcs_exit_code(tmp_path):
+    stages = {"good": {"cmd": "echo fine"}, "bad": {"cmd": "echo broken >&2 && exit 3", "deps": ["params.yaml"]}}
+    code, stdout, stderr = run(project(tmp_path / "project", stages), "bad")
+    lines = stderr.splitlines()
+    assert code == 255
+    assert stdout == "[1/2] bad\n"
+    assert lines[0] == "broken"
+    assert lines[1].startswith("ERROR: failed to reproduce 'bad'")
+    assert lines[2:] == ["stage bad failed: dvc ended with exit code 255"]
+
+
+def test_an_archive_without_git_runs_and_goes_on_running_once_there_is_a_git(tmp_path):
+    folder = project(tmp_path / "project", {"a": STAGES["a"]}, git=False)
+    assert run(folder)[0] == 0
+    assert (folder / ".dvc" / "config.local").read_text() == repro.NO_SCM
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    assert run(folder)[1].startswith("everything is up to date")
+    assert not (folder / ".dvc" / "config.local").exists()
+
+
+def test_a_local_configuration_of_someone_else_is_left_alone(tmp_path):
+    folder = project(tmp_path / "project", {}, git=False)
+    local = folder / ".dvc" / "config.local"
+    local.write_text("[cache]\n    dir = elsewhere\n")
+    repro.without_git(folder)
+    assert local.read_text() == "[cache]\n    dir = elsewhere\n"
+
+
+def sleeper(path):
+    """A notebook that starts a process of its own session and sleeps, unless there is a file 'awake'."""
+    away = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)"
+    sleeps = f"    {away}\n    print('asleep')\n    time.sleep(60)"
+    source = f"import os, subprocess, sys, time\nif not os.path.exists('awake'):\n{sleeps}"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cell = nbformat.v4.new_code_cell(source, id="a")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stopped_run_leaves_nothing_alive_and_the_next_one_goes_on(tmp_path, number):
+    stages = {"notebook": {"cmd": "python -m alignet.nb in.ipynb out.ipynb", "deps": ["in.ipynb"]}}
+    folder = project(tmp_path / "project", stages)
+    sleeper(folder / "in.ipynb")
+    process = command(folder)
+    assert process.stdout.readline() == b"[1/1] notebook\n"
+    assert process.stdout.readline() == b"asleep\n"
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 4  # dvc, the runner, the kernel and what that has started
+    begun = time.monotonic()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert time.monotonic() - begun < 10  # two seconds where nothing else runs
+    assert process.returncode == 130
+    assert stderr == b"\nstopped in stage notebook: 'make repro' goes on from there\n"
+    (folder / "awake").touch()
+    code, stdout, stderr = run(folder)
+    assert (code, stderr) == (0, "")
+    assert stdout.startswith("[1/1] notebook\n")
+
+
+def test_plain_dvc_repro_works_beside_it(folder, first):
+    environment = os.environ | {"PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment, capture_output=True)
+    assert b"up to date" in done.stdout
+
+
+def test_the_pipelines_stages_are_counted_as_dvc_expands_them(tmp_path):
+    folder = project(tmp_path / "project", {})
+    for name in ("dvc.yaml", "params.yaml"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    listed = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
+    done = subprocess.run(listed, cwd=folder, capture_output=True, check=True)
+    assert repro.stages(folder) == len(done.stdout.splitlines()) > 10
+
+
+@pytest.mark.parametrize(
+    ("stage", "count"),
+    [
+        ({"cmd": "x"}, 1),
+        ({"foreach": ["p", "q", "r"], "do": {}}, 3),
+        ({"foreach": {"p": 1, "q": 2}, "do": {}}, 2),
+        ({"foreach": "${names}", "do": {}}, 2),
+        ({"matrix": {"n": "${names}", "m": [1, 2, 3]}}, 6),
+        ({"matrix": {"n": "${nothing}"}}, None),
+    ],
+)
+def test_an_entry_of_dvc_yaml_stands_for_as_many_stages_as_it_has_values(tmp_path, stage, count):
+    assert repro.stages(project(tmp_path / "project", {"s": stage})) == count
+
+
+def told(*pieces):
+    return list(repro.events(("out", piece) for piece in pieces))
+
+
+def test_dvcs_lines_are_events_however_they_are_cut():
+    lines = b"Stage 'a' didn't change, skipping\nRunning stage 'b@x':\n> python x\nUpdating lock file 'dvc.lock'\n"
+    expected = [("unchanged", b"a"), ("run", b"b@x"), ("saved", b"Updating lock file 'dvc.lock'")]
+    assert told(lines) == expected
+    assert told(*(lines[i : i + 1] for i in range(len(lines)))) == expected
+    assert told(b"no newline" + lines)[0] == ("out", b"no newline")
+    assert told(b"no newline" + lines)[1:] == expected
+
+
+def test_a_stages_output_is_not_held_back_nor_taken_for_dvcs():
+    assert told(b"\r 1/9", b"\r 2/9", b"\n> quoted\n") == [
+        *(("out", b"\r 1/9"), ("out", b"\r 2/9")),
+        *(("out", b"\n"), ("out", b"> quoted\n")),
+    ]
+    assert told(b"Stage") == [("out", b"Stage")]
+
+
+def test_a_line_starts_where_the_output_before_it_has_ended(capfdbinary):
+    spans = {}
+    counts = repro.follow(iter([("run", b"a"), ("out", b"no newline"), ("run", b"b"), ("err", b"\r5/9")]), 12, spans)
+    assert counts == Counter(run=2)
+    assert list(spans) == ["a", "b"]
+    assert repro.unfinished(spans) == "b"
+    assert capfdbinary.readouterr().out == b"[ 1/12] a\nno newline\n[ 2/12] b\n\n"
