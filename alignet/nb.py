@@ -1,6 +1,7 @@
 """Run a notebook as a stage: python -m alignet.nb notebooks/X.ipynb reports/notebooks/X.ipynb [-p name value ...]"""
 
 import argparse
+import atexit
 import logging
 import os
 import re
@@ -30,6 +31,10 @@ from traitlets import default
 
 class StageKernel(AsyncKernelManager):
     """The kernel of a stage: its messages are encrypted, and it is asked to end without an interrupt before."""
+
+    def __init__(self, **traits: object) -> None:
+        super().__init__(**traits)
+        atexit.register(self.cleanup_connection_file)  # if a signal ends the runner while the kernel starts
 
     @default("transport_encryption")
     def _encrypted_where_possible(self) -> str:
