@@ -18,6 +18,9 @@ export DVC_GLOBAL_CONFIG_DIR := $(KEEP)/dvc
 export DVC_SITE_CACHE_DIR := $(KEEP)/dvc
 export PIP_NO_CACHE_DIR := 1
 endif
+ifneq ($(shell test -d "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.dvc/tmp/home
+endif
 
 .PHONY: help repro report test lab lint lock
 help:
