@@ -4,6 +4,7 @@
 stage, its Jupyter kernel and everything that they have started.
 """
 
+import json
 import math
 import os
 import re
@@ -163,8 +164,12 @@ def summary(spans: Spans, counts: Counter, seconds: float) -> list[str]:
 
 
 def stop(child: subprocess.Popen) -> None:
-    """End dvc and everything that it started within two seconds, stages first, so that dvc gives its locks back."""
-    sessions, interrupted = {child.pid}, False
+    """End dvc and everything that it started within two seconds.
+
+    The stage goes first: dvc then ends by itself and gives its locks back. It is interrupted only if it runs no stage,
+    and after a moment, since a signal while it writes one of its files leaves that file broken.
+    """
+    sessions, stages_seen = {child.pid}, False
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline, asked = time.monotonic() + 0.7, set()
         while child.poll() is None and time.monotonic() < deadline:
@@ -172,11 +177,11 @@ def stop(child: subprocess.Popen) -> None:
             for process in started - asked:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-            if not started and not interrupted:
-                child.send_signal(signal.SIGINT)
-                interrupted = True
             asked |= started
+            stages_seen |= bool(started)
             time.sleep(0.02)
+        if not stages_seen:
+            child.send_signal(signal.SIGINT)
     child.kill()
     child.wait()
     for process in _processes(child.pid, sessions):
@@ -211,6 +216,21 @@ def without_git(folder: Path) -> None:
         local.write_text(NO_SCM, encoding="utf-8")
 
 
+def mend_locks(folder: Path) -> None:
+    """Remove dvc's table of locks if it is broken, as after a signal while it was written: dvc refuses to run then."""
+    table = folder / ".dvc" / "tmp" / "rwlock"
+    for wait in (0.2, 0):  # another dvc may just be writing it
+        try:
+            json.loads(table.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            time.sleep(wait)
+        else:
+            return
+    table.unlink(missing_ok=True)
+
+
 def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -218,6 +238,7 @@ def main(arguments: list[str]) -> int:
     begun, spans = time.monotonic(), {}
     try:
         without_git(Path.cwd())
+        mend_locks(Path.cwd())
         child = dvc_repro(arguments)
         try:
             counts = follow(events(written(child)), stages(Path.cwd()), spans)
@@ -227,6 +248,7 @@ def main(arguments: list[str]) -> int:
                 signal.signal(number, signal.SIG_IGN)
             if child.poll() is None:
                 stop(child)
+                mend_locks(Path.cwd())
     except KeyboardInterrupt:
         place = f" in stage {unfinished(spans)}" if unfinished(spans) else ""
         print(f"\nstopped{place}: 'make repro' goes on from there", file=sys.stderr)

@@ -205,3 +205,12 @@ def test_a_line_starts_where_the_output_before_it_has_ended(capfdbinary):
     assert list(spans) == ["a", "b"]
     assert repro.unfinished(spans) == "b"
     assert capfdbinary.readouterr().out == b"[ 1/12] a\nno newline\n[ 2/12] b\n\n"
+
+
+@pytest.mark.parametrize(("content", "kept"), [('{"a": {}}', True), ('{"a"', False), ("", False)])
+def test_a_broken_table_of_locks_does_not_stop_the_next_run(tmp_path, content, kept):
+    table = tmp_path / ".dvc" / "tmp" / "rwlock"
+    table.parent.mkdir(parents=True)
+    table.write_text(content)
+    repro.mend_locks(tmp_path)
+    assert table.exists() is kept
