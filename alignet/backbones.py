@@ -21,6 +21,11 @@ PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
 UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of released models: google-deepmind/alignet, configs/siglip.py, [0, 1]
 
 
+class _Reached(Exception):
+    def __init__(self, output: Tensor):
+        self.output = output
+
+
 class Embedder(nn.Module):
     """A timm backbone that takes uint8 pictures.
 
@@ -40,14 +45,23 @@ class Embedder(nn.Module):
     def at_layer(self, pictures: Tensor, layer: str) -> Tensor:
         if layer == "pooled":
             return self(pictures)
-        kept = []
-        hook = self.model.get_submodule(layer).register_forward_hook(lambda module, args, output: kept.append(output))
+        output = self.output_of(layer, pictures)
+        return output.mean((2, 3)) if output.ndim == 4 else output[:, self.model.num_prefix_tokens :].mean(1)
+
+    def output_of(self, layer: str, pictures: Tensor) -> Tensor:
+        """The output of a submodule as it is; what comes after it is not run."""
+
+        def stop(module: nn.Module, args: tuple, output: Tensor) -> None:
+            raise _Reached(output)
+
+        hook = self.model.get_submodule(layer).register_forward_hook(stop)
         try:
-            self.model.forward_features(self._normalised(pictures))
+            self.model(self._normalised(pictures))
+        except _Reached as reached:
+            return reached.output
         finally:
             hook.remove()
-        output = kept[0]
-        return output.mean((2, 3)) if output.ndim == 4 else output[:, self.model.num_prefix_tokens :].mean(1)
+        raise ValueError(f"layer {layer!r} is not run for the features of this model")
 
     def _normalised(self, pictures: Tensor) -> Tensor:
         return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

@@ -4,7 +4,7 @@ A source is stateless: `at(step)` depends on the seed and the step alone, so tha
 between processes, sees what an uninterrupted run of one process sees.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from alignet import devices
 from alignet.config import Student as Settings
 from alignet.triplets import gather_pair_similarities, in_batch_triplets
 from alignet.worlds import pictures
+
+PART = 64  # pictures that go through a frozen part at a time
 
 
 @dataclass(frozen=True)
@@ -116,26 +119,46 @@ def batch_of(triplets: np.ndarray, similarities: np.ndarray, chosen: np.ndarray)
 
 
 class Feed:
-    """A source with its pictures, decoded once and kept where they fit into `cache_bytes`, else step by step in worker
-    processes.
+    """A source with its pictures, or with what a student's frozen part gives for them, computed once and kept where
+    they fit into `cache_bytes`; else pictures step by step, decoded in worker processes.
 
     Every picture is read before the first step: a broken one stops the run then, with its name, not after an hour.
     Each process decodes its own share of a batch.
 
-    Args: paths: the pictures that the source numbers; size: pixels; workers: processes that decode.
+    Args: paths: the pictures that the source numbers; size: pixels; workers: processes that decode; before: pictures ->
+        the output of the frozen part, None if there is none.
     Raises: WorldError naming the first picture that cannot be read.
     """
 
-    def __init__(self, source: Source, paths: list[Path], size: int, workers: int, cache_bytes: int):
+    def __init__(
+        self,
+        source: Source,
+        paths: list[Path],
+        size: int,
+        workers: int,
+        cache_bytes: int,
+        before: Callable[[Tensor], Tensor] | None = None,
+    ):
         self.source, self.paths, self.size, self.workers = source, paths, size, workers
         self.cache_bytes, self.cached, self.again = cache_bytes, None, None
-        if len(paths) * 3 * size * size <= cache_bytes:
+        if before is not None:
+            self.cached = self._outputs(before)
+        if self.cached is None and len(paths) * 3 * size * size <= cache_bytes:
             self.cached = pictures.stack(paths, size, workers)
-        elif devices.rank() == 0:
+        elif self.cached is None and devices.rank() == 0:
             pictures.check(paths, workers)
 
+    def _outputs(self, before: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """The frozen part's output for every picture, (n, ...); None where all would take more than cache_bytes."""
+        first = before(pictures.stack(self.paths[:1], self.size, 0))
+        if len(self.paths) * first.nbytes > self.cache_bytes:
+            return None
+        shown = pictures.batches(self.paths, self.size, PART, self.workers)
+        label = "frozen part"
+        return torch.cat([before(part) for part in tqdm(shown, desc=label, unit="batch", mininterval=2)])
+
     def steps(self, start: int, stop: int) -> DataLoader:
-        """(this process's share of the pictures, (b / processes, 3, size, size) uint8; the batch), step by step."""
+        """(this process's share of the pictures, as `show` gives them; the batch), step by step."""
         workers = 0 if self.cached is not None else self.workers
         steps = _Steps(self, devices.rank(), devices.count())
         own = torch.Generator()  # or starting to read would draw from the generator that dropout uses
@@ -151,7 +174,7 @@ class Feed:
         yield from self.again[1].split(part)
 
     def show(self, rows: Tensor) -> Tensor:
-        """Pictures by number, (n, 3, size, size) uint8."""
+        """Pictures by number, (n, 3, size, size) uint8, or the frozen part's outputs for them."""
         if self.cached is not None:
             return self.cached[rows]
         return torch.stack([pictures.decode(self.paths[row], self.size) for row in rows.tolist()])

@@ -173,7 +173,11 @@ class Student:
     precision: Literal["float32", "bfloat16", "float16"]
     held_out_triplets: int
     held_out_every: int  # steps
-    stop_above: float  # stop where the held-out loss is this many times its first value
+    # A fit stops where the last stop_watches held-out losses are all more than stop_above times the first one and more
+    # than stop_margin (nats) above it, the newest no lower than the oldest of them.
+    stop_above: float
+    stop_margin: float
+    stop_watches: int
     checkpoint_every: int  # steps
     devices: int  # processes on this machine, one a device
 

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from alignet import backbones, devices
+from alignet import backbones, devices, frozen
 from alignet.backbones import Embedder, autocast
 from alignet.config import Backbone, Features
+from alignet.frozen import Split
 from alignet.worlds import pictures
 
 Students = dict[tuple[str, str], tuple[Embedder, int]]  # (student, target) -> backbone, picture size
@@ -56,11 +57,19 @@ def stacks(students: Students, paths: list[Path], settings: Features) -> dict[in
 
 
 def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_layer: bool = False) -> Layers:
-    """Pictures in memory through all students; shown: see `stacks`."""
+    """Pictures in memory through all students; shown: see `stacks`.
+
+    What the models of one student have in common, their frozen part, is run once a picture for all of them.
+    """
     found = {}
-    for key, (embedder, size) in students.items():
-        layers = layer_names(embedder) if by_layer else []
-        found[key] = at_layers(embedder, shown[size].split(settings.batch_size), layers, settings.precision)
+    for student in dict.fromkeys(name for name, _ in students):
+        models = {key: embedder for key, (embedder, _) in students.items() if key[0] == student}
+        size = next(size for key, (_, size) in students.items() if key in models)
+        embedders, batches = list(models.values()), shown[size].split(settings.batch_size)
+        layers = layer_names(embedders[0]) if by_layer else []
+        splits = frozen.split_all(embedders, size)
+        outputs = at_layers(embedders, batches, layers, settings.precision, splits)
+        found |= dict(zip(models, outputs, strict=True))
     return found
 
 
@@ -72,26 +81,49 @@ def layer_names(embedder: Embedder) -> list[str]:
 
 def by_layer(embedder: Embedder, batches: Iterable[Tensor], precision: str) -> dict[str, Tensor]:
     """Every block's output, average-pooled, and 'pooled': layer -> (n, dim), from input to output."""
-    return at_layers(embedder, batches, layer_names(embedder), precision)
+    return at_layers([embedder], batches, layer_names(embedder), precision)[0]
 
 
 @torch.inference_mode()
-def at_layers(embedder: Embedder, batches: Iterable[Tensor], layers: list[str], precision: str) -> dict[str, Tensor]:
-    """Average-pooled outputs of some layers and the pooled pre-logits, from one forward pass: layer -> (n, dim)."""
-    device, kept = embedder.mean.device, {name: [] for name in (*layers, "pooled")}
+def at_layers(
+    embedders: list[Embedder],
+    batches: Iterable[Tensor],
+    layers: list[str],
+    precision: str,
+    splits: list[Split] | None = None,
+) -> list[dict[str, Tensor]]:
+    """Average-pooled outputs of some layers and the pooled pre-logits: for each model layer -> (n, dim).
 
-    def keep(name: str):
-        return lambda module, args, output: kept[name].append(_flat(embedder, output))
+    Each batch goes once through each model or, given their splits, once through the part that they have in common
+    and from there on through each.
+    """
+    device, kept = embedders[0].mean.device, [{name: [] for name in (*layers, "pooled")} for _ in embedders]
 
-    hooks = [embedder.model.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+    def keep(rows: list[Tensor], embedder: Embedder):
+        return lambda module, args, output: rows.append(_flat(embedder, output))
+
+    hooks = [
+        embedder.model.get_submodule(name).register_forward_hook(keep(rows[name], embedder))
+        for embedder, rows in zip(embedders, kept, strict=True)
+        for name in layers
+    ]
     try:
         for shown in batches:
             with autocast(precision, device.type):
-                kept["pooled"].append(embedder(shown.to(device)).float().cpu())
+                for rows, pooled in zip(kept, _pooled(embedders, shown.to(device), splits), strict=True):
+                    rows["pooled"].append(pooled.float().cpu())
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: torch.cat(rows) for name, rows in kept.items()}
+    common = kept[0]  # a layer of the common part is run in the first model only
+    return [{name: torch.cat(rows[name] or common[name]) for name in rows} for rows in kept]
+
+
+def _pooled(embedders: list[Embedder], shown: Tensor, splits: list[Split] | None) -> list[Tensor]:
+    if splits is None:
+        return [embedder(shown) for embedder in embedders]
+    activations = splits[0].before(shown)
+    return [split.after(activations) for split in splits]
 
 
 def _flat(embedder: Embedder, output: Tensor) -> Tensor:

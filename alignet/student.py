@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from alignet import backbones, config, devices, losses, release
+from alignet import backbones, config, devices, frozen, losses, release
 from alignet.backbones import Embedder, autocast
 from alignet.batches import Batch, Feed, FromFile, InBatch, batch_of
 from alignet.config import Backbone
 from alignet.config import Student as Settings
+from alignet.frozen import Split
 from alignet.triplets import choices, gather_pair_similarities
 from alignet.worlds import pictures, tables
 from alignet.worlds.tables import World, save_csv
@@ -35,9 +36,12 @@ PIECE = 4096  # bytes of a file that are looked at together
 class Student(nn.Module):
     """A backbone and a linear triplet head on its pooled pre-logits.
 
-    forward: (batch, 3, size, size) uint8 -> pooled (batch, dim), head (batch, head_width).
+    forward: pictures (batch, 3, size, size) uint8, or what `split.before` gave for them -> pooled (batch, dim), head
+    (batch, head_width).
     Source: the release (1,024 outputs on the pre-logits).
     """
+
+    split: Split | None = None  # no submodule: it shares the embedder's
 
     def __init__(self, embedder: Embedder, head_width: int, generator: torch.Generator):
         super().__init__()
@@ -46,9 +50,14 @@ class Student(nn.Module):
         nn.init.normal_(self.triplet_head.weight, std=embedder.dim**-0.5, generator=generator)
         nn.init.zeros_(self.triplet_head.bias)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.embedder(pictures)
+    def forward(self, shown: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = self.embedder(shown) if shown.dtype == torch.uint8 else self.split.after(shown)
         return pooled, self.triplet_head(pooled)
+
+    def train(self, mode: bool = True) -> "Student":
+        if self.split is not None:
+            self.split.rest.train(mode)
+        return super().train(mode)
 
 
 class DecayToInitial:
@@ -83,7 +92,8 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.forward = student
         if settings.gradient_checkpointing:
-            student.embedder.model.set_grad_checkpointing(True)
+            for model in [student.embedder.model, *([student.split.rest] if student.split else [])]:
+                model.set_grad_checkpointing(True)
         if settings.compile:
             student.compile()
         if devices.count() > 1:
@@ -122,8 +132,7 @@ def fit(
     Returns: one row per step: step, lr, loss, agreement (share of the batch's triplets on which student and teacher
         pick the same odd one out), gradient_norm and, every held_out_every steps and at the end, held_out_loss and
         held_out_accuracy, all before the step's update.
-    Raises: FloatingPointError naming the step where the loss is no number, or where the held-out loss is more than
-        stop_above times what it was at the start.
+    Raises: FloatingPointError naming the step where the loss is no number, or where the held-out loss has diverged.
     """
     with torch.random.fork_rng():
         run = Run(student, settings, work)
@@ -221,7 +230,7 @@ def divergence(head: Tensor, batch: Batch, settings: Settings) -> tuple[Tensor, 
 def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
     """Loss and accuracy (agreement with the teacher's choices) on held-out triplets, in the steps that are due.
 
-    Raises: FloatingPointError if the loss has risen to more than stop_above times its first value.
+    Raises: FloatingPointError if the loss has `diverged`.
     """
     settings = run.settings
     if devices.rank() > 0 or (run.step % settings.held_out_every and run.step < settings.steps):
@@ -231,12 +240,21 @@ def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
         heads = [run.student(shown.to(run.device))[1].float() for shown in feed.watched(held_out.rows, 64)]
     train_mode(run.student, settings.frozen_batch_norm)
     loss, agreement = divergence(torch.cat(heads), held_out, settings)
-    first = run.curve[0]["held_out_loss"] if run.curve else loss.item()
-    if loss > settings.stop_above * first:
+    watched = [row["held_out_loss"] for row in run.curve if "held_out_loss" in row] + [loss.item()]
+    if diverged(watched, settings):
         raise FloatingPointError(
-            f"the held-out loss rose from {first:.3g} to {loss:.3g} by step {run.step}: lower the learning rate"
+            f"the held-out loss rose from {watched[0]:.3g} to {loss:.3g} by step {run.step}: lower the learning rate"
         )
     return {"held_out_loss": loss.item(), "held_out_accuracy": agreement.item()}
+
+
+def diverged(held_out_losses: list[float], settings: Settings) -> bool:
+    """Whether a fit is lost: its last stop_watches held-out losses are all large, and the newest is no lower than the
+    oldest of them. Large: more than stop_above times the first one and more than stop_margin nats above it, since a
+    loss that starts near 0 may double by chance."""
+    first, latest = held_out_losses[0], held_out_losses[-settings.stop_watches :]
+    large = max(settings.stop_above * first, first + settings.stop_margin)
+    return len(latest) == settings.stop_watches and min(latest) > large and latest[-1] >= latest[0]
 
 
 def _progress(run: Run) -> tqdm:
@@ -282,6 +300,18 @@ def create(backbone: Backbone, settings: Settings) -> Student:
     return Student(backbones.create(backbone), settings.head_width, torch.Generator().manual_seed(settings.seed))
 
 
+def split(student: Student, settings: Settings, size: int) -> Split | None:
+    """Freeze what the settings freeze, and cut the student behind it; None where nothing can be cut off.
+
+    Args: size: of the pictures, pixels.
+    """
+    trainable(student, settings.frozen_layers)
+    train_mode(student, settings.frozen_batch_norm)
+    changing = frozen.changing_modules(student.embedder.model, settings.frozen_batch_norm)
+    student.split = frozen.split(student.embedder, changing, size)
+    return student.split
+
+
 @dataclass(frozen=True)
 class Job:
     """Which student to fit: names of params.yaml's `students` and `run.targets`, where, and what to override."""
@@ -318,10 +348,9 @@ def train(job: Job) -> None:
     reading = config.load("features", config.Features, job.params_file)
     world, labels = tables.read(data / "world"), data / "synthesis" / job.target
     student = create(backbone, settings).to(devices.local())
-    paths = world.paths(world.rows("synthesis"))
-    feed = Feed(
-        load_source(labels, world, settings), paths, backbone.picture_size, reading.workers, reading.cache_bytes
-    )
+    paths, size = world.paths(world.rows("synthesis")), backbone.picture_size
+    before = frozen_part(student, settings, size)
+    feed = Feed(load_source(labels, world, settings), paths, size, reading.workers, reading.cache_bytes, before)
     checkpoint = data / "checkpoints" / job.name / f"{job.target}.pt"
     work = _work(labels, settings, backbone)
     curve = fit(student, feed, load_held_out(labels, world, settings), settings, checkpoint, work)
@@ -331,6 +360,22 @@ def train(job: Job) -> None:
         names = {"student": job.name, "target": job.target}
         save(data / "students" / job.name / job.target, student, curve.assign(**names), batches, settings)
         checkpoint.unlink(missing_ok=True)
+
+
+def frozen_part(student: Student, settings: Settings, size: int) -> Callable[[Tensor], Tensor] | None:
+    """Pictures -> the output of the student's frozen part, on the CPU; None where there is none. See `frozen.split`."""
+    part = split(student, settings, size)
+    if part is None:
+        return None
+    device = devices.local()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def before(pictures: Tensor) -> Tensor:
+        with autocast(settings.precision, device.type):
+            return part.before(pictures.to(device)).cpu()
+
+    return before
 
 
 def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ LAYERS = {
     "kmeans": 2,
     "release": 3,
     "backbones": 3,
+    "frozen": 3,
     **dict.fromkeys(("vice", "human_uncertainty", "teacher", "synthesis", "features", "batches", "student"), 4),
     **dict.fromkeys(("evaluation", "uncertainty", "representations", "similarity", "disagreement"), 5),
     **dict.fromkeys(("reorganisation", "episodes", "downstream", "cost"), 5),
@@ -25,7 +26,7 @@ LAYERS = {
     "paper": 5,
     "evaluate": 7,
 }
-SIBLINGS = (4, 5)  # layers whose modules may import each other; those of a package (worlds, figures) may too
+SIBLINGS = (3, 4, 5)  # layers whose modules may import each other; those of a package (worlds, figures) may too
 MODULES = sorted(path for path in (ROOT / "alignet").rglob("*.py") if path.name != "__init__.py")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STAGES = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]

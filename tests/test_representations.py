@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from PIL import Image
@@ -55,7 +57,7 @@ def test_layers_are_blocks_or_stages_in_order_and_no_parts_of_them():
 def test_one_pass_gives_what_a_pass_for_each_layer_gives_whatever_the_batches(model):
     embedder = backbones.create(settings(model))
     layers = representations.layer_names(embedder)
-    found = representations.at_layers(embedder, SHOWN.split(2), layers, "float32")
+    found = representations.at_layers([embedder], SHOWN.split(2), layers, "float32")[0]
     assert list(found) == [*layers, "pooled"]
     with torch.inference_mode():
         for name, rows in found.items():
@@ -65,7 +67,7 @@ def test_one_pass_gives_what_a_pass_for_each_layer_gives_whatever_the_batches(mo
 def test_the_hooks_are_gone_even_after_a_failure():
     embedder = backbones.create(VIT)
     with pytest.raises(AttributeError):
-        representations.at_layers(embedder, [None], ["blocks.0"], "float32")
+        representations.at_layers([embedder], [None], ["blocks.0"], "float32")
     assert not embedder.model.blocks[0]._forward_hooks
 
 
@@ -82,3 +84,36 @@ def test_pictures_from_files_are_those_in_memory_at_each_students_size(tmp_path)
     assert list(found) == ["blocks.0", "blocks.1", "pooled"]
     assert list(again) == ["pooled"]
     assert torch.equal(found["pooled"], again["pooled"])
+
+
+def fine_tuned(base, *changed):
+    """A copy of a model whose parameters below the named submodules are others."""
+    twin = copy.deepcopy(base)
+    for name in changed:
+        for parameter in twin.model.get_submodule(name).parameters():
+            parameter.data.mul_(1.5)
+    return twin
+
+
+@pytest.mark.parametrize(
+    ("model", "changed", "common"),
+    [
+        ("tf_efficientnet_lite0", ["blocks.5"], ["blocks.0", "blocks.4"]),
+        ("resnet18", ["layer3", "layer4"], ["layer1", "layer2"]),
+        ("vit_tiny_patch16_224", ["blocks.1"], []),
+    ],
+)
+def test_models_of_one_student_run_what_they_share_once_and_give_what_each_gives_alone(model, changed, common):
+    base = backbones.create(settings(model))
+    students = {("s", "base"): (base, 32), ("s", "alignet"): (fine_tuned(base, *changed), 32)}
+    alone = {key: representations.embed({key: students[key]}, {32: SHOWN}, FEATURES, True)[key] for key in students}
+    passes = []
+    for name in common:
+        students["s", "alignet"][0].model.get_submodule(name).register_forward_hook(lambda *_: passes.append(1))
+    together = representations.embed(students, {32: SHOWN}, FEATURES, by_layer=True)
+    assert passes == []
+    for key, layers in alone.items():
+        assert list(together[key]) == list(layers)
+        for name, rows in layers.items():
+            torch.testing.assert_close(together[key][name], rows, rtol=0, atol=0)
+    assert not torch.equal(together["s", "base"]["pooled"], together["s", "alignet"]["pooled"])
