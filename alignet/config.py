@@ -250,6 +250,11 @@ def load(section: str, cls: type, params_file: str = "params.yaml", **overrides:
         raise ConfigError("\n".join(_line(where, problem) for problem in error.errors())) from None
 
 
+def value(key: str, params_file: str = "params.yaml") -> Any:
+    """One value of the params file by its dotted key ('teacher.backbone')."""
+    return _section(key, params_file)
+
+
 def names(key: str, params_file: str = "params.yaml") -> list[str]:
     """A list of names of the section `run` (backbones, students or targets)."""
     return list(_section(f"run.{key}", params_file))

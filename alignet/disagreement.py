@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import ttest_rel
 from torch import Tensor
 
 from alignet import metrics
@@ -179,6 +178,8 @@ def _paired_t(world: World, part: pd.DataFrame) -> dict:
     row = {"target": "alignet", "metric": "paired_t", "ci_unit": "participants", "n": len(means)}
     if len(means) < 2 or (means["alignet"] - means["unalignet"]).std() == 0:
         return row | {"note": "no two people whose differences vary rated pairs of both kinds"}
+    from scipy.stats import ttest_rel
+
     test = ttest_rel(means["alignet"], means["unalignet"])
     low, high = test.confidence_interval(0.95)
     mean = (means["alignet"] - means["unalignet"]).mean()

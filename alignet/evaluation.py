@@ -52,7 +52,7 @@ def load_representations(data: Path, world: World, students: list[str], targets:
     """The test pictures as every student sees them: before (target 'base'; it has no head) and after each target."""
     test, found = world.rows("test"), {}
     for student in students:
-        features = load_features(data / "features" / student, world.images["image"])
+        features = load_features(data / "features" / student, world.images["image"], test)
         found[student, "base", "pooled"] = features[test]
         for target in targets:
             for name in ("pooled", "head"):
@@ -167,11 +167,13 @@ def noise_ceilings(world: World) -> pd.DataFrame:
 def label_similarity(features: Tensor, world: World, labels: tuple[str, ...]) -> tuple[Tensor, pd.DataFrame]:
     """Centred cosine similarity of the mean features of each distinct combination of labels.
 
-    Args: features: (n_images, dim); labels: columns of the hierarchy, fine to coarse.
+    Args: features: (n_images, dim), NaN for pictures that are left out; labels: columns of the hierarchy, fine to
+        coarse.
     Returns: (k, k), ordered by the hierarchy from coarse to fine, and the k combinations in that order.
     """
-    groups = world.images.groupby(list(labels[::-1]), sort=False).indices
-    means = torch.stack([features[torch.from_numpy(rows)].mean(0) for rows in groups.values()])
+    known = ~features.isnan().any(1)
+    groups = world.images[known.numpy()].groupby(list(labels[::-1]), sort=False).indices
+    means = torch.stack([features[known][torch.from_numpy(rows)].mean(0) for rows in groups.values()])
     names = pd.DataFrame([key if isinstance(key, tuple) else (key,) for key in groups], columns=labels[::-1])
     order = names.sort_values(list(names)).index
     unit = unit_vectors(means[torch.tensor(order)], centred=True)

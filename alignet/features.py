@@ -1,4 +1,4 @@
-"""Features of a whole world: one backbone, in this process or in several that share the pictures.
+"""Features of a world's pictures: one backbone, in this process or in several that share the pictures.
 
 Several devices: torchrun --nproc-per-node N -m alignet.features --backbone NAME
 """
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alignet import backbones, config, devices
 from alignet.worlds import pictures, tables
+from alignet.worlds.tables import World
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,39 @@ class Job:
     out_dir: str
 
 
+def needed(world: World, backbone: str, params_file: str) -> Tensor:
+    """Rows of images.csv, (n,) ascending, whose features later stages read.
+
+    The teacher's backbone: pictures that people judged, and the synthesis split; that of the signal check: the
+    synthesis split; a student's, for its base: the test split; one that no stage reads: all.
+    """
+    wanted = []
+    if backbone == config.value("teacher.backbone", params_file):
+        wanted += [world.judgements(world.triplets)[0].flatten(), world.rows("synthesis")]
+    if backbone == config.value("synthesis.signal_backbone", params_file):
+        wanted.append(world.rows("synthesis"))
+    if backbone in config.names("students", params_file):
+        wanted.append(world.rows("test"))
+    return torch.cat(wanted).unique() if wanted else torch.arange(len(world.images))
+
+
 def run(job: Job) -> Tensor:
-    """Extract and save the features, in features.devices processes; (n_images, dim), in the order of images.csv."""
+    """Extract and save the features of the pictures that are `needed`, in features.devices processes.
+
+    Returns: (n_images, dim), in the order of images.csv; NaN for pictures that are not needed.
+    """
     count = config.load("features", config.Features, job.params_file).devices
     if count > 1:
         devices.launch("alignet.features", [f"--{name}={value}" for name, value in vars(job).items()], count)
     else:
         extract(job)
-    data = config.folders(job.out_dir)[0]
-    images = tables.read(data / "world").images["image"]
-    return backbones.load_features(data / "features" / job.backbone, images)
+    return load(job, tables.read(config.folders(job.out_dir)[0] / "world"))
+
+
+def load(job: Job, world: World) -> Tensor:
+    """The saved features of the pictures that are `needed`: (n_images, dim), NaN for all others."""
+    folder = config.folders(job.out_dir)[0] / "features" / job.backbone
+    return backbones.load_features(folder, world.images["image"], needed(world, job.backbone, job.params_file))
 
 
 def extract(job: Job) -> None:
@@ -46,14 +70,15 @@ def extract(job: Job) -> None:
     model = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file)
     data = config.folders(job.out_dir)[0]
     folder, world = data / "features" / job.backbone, tables.read(data / "world")
-    mine = devices.part(torch.arange(len(world.images)), devices.rank(), devices.count())
+    rows = needed(world, job.backbone, job.params_file)
+    mine = devices.part(rows, devices.rank(), devices.count())
     shown = pictures.batches(world.paths(mine), model.picture_size, settings.batch_size, settings.workers)
     embedder = backbones.create(model).to(devices.local())
     features = backbones.features(embedder, shown, model.layer, settings.precision, job.backbone)
     if devices.count() > 1:
-        features = _joined(folder, features, len(world.images))
+        features = _joined(folder, features, len(rows))
     if devices.rank() == 0:
-        backbones.save_features(folder, features, world.images["image"])
+        backbones.save_features(folder, features, world.images["image"].iloc[rows.tolist()])
 
 
 def _joined(folder: Path, share: Tensor, n: int) -> Tensor:

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rsatoolbox.inference.noise_ceiling import boot_noise_ceiling
-from rsatoolbox.rdm import RDMs
 from torch import Tensor
 
 from alignet import metrics, representations
@@ -167,6 +165,9 @@ def noise_ceiling(people: Tensor) -> tuple[float, float]:
     """
     if len(people) < 2:
         return UNKNOWN
+    from rsatoolbox.inference.noise_ceiling import boot_noise_ceiling
+    from rsatoolbox.rdm import RDMs
+
     n = len(people[0])
     objects = int((1 + (1 + 8 * n) ** 0.5) // 2)  # rsatoolbox wants all pairs of some objects: the rest is NaN
     objects += objects * (objects - 1) // 2 < n

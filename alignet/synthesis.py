@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
 from torch import Tensor
 
 from alignet import backbones, gather, kmeans, metrics, release, triplets
@@ -270,7 +269,8 @@ def own_signal(
     labelled = {scheme: (rows, _similarities(affine, features, rows)) for scheme, rows in drawn.items()}
     if backbone is None:
         return signal({}, torch.zeros(1, 1), None, "none")
-    independent = backbones.load_features(folder / backbone, world.images["image"])[world.rows("synthesis")]
+    rows = world.rows("synthesis")
+    independent = backbones.load_features(folder / backbone, world.images["image"], rows)[rows]
     return signal(labelled, independent, class_labels(world, settings), backbone)
 
 
@@ -349,5 +349,7 @@ def _share(alike: Tensor, name: str) -> dict[str, float]:
     n, right = len(alike), int(alike.sum())
     if n == 0:
         return {name: np.nan, "ci_low": np.nan, "ci_high": np.nan, "n": 0}
+    from scipy.stats import binomtest
+
     interval = binomtest(right, n).proportion_ci(method="wilson")
     return {name: right / n, "ci_low": float(interval.low), "ci_high": float(interval.high), "n": n}

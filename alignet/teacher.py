@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
-from sklearn.model_selection import ParameterGrid
 from torch import Tensor
 from tqdm import tqdm
 
@@ -182,6 +181,8 @@ def splits(judgements: Judgements, concepts: Tensor, settings: Teacher) -> list[
 
 def cells(settings: Teacher) -> list[Teacher]:
     """The settings of every cell of the grid: each combination of the values that a part of it names."""
+    from sklearn.model_selection import ParameterGrid
+
     return [dataclasses.replace(settings, **values) for values in ParameterGrid(settings.grid)]
 
 

@@ -6,7 +6,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from alignet import backbones, config
+from alignet import backbones, config, devices
 
 LITE0, VIT = "tf_efficientnet_lite0", "vit_tiny_patch16_224"
 SMALL_VIT = {"img_size": 32, "depth": 2, "patch_size": 8}
@@ -175,7 +175,35 @@ def test_features_in_bfloat16_are_float32_and_near_the_precise_ones(vit):
 def test_features_are_stored_with_the_pictures_they_are_of(tmp_path):
     rows = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     backbones.save_features(tmp_path / "lite0", rows, ["a", "b", "ç"])
-    assert torch.equal(backbones.load_features(tmp_path / "lite0", ["a", "b", "ç"]), rows)
-    for others in (["a", "ç", "b"], ["a", "b"], ["a", "b", "ç", "d"]):
-        with pytest.raises(ValueError, match="other pictures"):
-            backbones.load_features(tmp_path / "lite0", others)
+    assert torch.equal(backbones.load_features(tmp_path / "lite0", ["a", "b", "ç"], torch.arange(3)), rows)
+    found = backbones.load_features(tmp_path / "lite0", ["ç", "d", "a"], torch.tensor([0, 2]))
+    assert torch.equal(found[[0, 2]], rows[[2, 0]])
+    assert found[1].isnan().all()
+    with pytest.raises(ValueError, match=r"lite0: no features of 1 of 2 pictures, the first is 'd': run the features"):
+        backbones.load_features(tmp_path / "lite0", ["ç", "d", "a"], torch.tensor([0, 1]))
+
+
+UNITS = [
+    ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, "bfloat16", False),
+    ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, "bfloat16", True),
+    ({"architecture": "x86_64", "amx_bf16": True, "avx512_fp16": False}, "bfloat16", True),
+    ({"architecture": "x86_64", "amx_bf16": True, "avx512_fp16": False}, "float16", False),
+    ({"architecture": "x86_64", "avx512_fp16": True}, "float16", True),
+    ({"architecture": "aarch64", "bf16": True, "fp16_arith": False}, "bfloat16", True),
+    ({"architecture": "x86_64"}, "float32", True),
+    ({}, "bfloat16", True),  # nothing is known of it: nothing is said
+]
+
+
+@pytest.mark.parametrize(("capabilities", "precision", "units"), UNITS)
+def test_a_precision_without_units_is_warned_of_in_one_line_once(monkeypatch, capsys, capabilities, precision, units):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    devices.warn_of_emulation.cache_clear()
+    for _ in range(2):
+        backbones.autocast(precision)
+    lines = capsys.readouterr().err.splitlines()
+    devices.warn_of_emulation.cache_clear()
+    assert len(lines) == (0 if units else 1)
+    if not units:
+        assert precision in lines[0]
+        assert "precision: float32" in lines[0]

@@ -10,7 +10,7 @@ from alignet import batches, config, devices
 
 def settings(**changes):
     small = {"batch_clusters": 3, "batch_pictures": 4, "scheme": "cluster_border", "batch_triplets": None, "seed": 0}
-    return dataclasses.replace(config.load("students.vit", config.Student, "params.yaml"), **(small | changes))
+    return dataclasses.replace(config.load("students.vit", config.Student, "params/smoke.yaml"), **(small | changes))
 
 
 def source(sizes=(9, 4, 17, 3, 12, 8), **changes):

@@ -103,6 +103,7 @@ def test_unit_vectors_have_length_one_and_centred_ones_do_not_see_an_offset():
 
 def test_label_similarity_of_two_opposite_groups_is_minus_one(world):
     features = torch.tensor([[1.0, 0.0] if group else [0.0, 1.0] for group in GROUP])
+    features[1] = torch.nan  # a picture that was not asked for
     similarity, names = evaluation.label_similarity(features, world, ("class", "domain"))
     torch.testing.assert_close(similarity, torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
     assert list(names.columns) == ["domain", "class"]

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import yaml
 from PIL import Image
 
 from alignet import backbones, config, features
+from alignet.worlds import tables
 
 BACKBONE = {"model": "vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 1, "patch_size": 8}, "seed": 0}
 BACKBONE |= {"weights": "random", "layer": "pooled", "picture_size": 32}
@@ -31,7 +33,8 @@ def job(tmp_path):
     pd.DataFrame([row]).to_csv(folder / "triplets.csv", index=False)
     (folder / "world.yaml").write_text(yaml.safe_dump({"format": 1, "name": "seven", "hierarchy": ["concept"]}))
     params = tmp_path / "params.yaml"
-    params.write_text(yaml.safe_dump({"backbones": {"tiny": BACKBONE}, "features": READING}))
+    readers = {"teacher": {"backbone": "t"}, "synthesis": {"signal_backbone": "w"}, "run": {"students": ["s", "w"]}}
+    params.write_text(yaml.safe_dump({"backbones": {"tiny": BACKBONE}, "features": READING} | readers))
     return features.Job("tiny", str(params), str(tmp_path))
 
 
@@ -39,8 +42,32 @@ def test_features_are_stored_with_the_pictures_they_are_of(job):
     found = features.run(job)
     assert found.shape == (7, 192)
     folder = config.folders(job.out_dir)[0] / "features" / "tiny"
-    assert (folder / "images.txt").read_text().split() == [f"picture_{number}" for number in range(7)]
-    assert torch.equal(found, backbones.load_features(folder, [f"picture_{number}" for number in range(7)]))
+    names = [f"picture_{number}" for number in range(7)]
+    assert (folder / "images.txt").read_text().split() == names
+    assert torch.equal(found, backbones.load_features(folder, names, torch.arange(7)))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "rows"),
+    [
+        ("t", [0, 1, 2, 3, 4]),  # the teacher's: judged pictures and the synthesis split
+        ("w", [3, 4, 5, 6]),  # the signal check's, and a student's
+        ("s", [5, 6]),  # a student's: the test split
+        ("tiny", [0, 1, 2, 3, 4, 5, 6]),  # read by no stage
+    ],
+)
+def test_only_pictures_that_later_stages_read_are_needed(job, backbone, rows):
+    world = tables.read(config.folders(job.out_dir)[0] / "world")
+    assert features.needed(world, backbone, job.params_file).tolist() == rows
+
+
+def test_a_students_features_are_of_the_test_split_and_unknown_elsewhere(job):
+    params = yaml.safe_load(Path(job.params_file).read_text())
+    params["run"]["students"] = ["tiny"]
+    Path(job.params_file).write_text(yaml.safe_dump(params))
+    found = features.run(job)
+    assert found.isnan().all(1).tolist() == [True] * 5 + [False] * 2
+    assert not found[5:].isnan().any()
 
 
 def test_two_processes_give_the_features_of_one(job):

@@ -38,7 +38,7 @@ SMALL = {
 
 
 def settings(**changes):
-    loaded = config.load("students.vit", config.Student, "params.yaml")
+    loaded = config.load("students.vit", config.Student, "params/smoke.yaml")
     return dataclasses.replace(loaded, **(SMALL | changes))  # replace: None is a value here
 
 

@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -99,9 +98,10 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
     """
     shown = table[table["student"] == student]
     values = list(dict.fromkeys(shown[label]))
-    colours = dict(
-        zip(values, sns.color_palette("colorblind" if len(values) <= 10 else "husl", len(values)), strict=True)
-    )
+    import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
+
+    palette = style.COLOUR_BLIND_SAFE if len(values) <= 10 else sns.color_palette("husl", len(values))
+    colours = dict(zip(values, palette, strict=False))
     targets = [target for target in style.TARGETS if (shown["target"] == target).any()]
     size = {"figsize": (style.DOUBLE, 0.68 * style.DOUBLE), "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(2, len(targets), sharex="row", sharey="row", **size)
@@ -169,6 +169,8 @@ def _relations(ax: Axes, part: pd.DataFrame) -> None:
 
 def _scale(table: pd.DataFrame) -> dict[str, tuple]:
     """Colours from the nearest relation (dark) to unrelated (light)."""
+    import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
+
     names = list(dict.fromkeys(table["relation"]))
     return dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
 

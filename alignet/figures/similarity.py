@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import rankdata
 from torch import Tensor
 
 from alignet.figures import style
@@ -128,6 +127,8 @@ def _benchmark(ax: plt.Axes, panel: pd.DataFrame, metric: str) -> None:
 
 def _ranks(matrix: np.ndarray) -> np.ndarray:
     """Ranks of the entries off the diagonal from 0 to 1; the diagonal is 0."""
+    from scipy.stats import rankdata
+
     off = ~np.eye(len(matrix), dtype=bool)
     found = np.zeros_like(matrix)
     found[off] = (rankdata(matrix[off]) - 1) / max(1, off.sum() - 1)

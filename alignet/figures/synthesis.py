@@ -5,7 +5,6 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -56,6 +55,8 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
 
     Boxes: quartiles, whiskers 5 to 95 % of the triplets; points: share, 95 % Wilson interval over triplets.
     """
+    import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
+
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
     names = {scheme: scheme.replace("_", "\n") for scheme in agreements["scheme"]}
     palette = {"unalignet": "0.8", "alignet": "#1f77b4"}

@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,6 +26,8 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
     Args: scores: the rows of teacher.csv without a map and of the chosen cell.
     """
     splits = [split for split in ("train", "validation", "test") if split in set(scores["split"])]
+    import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
+
     shown = scores[~((scores["fold"] == "all") & (scores["split"] == "train"))]
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.33 * style.DOUBLE), layout="constrained")
     for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
@@ -60,6 +61,8 @@ def grid(scores: pd.DataFrame) -> Figure:
 
     Args: scores: teacher.csv.
     """
+    import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
+
     shown = scores[scores["split"] == "validation"]
     cells = ["lr", "sigma", "steps"]
     fitted, before = shown[shown["map"] == "fitted"], shown[shown["map"] == "none"]
