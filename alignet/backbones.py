@@ -1,8 +1,9 @@
 """timm backbones: weights and features by layer. The only module that knows model names."""
 
 import importlib.resources
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,14 +120,21 @@ def autocast(precision: str, device: str = "cpu"):
     return nullcontext() if precision == "float32" else torch.autocast(device, getattr(torch, precision))
 
 
-@torch.inference_mode()
 def features(embedder: Embedder, batches: Iterable[Tensor], layer: str, precision: str, description: str) -> Tensor:
     """Features of all pictures, (n, dim) float32, in the order of `batches` of (batch, 3, size, size) uint8."""
     embedder.eval()
-    rows, device = [], embedder.mean.device
-    for pictures in tqdm(batches, desc=description, unit="batch", mininterval=2):
+    return outputs(partial(embedder.at_layer, layer=layer), batches, precision, embedder.mean.device, description)
+
+
+@torch.inference_mode()
+def outputs(
+    run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], precision: str, device: torch.device, description: str
+) -> Tensor:
+    """What a network gives for each batch, one below the other, float32 on the CPU."""
+    rows = []
+    for shown in tqdm(batches, desc=description, unit="batch", mininterval=2):
         with autocast(precision, device.type):
-            rows.append(embedder.at_layer(pictures.to(device), layer).float().cpu())
+            rows.append(run(shown.to(device)).float().cpu())
     return torch.cat(rows)
 
 

@@ -4,7 +4,7 @@ A source is stateless: `at(step)` depends on the seed and the step alone, so tha
 between processes, sees what an uninterrupted run of one process sees.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,14 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from alignet import devices
 from alignet.config import Student as Settings
 from alignet.triplets import gather_pair_similarities, in_batch_triplets
 from alignet.worlds import pictures
-
-PART = 64  # pictures that go through a frozen part at a time
 
 
 @dataclass(frozen=True)
@@ -119,14 +116,14 @@ def batch_of(triplets: np.ndarray, similarities: np.ndarray, chosen: np.ndarray)
 
 
 class Feed:
-    """A source with its pictures, or with what a student's frozen part gives for them, computed once and kept where
-    they fit into `cache_bytes`; else pictures step by step, decoded in worker processes.
+    """A source with what a student's frozen part gives for its pictures, or with the pictures: in memory where they fit
+    into `cache_bytes`, else decoded step by step in worker processes.
 
     Every picture is read before the first step: a broken one stops the run then, with its name, not after an hour.
     Each process decodes its own share of a batch.
 
-    Args: paths: the pictures that the source numbers; size: pixels; workers: processes that decode; before: pictures ->
-        the output of the frozen part, None if there is none.
+    Args: paths: the pictures that the source numbers; size: pixels; workers: processes that decode; outputs: (n, ...)
+        of the frozen part for them (`frozen.outputs`), None if there are none.
     Raises: WorldError naming the first picture that cannot be read.
     """
 
@@ -137,25 +134,14 @@ class Feed:
         size: int,
         workers: int,
         cache_bytes: int,
-        before: Callable[[Tensor], Tensor] | None = None,
+        outputs: Tensor | None = None,
     ):
         self.source, self.paths, self.size, self.workers = source, paths, size, workers
-        self.cache_bytes, self.cached, self.again = cache_bytes, None, None
-        if before is not None:
-            self.cached = self._outputs(before)
+        self.cache_bytes, self.cached, self.again = cache_bytes, outputs, None
         if self.cached is None and len(paths) * 3 * size * size <= cache_bytes:
             self.cached = pictures.stack(paths, size, workers)
         elif self.cached is None and devices.rank() == 0:
             pictures.check(paths, workers)
-
-    def _outputs(self, before: Callable[[Tensor], Tensor]) -> Tensor | None:
-        """The frozen part's output for every picture, (n, ...); None where all would take more than cache_bytes."""
-        first = before(pictures.stack(self.paths[:1], self.size, 0))
-        if len(self.paths) * first.nbytes > self.cache_bytes:
-            return None
-        shown = pictures.batches(self.paths, self.size, PART, self.workers)
-        label = "frozen part"
-        return torch.cat([before(part) for part in tqdm(shown, desc=label, unit="batch", mininterval=2)])
 
     def steps(self, start: int, stop: int) -> DataLoader:
         """(this process's share of the pictures, as `show` gives them; the batch), step by step."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from alignet import student
+from alignet import frozen, student
 from alignet.backbones import autocast
 from alignet.config import Backbone, Cost, load, names
 from alignet.config import Student as Settings
@@ -39,14 +39,14 @@ def table(params_file: str, settings: Cost) -> pd.DataFrame:
 def timings(params_file: str, settings: Cost) -> pd.DataFrame:
     """Seconds of every student's alignment on this machine: steps times the median of a few steps timed now.
 
-    Decoding and held-out triplets are left out. Returns: student, steps, seconds.
+    Decoding, held-out triplets and the frozen part, which runs once a picture, are left out.
+    Returns: student, steps, seconds.
     """
     rows = []
     for name in names("students", params_file):
         chosen = load(f"students.{name}", Settings, params_file)
         backbone = load(f"backbones.{name}", Backbone, params_file)
-        model = _at_the_start(backbone, chosen)
-        step = timed_step(model, backbone.picture_size, step_images(chosen), chosen, settings.timed_steps)
+        step = timed_step(_at_the_start(backbone, chosen), backbone.picture_size, chosen, settings.timed_steps)
         rows.append({"student": name, "steps": chosen.steps, "seconds": chosen.steps * step})
     return pd.DataFrame(rows)
 
@@ -61,7 +61,8 @@ def step_images(settings: Settings) -> int:
 def training_flops(model: nn.Module, size: int) -> int:
     """Floating-point operations of one picture's forward and backward pass, a multiplication and an addition being two.
 
-    Only what needs a gradient counts in the backward pass. Nothing is computed: the model is moved to 'meta'.
+    Only what needs a gradient counts in the backward pass; a frozen part counts at every step, though its outputs are
+    kept. Nothing is computed: the model is moved to 'meta'.
 
     Source: torch.utils.flop_counter. Differs from it: the backward pass of a grouped convolution, which it counts as
     if the groups were one (40 times too much for a depthwise network).
@@ -72,9 +73,13 @@ def training_flops(model: nn.Module, size: int) -> int:
     return counter.get_total_flops()
 
 
-def timed_step(model: Student, size: int, images: int, settings: Settings, steps: int) -> float:
+def timed_step(model: Student, size: int, settings: Settings, steps: int) -> float:
     """Median seconds of a forward and a backward pass of a step's pictures here, after one untimed step."""
-    shown = torch.zeros(images, 3, size, size, dtype=torch.uint8)
+    shown = torch.zeros(step_images(settings), 3, size, size, dtype=torch.uint8)
+    part = student.split(model, settings, size)
+    if part is not None:
+        with torch.no_grad(), autocast(settings.precision):
+            shown = part.before(shown)
     seconds = []
     for _ in range(steps + 1):
         start = time.perf_counter()
@@ -99,7 +104,7 @@ def _student_rows(name: str, backbone: Backbone, chosen: Settings, settings: Cos
 def _at_the_start(backbone: Backbone, chosen: Settings) -> Student:
     model = student.create(backbone, chosen)
     student.trainable(model, chosen.frozen_layers)
-    student.train_mode(model, chosen.frozen_batch_norm)
+    frozen.train_mode(model, chosen.frozen_batch_norm)
     return model
 
 

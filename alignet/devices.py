@@ -58,6 +58,12 @@ def count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def wait() -> None:
+    """Go on when all processes have come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Join the processes that torchrun started (nccl on GPUs, gloo on CPUs); nothing to do for a process alone."""

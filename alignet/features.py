@@ -12,9 +12,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from alignet import backbones, config, devices
+from alignet import backbones, config, devices, frozen
+from alignet.backbones import Embedder
 from alignet.worlds import pictures, tables
-from alignet.worlds.tables import World
+from alignet.worlds.tables import SPLITS, World
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,39 @@ def extract(job: Job) -> None:
     model = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file)
     data = config.folders(job.out_dir)[0]
     folder, world = data / "features" / job.backbone, tables.read(data / "world")
-    rows = needed(world, job.backbone, job.params_file)
-    mine = devices.part(rows, devices.rank(), devices.count())
-    shown = pictures.batches(world.paths(mine), model.picture_size, settings.batch_size, settings.workers)
-    embedder = backbones.create(model).to(devices.local())
-    features = backbones.features(embedder, shown, model.layer, settings.precision, job.backbone)
+    rows, embedder = needed(world, job.backbone, job.params_file), backbones.create(model).to(devices.local())
+    if devices.count() == 1 and job.backbone in config.names("students", job.params_file) and model.layer == "pooled":
+        features = _in_two_parts(job, embedder, world, rows)
+    else:
+        mine = world.paths(devices.part(rows, devices.rank(), devices.count()))
+        shown = pictures.batches(mine, model.picture_size, settings.batch_size, settings.workers)
+        features = backbones.features(embedder, shown, model.layer, settings.precision, job.backbone)
     if devices.count() > 1:
         features = _joined(folder, features, len(rows))
     if devices.rank() == 0:
         backbones.save_features(folder, features, world.images["image"].iloc[rows.tolist()])
+
+
+def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> Tensor:
+    """A student's base, on from its frozen part's outputs, which stay stored for the student's own stages."""
+    settings = config.load("features", config.Features, job.params_file)
+    size = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file).picture_size
+    part = frozen.of_student(embedder, config.load(f"students.{job.backbone}", config.Student, job.params_file), size)
+    store, found = config.folders(job.out_dir)[0] / frozen.FOLDER, torch.empty(len(rows), embedder.dim)
+    for split in SPLITS:
+        chosen = torch.isin(rows, world.rows(split))
+        paths, outputs = world.paths(rows[chosen]), None
+        if part is not None and split != "human" and paths:
+            outputs = frozen.outputs(part, paths, size, settings.precision, settings, store)
+        if outputs is not None:
+            shown, rest = outputs.split(settings.batch_size), part.after
+            part.rest.eval()
+        else:
+            shown, rest = pictures.batches(paths, size, settings.batch_size, settings.workers), embedder.eval()
+        if paths:
+            label = f"{job.backbone}, {split} pictures"
+            found[chosen] = backbones.outputs(rest, shown, settings.precision, embedder.mean.device, label)
+    return found
 
 
 def _joined(folder: Path, share: Tensor, n: int) -> Tensor:

@@ -5,15 +5,24 @@ before and after fine-tuning: it is run once a picture, and the rest goes on fro
 """
 
 import copy
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from alignet.backbones import Embedder
+from alignet import devices
+from alignet.backbones import Embedder, autocast
+from alignet.config import Features, Student
+from alignet.worlds import pictures
 
+FOLDER = "frozen"  # of data/: stored outputs of frozen parts
 CUT_WRONGLY = (RuntimeError, TypeError, ValueError, AttributeError, IndexError)  # what a network raises that is
 
 
@@ -42,11 +51,95 @@ class Split:
         return self.rest(activations)
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
+def outputs(
+    part: Split, paths: list[Path], size: int, precision: str, settings: Features, folder: Path
+) -> Tensor | None:
+    """The frozen part's output for every picture, (n, ...) on the CPU; None where all take more than cache_bytes.
+
+    They are stored in `folder`, under a digest of all that decides them, for whoever asks next: other targets, stages
+    and runs. When the files there take more than cache_bytes, those written first go; they may be deleted at any time.
+
+    Args: paths: of the pictures; size: pixels; precision: as of `backbones.autocast`.
+    Raises: WorldError naming the first picture that cannot be read.
+    """
+    device = part.embedder.mean.device
+
+    def run(shown: Tensor) -> Tensor:
+        with autocast(precision, device.type):
+            return part.before(shown.to(device)).cpu()
+
+    first = run(pictures.stack(paths[:1], size, 0))
+    if len(paths) * first.nbytes > settings.cache_bytes:
+        return None
+    file = folder / f"{_digest(part, paths, size, precision)}.safetensors"
+    if not file.is_file() and devices.rank() == 0:
+        shown = pictures.batches(paths, size, settings.batch_size, settings.workers)
+        found = torch.cat([run(batch) for batch in tqdm(shown, desc="frozen part", unit="batch", mininterval=2)])
+        _store(found, file, settings.cache_bytes)
+    devices.wait()
+    return load_file(file)["outputs"]
+
+
+def _digest(part: Split, paths: list[Path], size: int, precision: str) -> str:
+    """Of what decides a frozen part's outputs: its weights, how they are used, and the pictures' contents."""
+    model, used = part.embedder.model, (torch.__version__, str(part.embedder.mean.device), size, precision, part.layer)
+    digest = hashlib.sha256(repr((used, model, part.embedder.mean.tolist(), part.embedder.std.tolist())).encode())
+    for name, tensor in model.state_dict().items():
+        if any(name.startswith(f"{skipped}.") for skipped in part.skipped):
+            digest.update(name.encode() + tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _store(found: Tensor, file: Path, most: int) -> None:
+    """Write a file whole or not at all, and delete the oldest ones beside it until all take at most `most` bytes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    try:
+        save_file({"outputs": found.contiguous()}, partial)
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+    stored = sorted(file.parent.glob("*.safetensors"), key=lambda other: other.stat().st_mtime, reverse=True)
+    total = 0
+    for other in stored:
+        total += other.stat().st_size
+        if total > most and other != file:
+            other.unlink()
+
+
 class Skipped(nn.Module):
     """Stands where a submodule of the frozen part stood: hands on its first argument."""
 
     def forward(self, activations: Tensor, *others: object, **named: object) -> Tensor:
         return activations
+
+
+def of_student(embedder: Embedder, settings: Student, size: int) -> Split | None:
+    """Freeze what a student's settings freeze, and cut its backbone behind that; None where nothing can be cut off.
+
+    Leaves the backbone in the mode in which it is trained. Args: size: of the pictures, pixels.
+    """
+    freeze(embedder.model, settings.frozen_layers)
+    train_mode(embedder, settings.frozen_batch_norm)
+    return split(embedder, changing_modules(embedder.model, settings.frozen_batch_norm), size)
+
+
+def freeze(model: nn.Module, layers: list[str]) -> None:
+    """Train the named submodules no more."""
+    for name in layers:
+        model.get_submodule(name).requires_grad_(False)
+
+
+def train_mode(model: nn.Module, frozen_batch_norm: bool) -> None:
+    """Training mode; with frozen statistics batch-norm layers keep using, and do not update, their running ones."""
+    model.train()
+    for module in model.modules():
+        if frozen_batch_norm and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def split(embedder: Embedder, changing: set[str], size: int) -> Split | None:

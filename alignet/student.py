@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from alignet import backbones, config, devices, frozen, losses, release
+from alignet import backbones, config, depthwise, devices, frozen, losses, release
 from alignet.backbones import Embedder, autocast
 from alignet.batches import Batch, Feed, FromFile, InBatch, batch_of
 from alignet.config import Backbone
@@ -45,13 +45,15 @@ class Student(nn.Module):
 
     def __init__(self, embedder: Embedder, head_width: int, generator: torch.Generator):
         super().__init__()
+        depthwise.speed_up(embedder.model)
         self.embedder = embedder
         self.triplet_head = nn.utils.skip_init(nn.Linear, embedder.dim, head_width)
         nn.init.normal_(self.triplet_head.weight, std=embedder.dim**-0.5, generator=generator)
         nn.init.zeros_(self.triplet_head.bias)
 
     def forward(self, shown: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.embedder(shown) if shown.dtype == torch.uint8 else self.split.after(shown)
+        whole = self.split is None or shown.dtype == torch.uint8
+        pooled = self.embedder(shown) if whole else self.split.after(shown)
         return pooled, self.triplet_head(pooled)
 
     def train(self, mode: bool = True) -> "Student":
@@ -138,7 +140,7 @@ def fit(
         run = Run(student, settings, work)
         if checkpoint is not None:
             run.resume(checkpoint)
-        train_mode(student, settings.frozen_batch_norm)
+        frozen.train_mode(student, settings.frozen_batch_norm)
         with _progress(run) as progress:
             for shown, batch in feed.steps(run.step, settings.steps):
                 watched = _watch(run, feed, held_out)
@@ -238,7 +240,7 @@ def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
     run.student.eval()
     with autocast(settings.precision, run.device.type):
         heads = [run.student(shown.to(run.device))[1].float() for shown in feed.watched(held_out.rows, 64)]
-    train_mode(run.student, settings.frozen_batch_norm)
+    frozen.train_mode(run.student, settings.frozen_batch_norm)
     loss, agreement = divergence(torch.cat(heads), held_out, settings)
     watched = [row["held_out_loss"] for row in run.curve if "held_out_loss" in row] + [loss.item()]
     if diverged(watched, settings):
@@ -282,17 +284,8 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 def trainable(student: Student, frozen_layers: list[str]) -> list[nn.Parameter]:
     """The parameters to train, after freezing the named submodules of the backbone."""
-    for name in frozen_layers:
-        student.embedder.model.get_submodule(name).requires_grad_(False)
+    frozen.freeze(student.embedder.model, frozen_layers)
     return [parameter for parameter in student.parameters() if parameter.requires_grad]
-
-
-def train_mode(student: Student, frozen_batch_norm: bool) -> None:
-    """Training mode; with frozen statistics batch-norm layers keep using, and do not update, their running ones."""
-    student.train()
-    for module in student.modules():
-        if frozen_batch_norm and isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def create(backbone: Backbone, settings: Settings) -> Student:
@@ -305,10 +298,7 @@ def split(student: Student, settings: Settings, size: int) -> Split | None:
 
     Args: size: of the pictures, pixels.
     """
-    trainable(student, settings.frozen_layers)
-    train_mode(student, settings.frozen_batch_norm)
-    changing = frozen.changing_modules(student.embedder.model, settings.frozen_batch_norm)
-    student.split = frozen.split(student.embedder, changing, size)
+    student.split = frozen.of_student(student.embedder, settings, size)
     return student.split
 
 
@@ -348,34 +338,24 @@ def train(job: Job) -> None:
     reading = config.load("features", config.Features, job.params_file)
     world, labels = tables.read(data / "world"), data / "synthesis" / job.target
     student = create(backbone, settings).to(devices.local())
-    paths, size = world.paths(world.rows("synthesis")), backbone.picture_size
-    before = frozen_part(student, settings, size)
-    feed = Feed(load_source(labels, world, settings), paths, size, reading.workers, reading.cache_bytes, before)
+    part, size = split(student, settings, backbone.picture_size), backbone.picture_size
+    paths = {rows: world.paths(world.rows(rows)) for rows in ("synthesis", "test")}
+    outputs = dict.fromkeys(paths)
+    if part is not None:
+        store = data / frozen.FOLDER
+        outputs = {rows: frozen.outputs(part, paths[rows], size, settings.precision, reading, store) for rows in paths}
+    source = load_source(labels, world, settings)
+    feed = Feed(source, paths["synthesis"], size, reading.workers, reading.cache_bytes, outputs["synthesis"])
     checkpoint = data / "checkpoints" / job.name / f"{job.target}.pt"
     work = _work(labels, settings, backbone)
     curve = fit(student, feed, load_held_out(labels, world, settings), settings, checkpoint, work)
     if devices.rank() == 0:
-        test = world.paths(world.rows("test"))
-        batches = pictures.batches(test, backbone.picture_size, reading.batch_size, reading.workers)
+        test = pictures.batches(paths["test"], size, reading.batch_size, reading.workers)
+        if outputs["test"] is not None:
+            test = outputs["test"].split(reading.batch_size)
         names = {"student": job.name, "target": job.target}
-        save(data / "students" / job.name / job.target, student, curve.assign(**names), batches, settings)
+        save(data / "students" / job.name / job.target, student, curve.assign(**names), test, settings)
         checkpoint.unlink(missing_ok=True)
-
-
-def frozen_part(student: Student, settings: Settings, size: int) -> Callable[[Tensor], Tensor] | None:
-    """Pictures -> the output of the student's frozen part, on the CPU; None where there is none. See `frozen.split`."""
-    part = split(student, settings, size)
-    if part is None:
-        return None
-    device = devices.local()
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def before(pictures: Tensor) -> Tensor:
-        with autocast(settings.precision, device.type):
-            return part.before(pictures.to(device)).cpu()
-
-    return before
 
 
 def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:

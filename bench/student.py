@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from alignet import batches, config, student
+from alignet import batches, config, frozen, student
 from alignet.backbones import autocast
 from alignet.figures import style
 from alignet.worlds import tables
@@ -76,7 +76,7 @@ def bare_seconds(bench: Bench, pictures: torch.Tensor) -> tuple[float, int]:
     """Seconds of a forward and backward pass and an Adam step, and nothing else; floating-point operations of one."""
     model, shown = bench.create(), pictures.to(bench.device)
     optimiser = torch.optim.Adam(student.trainable(model, bench.settings.frozen_layers), lr=0.0, fused=True)
-    student.train_mode(model, bench.settings.frozen_batch_norm)
+    frozen.train_mode(model, bench.settings.frozen_batch_norm)
     with FlopCounterMode(display=False) as counted:
         bare_step(bench, model, optimiser, shown)
     start = bench.clock()

@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from alignet import backbones, config, features
-from alignet.worlds import tables
+from alignet.worlds import pictures, tables
 
 BACKBONE = {"model": "vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 1, "patch_size": 8}, "seed": 0}
 BACKBONE |= {"weights": "random", "layer": "pooled", "picture_size": 32}
@@ -61,13 +62,39 @@ def test_only_pictures_that_later_stages_read_are_needed(job, backbone, rows):
     assert features.needed(world, backbone, job.params_file).tolist() == rows
 
 
-def test_a_students_features_are_of_the_test_split_and_unknown_elsewhere(job):
+def as_student(job, settings, **backbone):
+    """The job with its backbone as a student that starts from it."""
     params = yaml.safe_load(Path(job.params_file).read_text())
-    params["run"]["students"] = ["tiny"]
+    params["backbones"]["tiny"] |= backbone
+    params["run"]["students"], params["students"] = ["tiny"], {"tiny": settings}
+    params["features"]["cache_bytes"] = 10**8
     Path(job.params_file).write_text(yaml.safe_dump(params))
-    found = features.run(job)
+    return job
+
+
+def smoke(student):
+    return yaml.safe_load((config.ROOT / "params/smoke.yaml").read_text())["students"][student]
+
+
+def test_a_students_features_are_of_the_test_split_and_unknown_elsewhere(job):
+    found = features.run(as_student(job, smoke("vit")))
     assert found.isnan().all(1).tolist() == [True] * 5 + [False] * 2
     assert not found[5:].isnan().any()
+    assert not (config.folders(job.out_dir)[0] / "frozen").exists()  # all of it is trained
+
+
+def test_a_students_features_go_through_its_frozen_part_which_stays_stored(job):
+    network = {"model": "tf_efficientnet_lite0", "options": {}}
+    found = features.run(
+        as_student(job, smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}, **network)
+    )
+    (stored,) = (config.folders(job.out_dir)[0] / "frozen").iterdir()
+    assert len(load_file(stored)["outputs"]) == 2
+    plain = backbones.create(config.load("backbones.tiny", config.Backbone, job.params_file))
+    folder = config.folders(job.out_dir)[0] / "world" / "images"
+    shown = pictures.batches([folder / f"picture_{number}.png" for number in (5, 6)], 32, 2, 0)
+    expected = backbones.features(plain, shown, "pooled", "float32", "plain")
+    torch.testing.assert_close(found[5:], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_two_processes_give_the_features_of_one(job):

@@ -2,9 +2,11 @@ import copy
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from alignet import backbones, config, frozen
+from alignet.worlds.tables import WorldError
 
 
 def embedder(model, seed=0, **options):
@@ -140,3 +142,66 @@ def test_models_are_cut_behind_what_all_of_them_have_in_common():
         for split, model in zip(splits, models, strict=True):
             assert torch.equal(split.after(shared), model(pictures()))
     assert frozen.split_all(models[:1], 64) is None
+
+
+def stored(folder, split, paths, cache_bytes=10**8, precision="float32"):
+    reading = config.Features(batch_size=2, workers=0, precision="float32", cache_bytes=cache_bytes, devices=1)
+    return frozen.outputs(split, paths, 64, precision, reading, folder)
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, picture in zip(paths, pictures(3), strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    return paths
+
+
+def test_outputs_are_stored_once_for_what_decides_them(files, tmp_path):
+    whole, store = embedder("resnet18"), tmp_path / "frozen"
+    split, passes = frozen.split(whole, changing(whole.model, "layer4"), 64), []
+    whole.model.conv1.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    with torch.no_grad():
+        expected = torch.cat([split.before(pictures(3)[:2]), split.before(pictures(3)[2:])])
+    passes.clear()
+    assert torch.equal(stored(store, split, files), expected)
+    assert passes == [1, 2, 1]  # one to see how large it is, then all
+    assert torch.equal(stored(store, split, files), expected)
+    assert passes == [1, 2, 1, 1]
+    whole.model.layer4[0].conv1.weight.data.mul_(2)  # behind the frozen part
+    stored(store, split, files)
+    assert len(list(store.iterdir())) == 1
+    whole.model.conv1.weight.data.mul_(2)
+    assert not torch.equal(stored(store, split, files), expected)
+    assert len(list(store.iterdir())) == 2
+    stored(store, split, files[:2])
+    Image.new("RGB", (64, 64)).save(files[0])
+    stored(store, split, files[:2])
+    assert len(list(store.iterdir())) == 4
+
+
+def test_outputs_that_take_more_than_the_bytes_are_not_kept_and_old_ones_go(files, tmp_path):
+    whole, store = embedder("resnet18"), tmp_path / "frozen"
+    split = frozen.split(whole, changing(whole.model, "layer4"), 64)
+    size = stored(store, split, files).nbytes
+    assert stored(store, split, files, cache_bytes=size - 1) is None
+    (old,) = store.iterdir()
+    stored(store, split, files[:2], cache_bytes=size + 10_000)
+    assert len(list(store.iterdir())) == 1
+    assert not old.exists()
+
+
+def test_outputs_keep_the_precision_they_were_made_in(files, tmp_path):
+    whole = embedder("resnet18")
+    split = frozen.split(whole, changing(whole.model, "layer4"), 64)
+    for _ in range(2):
+        assert stored(tmp_path / "frozen", split, files, precision="bfloat16").dtype == torch.bfloat16
+
+
+def test_nothing_half_written_stays_when_a_picture_is_broken(files, tmp_path):
+    whole = embedder("resnet18")
+    split = frozen.split(whole, changing(whole.model, "layer4"), 64)
+    files[2].write_bytes(b"no picture")
+    with pytest.raises(WorldError, match=r"2\.png"):
+        stored(tmp_path / "frozen", split, files)
+    assert not (tmp_path / "frozen").exists()

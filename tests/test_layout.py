@@ -16,6 +16,7 @@ LAYERS = {
     "released": 2,
     "gather": 2,
     "kmeans": 2,
+    "depthwise": 2,
     "release": 3,
     "backbones": 3,
     "frozen": 3,

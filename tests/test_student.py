@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_model
 
-from alignet import batches, config, release, student
+from alignet import batches, config, frozen, release, student
 from alignet.worlds import pictures
 from alignet.worlds.tables import World, WorldError
 
@@ -295,24 +295,30 @@ def trained(toy, chosen, dropout=0.0, **more):
 FROZEN = ["conv_stem", "bn1", *(f"blocks.{n}" for n in range(5))]
 
 
-def with_a_frozen_part(toy, chosen, cache_bytes):
+def with_a_frozen_part(toy, chosen, store, cache_bytes):
     """Weights, curve and number of pictures that went through the first layer."""
     model, seen = tiny(convolutional=True, head_width=8), []
-    before = student.frozen_part(model, chosen, 32)
+    part = student.split(model, chosen, 32)
     model.embedder.model.conv_stem.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    reading = config.Features(batch_size=64, workers=0, precision="float32", cache_bytes=cache_bytes, devices=1)
+    outputs = frozen.outputs(part, toy[0], 32, "float32", reading, store)
     paths, teacher, clusters, _ = toy
     source = batches.InBatch(teacher, clusters, chosen)
-    feed = batches.Feed(source, paths, 32, 0, cache_bytes, before)
+    feed = batches.Feed(source, paths, 32, 0, cache_bytes, outputs)
     return state(model), student.fit(model, feed, held_out_of(toy), chosen), state(model), sum(seen)
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_parts": 2}, {"gradient_checkpointing": True}])
-def test_the_frozen_part_runs_once_a_picture_and_changes_nothing_beyond_rounding(toy, changes):
+def test_the_frozen_part_runs_once_a_picture_and_changes_nothing_beyond_rounding(toy, tmp_path, changes):
     """Not to the last bit: the frozen part's kernels add in another order in batches of another size."""
     chosen = settings(steps=6, frozen_layers=FROZEN, lr=0.0003, **changes)
-    _, plain, expected, all_passes = with_a_frozen_part(toy, chosen, cache_bytes=0)
-    start, cached, found, passes = with_a_frozen_part(toy, chosen, cache_bytes=10**6)
+    _, plain, expected, all_passes = with_a_frozen_part(toy, chosen, tmp_path, cache_bytes=0)
+    assert not list(tmp_path.iterdir())
+    start, cached, found, passes = with_a_frozen_part(toy, chosen, tmp_path, cache_bytes=10**6)
     assert passes == 32 + 1  # and once the first picture, to see how large its output is
+    *_, again, passes = with_a_frozen_part(toy, chosen, tmp_path, cache_bytes=10**6)
+    assert passes == 1
+    assert all(torch.equal(again[name], tensor) for name, tensor in found.items())
     assert all_passes > 60
     np.testing.assert_allclose(cached["loss"].dropna(), plain["loss"].dropna(), rtol=1e-3)
     np.testing.assert_allclose(cached["held_out_loss"].dropna(), plain["held_out_loss"].dropna(), rtol=1e-3)
