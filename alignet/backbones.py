@@ -1,15 +1,18 @@
 """timm backbones: weights and features by layer. The only module that knows model names."""
 
+import copy
 import importlib.resources
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from alignet import devices, released
@@ -92,6 +95,32 @@ def create(settings: Backbone) -> Embedder:
     if arrays is not None:
         mean, std = released.normalisation(model.eval(), arrays, [UNIT, (mean, std)], settings.weights)
     return Embedder(model, mean, std).eval().to(memory_format=torch.channels_last)
+
+
+def folded(embedder: Embedder, layer: str, size: int) -> Embedder:
+    """A copy for features only that runs half as fast again on a CPU: each batch norm behind a convolution is folded
+    into its weights. The embedder itself where that changes what `layer` gives for two random pictures of `size` pixels
+    by more than rounding, as where something else reads what the convolution gives.
+    """
+    copied = copy.deepcopy(embedder).eval()
+    for module in list(copied.model.modules()):
+        _fold_children(module)
+    shown = torch.randint(256, (2, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected, found = (model.eval().at_layer(shown.to(model.mean.device), layer) for model in (embedder, copied))
+    alike = torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    return copied if alike else embedder
+
+
+def _fold_children(module: nn.Module) -> None:
+    """Fold each batch norm that follows a convolution among a module's children; timm's carry an activation."""
+    children = list(module.named_children())
+    for (first, convolution), (second, norm) in pairwise(children):
+        if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+            continue
+        setattr(module, first, fuse_conv_bn_eval(convolution, norm))
+        kept = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]
+        setattr(module, second, nn.Sequential(*kept))
 
 
 def _known(model: str) -> str:

@@ -77,6 +77,7 @@ def extract(job: Job) -> None:
     else:
         mine = world.paths(devices.part(rows, devices.rank(), devices.count()))
         shown = pictures.batches(mine, model.picture_size, settings.batch_size, settings.workers)
+        embedder = backbones.folded(embedder, model.layer, model.picture_size)
         features = backbones.features(embedder, shown, model.layer, settings.precision, job.backbone)
     if devices.count() > 1:
         features = _joined(folder, features, len(rows))

@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from alignet import backbones, config, devices
 
@@ -207,3 +208,33 @@ def test_a_precision_without_units_is_warned_of_in_one_line_once(monkeypatch, ca
     if not units:
         assert precision in lines[0]
         assert "precision: float32" in lines[0]
+
+
+FOLDED = [("tf_efficientnet_lite0", "pooled"), ("tf_efficientnet_lite0", "blocks.3"), ("resnet18", "layer3")]
+
+
+@pytest.mark.parametrize(("model", "layer"), FOLDED)
+def test_folded_batch_norms_change_nothing_beyond_rounding(model, layer):
+    settings = config.Backbone(model=model, options={}, weights="random", layer=layer, picture_size=64, seed=0)
+    whole = backbones.create(settings)
+    for module in whole.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(generator=torch.Generator().manual_seed(0))
+            module.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(1))
+    names = list(whole.state_dict())
+    folded = backbones.folded(whole, layer, 64)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert list(whole.state_dict()) == names
+    shown = torch.randint(256, (3, 3, 64, 64), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = whole.at_layer(shown, layer)
+        torch.testing.assert_close(folded.at_layer(shown, layer), expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
+
+
+def test_a_layer_that_reads_what_a_convolution_gives_is_not_folded():
+    settings = config.Backbone(
+        model="resnet18", options={}, weights="random", layer="layer1.0.conv1", picture_size=64, seed=0
+    )
+    whole = backbones.create(settings)
+    whole.model.layer1[0].bn1.running_var.fill_(4)
+    assert backbones.folded(whole, "layer1.0.conv1", 64) is whole

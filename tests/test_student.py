@@ -135,13 +135,13 @@ def test_the_head_is_a_linear_map_of_the_pooled_features(toy):
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_moving_batch_norm_does_not(toy):
-    for frozen in (True, False):
+    for fixed in (True, False):
         model = tiny(convolutional=True)
         before = state(model)
-        fit(model, toy, settings(steps=1, frozen_batch_norm=frozen))
+        fit(model, toy, settings(steps=1, frozen_batch_norm=fixed))
         statistics = {name for name in before if "running_" in name}
         assert statistics
-        assert changed(model, before) & statistics == (set() if frozen else statistics)
+        assert changed(model, before) & statistics == (set() if fixed else statistics)
         assert not model.training
 
 
