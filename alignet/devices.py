@@ -4,9 +4,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +20,9 @@ def local() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
+
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 @lru_cache
@@ -62,6 +67,29 @@ def wait() -> None:
     """Go on when all processes have come here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute on `count` threads in here: on one where the operations are small, as two would mostly wait for each
+    other, and far longer where another process keeps a core busy (bench/disturbed.py)."""
+    former = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
+
+
+def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """work(item) of all items in their order, as many at a time as there are threads to compute on, each on one."""
+
+    def alone(item: Item) -> Result:
+        torch.set_num_threads(1)  # of this thread, and of those that start later
+        return work(item)
+
+    with threads(torch.get_num_threads()), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        yield from pool.map(alone, items)
 
 
 @contextmanager

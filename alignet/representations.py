@@ -1,5 +1,6 @@
 """Pictures as the students see them, before and after: forward passes for what the student stage did not save."""
 
+import copy
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,8 +26,9 @@ def load(data: Path, settings: dict[str, Backbone], targets: list[str]) -> Stude
     """
     found = {}
     for student, backbone in settings.items():
+        base = backbones.create(backbone)
         for target in ("base", *targets):
-            embedder = backbones.create(backbone)
+            embedder = copy.deepcopy(base)
             if target != "base":
                 restore(embedder, data / "students" / student / target / "student.safetensors")
             found[student, target] = embedder.to(devices.local()), backbone.picture_size

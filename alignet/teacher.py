@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from tqdm import tqdm
 
-from alignet import losses, metrics
+from alignet import devices, losses, metrics
 from alignet.backbones import autocast
 from alignet.config import Teacher
 from alignet.human_uncertainty import Judgements
@@ -190,11 +190,16 @@ def cross_validate(
     features: Tensor, judgements: Judgements, concepts: Tensor, settings: Teacher, others: Tensor | None = None
 ) -> pd.DataFrame:
     """Scores of every fold, before any fit (`map` 'none') and after the fit of every cell of the grid ('fitted')."""
-    rows, folds = [], splits(judgements, concepts, settings)
+    folds = splits(judgements, concepts, settings)
     work = list(itertools.product(enumerate(folds), [None, *cells(settings)]))
-    for (fold, split), cell in tqdm(work, desc="teacher", unit="fit", mininterval=2):
+
+    def fitted(one: tuple) -> list[dict]:
+        (fold, split), cell = one
         affine = rescaled(features, split["train"]) if cell is None else fit(features, split["train"], cell, others)
-        rows += [_row(fold, part, cell, affine, features, judged, settings) for part, judged in split.items()]
+        return [_row(fold, part, cell, affine, features, judged, settings) for part, judged in split.items()]
+
+    found = devices.each(fitted, work)
+    rows = [row for one in tqdm(found, desc="teacher", unit="fit", mininterval=2, total=len(work)) for row in one]
     return pd.DataFrame(rows)
 
 
@@ -240,18 +245,20 @@ def soft_label_curve(
 
     Returns: targets, n_train (triplets asked for), n_used, fold and the columns of `scores`.
     """
-    table = []
-    for n, (fold, split) in itertools.product(settings.soft_labels, enumerate(splits(judgements, concepts, settings))):
+    chosen = dataclasses.replace(settings, loss="uncertainty")
+    folds = enumerate(splits(judgements, concepts, settings))
+
+    def fitted(one: tuple) -> dict:
+        n, (fold, split), kind = one
         generator = torch.Generator().manual_seed(settings.seed)
         some = split["train"].where(torch.randperm(len(split["train"].triplets), generator=generator)[:n])
         likeliest = F.one_hot(some.targets.argmax(1), 3).float()
-        kinds = {"soft": some.targets, "hard": _fitted_to(some, "hard"), "argmax": likeliest}
-        for kind in KINDS:
-            chosen = dataclasses.replace(settings, loss="uncertainty")
-            affine = fit(features, some.with_targets(kinds[kind]), chosen, others)
-            names = {"targets": kind, "n_train": n, "n_used": len(some.triplets), "fold": fold}
-            table.append(names | scores(affine, features, split["validation"], chosen))
-    return pd.DataFrame(table)
+        targets = {"soft": some.targets, "hard": _fitted_to(some, "hard"), "argmax": likeliest}[kind]
+        affine = fit(features, some.with_targets(targets), chosen, others)
+        names = {"targets": kind, "n_train": n, "n_used": len(some.triplets), "fold": fold}
+        return names | scores(affine, features, split["validation"], chosen)
+
+    return pd.DataFrame(devices.each(fitted, itertools.product(settings.soft_labels, folds, KINDS)))
 
 
 def by_layer(layers: dict[str, Tensor], judgements: Judgements, concepts: Tensor, settings: Teacher) -> pd.DataFrame:

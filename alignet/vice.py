@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from alignet import devices
 from alignet.config import HumanUncertainty
 from alignet.triplets import row_pair_similarities
 
@@ -118,7 +119,8 @@ def fit(
         state.restore(checkpoint)
     bar = tqdm(total=settings.max_epochs, initial=len(state.curve), desc="VICE", unit="epoch", mininterval=2)
     while len(state.curve) < settings.max_epochs and not converged(state.curve, settings):
-        nll, complexity = _epoch(state, triplets, odd, settings)
+        with devices.threads(1):
+            nll, complexity = _epoch(state, triplets, odd, settings)
         kept = kept_dimensions(_posterior(state), settings.fdr, settings.min_objects)
         state.curve.append(_curve_row(len(state.curve) + 1, nll, complexity, len(kept)))
         bar.update()
