@@ -39,7 +39,7 @@ report: repro
 
 test: $(READY)
 	@git --version >/dev/null 2>&1 || { echo "the tests need git: install it (Debian, Ubuntu: apt install git)" >&2; exit 1; }
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 2 --dist loadgroup
 
 lab: $(READY)
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)"

@@ -1,7 +1,6 @@
 """The paper's data in its public file formats, all invented: readers on hand-made files, and the whole pipeline."""
 
 import csv
-import importlib.util
 import os
 import pickle
 from collections import OrderedDict, namedtuple
@@ -10,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 import timm
-import yaml
 from PIL import Image
 
 from alignet import backbones, config
 from alignet.worlds import files, imagenet, levels, tables, things
 
-ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ["n01440764", "n01443537", "n02084071", "n02085620", "n02123045", "n02504458", "n03272010", "n07749582"]
 CLASSES.remove("n02084071")  # dog: a synset of WordNet, no class of ImageNet-1k
 CHOICE_COLUMNS = ["image1", "image2", "image3", "choice", "RT", "noise_ceiling", "subject_id", "HIT_nr", "trial_nr"]
@@ -423,29 +421,25 @@ def test_a_synset_shallower_than_the_depth_is_its_own_superclass():
 # params/paper.yaml
 
 
-def paper_params():
-    return yaml.safe_load((ROOT / "params" / "paper.yaml").read_text())
-
-
 def test_every_model_of_the_paper_is_one_of_timms_and_has_the_weights_that_are_named():
-    for name, values in paper_params()["backbones"].items():
+    for name, values in runs.paper_params()["backbones"].items():
         assert timm.is_model(values["model"]), name
         if values["weights"] == "timm":
             assert timm.is_model_pretrained(values["model"]), name
 
 
-@pytest.mark.parametrize("name", paper_params()["backbones"])
+@pytest.mark.parametrize("name", runs.paper_params()["backbones"])
 def test_every_model_of_the_paper_is_made_and_embeds_a_picture(name):
     import torch
 
-    settings = config.Backbone(**shrunk_backbone(paper_params()["backbones"][name]))
+    settings = config.Backbone(**shrunk_backbone(runs.paper_params()["backbones"][name]))
     embedder = backbones.create(settings)
     pictures = torch.zeros(2, 3, settings.picture_size, settings.picture_size, dtype=torch.uint8)
     assert embedder(pictures).shape == (2, 48)
 
 
 def test_the_numbers_of_the_paper_stand_in_its_parameters():
-    params = paper_params()
+    params = runs.paper_params()
     assert params["synthesis"]["clusters"] == 500
     assert params["synthesis"]["train_triplets"] == 10_000_000
     for student in params["students"].values():
@@ -482,12 +476,10 @@ def shrunk(params, folder):
     return params
 
 
+@pytest.mark.xdist_group("paper's files")
 def test_the_whole_pipeline_runs_on_the_papers_file_formats(paper, tmp_path):
-    spec = importlib.util.spec_from_file_location("test_pipeline", Path(__file__).with_name("test_pipeline.py"))
-    pipeline = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pipeline)
-    folder = pipeline.copy_of_the_repository(tmp_path, shrunk(paper_params(), paper))
-    pipeline.run(folder, "dvc", "repro")
+    folder = runs.copy_of_the_repository(tmp_path, shrunk(runs.paper_params(), paper))
+    runs.run_in_one_process(folder)
     scores = pd.read_csv(folder / "reports" / "tables" / "levels.csv")
     assert set(scores["target"]) == {"base", "unalignet", "alignet"}
     assert set(scores["student"]) == {"siglip2"}

@@ -1,5 +1,6 @@
 """The whole pipeline through DVC and the runner, on params/smoke.yaml, in a copy of the repository."""
 
+import json
 import os
 import re
 import shutil
@@ -8,11 +9,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
-import yaml
+import runs
 
-ROOT = Path(__file__).resolve().parents[1]
+from alignet import devices
+
 LEVELS_COLUMNS = {
     *("student", "target", "representation", "level", "odd_one_out_accuracy", "ci_low", "ci_high"),
     *("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "relative_improvement", "n_triplets", "choices"),
@@ -32,42 +35,36 @@ TEACHER_COLUMNS = {
     *("odd_one_out_accuracy", "kl", "ece", "noise_ceiling", "steps", "chosen"),
 }
 
-
-def copy_of_the_repository(folder: Path, params: dict) -> Path:
-    files = ["alignet", "notebooks", "params", "dvc.yaml", ".dvcignore", "pyproject.toml"]
-    for name in files:
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, folder / name)
-    (folder / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    run(folder, "git", "init", "--quiet")
-    return folder
-
-
-def run(folder: Path, *command: str, check: bool = True, cwd: str = ".") -> subprocess.CompletedProcess:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(command, cwd=folder / cwd, env=environment, capture_output=True, text=True)
-    if check and done.returncode:
-        pytest.fail(f"{' '.join(command)} exited with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-    return done
-
-
-def stages_that_ran(done: subprocess.CompletedProcess) -> set[str]:
-    return set(re.findall(r"Running stage '(.+?)'", done.stdout + done.stderr))
-
-
-def smoke_params() -> dict:
-    return yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text())
+# One process runs these in order, on one finished run.
+pytestmark = pytest.mark.xdist_group("pipeline")
 
 
 @pytest.fixture(scope="session")
-def pipeline(tmp_path_factory) -> Path:
-    folder = copy_of_the_repository(tmp_path_factory.mktemp("smoke"), smoke_params())
-    run(folder, "dvc", "repro")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A folder in which `dvc repro` has run, and how it ended."""
+    folder = runs.copy_of_the_repository(tmp_path_factory.mktemp("smoke"), runs.smoke_params())
+    return folder, runs.run(folder, "dvc", "repro", check=False)
+
+
+@pytest.fixture(scope="session")
+def pipeline(finished) -> Path:
+    """The folder of the finished run, to be read: a test that changes something takes a `copy`."""
+    folder, done = finished
+    if done.returncode:
+        pytest.skip("dvc repro failed: see test_the_whole_pipeline_runs")
     return folder
+
+
+@pytest.fixture
+def copy(pipeline, tmp_path) -> Path:
+    """The finished run once more, with its DVC cache, so that nothing done to it reaches the other tests."""
+    return shutil.copytree(pipeline, tmp_path / "copy", symlinks=True)
+
+
+def test_the_whole_pipeline_runs(finished):
+    _, done = finished
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert {"world", "student@vit-unalignet", "figures"} < runs.stages_that_ran(done)
 
 
 def test_every_stage_leaves_its_tables_and_figures(pipeline):
@@ -104,17 +101,6 @@ def test_the_papers_numbers_stand_beside_ours_with_their_sources(pipeline):
     assert set(calibration["distribution"]) == {"vice", "empirical", "uniform"}
 
 
-def test_another_model_is_scored_beside_the_students(pipeline):
-    command = [sys.executable, "-m", "alignet.evaluate", "--backbone", "tf_efficientnet_lite2", "--weights", "package"]
-    run(pipeline, *command, "--layer", "blocks.5", "--picture_size", "48")
-    folder = pipeline / "reports" / "comparison"
-    table = pd.read_csv(folder / "comparison.csv")
-    assert set(table["model"]) == {"tf_efficientnet_lite2"}
-    kinds = {name.split(",")[0] for name in table["benchmark"]}
-    assert kinds >= {"levels", "uncertainty", "held-out triplets", "emoji"}
-    assert (folder / "comparison.png").is_file()
-
-
 def test_executed_notebooks_hold_no_timings_and_no_progress_bars(pipeline):
     executed = sorted((pipeline / "reports" / "notebooks").glob("*.ipynb"))
     assert len(executed) == 18
@@ -127,59 +113,115 @@ def test_executed_notebooks_hold_no_timings_and_no_progress_bars(pipeline):
 
 
 def test_a_second_repro_runs_nothing(pipeline):
-    assert stages_that_ran(run(pipeline, "dvc", "repro")) == set()
+    done = runs.run(pipeline, "dvc", "repro")
+    assert runs.stages_that_ran(done) == set()
+    assert "up to date" in done.stdout
 
 
-def test_one_learning_rate_runs_that_student_and_what_follows_only(pipeline):
-    params = yaml.safe_load((pipeline / "params.yaml").read_text())
+def test_one_learning_rate_runs_that_student_and_what_follows_only(copy):
+    params = runs.params_of(copy)
     params["students"]["vit"]["lr"] *= 2
-    (pipeline / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    before = pd.read_csv(pipeline / "reports" / "tables" / "levels.csv")
-    ran = stages_that_ran(run(pipeline, "dvc", "repro"))
-    after = pd.read_csv(pipeline / "reports" / "tables" / "levels.csv")
-    assert ran - AFTER_STUDENTS == {"student@vit-alignet", "student@vit-unalignet"}
+    runs.write_params(copy, params)
+    before = pd.read_csv(copy / "reports" / "tables" / "levels.csv")
+    ran = runs.stages_that_ran(runs.run(copy, "dvc", "repro", "levels"))
+    assert ran == {"student@vit-alignet", "student@vit-unalignet", "levels"}
+    status = runs.run(copy, "dvc", "status", "--json")
+    waiting = set(json.loads(status.stdout))
+    assert waiting - AFTER_STUDENTS == set()
+    assert waiting >= {"similarity", "reorganisation", "downstream", "figures"}
+    after = pd.read_csv(copy / "reports" / "tables" / "levels.csv")
     assert before[before["student"] == "lite0"].equals(after[after["student"] == "lite0"])
+    assert not before[before["student"] == "vit"].equals(after[after["student"] == "vit"])
 
 
-def test_papermill_and_a_lab_working_directory_run_a_notebook_by_hand(pipeline):
-    papermill = ["papermill", "--no-progress-bar", "-k", "python3"]
-    run(pipeline, *papermill, "notebooks/07_levels.ipynb", "by_hand.ipynb")
-    lab = ["jupyter", "nbconvert", "--execute", "--to", "notebook", "--stdout", "07_levels.ipynb"]
-    run(pipeline, *lab, cwd="notebooks")
-    shutil.copytree(pipeline / "data", pipeline / "elsewhere" / "data")
+def test_another_model_is_scored_beside_the_students(copy):
+    command = [sys.executable, "-m", "alignet.evaluate", "--backbone", "tf_efficientnet_lite2", "--weights", "package"]
+    runs.run(copy, *command, "--layer", "blocks.5", "--picture_size", "48")
+    folder = copy / "reports" / "comparison"
+    table = pd.read_csv(folder / "comparison.csv")
+    assert set(table["model"]) == {"tf_efficientnet_lite2"}
+    kinds = {name.split(",")[0] for name in table["benchmark"]}
+    assert kinds >= {"levels", "uncertainty", "held-out triplets", "emoji"}
+    assert (folder / "comparison.png").is_file()
+
+
+def test_papermill_runs_a_notebook_by_hand_with_other_settings_and_another_folder(copy):
+    shutil.copytree(copy / "data", copy / "elsewhere" / "data")
     changed = ["-p", "name", "vit", "-p", "lr", "0.0001", "-p", "steps", "1", "-p", "out_dir", "elsewhere"]
-    run(pipeline, *papermill, "notebooks/06_student.ipynb", "out.ipynb", *changed)
-    curve = pd.read_csv(pipeline / "elsewhere" / "data" / "students" / "vit" / "alignet" / "curve.csv")
+    papermill = ["papermill", "--no-progress-bar", "-k", "python3"]
+    runs.run(copy, *papermill, "notebooks/06_student.ipynb", "out.ipynb", *changed)
+    curve = pd.read_csv(copy / "elsewhere" / "data" / "students" / "vit" / "alignet" / "curve.csv")
     assert curve["lr"].dropna().tolist() == [0.0001]
 
 
-def test_the_report_is_one_page_without_an_address(pipeline):
-    run(pipeline, sys.executable, "-m", "alignet.report")
-    page = (pipeline / "reports" / "index.html").read_text(encoding="utf-8")
+def test_a_notebook_runs_in_labs_working_directory_and_leaves_the_same_table(copy):
+    table = copy / "reports" / "tables" / "levels.csv"
+    before = table.read_text()
+    table.unlink()
+    lab = ["jupyter", "nbconvert", "--execute", "--to", "notebook", "--stdout", "07_levels.ipynb"]
+    runs.run(copy, *lab, cwd="notebooks")
+    assert table.read_text() == before
+
+
+def test_the_report_is_one_page_without_an_address(copy):
+    runs.run(copy, sys.executable, "-m", "alignet.report")
+    page = (copy / "reports" / "index.html").read_text(encoding="utf-8")
     assert "SIMULATED" in page
     assert "data:image/png" in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
 
 
+def cosines(first: Path, second: Path) -> np.ndarray:
+    """Of the rows of two files, those with a number only."""
+    x, y = (np.load(path).astype(np.float64) for path in (first, second))
+    x, y = (rows[~np.isnan(x).any(1)] for rows in (x, y))
+    return (x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+
+
+@pytest.mark.skipif(not devices.has_units("bfloat16", "cpu"), reason="this processor has no units for bfloat16")
+def test_features_teacher_and_students_in_bfloat16_are_near_those_in_float32(pipeline, copy):
+    params = runs.params_of(copy)
+    for section in (params["features"], params["teacher"], *params["students"].values()):
+        section["precision"] = "bfloat16"
+    runs.write_params(copy, params)
+    names = [f"features@{name}" for name in params["run"]["backbones"]] + ["teacher"]
+    names += [f"synthesis@{target}" for target in params["run"]["targets"]]
+    names += [f"student@{name}-{target}" for name in params["run"]["students"] for target in params["run"]["targets"]]
+    for folder in ("features", "teacher", "synthesis", "students"):
+        shutil.rmtree(copy / "data" / folder)
+    runs.run_in_one_process(copy, *names)
+    made = [f"features/{name}/features.npy" for name in params["run"]["backbones"]]
+    made += [f"students/{name}/alignet/pooled.npy" for name in params["run"]["students"]]
+    for name in made:
+        found = cosines(pipeline / "data" / name, copy / "data" / name)
+        assert found.min() > 0.98, name
+        assert found.min() < 1 - 1e-9, f"{name} is as in float32"
+    curves = [pd.read_csv(path) for path in (copy / "data" / "students").rglob("curve.csv")]
+    assert len(curves) == 4
+    assert all(np.isfinite(curve["held_out_loss"].dropna()).all() for curve in curves)
+
+
+@pytest.mark.xdist_group("refused world")
 def test_a_refused_world_is_one_clear_line_and_leaves_nothing(tmp_path):
-    params = smoke_params()
+    params = runs.smoke_params()
     params["world"] = {"source": "folder", "path": "no_such_world"}
-    folder = copy_of_the_repository(tmp_path, params)
-    done = run(folder, "dvc", "repro", "world", check=False)
+    folder = runs.copy_of_the_repository(tmp_path, params)
+    done = runs.run(folder, "dvc", "repro", "world", check=False)
     assert done.returncode != 0
     assert "world.yaml: no such file" in done.stdout + done.stderr
     assert not (folder / "data" / "world").exists()
 
 
+@pytest.mark.xdist_group("photographs")
 @pytest.mark.skipif("ALIGNET_TEST_WORLD" not in os.environ, reason="ALIGNET_TEST_WORLD names no folder of photographs")
 def test_the_map_fitted_on_photographs_chooses_more_like_people_on_unseen_objects(tmp_path):
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = runs.params_of(runs.ROOT)
     params["world"] = {"source": "folder", "path": os.environ["ALIGNET_TEST_WORLD"]}
     params["run"]["backbones"] = ["lite0"]
     params["backbones"]["lite0"]["layer"] = "blocks.5"
     params["teacher"] |= {"backbone": "lite0", "folds": 2, "grid": [{}], "soft_labels": [1000]}
-    folder = copy_of_the_repository(tmp_path, params)
-    run(folder, "dvc", "repro", "teacher")
+    folder = runs.copy_of_the_repository(tmp_path, params)
+    runs.run(folder, "dvc", "repro", "teacher")
     scores = pd.read_csv(folder / "reports" / "tables" / "teacher.csv")
     unseen = scores[scores["split"] == "validation"].pivot(index="fold", columns="map", values="odd_one_out_accuracy")
     assert len(unseen) == 2

@@ -495,7 +495,7 @@ def test_a_checkpoint_of_other_work_is_not_used(toy, tmp_path, capsys):
 
 def test_other_labels_settings_and_backbones_are_other_work(tmp_path):
     rows = np.random.default_rng(0).standard_normal((3000, 16)).astype(np.float32)
-    backbone = config.load("backbones.vit", config.Backbone, "params.yaml")
+    backbone = config.load("backbones.vit", config.Backbone, "params/smoke.yaml")
 
     def work(scale=1.0, more=(), model=backbone, **changes):
         np.save(tmp_path / "representation.npy", scale * rows)
