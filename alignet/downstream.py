@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from alignet import episodes, metrics
+from alignet import devices, episodes, metrics
 from alignet.config import Downstream, Features
 from alignet.episodes import Episode, Labelled, Task
 from alignet.representations import Layers, Students, embed, stacks
@@ -20,6 +20,7 @@ COLUMNS = ["student", "target", "dataset", "protocol", "shots", "classifier", "a
 COLUMNS += ["ci_unit", "relative_improvement", "relative_improvement_low", "relative_improvement_high"]
 COLUMNS += ["over_control", "over_control_low", "over_control_high", "classes", "chance", "draws", "choices", "note"]
 CONTROL = "unalignet"
+Linear = tuple[Tensor, Tensor, Tensor]  # names of k classes (k,), weights (k, dim), biases (k,): the largest score wins
 ONE_LEVEL = "skipped: the world has one level of labels, so no classes of several concepts"
 
 
@@ -48,7 +49,14 @@ def downstream(
 
 def scored(task: Task, train: Layers, test: Layers, settings: Downstream) -> list[dict]:
     """A row for every student and target: accuracy over the episodes, percent over its base, and over its control."""
-    accuracy = {key: accuracies(task, train[key]["pooled"], test[key]["pooled"], settings) for key in train}
+    return rows_of(task, {key: fitted(task, train[key]["pooled"], settings) for key in train}, test, settings)
+
+
+def rows_of(
+    task: Task, classifiers: dict[tuple[str, str], list[Linear]], test: Layers, settings: Downstream
+) -> list[dict]:
+    """The rows of `scored` of classifiers that were `fitted` before."""
+    accuracy = {key: accuracies(task, found, test[key]["pooled"]) for key, found in classifiers.items()}
     draws = len(task.episodes)
     weights = metrics.resample_weights(draws, settings.bootstrap, torch.Generator().manual_seed(settings.seed)) / draws
     rows = []
@@ -66,18 +74,30 @@ def scored(task: Task, train: Layers, test: Layers, settings: Downstream) -> lis
     return rows
 
 
-def accuracies(task: Task, train: Tensor, test: Tensor, settings: Downstream) -> Tensor:
+def fitted(task: Task, train: Tensor, settings: Downstream) -> list[Linear]:
+    """A classifier for each episode. Args: train: (n, dim) features that the episodes' row numbers point into."""
+
+    def fit(episode: Episode) -> Linear:
+        shown = train[episode.train].float()
+        if task.classifier == "centroid":
+            return linear_centroids(shown, episode.train_labels)
+        return linear_logistic(shown, episode.train_labels, settings)
+
+    with ThreadpoolController().limit(limits=1, user_api="blas"):  # small products: two threads take ten times as long
+        return list(devices.each(fit, task.episodes))
+
+
+def accuracies(task: Task, classifiers: list[Linear], test: Tensor) -> Tensor:
     """Accuracy of each episode, mean over classes, (episodes,) float64: chance is 1 / classes.
 
-    Args: train, test: (n, dim) features that the episodes' row numbers point into.
+    Args: classifiers: one for each episode; test: (n, dim) features that the episodes' row numbers point into.
     """
     asked = torch.zeros(len(test), dtype=torch.bool)
     for episode in task.episodes:
         asked[episode.test] = True
     place, test = asked.cumsum(0) - 1, test[asked].float()  # the pictures that some episode tests, and no others
-    predictions = (_nearest_centroids if task.classifier == "centroid" else _logistic)(task, train, test, settings)
     found = []
-    for episode, predicted in zip(task.episodes, predictions, strict=True):
+    for episode, predicted in zip(task.episodes, _predictions(classifiers, test), strict=True):
         right = (predicted[place[episode.test]] == episode.test_labels).double()
         pictures = torch.bincount(episode.test_labels).double()
         share = torch.bincount(episode.test_labels, right) / pictures
@@ -85,7 +105,7 @@ def accuracies(task: Task, train: Tensor, test: Tensor, settings: Downstream) ->
     return torch.stack(found)
 
 
-def linear_centroids(train: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def linear_centroids(train: Tensor, labels: Tensor) -> Linear:
     """Nearest centroid in angle, after subtracting the training pictures' mean, as a linear classifier.
 
     Args: train: (n, dim); labels: (n,). A class's centroid is the mean of its pictures' unit vectors.
@@ -99,7 +119,7 @@ def linear_centroids(train: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Ten
     return names, centroids, -centroids @ centre
 
 
-def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> tuple[Tensor, Tensor, Tensor]:
+def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> Linear:
     """L2-regularised multinomial logistic regression (scikit-learn, C = 1) as a linear classifier.
 
     It is fitted to centred features of mean square 1, rotated into the span of the training pictures where that is
@@ -121,23 +141,13 @@ def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> tupl
     return torch.from_numpy(model.classes_), weights, biases - weights @ centre
 
 
-def _nearest_centroids(task: Task, train: Tensor, test: Tensor, settings: Downstream) -> Iterator[Tensor]:
-    """The predicted class of all of `test`, (n_test,), for each episode; ten episodes share a matrix product."""
-    for start in range(0, len(task.episodes), 10):
-        part = task.episodes[start : start + 10]
-        found = [linear_centroids(train[episode.train].float(), episode.train_labels) for episode in part]
-        names, weights, biases = zip(*found, strict=True)
+def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
+    """The class that each classifier gives all of `test`, (n_test,); ten of them share a matrix product."""
+    for start in range(0, len(classifiers), 10):
+        names, weights, biases = zip(*classifiers[start : start + 10], strict=True)
         scores = torch.addmm(torch.cat(biases), test, torch.cat(weights).T)
         for label, score in zip(names, scores.split([len(label) for label in names], dim=1), strict=True):
             yield label[score.argmax(1)]
-
-
-def _logistic(task: Task, train: Tensor, test: Tensor, settings: Downstream) -> Iterator[Tensor]:
-    blas = ThreadpoolController()
-    for episode in task.episodes:
-        with blas.limit(limits=1, user_api="blas"):  # small products: two threads take ten times as long
-            names, weights, biases = linear_logistic(train[episode.train].float(), episode.train_labels, settings)
-        yield names[torch.addmm(biases, test, weights.T).argmax(1)]
 
 
 def _interval(name: str, values: Tensor) -> dict[str, float]:
@@ -156,14 +166,16 @@ def _corruption_rows(
     tested = torch.zeros_like(pictures.test)
     tested[rows] = True
     chosen = episodes.few_shot(replace(pictures, test=tested), replace(settings, logistic_draws=0))
+    classifiers = [{key: fitted(task, test[key]["pooled"], settings) for key in test} for task in chosen]
     shown, table = stacks(students, world.paths(world.rows("test")[rows]), features), []
     for corruption in ("none", *settings.corruptions):
         asked = test
         if corruption != "none":
             changed = {size: corruptions.corrupted(stack, corruption, settings.seed) for size, stack in shown.items()}
             asked = _replaced(test, rows, embed(students, changed, features))
-        for task in chosen:
-            table += scored(replace(task, protocol=f"corruption {corruption}, {label}"), test, asked, settings)
+        for task, found in zip(chosen, classifiers, strict=True):
+            named = replace(task, protocol=f"corruption {corruption}, {label}")
+            table += rows_of(named, found, asked, settings)
     return table
 
 

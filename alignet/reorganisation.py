@@ -238,6 +238,8 @@ def _mean_of_each(features: Tensor, group: Tensor) -> np.ndarray:
 def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
     import umap  # compiles for seconds: only where it is used
 
+    for compiled in (umap.umap_.smooth_knn_dist, umap.umap_.compute_membership_strengths):
+        compiled.targetoptions["parallel"] = False  # n_jobs is 1: to compile for several threads takes 12 s more
     neighbours = min(settings.umap_neighbours, len(mean) - 1)
     fit = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=settings.seed, n_jobs=1, init="pca")
     return fit.fit_transform(mean).astype(np.float64)

@@ -1,6 +1,6 @@
 """The default run, stage by stage: kernel start and imports included, in a clone of its own.
 
-python bench/pipeline.py    writes bench/pipeline.csv: each stage, all of `make repro`, and one where nothing has changed
+python bench/pipeline.py    writes bench/pipeline.csv: each stage, all of `make repro`, one where nothing has changed
 """
 
 import platform

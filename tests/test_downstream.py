@@ -42,7 +42,7 @@ def of_classifier(tasks, classifier):
 
 
 def accuracy(task, features):
-    return float(downstream.accuracies(task, features, features, SETTINGS).mean())
+    return float(downstream.accuracies(task, downstream.fitted(task, features, SETTINGS), features).mean())
 
 
 def wide(classes=4, concepts=40):

@@ -146,7 +146,8 @@ def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relation
 
 
 def _framed(ax: Axes, picture: Tensor, colour) -> None:
-    ax.clear()
+    if ax.images:
+        return  # the example, which each target's rows begin with
     ax.imshow(picture.permute(1, 2, 0))
     ax.set_axis_on()
     ax.set(xticks=[], yticks=[])
