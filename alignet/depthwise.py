@@ -13,6 +13,9 @@ from torch import Tensor, nn
 class _DepthwiseConv2d(nn.Conv2d):
     """A depthwise nn.Conv2d of stride 1 with the same results, to the rounding of the weights' gradient."""
 
+    def _get_name(self) -> str:
+        return "Conv2d"  # what it computes: the printed model names the stored outputs of frozen parts
+
     def _conv_forward(self, shown: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         small = shown.ndim == 4 and max(shown.shape[2:]) < min(self.kernel_size)
         single = shown.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")

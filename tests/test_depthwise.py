@@ -65,7 +65,8 @@ def test_other_convolutions_and_other_precisions_stay_as_they_are():
 
 def test_names_and_weights_of_a_model_stay():
     model, _ = network(4, 5, 2)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before, printed = {name: tensor.clone() for name, tensor in model.state_dict().items()}, repr(model)
     depthwise.speed_up(model)
+    assert repr(model) == printed
     assert before.keys() == model.state_dict().keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

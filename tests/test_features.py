@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from alignet import backbones, config, features
+from alignet import backbones, config, features, frozen, student
 from alignet.worlds import pictures, tables
 
 BACKBONE = {"model": "vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 1, "patch_size": 8}, "seed": 0}
@@ -108,3 +108,16 @@ def test_two_processes_give_the_features_of_one(job):
     folder = config.folders(job.out_dir)[0] / "features" / "tiny"
     assert sorted(path.name for path in folder.iterdir()) == ["features.npy", "images.txt"]
     torch.testing.assert_close(torch.from_numpy(np.load(folder / "features.npy")), alone)
+
+
+def test_a_student_finds_what_its_features_stored(job):
+    network = {"model": "tf_efficientnet_lite0", "options": {}}
+    settings = smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}
+    features.run(as_student(job, settings, **network))
+    data, reading = config.folders(job.out_dir)[0], config.load("features", config.Features, job.params_file)
+    chosen = config.load("students.tiny", config.Student, job.params_file)
+    model = student.create(config.load("backbones.tiny", config.Backbone, job.params_file), chosen)
+    part, world = student.split(model, chosen, 32), tables.read(data / "world")
+    paths = world.paths(world.rows("test"))
+    frozen.outputs(part, paths, 32, chosen.precision, reading, data / frozen.FOLDER)
+    assert len(list((data / frozen.FOLDER).iterdir())) == 1
