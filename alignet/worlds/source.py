@@ -1,22 +1,38 @@
 """params.yaml's `world.source` -> the world."""
 
+import hashlib
 from pathlib import Path
 
 from alignet.config import ROOT, Emoji, ImageNet, World
 from alignet.worlds import emoji, folder, imagenet, tables
 
+DIGEST = "digest.txt"
+
 
 def make(settings: World, emoji_settings: Emoji, imagenet_settings: ImageNet, out: Path) -> tables.World:
     """Make the chosen world in `out`, or refuse it and leave `out` alone.
 
+    digest.txt in it changes with any of its files: later stages depend on it, as dvc takes seconds to look at thousands
+    of pictures for each of them.
     Raises: tables.WorldError with every problem found in the files of others.
     """
     if settings.source == "emoji":
         with tables.staged(out) as part:
             emoji.make(emoji_settings, part)
-        return tables.read(out)
-    if settings.source == "imagenet":
-        return imagenet.make(imagenet_settings, out)
-    if settings.path is None:
+        made = tables.read(out)
+    elif settings.source == "imagenet":
+        made = imagenet.make(imagenet_settings, out)
+    elif settings.path is None:
         raise tables.WorldError("params: world.path: missing; source 'folder' needs the folder of a world")
-    return folder.make(ROOT / settings.path, out)
+    else:
+        made = folder.make(ROOT / settings.path, out)
+    (out / DIGEST).write_text(f"{digest(out)}\n", encoding="ascii")
+    return made
+
+
+def digest(out: Path) -> str:
+    """sha256 of the names and contents of all files of a made world but digest.txt."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name != DIGEST):
+        found.update(path.relative_to(out).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
