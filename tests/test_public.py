@@ -8,6 +8,7 @@ from PIL import Image
 from torchvision import datasets
 
 from alignet import config, downstream
+from alignet.backbones import Embedder
 from alignet.worlds import public
 from alignet.worlds.tables import WorldError
 
@@ -28,17 +29,16 @@ SETTINGS = config.Downstream(
 
 
 class MeanColour(torch.nn.Module):
-    """Stands in for a backbone: a picture's mean colour."""
+    """Stands in for a timm model: a picture's mean colour."""
 
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(1))
+    num_features = 3
 
     def forward(self, shown):
-        return shown.float().mean((2, 3))
+        return shown.mean((2, 3))
 
 
-STUDENTS = {("m", target): (MeanColour(), 8) for target in ("base", "unalignet", "alignet")}
+MODEL = Embedder(MeanColour(), mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255))
+STUDENTS = {("m", target): (MODEL, 8) for target in ("base", "unalignet", "alignet")}
 
 
 def image_folder(folder, classes=COLOURS, count=6):
