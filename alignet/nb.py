@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,13 +25,23 @@ if "rfc3987_syntax" not in sys.modules:  # jsonschema would compile its grammar 
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-# Memory that a kernel has freed is used again before it goes back to the system (glibc reads these when it starts): a
-# fifth of the time of large operations went into getting it anew. Whoever has set one otherwise keeps it.
-MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 31), "MALLOC_TOP_PAD_": str(1 << 26)}
+from alignet import kernels
+
+class Provisioner(LocalProvisioner):
+    """Takes a kernel from the process that `alignet.repro` keeps, where there is one."""
+
+    async def launch_kernel(self, cmd: list[str], **options: object) -> dict:
+        self.process = kernels.forked(cmd, options["env"], options.get("cwd") or os.getcwd())
+        if self.process is None:
+            return await super().launch_kernel(cmd, **options)
+        self.pid = self.pgid = self.process.pid
+        self.cwd = options.get("cwd")
+        return self.connection_info
 
 
 class StageKernel(AsyncKernelManager):
@@ -43,6 +54,11 @@ class StageKernel(AsyncKernelManager):
     @default("transport_encryption")
     def _encrypted_where_possible(self) -> str:
         return "auto"
+
+    async def _async_pre_start_kernel(self, **options: object) -> tuple[list[str], dict]:
+        self.kernel_id = self.kernel_id or str(uuid.uuid4())
+        self.provisioner = Provisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
+        return await super()._async_pre_start_kernel(**options)
 
     async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
         await self.request_shutdown(restart=restart)
@@ -57,7 +73,7 @@ def run(notebook: Path, executed: Path, parameters: dict) -> None:
     Raises: PapermillExecutionError with the failing cell's traceback; DeadKernelError if the kernel was killed.
     """
     executed.parent.mkdir(parents=True, exist_ok=True)
-    for name, value in MEMORY.items():
+    for name, value in kernels.MEMORY.items():
         os.environ.setdefault(name, value)  # of the kernel
     try:
         papermill.execute_notebook(
@@ -118,7 +134,7 @@ def ended_by_signals(notebook: Path) -> Iterator[None]:
     """While a notebook runs, Ctrl-C says one line and, like SIGTERM, ends the kernel with all that it has started."""
 
     def end(number: int, _frame: FrameType | None) -> None:
-        for process in psutil.Process().children(recursive=True):
+        for process in kernels.started():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         if number == signal.SIGINT:

@@ -22,6 +22,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from alignet import kernels
+
 NO_SCM = "[core]\n    no_scm = true\n"  # .dvc/config.local where there is no .git
 DVC = re.compile(  # how a line of dvc's ends: a stage may have written something without a newline before it
     rb"(?:Running stage '(?P<run>.+)':"
@@ -110,6 +112,14 @@ def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         yield "out", held
 
 
+def with_kernels(told: Iterable[tuple[str, bytes]], server: kernels.Server) -> Iterator[tuple[str, bytes]]:
+    """The same events; when the first stage runs, the server begins to import for those after it."""
+    for kind, content in told:
+        if kind == "run":
+            server.start()
+        yield kind, content
+
+
 def follow(told: Iterable[tuple[str, bytes]], total: int | None, spans: Spans) -> Counter:
     """Show events as they come: a line before each stage that runs, one for those before it that need not.
 
@@ -163,17 +173,19 @@ def summary(spans: Spans, counts: Counter, seconds: float) -> list[str]:
     return lines + ["tables and figures: reports/"] * Path("reports").is_dir()
 
 
-def stop(child: subprocess.Popen) -> None:
+def stop(child: subprocess.Popen, server: kernels.Server) -> None:
     """End dvc and everything that it started within two seconds.
 
     The stage goes first: dvc then ends by itself and gives its locks back. It is interrupted only if it runs no stage,
     and after a moment, since a signal while it writes one of its files leaves that file broken.
     """
-    sessions, stages_seen = {child.pid}, False
+    roots, sessions, stages_seen = [child.pid], {child.pid}, False
+    if server.process is not None:
+        roots.append(server.process.pid)
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline, asked = time.monotonic() + 0.7, set()
         while child.poll() is None and time.monotonic() < deadline:
-            started = _processes(child.pid, sessions)
+            started = _processes(roots, sessions)
             for process in started - asked:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
@@ -184,21 +196,22 @@ def stop(child: subprocess.Popen) -> None:
             child.send_signal(signal.SIGINT)
     child.kill()
     child.wait()
-    for process in _processes(child.pid, sessions):
+    for process in _processes(roots, sessions):
         with suppress(psutil.NoSuchProcess):
             process.kill()
 
 
-def _processes(dvc: int, sessions: set[int]) -> set[psutil.Process]:
-    """The processes that dvc has started. A kernel opens a session, whose number is added to `sessions`, so that
-    what it started is found after its end too.
+def _processes(roots: list[int], sessions: set[int]) -> set[psutil.Process]:
+    """The processes that dvc and the kernels' server, `roots`, have started. A kernel opens a session, whose number is
+    added to `sessions`, so that what it started is found after its end too.
     """
     found = set()
-    with suppress(psutil.NoSuchProcess):
-        for process in psutil.Process(dvc).children(recursive=True):
-            with suppress(OSError):
-                sessions.add(os.getsid(process.pid))
-    for pid in set(psutil.pids()) - {dvc}:
+    for root in roots:
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(root).children(recursive=True):
+                with suppress(OSError):
+                    sessions.add(os.getsid(process.pid))
+    for pid in set(psutil.pids()) - set(roots):
         with suppress(OSError, psutil.NoSuchProcess):
             if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 found.add(psutil.Process(pid))
@@ -239,16 +252,18 @@ def main(arguments: list[str]) -> int:
     try:
         without_git(Path.cwd())
         mend_locks(Path.cwd())
-        child = dvc_repro(arguments)
+        server = kernels.Server()
+        child = dvc_repro(arguments, server)
         try:
-            counts = follow(events(written(child)), stages(Path.cwd()), spans)
+            counts = follow(with_kernels(events(written(child)), server), stages(Path.cwd()), spans)
             code = child.wait()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
             if child.poll() is None:
-                stop(child)
+                stop(child, server)
                 mend_locks(Path.cwd())
+            server.close()
     except KeyboardInterrupt:
         place = f" in stage {unfinished(spans)}" if unfinished(spans) else ""
         print(f"\nstopped{place}: 'make repro' goes on from there", file=sys.stderr)
@@ -261,12 +276,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def dvc_repro(arguments: list[str]) -> subprocess.Popen:
+def dvc_repro(arguments: list[str], server: kernels.Server) -> subprocess.Popen:
     """`dvc repro` in a new session, with this Python first on the PATH: the stages' commands begin with 'python'."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", *arguments],
-        env=os.environ | {"PATH": path},
+        env=os.environ | {"PATH": path, kernels.ADDRESS: str(server.address)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -1,14 +1,18 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import nbformat
 import psutil
 import pytest
 
-from alignet import nb
+from alignet import kernels, nb
 
+pytestmark = pytest.mark.xdist_group("nb")
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 PARAMETERS = 'name = "nobody"\nsteps = 1\nlr = None'
 PRINTS = "import sys\nprint('progress', file=sys.stderr)\nprint(name, steps + 1, lr, type(lr).__name__)"
 
@@ -68,18 +72,38 @@ def runner(source, executed, **environment):
     )
 
 
-def test_a_notebook_shows_what_its_cells_print_and_their_results_and_nothing_else(tmp_path):
+@pytest.fixture(scope="module")
+def server():
+    """A process that forks kernels, and has imported."""
+    server = kernels.Server()
+    server.start()
+    while not server.address.exists() and server.process.poll() is None:
+        time.sleep(0.1)
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["started", pytest.param("forked", marks=only_linux)])
+def kernel(request):
+    """The environment in which a runner starts a kernel, or takes one from a server."""
+    if request.param == "started":
+        return {}
+    return {kernels.ADDRESS: str(request.getfixturevalue("server").address)}
+
+
+def test_a_notebook_shows_what_its_cells_print_and_their_results_and_nothing_else(tmp_path, kernel):
     bar = r"for done in ('1/2', '2/2'):" + "\n    " + r"sys.stderr.write(f'\r{done}')"
     table = "import pandas as pd\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\npd.DataFrame({'a': [1]})"
     source = notebook(tmp_path / "in.ipynb", PARAMETERS, PRINTS, f"{bar};", table, "object()")
-    stdout, stderr = runner(source, tmp_path / "out.ipynb").communicate()
+    stdout, stderr = runner(source, tmp_path / "out.ipynb", **kernel).communicate()
     assert stdout == "nobody 2 None NoneType\n   a\n0  1\n"
     assert stderr.split() == ["progress", "1/2", "2/2"]
 
 
-def test_a_kernel_has_the_environment_that_importing_alignet_sets(tmp_path):
+def test_a_kernel_has_the_environment_that_importing_alignet_sets(tmp_path, kernel):
     shows = "import os\nprint(os.environ.get('OMP_WAIT_POLICY'))"
-    stdout, _ = runner(notebook(tmp_path / "in.ipynb", PARAMETERS, shows), tmp_path / "out.ipynb").communicate()
+    source = notebook(tmp_path / "in.ipynb", PARAMETERS, shows)
+    stdout, _ = runner(source, tmp_path / "out.ipynb", **kernel).communicate()
     without = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     imported = [sys.executable, "-c", f"import alignet\n{shows}"]
     assert stdout == subprocess.check_output(imported, env=without, encoding="utf-8")
@@ -93,8 +117,8 @@ def test_a_kernel_has_the_environment_that_importing_alignet_sets(tmp_path):
     ],
     ids=["Ctrl-C", "SIGTERM"],
 )
-def test_a_stopped_runner_says_one_line_at_most_and_leaves_nothing_alive(tmp_path, number, code, said):
-    process, started = asleep(tmp_path)
+def test_a_stopped_runner_says_one_line_at_most_and_leaves_nothing_alive(tmp_path, kernel, number, code, said):
+    process, started = asleep(tmp_path, kernel)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=10)
     assert process.returncode == code
@@ -102,8 +126,8 @@ def test_a_stopped_runner_says_one_line_at_most_and_leaves_nothing_alive(tmp_pat
     assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
-def test_the_kernel_of_a_killed_runner_ends_by_itself(tmp_path):
-    process, started = asleep(tmp_path)
+def test_the_kernel_of_a_killed_runner_ends_by_itself(tmp_path, kernel):
+    process, started = asleep(tmp_path, kernel)
     process.kill()
     assert psutil.wait_procs(started[:1], timeout=10)[1] == []
     for left in psutil.wait_procs(started[1:], timeout=0)[1]:
@@ -111,15 +135,53 @@ def test_the_kernel_of_a_killed_runner_ends_by_itself(tmp_path):
     process.communicate(timeout=10)
 
 
-def asleep(tmp_path):
+def asleep(tmp_path, kernel):
     """A runner whose notebook sleeps; its kernel and what that has started."""
-    sleeps = "import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    source = notebook(tmp_path / "in.ipynb", PARAMETERS, f"{sleeps}\nprint('asleep')\ntime.sleep(60)")
-    process = runner(source, tmp_path / "out.ipynb", DVC_STAGE="a")
-    assert process.stdout.readline() == "asleep\n"
-    started = psutil.Process(process.pid).children(recursive=True)
-    assert len(started) == 2
-    return process, started
+    sleeps = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nprint(os.getpid(), flush=True)"
+    source = notebook(tmp_path / "in.ipynb", PARAMETERS, f"import os, subprocess, sys, time\n{sleeps}\ntime.sleep(60)")
+    process = runner(source, tmp_path / "out.ipynb", DVC_STAGE="a", **kernel)
+    started = psutil.Process(int(process.stdout.readline()))
+    assert (started.ppid() == process.pid) == (not kernel)
+    return process, [started, *started.children()]
+
+
+@only_linux
+def test_a_forked_kernel_shows_tables_and_figures_as_another_one_does_and_has_imported_nothing_of_ours(
+    tmp_path, server, monkeypatch
+):
+    table = "import pandas as pd\npd.DataFrame([range(30)])"
+    figure = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    modules = "import sys\nprint('torch' in sys.modules, [name for name in sys.modules if name.startswith('alignet.')])"
+    found = {}
+    for place in ("/nowhere", str(server.address)):
+        monkeypatch.setenv(kernels.ADDRESS, place)
+        source = notebook(tmp_path / "in.ipynb", PARAMETERS, table, figure, modules)
+        assert nb.main([source, str(tmp_path / "out.ipynb")]) == 0
+        found[place] = [cell.get("outputs") for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells]
+    started, forked = found.values()
+    assert started[:-1] == forked[:-1]
+    assert "image/png" in forked[-2][-1].data
+    assert (started[-1][0].text, forked[-1][0].text) == ("False []\n", "True []\n")
+
+
+@only_linux
+def test_a_kernel_starts_the_usual_way_where_a_server_has_ended(tmp_path):
+    ended = kernels.Server()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(ended.address))
+    source, executed = notebook(tmp_path / "in.ipynb", PARAMETERS, PRINTS), tmp_path / "out.ipynb"
+    assert runner(source, executed, **{kernels.ADDRESS: str(ended.address)}).communicate()[0].startswith("nobody")
+    ended.close()
+
+
+@only_linux
+def test_a_server_ends_with_whoever_has_started_it():
+    starts = "import time\nfrom alignet import kernels\nserver = kernels.Server()\nserver.start()"
+    command = [sys.executable, "-c", f"{starts}\nprint(server.process.pid, flush=True)\ntime.sleep(60)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
+        process = psutil.Process(int(owner.stdout.readline()))
+        owner.kill()
+    assert psutil.wait_procs([process], timeout=60)[1] == []
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import yaml
 from alignet import repro
 from alignet.config import ROOT
 
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 STAGES = {
     "a": {"cmd": "echo hello a && echo 1 > a.txt", "outs": ["a.txt"]},
     "b": {
@@ -124,9 +125,17 @@ def sleeper(path):
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_stopped_run_leaves_nothing_alive_and_the_next_one_goes_on(tmp_path, number):
-    stages = {"notebook": {"cmd": "python -m alignet.nb in.ipynb out.ipynb", "deps": ["in.ipynb"]}}
+@pytest.mark.parametrize(
+    ("number", "first"),
+    [
+        (signal.SIGINT, ""),
+        (signal.SIGTERM, ""),
+        pytest.param(signal.SIGINT, "until [ -e $ALIGNET_KERNELS ]; do sleep 0.1; done && ", marks=only_linux),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "Ctrl-C, forked kernel"],
+)
+def test_a_stopped_run_leaves_nothing_alive_and_the_next_one_goes_on(tmp_path, number, first):
+    stages = {"notebook": {"cmd": f"{first}python -m alignet.nb in.ipynb out.ipynb", "deps": ["in.ipynb"]}}
     folder = project(tmp_path / "project", stages)
     sleeper(folder / "in.ipynb")
     process = command(folder)

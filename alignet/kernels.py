@@ -1,0 +1,161 @@
+"""Kernels that begin with what every stage imports: python -m alignet.kernels SOCKET
+
+Importing torch, timm, pandas and matplotlib takes longer than many a stage. On Linux `alignet.repro` keeps a process
+that has imported them and forks the stages' kernels from itself; `alignet.nb` asks it for one at the address in
+ALIGNET_KERNELS, and starts a kernel the usual way where nobody answers. Nothing of this project is imported
+beforehand, so a change of it counts from the next stage on.
+"""
+
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+
+import psutil
+
+ADDRESS = "ALIGNET_KERNELS"  # environment variable: the path of the server's socket
+LAUNCHER = ["-m", "ipykernel_launcher"]
+PACKAGES = ("ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "scipy.stats", "seaborn", "timm")
+# Memory that a kernel has freed is used again before it goes back to the system (glibc reads these when it starts): a
+# fifth of the time of large operations went into getting it anew. Whoever has set one otherwise keeps it.
+MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 31), "MALLOC_TOP_PAD_": str(1 << 26)}
+
+
+_asked_for: list["Forked"] = []  # by this process
+
+
+class Server:
+    """The process that forks kernels, for whoever runs many stages. It ends with this one, however this one ends."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="alignet-")  # nobody else may read it, so nor the socket
+        self.address = Path(self.folder.name) / "kernels"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Begin to import; until that has ended, kernels start the usual way. Nothing to do but on Linux, once."""
+        if sys.platform == "linux" and self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "alignet.kernels", str(self.address)],
+                env=MEMORY | os.environ,
+                stdin=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdin.close()
+        self.folder.cleanup()
+
+
+class Forked(psutil.Process):
+    """A kernel that a server has forked, as jupyter_client expects a subprocess.Popen."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        super().__init__(pid)
+        self.connection = connection  # the kernel ends when this closes, as when this process is killed
+
+    def poll(self) -> int | None:
+        return None if self.is_running() else 0
+
+
+def forked(command: list[str], environment: Mapping[str, str], folder: str) -> Forked | None:
+    """A kernel from the server at ALIGNET_KERNELS; None where there is none, or if `command` is another Python's.
+
+    Args: command: as of a kernel spec, [python, '-m', 'ipykernel_launcher', ...]; folder: where the kernel works.
+    """
+    address = environment.get(ADDRESS)
+    if not address or command[:3] != [sys.executable, *LAUNCHER]:
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+        socket.send_fds(connection, [b"\n"], [1, 2])  # this process's output is the kernel's
+        connection.sendall(json.dumps([command[3:], dict(environment), folder]).encode() + b"\n")
+        _asked_for.append(Forked(int(connection.recv(16)), connection))
+        return _asked_for[-1]
+    except (OSError, ValueError, psutil.NoSuchProcess):  # not there yet, or ended: an empty answer
+        connection.close()
+        return None
+
+
+def started() -> list[psutil.Process]:
+    """All that this process has started, the kernels that were forked for it and what they have started too."""
+    found = []
+    for process in (psutil.Process(), *_asked_for):
+        with suppress(psutil.NoSuchProcess):
+            found += process.children(recursive=True)
+    return found + _asked_for
+
+
+def serve(address: str) -> None:
+    """Import, then fork a kernel for everybody who asks, until stdin closes. Returns in each kernel too."""
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # both are read on import, and in a kernel
+    os.environ["JPY_PARENT_PID"] = str(os.getpid())  # set before: a kernel ends when its parent does
+    for package in PACKAGES:
+        import_module(package)
+    sys.modules["pandas"].set_option("display.max_columns", 20)  # its default where it is imported in a notebook
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the kernels
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        while True:
+            if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:
+                return
+            connection, _ = listener.accept()
+            _, streams, *_ = socket.recv_fds(connection, 1, 2)
+            with connection.makefile("rb") as line:
+                request = json.loads(line.readline())
+            if os.fork() == 0:
+                listener.close()
+                return _become_kernel(connection, streams, *request)
+            for open_one in (connection.detach(), *streams):
+                os.close(open_one)
+
+
+def _become_kernel(
+    connection: socket.socket, streams: list[int], arguments: list[str], environment: dict[str, str], folder: str
+) -> None:
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number, stream in enumerate([os.open(os.devnull, os.O_RDONLY), *streams]):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    Thread(target=_end_with, args=[connection], daemon=True).start()
+    connection.sendall(str(os.getpid()).encode())
+    sys.argv = [LAUNCHER[1], *arguments]
+    runpy.run_module(LAUNCHER[1], run_name="__main__", alter_sys=True)
+
+
+def _end_with(connection: socket.socket) -> None:
+    """Kill this process and all that it has started as soon as whoever asked for it is gone."""
+    with suppress(OSError):
+        connection.recv(1)
+    for process in started():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
