@@ -32,6 +32,7 @@ from traitlets import default
 
 from alignet import kernels
 
+
 class Provisioner(LocalProvisioner):
     """Takes a kernel from the process that `alignet.repro` keeps, where there is one."""
 

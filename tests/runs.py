@@ -53,7 +53,9 @@ def run(folder: Path, *command: str, check: bool = True, cwd: str = ".") -> subp
 
 
 def stages_that_ran(done: subprocess.CompletedProcess) -> set[str]:
-    return set(re.findall(r"Running stage '(.+?)'", done.stdout + done.stderr))
+    """By what dvc says, or `alignet.repro`."""
+    found = re.findall(r"Running stage '(.+?)'|^\[ *\d+/\d+\] (\S+)$", done.stdout + done.stderr, re.MULTILINE)
+    return {dvc or ours for dvc, ours in found}
 
 
 def run_in_one_process(folder: Path, *stages: str) -> None:

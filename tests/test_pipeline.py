@@ -41,9 +41,9 @@ pytestmark = pytest.mark.xdist_group("pipeline")
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
-    """A folder in which `dvc repro` has run, and how it ended."""
+    """A folder in which the pipeline has run, as `make repro` runs it, and how it ended."""
     folder = runs.copy_of_the_repository(tmp_path_factory.mktemp("smoke"), runs.smoke_params())
-    return folder, runs.run(folder, "dvc", "repro", check=False)
+    return folder, runs.run(folder, sys.executable, "-m", "alignet.repro", check=False)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def pipeline(finished) -> Path:
     """The folder of the finished run, to be read: a test that changes something takes a `copy`."""
     folder, done = finished
     if done.returncode:
-        pytest.skip("dvc repro failed: see test_the_whole_pipeline_runs")
+        pytest.skip("the pipeline failed: see test_the_whole_pipeline_runs")
     return folder
 
 
