@@ -26,7 +26,8 @@ import psutil
 
 ADDRESS = "ALIGNET_KERNELS"  # environment variable: the path of the server's socket
 LAUNCHER = ["-m", "ipykernel_launcher"]
-PACKAGES = ("ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "scipy.stats", "seaborn", "timm")
+PACKAGES = ("ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "seaborn", "timm", "sklearn.linear_model")
+PACKAGES += ("rsatoolbox", "umap")
 # Memory that a kernel has freed is used again before it goes back to the system (glibc reads these when it starts): a
 # fifth of the time of large operations went into getting it anew. Whoever has set one otherwise keeps it.
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 31), "MALLOC_TOP_PAD_": str(1 << 26)}

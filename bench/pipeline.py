@@ -1,6 +1,7 @@
 """The default run, stage by stage: kernel start and imports included, in a clone of its own.
 
-python bench/pipeline.py    writes bench/pipeline.csv: each stage, all of `make repro`, one where nothing has changed
+python bench/pipeline.py [FOLDER]    writes bench/pipeline.csv: each stage, all of `make repro`, one where nothing has
+                                     changed; FOLDER, which must not exist yet, keeps the clone
 """
 
 import platform
@@ -28,7 +29,7 @@ def main() -> None:
     name = capable.get("cpu_name") or platform.processor()
     units = "with" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "without"
     with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "alignet"
+        clone = Path(sys.argv[1]) if sys.argv[1:] else Path(folder) / "alignet"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
         found = [LINE.match(line) for line in repro(clone).splitlines()]
         rows = [{"stage": match[1], "seconds": float(match[2])} for match in found if match]

@@ -29,9 +29,11 @@ def use() -> None:
 def save(figure: Figure, path: Path, table: pd.DataFrame | None = None) -> None:
     """PNG, PDF and SVG of a figure, and the plotted table as CSV, under one name (`path` without ending)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"))
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out and measured once for the three files: each would do it twice
+    box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+    for ending, undated in ((".png", {}), (".pdf", {"CreationDate": None}), (".svg", {"Date": None})):
+        figure.savefig(path.with_suffix(ending), bbox_inches=box, metadata=undated)
     if table is not None:
         table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g")
 
