@@ -24,6 +24,7 @@ LAYERS = {
     **dict.fromkeys(("evaluation", "uncertainty", "representations", "similarity", "disagreement"), 5),
     **dict.fromkeys(("reorganisation", "episodes", "downstream", "cost"), 5),
     **dict.fromkeys(("nb", "repro", "report", "export", "fetch"), 6),
+    "kernels": 5,
     "paper": 5,
     "evaluate": 7,
 }

@@ -67,6 +67,11 @@ def test_the_whole_pipeline_runs(finished):
     assert {"world", "student@vit-unalignet", "figures"} < runs.stages_that_ran(done)
 
 
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process runs all tests")
+def test_one_process_runs_all_tests_of_this_group(request):
+    assert request.node.nodeid.endswith("@pipeline")
+
+
 def test_every_stage_leaves_its_tables_and_figures(pipeline):
     tables = pipeline / "reports" / "tables"
     levels, teacher = pd.read_csv(tables / "levels.csv"), pd.read_csv(tables / "teacher.csv")
