@@ -1,6 +1,6 @@
 """Waiting threads that sleep or spin, idle and beside one and two busy processes, in one run.
 
-python bench/disturbed.py    writes bench/disturbed.csv; five minutes on two cores
+python bench/disturbed.py    writes bench/disturbed.csv; nine minutes on two cores
 
 Each measurement is a process of its own, since OpenMP reads OMP_WAIT_POLICY once. Timed: training steps of lite0 behind
 its frozen part (params.yaml), its forward pass, and a training step of a VICE-like size on all threads and on one.
