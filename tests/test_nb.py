@@ -191,7 +191,7 @@ def test_a_server_ends_with_whoever_has_started_it():
             "half = 1 / (steps - 1)",
             ["Cell In[2], line 1: half = 1 / (steps - 1)", "ZeroDivisionError: division by zero"],
         ),
-        ("half = (", ["half = (", "SyntaxError: incomplete input"]),
+        ("half = (", ["half = (", "Error: incomplete input"]),
         (
             "import json\njson.loads('{')",
             ["Cell In[2], line 2: json.loads('{')", "JSONDecodeError: Expecting property"],
