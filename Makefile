@@ -58,7 +58,7 @@ $(READY): requirements.txt pyproject.toml
 		{ echo "$(PYTHON) lacks the venv module: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@$(PYTHON) -c 'import os, shutil, sys; sys.exit(not os.path.exists("$@") and shutil.disk_usage(".").free < 6e9)' || \
 		{ echo "less than 6 GB of disk are free here, and the packages need them: make room" >&2; exit 1; }
-	@echo "Setting up $(VENV): about 3 minutes and 6 GB"
+	@echo "Setting up $(VENV): 3 to 5 minutes and 6 GB"
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
