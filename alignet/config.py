@@ -208,7 +208,7 @@ class Similarity:
     bootstrap: int  # resamples of the triplets, concepts or pairs
     rater_groups: int  # people are put into this many groups for RSA's noise ceiling
     pairs: int  # the disagreement experiment: pairs each way
-    matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: worlds/matrices.py
+    matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: worlds/readers/matrices.py
 
 
 @settings

@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -124,10 +124,12 @@ def gather(shares: Tensor, n: int) -> Tensor:
     return torch.cat(found)[:n]
 
 
-def launch(module: str, arguments: list[str], devices: int) -> None:
+def launch(module: str, options: Mapping[str, object], devices: int) -> None:
     """Run `python -m module` in `devices` processes of this machine.
 
+    Args: options: command-line options by name, underscores for hyphens; those that are None are left out.
     Raises: subprocess.CalledProcessError if one of them fails.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
-    subprocess.run([*torchrun, "-m", module, *arguments], check=True)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+    subprocess.run([*torchrun, "-m", module, *flags], check=True)

@@ -14,11 +14,12 @@ import timm
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from alignet import backbones, config
-from alignet.backbones import Embedder
+from alignet import config
 from alignet.config import Backbone
-from alignet.worlds import tables
-from alignet.worlds.tables import World
+from alignet.models import backbones
+from alignet.models.backbones import Embedder
+from alignet.worlds.format import tables
+from alignet.worlds.format.tables import World
 
 CARD = """---
 library_name: timm
@@ -197,11 +198,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("student")
     parser.add_argument("target")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--params", default="params.yaml", help="params file, from the project's root or absolute")
+    parser.add_argument("--params-file", default="params.yaml", help="params file, from the project's root or absolute")
     parser.add_argument("--out-dir", default=".", help="where data/ and reports/ lie")
     chosen = parser.parse_args(arguments)
     try:
-        export(chosen.student, chosen.target, chosen.folder, chosen.params, chosen.out_dir)
+        export(chosen.student, chosen.target, chosen.folder, chosen.params_file, chosen.out_dir)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

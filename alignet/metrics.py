@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 RANKED_AT_ONCE = 2_000_000  # resamples x units: bounds the memory of a bootstrap
@@ -58,7 +59,7 @@ def _agreement_with_others(own: Tensor, counts: Tensor) -> Tensor:
     return (own * majority).sum(1) / majority.sum(1) / own.sum(1)
 
 
-def noise_ceiling(counts: Tensor) -> float:
+def odd_one_out_noise_ceiling(counts: Tensor) -> float:
     """Mean of `leave_one_out_agreement` over all choices of triplets that two or more people judged; NaN if none."""
     judged = counts.sum(1) >= 2
     return weighted_mean(leave_one_out_agreement(counts)[judged], counts[judged].sum(1))
@@ -106,6 +107,11 @@ def bootstrap_interval(values: Tensor, weights: Tensor, drawn: Tensor) -> tuple[
 def entropy(probabilities: Tensor) -> Tensor:
     """Shannon entropy in nats over the last axis; 0 log 0 = 0."""
     return -torch.xlogy(probabilities, probabilities).sum(-1)
+
+
+def unit_vectors(embeddings: Tensor, centred: bool) -> Tensor:
+    """Rows of length 1, whose dot products are (centred: after subtracting the mean row) cosine similarities."""
+    return F.normalize(embeddings - embeddings.mean(0) if centred else embeddings, dim=1)
 
 
 def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int = 10) -> float:

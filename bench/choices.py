@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from alignet import backbones, config
-from alignet.triplets import choices, pair_similarities
+from alignet import config
+from alignet.models import backbones
+from alignet.triplets import odd_one_out, pair_similarities
 
 PICTURES, TRIPLETS, FEW = 512, 100_000, 128
 
@@ -28,7 +29,7 @@ def main() -> None:
         embedder(pictures[:64])
         start = time.perf_counter()
         one_by_one = torch.cat(
-            [choices(pair_similarities(embedder(pictures[shown])[None])) for shown in triplets[:FEW]]
+            [odd_one_out(pair_similarities(embedder(pictures[shown])[None])) for shown in triplets[:FEW]]
         )
         each = (time.perf_counter() - start) / FEW
         start = time.perf_counter()
@@ -36,7 +37,7 @@ def main() -> None:
         features = backbones.features(fast, pictures.split(64), "pooled", "float32", "lite0")
         embedded = time.perf_counter() - start
         start = time.perf_counter()
-        ours = torch.cat([choices(pair_similarities(features[shown])) for shown in triplets.split(4096)])
+        ours = torch.cat([odd_one_out(pair_similarities(features[shown])) for shown in triplets.split(4096)])
         chosen = time.perf_counter() - start
     agree = float((ours[:FEW] == one_by_one).float().mean())
     rows = [{"way": "per triplet", "triplets": FEW, "seconds": each * FEW}]

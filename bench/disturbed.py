@@ -24,18 +24,19 @@ def works() -> dict:
     """name -> a function to call again and again."""
     import torch
 
-    from alignet import config, devices, student
+    from alignet import config, devices
+    from alignet.student import network, training
     from alignet.triplets import row_pair_similarities
 
     settings = config.load("students.lite0", config.Student)
     backbone = config.load("backbones.lite0", config.Backbone)
-    model = student.create(backbone, settings)
-    part = student.split(model, settings, backbone.picture_size)
+    model = network.create(backbone, settings)
+    part = network.split(model, settings, backbone.picture_size)
     size, count = backbone.picture_size, settings.batch_clusters * settings.batch_pictures
     pictures = torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
     with torch.no_grad():
         outputs = part.before(pictures).contiguous()
-    fitted = student.Run(model, settings)
+    fitted = training.Run(model, settings)
     embedding = torch.randn(728, 50, requires_grad=True)
     triplets, adam = torch.randint(728, (1024, 3)), torch.optim.Adam([embedding], fused=True)
 

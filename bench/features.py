@@ -18,8 +18,9 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from alignet import backbones, config
-from alignet.worlds import pictures, tables
+from alignet import config
+from alignet.models import backbones
+from alignet.worlds.format import pictures, tables
 
 PICTURES, TURNS, BATCH = 1024, 3, 64
 THINGSVISION = """

@@ -14,42 +14,44 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from alignet import config, depthwise, frozen, student
-from alignet.batches import Feed
-from alignet.worlds import tables
+from alignet import config
+from alignet.models import depthwise, frozen
+from alignet.student import jobs, network, training
+from alignet.student.batches import Feed
+from alignet.worlds.format import tables
 
 NAME, TARGET, STEPS, TURNS = "lite0", "alignet", 4, 3
 DATA = config.folders(".")[0]
 
 
-def prepared(kept: bool) -> tuple[student.Student, Feed]:
+def prepared(kept: bool) -> tuple[network.Student, Feed]:
     settings = config.load(f"students.{NAME}", config.Student)
     backbone = config.load(f"backbones.{NAME}", config.Backbone)
     reading, world = config.load("features", config.Features), tables.read(DATA / "world")
-    model, paths = student.create(backbone, settings), world.paths(world.rows("synthesis"))
+    model, paths = network.create(backbone, settings), world.paths(world.rows("synthesis"))
     size, outputs = backbone.picture_size, None
-    part = student.split(model, settings, size)
+    part = network.split(model, settings, size)
     if kept:
         outputs = frozen.outputs(part, paths, size, settings.precision, reading, DATA / frozen.FOLDER)
-    source = student.load_source(DATA / "synthesis" / TARGET, world, settings)
+    source = jobs.load_source(DATA / "synthesis" / TARGET, world, settings)
     return model, Feed(source, paths, size, reading.workers, reading.cache_bytes, outputs)
 
 
-def step_seconds(model: student.Student, feed: Feed) -> list[float]:
+def step_seconds(model: network.Student, feed: Feed) -> list[float]:
     """Of each of STEPS forward and backward passes and Adam steps, after one untimed."""
     settings, seconds = config.load(f"students.{NAME}", config.Student), []
-    run = student.Run(model, settings)
+    run = training.Run(model, settings)
     frozen.train_mode(model, settings.frozen_batch_norm)
     for shown, batch in feed.steps(0, STEPS + 1):
         start = time.perf_counter()
-        student._update(run, shown, batch)
+        training._update(run, shown, batch)
         seconds.append(time.perf_counter() - start)
     return seconds[1:]
 
 
 def main() -> None:
     settings, speed_up = config.load(f"students.{NAME}", config.Student), depthwise.speed_up
-    held_out = student.load_held_out(DATA / "synthesis" / TARGET, tables.read(DATA / "world"), settings)
+    held_out = jobs.load_held_out(DATA / "synthesis" / TARGET, tables.read(DATA / "world"), settings)
     ways = {"stored outputs": prepared(True), "whole network": prepared(False)}
     depthwise.speed_up = lambda model: None
     ways["whole network, torch's gradients"] = prepared(False)
@@ -64,7 +66,7 @@ def main() -> None:
         row = {"way": way, "seconds_a_step": statistics.median(seconds[way])}
         if not way.endswith("gradients"):
             model.load_state_dict(states[way])
-            curve = student.fit(model, feed, held_out, settings).dropna(subset="held_out_loss")
+            curve = training.fit(model, feed, held_out, settings).dropna(subset="held_out_loss")
             row |= {"steps": settings.steps, "held_out_loss": curve["held_out_loss"].iloc[-1]}
             row |= {"held_out_accuracy": curve["held_out_accuracy"].iloc[-1]}
         rows.append(row)

@@ -13,7 +13,7 @@ from invented import embedding
 from measure import Measure
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from alignet import kmeans
+from alignet.synthesis import kmeans
 
 
 def compare(rows: np.ndarray, clusters: int, points: int, seeds: int) -> pd.DataFrame:

@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from alignet import batches, config, student
+from alignet import config
+from alignet.student import batches, network, training
 
 STEPS, EVERY = 40, 3
 BACKBONE = config.Backbone(
@@ -51,7 +52,7 @@ def learn(folder: Path, paths: list[Path], place) -> None:
     clusters = np.arange(64) // 16
     teacher = 2 * np.eye(4, dtype=np.float32)[clusters]
     held_out = batches.batch_of(np.array([[0, 1, 16], [17, 18, 40]]), np.array([[0, 0, 4], [0, 0, 4.0]]), np.arange(2))
-    model, update = student.create(BACKBONE, settings), student._update
+    model, update = network.create(BACKBONE, settings), training._update
 
     def watched(run, *arguments):
         place[:2] = [run.step, 1]
@@ -60,9 +61,9 @@ def learn(folder: Path, paths: list[Path], place) -> None:
         place[1:] = [0, time.perf_counter() - start]
         return found
 
-    student._update = watched
+    training._update = watched
     feed = batches.Feed(batches.InBatch(teacher, clusters, settings), paths, 32, 0, 10**8)
-    student.fit(model, feed, held_out, settings, folder / "run.pt", "bench")
+    training.fit(model, feed, held_out, settings, folder / "run.pt", "bench")
     torch.save(model.state_dict(), folder / "weights.pt")
 
 

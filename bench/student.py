@@ -24,10 +24,12 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from alignet import batches, config, frozen, student
-from alignet.backbones import autocast
+from alignet import config
 from alignet.figures import style
-from alignet.worlds import tables
+from alignet.models import frozen
+from alignet.models.backbones import autocast
+from alignet.student import batches, jobs, network, training
+from alignet.worlds.format import tables
 
 STEPS, TURNS = 12, 3
 DATA = config.folders(".")[0]
@@ -42,8 +44,8 @@ class Bench:
     settings: config.Student
     device: torch.device
 
-    def create(self, settings: config.Student | None = None) -> student.Student:
-        return student.create(self.backbone, settings or self.settings).to(self.device)
+    def create(self, settings: config.Student | None = None) -> network.Student:
+        return network.create(self.backbone, settings or self.settings).to(self.device)
 
     def clock(self) -> float:
         if self.device.type == "cuda":
@@ -64,7 +66,7 @@ class ThreeForwards:
         return batches.Batch(torch.from_numpy(self.triplets[chosen].ravel()), places, similarities)
 
 
-def bare_step(bench: Bench, model: student.Student, optimiser: torch.optim.Optimizer, pictures: torch.Tensor) -> None:
+def bare_step(bench: Bench, model: network.Student, optimiser: torch.optim.Optimizer, pictures: torch.Tensor) -> None:
     with autocast(bench.settings.precision, bench.device.type):
         loss = model(pictures)[1].square().mean()
     optimiser.zero_grad(set_to_none=True)
@@ -75,7 +77,7 @@ def bare_step(bench: Bench, model: student.Student, optimiser: torch.optim.Optim
 def bare_seconds(bench: Bench, pictures: torch.Tensor) -> tuple[float, int]:
     """Seconds of a forward and backward pass and an Adam step, and nothing else; floating-point operations of one."""
     model, shown = bench.create(), pictures.to(bench.device)
-    optimiser = torch.optim.Adam(student.trainable(model, bench.settings.frozen_layers), lr=0.0, fused=True)
+    optimiser = torch.optim.Adam(network.trainable(model, bench.settings.frozen_layers), lr=0.0, fused=True)
     frozen.train_mode(model, bench.settings.frozen_batch_norm)
     with FlopCounterMode(display=False) as counted:
         bare_step(bench, model, optimiser, shown)
@@ -92,14 +94,14 @@ def loop_seconds(bench: Bench, feed: batches.Feed, held_out: batches.Batch, step
         chosen = dataclasses.replace(bench.settings, steps=length)
         model = bench.create(chosen)
         start = bench.clock()
-        student.fit(model, feed, held_out, chosen)
+        training.fit(model, feed, held_out, chosen)
         taken.append(bench.clock() - start)
     return (taken[1] - taken[0]) / steps
 
 
 def step_times(bench: Bench, feed: batches.Feed, held_out: batches.Batch, settings: config.Student) -> pd.DataFrame:
     """A fit's curve with `began`, the seconds at which each step began, the clock standing still while it is scored."""
-    seconds, stopped, watch = [], [], student._watch
+    seconds, stopped, watch = [], [], training._watch
 
     def timed(run, *arguments):
         seconds.append(bench.clock())
@@ -107,11 +109,11 @@ def step_times(bench: Bench, feed: batches.Feed, held_out: batches.Batch, settin
         stopped.append(bench.clock() - seconds[-1])
         return found
 
-    student._watch = timed
+    training._watch = timed
     try:
-        curve = student.fit(bench.create(settings), feed, held_out, settings)
+        curve = training.fit(bench.create(settings), feed, held_out, settings)
     finally:
-        student._watch = watch
+        training._watch = watch
     return curve.assign(seconds=np.array(seconds) - seconds[0] - np.concatenate([[0], np.cumsum(stopped)[:-1]]))
 
 
@@ -125,10 +127,10 @@ def accuracy_over_time(bench: Bench, feed: batches.Feed, held_out: batches.Batch
 def sources(bench: Bench, world: tables.World) -> tuple[dict[str, batches.Feed], dict[str, int]]:
     """A feed of the same number of pictures a step for each recipe, and its triplets a step."""
     pictures = bench.settings.batch_clusters * bench.settings.batch_pictures
-    in_batch = batches.InBatch(*student.load_labels(LABELS, world), bench.settings)
+    in_batch = batches.InBatch(*jobs.load_labels(LABELS, world), bench.settings)
     file = LABELS / f"train_{bench.settings.file_scheme}.npz"
     made = {"in-batch": in_batch}
-    made["three forward passes"] = ThreeForwards(*student._release_triplets(file, world), pictures // 3)
+    made["three forward passes"] = ThreeForwards(*jobs._release_triplets(file, world), pictures // 3)
     feed = batches.Feed(in_batch, world.paths(world.rows("synthesis")), bench.backbone.picture_size, 2, 10**10)
     feeds = {name: copy.copy(feed) for name in made}  # pictures are decoded once
     for name, source in made.items():
@@ -195,8 +197,7 @@ def main() -> None:
     bench, world = chosen(wanted), tables.read(DATA / "world")
     feeds, per_step = sources(bench, world)
     few, held_out = (
-        student.load_held_out(LABELS, world, dataclasses.replace(bench.settings, held_out_triplets=n))
-        for n in (20, 400)
+        jobs.load_held_out(LABELS, world, dataclasses.replace(bench.settings, held_out_triplets=n)) for n in (20, 400)
     )
     table = wanted.out.with_name(wanted.out.name + "_rates.csv")
     if wanted.only != "accuracy":

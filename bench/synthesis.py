@@ -19,7 +19,7 @@ import torch
 from invented import embedding
 from measure import Measure
 
-from alignet import gather, release, synthesis, triplets
+from alignet.synthesis import pair_kernel, schemes, triplet_files
 
 
 def python_loop(labels: np.ndarray, n: int) -> list[tuple[int, int, int]]:
@@ -82,7 +82,7 @@ class Table:
     def __init__(self, rows: np.ndarray):
         self.rows, self.steps, self.row_bytes = rows, [], 3 * rows.shape[1] * rows.itemsize
         words = rows.reshape(-1).view(np.uint64)
-        read_all(words[:1000]), gather.pair_similarities(rows, np.zeros((10, 3), np.int64))  # compile both
+        read_all(words[:1000]), pair_kernel.pair_similarities(rows, np.zeros((10, 3), np.int64))  # compile both
         for _ in range(4):
             self.time(f"sequential read, {numba.get_num_threads()} threads", 0, lambda: read_all(words), rows.nbytes)
         self.steps = [max(self.steps, key=lambda step: step["GB/s"])]
@@ -104,27 +104,29 @@ class Table:
 def ours(table: Table, rows: np.ndarray, labels: np.ndarray, n: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Sampled triplets and their similarities: each step alone, then all in one go; (n, 3) each."""
     generator = torch.Generator().manual_seed(0)
-    source = triplets.groups("cluster_border", torch.from_numpy(labels))
+    source = schemes.groups("cluster_border", torch.from_numpy(labels))
     names = np.array([f"train/n{label:08d}/n{label:08d}_{row}.JPEG" for row, label in enumerate(labels)])
-    table.time("sampling, vectorised", n, lambda: triplets.sample("cluster_border", source, n, generator))
+    table.time("sampling, vectorised", n, lambda: schemes.draw("cluster_border", source, n, generator))
 
     def sample() -> np.ndarray:
-        groups = triplets.groups("cluster_border", torch.from_numpy(labels))
-        return synthesis.sample("cluster_border", groups, n, generator).numpy()
+        groups = schemes.groups("cluster_border", torch.from_numpy(labels))
+        return schemes.sample_distinct("cluster_border", groups, n, generator).numpy()
 
     def everything() -> tuple[np.ndarray, np.ndarray]:
         drawn = sample()
-        similarities = gather.pair_similarities(rows, drawn)
-        release.write(folder / "train.npz", names, drawn, similarities)
+        similarities = pair_kernel.pair_similarities(rows, drawn)
+        triplet_files.write(folder / "train.npz", names, drawn, similarities)
         return drawn, similarities
 
     drawn = table.time("sampling, each set once", n, sample)
     for _ in range(2):
         moved = n * table.row_bytes
-        alone = table.time("similarities, fused kernel", n, lambda: gather.pair_similarities(rows, drawn), moved)
-    table.time("release file, written", n, lambda: release.write(folder / "train.npz", names, drawn, alone))
+        alone = table.time("similarities, fused kernel", n, lambda: pair_kernel.pair_similarities(rows, drawn), moved)
+    table.time("release file, written", n, lambda: triplet_files.write(folder / "train.npz", names, drawn, alone))
     drawn, similarities = table.time("all: sampling, similarities, file", n, everything)
-    counts = table.time("release file, checked", n, lambda: release.check(release.read(folder / "train.npz")))
+    counts = table.time(
+        "release file, checked", n, lambda: triplet_files.check(triplet_files.read(folder / "train.npz"))
+    )
     print(counts, f"{(folder / 'train.npz').stat().st_size / 1e9:.2f} GB on disk")
     return drawn, similarities
 

@@ -13,32 +13,33 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from alignet import config, teacher
-from alignet.human_uncertainty import Judgements
+from alignet import config
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.teacher import affine_map
 from alignet.triplets import pair_similarities
 
 OBJECTS, DIM, TRIPLETS, STEPS, BATCH = 1854, 768, 400_000, 100, 4096
 SETTINGS = config.load("teacher", config.Teacher)
 
 
-def invented() -> tuple[torch.Tensor, Judgements, Judgements]:
+def invented() -> tuple[torch.Tensor, ChoiceCounts, ChoiceCounts]:
     """Features of which 20 directions matter to the (invented) people; judgements of 1,500 objects, and of the rest."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(OBJECTS, DIM, generator=generator) * torch.linspace(3, 0.2, DIM)
     truth = 0.25 * features @ torch.randn(DIM, 20, generator=generator) / DIM**0.5
 
-    def judged(low: int, high: int, n: int) -> Judgements:
+    def judged(low: int, high: int, n: int) -> ChoiceCounts:
         triplets = low + torch.rand(n, high - low, generator=generator).topk(3, dim=1).indices
         chances = pair_similarities(truth[triplets]).softmax(-1)
-        found = Judgements.of(triplets, torch.multinomial(chances, 1, generator=generator).squeeze(1))
+        found = ChoiceCounts.of(triplets, torch.multinomial(chances, 1, generator=generator).squeeze(1))
         return found.with_targets(pair_similarities(truth[found.triplets]).softmax(-1))
 
     parts = [judged(0, 1500, 20_000) for _ in range(TRIPLETS // 20_000)]
-    train = Judgements(*(torch.cat([getattr(p, name) for p in parts]) for name in ("triplets", "counts", "targets")))
+    train = ChoiceCounts(*(torch.cat([getattr(p, name) for p in parts]) for name in ("triplets", "counts", "targets")))
     return features, train, judged(1500, OBJECTS, 20_000)
 
 
-def published_rate(features: torch.Tensor, train: Judgements, steps: int = 20, batch: int = 256) -> float:
+def published_rate(features: torch.Tensor, train: ChoiceCounts, steps: int = 20, batch: int = 256) -> float:
     """Triplets a second: all objects transformed, one-hot rows pick those of the batch."""
     weight = (0.05 * torch.eye(DIM)).requires_grad_()
     bias = torch.zeros(DIM, requires_grad=True)
@@ -63,9 +64,9 @@ def main() -> None:
     for name, changes in ways.items():
         chosen = dataclasses.replace(SETTINGS, **{"steps": STEPS, "batch_size": BATCH, "local_weight": 0.0} | changes)
         start = time.perf_counter()
-        affine = teacher.fit(features, train, chosen)
+        affine = affine_map.fit(features, train, chosen)
         taken = time.perf_counter() - start
-        found = teacher.scores(affine, features, unseen, chosen)
+        found = affine_map.scores(affine, features, unseen, chosen)
         row = {"way": f"ours: {name}", "batch": chosen.batch_size, "steps": chosen.steps, "seconds": taken}
         row |= {"triplets_per_second": chosen.steps * chosen.batch_size / taken}
         rows.append(row | {name: found[name] for name in ("kl", "odd_one_out_accuracy", "target_accuracy")})

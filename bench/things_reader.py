@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from alignet.worlds import tables, things
+from alignet.worlds.format import tables
+from alignet.worlds.readers import things
 
 OBJECTS, PEOPLE, VALIDATION = 1854, 12340, 453_642
 LOOP_ROWS = 200_000

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from measure import Measure
 
-from alignet import config, metrics, vice
+from alignet import config, metrics
+from alignet.people import vice
 from alignet.triplets import pair_similarities
 
 HERE = Path(__file__).parent

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from alignet import backbones, config, devices
+from alignet import config, devices
+from alignet.models import backbones, features
 
 LITE0, VIT = "tf_efficientnet_lite0", "vit_tiny_patch16_224"
 SMALL_VIT = {"img_size": 32, "depth": 2, "patch_size": 8}
@@ -175,13 +176,13 @@ def test_features_in_bfloat16_are_float32_and_near_the_precise_ones(vit):
 
 def test_features_are_stored_with_the_pictures_they_are_of(tmp_path):
     rows = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    backbones.save_features(tmp_path / "lite0", rows, ["a", "b", "ç"])
-    assert torch.equal(backbones.load_features(tmp_path / "lite0", ["a", "b", "ç"], torch.arange(3)), rows)
-    found = backbones.load_features(tmp_path / "lite0", ["ç", "d", "a"], torch.tensor([0, 2]))
+    features.save_features(tmp_path / "lite0", rows, ["a", "b", "ç"])
+    assert torch.equal(features.load_features(tmp_path / "lite0", ["a", "b", "ç"], torch.arange(3)), rows)
+    found = features.load_features(tmp_path / "lite0", ["ç", "d", "a"], torch.tensor([0, 2]))
     assert torch.equal(found[[0, 2]], rows[[2, 0]])
     assert found[1].isnan().all()
     with pytest.raises(ValueError, match=r"lite0: no features of 1 of 2 pictures, the first is 'd': run the features"):
-        backbones.load_features(tmp_path / "lite0", ["ç", "d", "a"], torch.tensor([0, 1]))
+        features.load_features(tmp_path / "lite0", ["ç", "d", "a"], torch.tensor([0, 1]))
 
 
 UNITS = [

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from alignet import batches, config, devices
+from alignet import config, devices
+from alignet.student import batches
 
 
 def settings(**changes):

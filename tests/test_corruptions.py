@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from alignet.worlds import corruptions
+from alignet.evaluation import corruptions
 
 PICTURES = torch.randint(256, (3, 3, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 PLAIN = torch.full((2, 3, 28, 28), 90, dtype=torch.uint8)

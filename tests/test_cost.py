@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from alignet import config, cost
+from alignet import config
+from alignet.evaluation import cost
 
 SMOKE = "params/smoke.yaml"
 

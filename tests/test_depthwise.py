@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from alignet import depthwise
+from alignet.models import depthwise
 
 SHAPES = [(4, 5, 2), (3, 5, 2), (2, 3, 1), (4, 5, 1)]  # pixels, kernel, padding: pictures smaller than the kernel
 

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import config, downstream, episodes
-from alignet.episodes import Episode, Labelled, Task
-from alignet.worlds.tables import World
+from alignet import config
+from alignet.evaluation import downstream, episodes
+from alignet.evaluation.episodes import Episode, Labelled, Task
+from alignet.worlds.format.tables import World
 
 SETTINGS = config.Downstream(
     seed=0,

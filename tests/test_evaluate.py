@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import backbones, config, evaluate
+from alignet import config
+from alignet.evaluation import __main__ as evaluate
 from alignet.figures import comparison, style
+from alignet.models import backbones
 
 NAN = float("nan")
 SETTINGS = config.Backbone(
@@ -96,7 +98,7 @@ def test_the_figure_has_a_panel_a_benchmark_and_says_whose_choices_they_are():
 )
 def test_an_unknown_model_is_one_line_and_exit_code_1(backbone, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate.tables, "read", lambda folder: None)
-    assert evaluate.main(["--backbone", backbone, "--weights", "timm", "--out_dir", str(tmp_path)]) == 1
+    assert evaluate.main(["--backbone", backbone, "--weights", "timm", "--out-dir", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1

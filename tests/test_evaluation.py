@@ -5,9 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import backbones, config, evaluation, metrics, uncertainty
-from alignet.figures import levels
-from alignet.worlds.tables import LEVELS, TRIPLET, World
+from alignet import config, metrics
+from alignet.evaluation import human_choices, levels, representations, uncertainty
+from alignet.figures import levels as drawn_levels
+from alignet.models.features import label_similarity, save_features
+from alignet.worlds import check
+from alignet.worlds.format.schema import LEVELS
+from alignet.worlds.format.tables import TRIPLET, World
 
 SETTINGS = config.Levels(seed=0, centred=False, bootstrap=200, reliability_bins=10)
 COLUMNS = {
@@ -44,7 +48,7 @@ def world():
 
 
 def test_a_perfect_model_agrees_wholly_and_a_constant_one_never(world):
-    table = evaluation.levels(world, {("m", "base", "pooled"): PERFECT, ("c", "base", "pooled"): CONSTANT}, SETTINGS)
+    table = levels.levels(world, {("m", "base", "pooled"): PERFECT, ("c", "base", "pooled"): CONSTANT}, SETTINGS)
     assert set(table.columns) >= COLUMNS
     assert len(table) == 2 * 4
     scores = table.set_index(["student", "level"])
@@ -61,7 +65,7 @@ def test_accuracy_ceiling_and_improvement_are_those_by_hand():
     half = PERFECT.clone()
     half[[2, 4]] = half[[4, 2]]  # wrong about the second triplet: it leaves out picture 6, as one of three did
     found = {("m", "base", "pooled"): half, ("m", "alignet", "pooled"): PERFECT, ("m", "alignet", "head"): half}
-    table = evaluation.levels(make_world(rows), found, SETTINGS)
+    table = levels.levels(make_world(rows), found, SETTINGS)
     scores = table[table["level"] == "fine"].set_index(["target", "representation"])
     assert scores["odd_one_out_accuracy"].tolist() == pytest.approx([4 / 6, 5 / 6, 4 / 6])
     assert scores["relative_improvement"].tolist() == pytest.approx([0, 25, 0])
@@ -75,18 +79,18 @@ def test_centring_undoes_a_common_offset_that_spoils_the_cosine(world):
     moved = {("m", "base", "pooled"): PERFECT + 1000 * torch.tensor([1.0, -1.0, 0.5])}
     plain = {("m", "base", "pooled"): PERFECT}
     centred = config.Levels(seed=0, centred=True, bootstrap=200, reliability_bins=10)
-    tables = [evaluation.levels(world, found, centred) for found in (moved, plain)]
+    tables = [levels.levels(world, found, centred) for found in (moved, plain)]
     assert tables[0]["odd_one_out_accuracy"].tolist() == tables[1]["odd_one_out_accuracy"].tolist() == [1] * 4
 
 
 def test_pictures_outside_the_test_split_are_refused():
     rows = [row for level in LEVELS for row in judged(level, [((0, 3, 5), (2, 2, 2))])]
     with pytest.raises(ValueError, match="outside the test split"):
-        evaluation.levels(make_world(rows), {("m", "base", "pooled"): PERFECT}, SETTINGS)
+        levels.levels(make_world(rows), {("m", "base", "pooled"): PERFECT}, SETTINGS)
 
 
 def test_noise_ceilings_are_given_for_each_kind_of_triplet(world):
-    table = evaluation.noise_ceilings(world).set_index("table")
+    table = check.noise_ceilings_by_table(world).set_index("table")
     assert list(table.index) == ["triplets.csv", *(f"levels.csv, {level}" for level in LEVELS)]
     assert table["triplets"].tolist() == [2, 2, 2, 2]
     assert table["choices"].tolist() == [18, 6, 6, 6]
@@ -96,15 +100,15 @@ def test_noise_ceilings_are_given_for_each_kind_of_triplet(world):
 
 def test_unit_vectors_have_length_one_and_centred_ones_do_not_see_an_offset():
     rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    torch.testing.assert_close(evaluation.unit_vectors(rows, False).norm(dim=1), torch.ones(6).double())
-    torch.testing.assert_close(evaluation.unit_vectors(rows + 3, True), evaluation.unit_vectors(rows, True))
-    assert not torch.allclose(evaluation.unit_vectors(rows + 3, False), evaluation.unit_vectors(rows, False))
+    torch.testing.assert_close(metrics.unit_vectors(rows, False).norm(dim=1), torch.ones(6).double())
+    torch.testing.assert_close(metrics.unit_vectors(rows + 3, True), metrics.unit_vectors(rows, True))
+    assert not torch.allclose(metrics.unit_vectors(rows + 3, False), metrics.unit_vectors(rows, False))
 
 
 def test_label_similarity_of_two_opposite_groups_is_minus_one(world):
     features = torch.tensor([[1.0, 0.0] if group else [0.0, 1.0] for group in GROUP])
     features[1] = torch.nan  # a picture that was not asked for
-    similarity, names = evaluation.label_similarity(features, world, ("class", "domain"))
+    similarity, names = label_similarity(features, world, ("class", "domain"))
     torch.testing.assert_close(similarity, torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
     assert list(names.columns) == ["domain", "class"]
     assert names["class"].tolist() == [0, 1]
@@ -112,12 +116,12 @@ def test_label_similarity_of_two_opposite_groups_is_minus_one(world):
 
 def test_representations_are_the_test_pictures_before_and_after(world, tmp_path):
     features = torch.arange(16.0).view(8, 2)
-    backbones.save_features(tmp_path / "features" / "vit", features, world.images["image"])
+    save_features(tmp_path / "features" / "vit", features, world.images["image"])
     folder = tmp_path / "students" / "vit" / "alignet"
     folder.mkdir(parents=True)
     for name, value in (("pooled", 1), ("head", 2)):
         np.save(folder / f"{name}.npy", np.full((6, 3), value, np.float32))
-    found = evaluation.load_representations(tmp_path, world, ["vit"], ["alignet"])
+    found = representations.load(tmp_path, world, ["vit"], ["alignet"])
     assert list(found) == [("vit", "base", "pooled"), ("vit", "alignet", "pooled"), ("vit", "alignet", "head")]
     assert torch.equal(found["vit", "base", "pooled"], features[2:])
     assert (found["vit", "alignet", "head"] == 2).all()
@@ -126,8 +130,8 @@ def test_representations_are_the_test_pictures_before_and_after(world, tmp_path)
 def test_a_world_without_levels_says_so_in_its_tables_and_its_figure(world):
     found = {("m", "base", "pooled"): PERFECT, ("m", "alignet", "pooled"): PERFECT}
     without = dataclasses.replace(world, levels=None)
-    table = evaluation.levels(without, found, SETTINGS)
-    assert set(table.columns) == set(evaluation.levels(world, found, SETTINGS).columns)
+    table = levels.levels(without, found, SETTINGS)
+    assert set(table.columns) == set(levels.levels(world, found, SETTINGS).columns)
     assert table["odd_one_out_accuracy"].isna().all()
     assert set(table["note"]) == {"the world has no levels.csv"}
     assert set(uncertainty.uncertainty(without, found, SETTINGS)["note"]) == {"the world has no levels.csv"}
@@ -136,11 +140,11 @@ def test_a_world_without_levels_says_so_in_its_tables_and_its_figure(world):
         uncertainty.uncertainty(without, found, SETTINGS),
         uncertainty.reliability(without, found, SETTINGS),
     )
-    drawn = [levels.by_abstraction(table), levels.improvement(table), levels.reliability(calibration)]
+    drawn = [drawn_levels.by_abstraction(table), drawn_levels.improvement(table), drawn_levels.reliability(calibration)]
     for figure in drawn:
         (text,) = figure.axes[0].texts
         assert "no levels.csv" in text.get_text()
-    assert "No figure" in levels.uncertainty(unsure).axes[0].texts[0].get_text()
+    assert "No figure" in drawn_levels.uncertainty(unsure).axes[0].texts[0].get_text()
 
 
 def test_without_response_times_uncertainty_is_that_of_the_choices_alone(world):
@@ -179,7 +183,7 @@ def test_a_random_model_scores_at_chance_and_a_permuted_one_too():
         ("random", "base", "pooled"): random,
         ("moved", "base", "pooled"): moved,
     }
-    scores = evaluation.levels(world, found, SETTINGS).set_index(["student", "level"])["odd_one_out_accuracy"]
+    scores = levels.levels(world, found, SETTINGS).set_index(["student", "level"])["odd_one_out_accuracy"]
     assert scores["known", "coarse"] > 0.5
     assert scores["random", "coarse"] == pytest.approx(1 / 3, abs=0.06)
     assert scores["moved", "coarse"] == pytest.approx(1 / 3, abs=0.06)
@@ -187,11 +191,11 @@ def test_a_random_model_scores_at_chance_and_a_permuted_one_too():
 
 def test_people_who_guess_have_a_ceiling_of_a_third_and_a_single_person_has_none():
     world, features = simulated(n=1500, sharpness=0.0)
-    table = evaluation.levels(world, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
+    table = levels.levels(world, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
     assert table["noise_ceiling"] == pytest.approx(1 / 3, abs=0.02)
     assert table["noise_ceiling_low"] < 1 / 3 < table["noise_ceiling_high"]
     alone, features = simulated(people=1)
-    table = evaluation.levels(alone, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
+    table = levels.levels(alone, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
     assert table[["noise_ceiling", "noise_ceiling_low", "above_ceiling"]].isna().all()
     assert not table["passes_ceiling"]
     assert table["odd_one_out_accuracy"] > 0.4
@@ -199,23 +203,23 @@ def test_people_who_guess_have_a_ceiling_of_a_third_and_a_single_person_has_none
 
 def test_one_persons_repeated_answers_are_no_agreement_of_people():
     rows = [[*("i2", "i3", "i5"), 2, person, "fine"] for person in (0, 0, 0, 1)]
-    judged = next(evaluation.judged_levels(make_world(rows)))
+    judged = next(human_choices.choices_by_level(make_world(rows)))
     assert judged.counts().tolist() == [[0, 0, 4]]
-    assert evaluation.human_agreement(judged).tolist() == [1]
+    assert human_choices.human_agreement(judged).tolist() == [1]
     rows = [[*("i2", "i3", "i5"), 2, 0, "fine"]] * 3
-    assert evaluation.human_agreement(next(evaluation.judged_levels(make_world(rows)))).isnan().all()
+    assert human_choices.human_agreement(next(human_choices.choices_by_level(make_world(rows)))).isnan().all()
 
 
 def test_the_order_in_which_a_triplet_was_shown_changes_nothing():
     rows = judged("fine", [((2, 3, 5), (2, 2, 1))])
     turned = [[row[2], row[0], row[1], (row[3] + 1) % 3, *row[4:]] for row in rows]
-    tables = [evaluation.levels(make_world(r), {("m", "base", "pooled"): PERFECT}, SETTINGS) for r in (rows, turned)]
+    tables = [levels.levels(make_world(r), {("m", "base", "pooled"): PERFECT}, SETTINGS) for r in (rows, turned)]
     pd.testing.assert_frame_equal(*tables)
 
 
 def test_a_model_that_knows_the_shares_passes_a_ceiling_that_few_people_make_unsure():
     world, features = simulated(n=1500, people=2)
-    table = evaluation.levels(world, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
+    table = levels.levels(world, {("m", "base", "pooled"): features}, SETTINGS).iloc[0]
     assert table["passes_ceiling"]
     assert 0 < table["above_ceiling_low"] < table["above_ceiling"] < table["above_ceiling_high"]
     assert table["above_ceiling"] == pytest.approx(table["odd_one_out_accuracy"] - table["noise_ceiling"])
@@ -224,7 +228,7 @@ def test_a_model_that_knows_the_shares_passes_a_ceiling_that_few_people_make_uns
 def test_an_improvement_is_paired_so_that_a_model_improves_on_itself_by_exactly_nothing():
     world, features = simulated()
     found = {("m", "base", "pooled"): features, ("m", "alignet", "pooled"): 2 * features}
-    table = evaluation.levels(world, found, SETTINGS).set_index("target").loc["alignet"]
+    table = levels.levels(world, found, SETTINGS).set_index("target").loc["alignet"]
     for end in ("", "_low", "_high"):
         assert table["relative_improvement" + end].tolist() == pytest.approx([0, 0])
 
@@ -256,7 +260,7 @@ def test_a_single_person_has_no_uncertainty():
 
 def test_the_fitted_sharpness_is_the_one_that_people_chose_by():
     world, features = simulated(n=3000)
-    (judged, _) = evaluation.judged_levels(world)
+    (judged, _) = human_choices.choices_by_level(world)
     pairs = torch.stack(
         [
             (features[judged.triplets[:, a]] * features[judged.triplets[:, b]]).sum(1)
@@ -280,7 +284,7 @@ def test_a_calibrated_models_reliability_lies_on_the_diagonal():
 
 def test_people_are_halved_within_each_triplet():
     world, _ = simulated(people=5)
-    (judged, _) = evaluation.judged_levels(world)
+    (judged, _) = human_choices.choices_by_level(world)
     half = uncertainty.half_of_people(judged, seed=0)
     assert judged.counts(half).sum(1).unique().tolist() == [3]
     assert judged.counts(~half).sum(1).unique().tolist() == [2]
@@ -290,8 +294,8 @@ def test_people_are_halved_within_each_triplet():
 def test_the_ceiling_of_halves_is_spearman_and_browns():
     x = torch.arange(100).double()
     drawn = torch.ones(3, 100).double()
-    assert uncertainty.half_ceiling(x, x, drawn)["noise_ceiling"] == pytest.approx(1)
-    assert uncertainty.half_ceiling(x, -x, drawn)["noise_ceiling"] == 0
+    assert uncertainty.uncertainty_ceiling(x, x, drawn)["noise_ceiling"] == pytest.approx(1)
+    assert uncertainty.uncertainty_ceiling(x, -x, drawn)["noise_ceiling"] == 0
     y = torch.rand(100, generator=torch.Generator().manual_seed(0)).double() + x / 100
     r = metrics.spearman(x, y)
-    assert uncertainty.half_ceiling(x, y, drawn)["noise_ceiling"] == pytest.approx((2 * r / (1 + r)) ** 0.5)
+    assert uncertainty.uncertainty_ceiling(x, y, drawn)["noise_ceiling"] == pytest.approx((2 * r / (1 + r)) ** 0.5)

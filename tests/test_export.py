@@ -8,9 +8,10 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file, save_model
 
-from alignet import backbones, config, export
-from alignet.student import Student
-from alignet.worlds import tables
+from alignet import config, export
+from alignet.models import backbones
+from alignet.student.network import Student
+from alignet.worlds.format import tables
 
 BACKBONES = {
     "lite0": {"model": "tf_efficientnet_lite0", "options": {}, "weights": "package"},

@@ -11,8 +11,10 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from alignet import backbones, config, features, frozen, student
-from alignet.worlds import pictures, tables
+from alignet import config
+from alignet.models import backbones, features, frozen
+from alignet.student import network
+from alignet.worlds.format import pictures, tables
 
 BACKBONE = {"model": "vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 1, "patch_size": 8}, "seed": 0}
 BACKBONE |= {"weights": "random", "layer": "pooled", "picture_size": 32}
@@ -45,7 +47,7 @@ def test_features_are_stored_with_the_pictures_they_are_of(job):
     folder = config.folders(job.out_dir)[0] / "features" / "tiny"
     names = [f"picture_{number}" for number in range(7)]
     assert (folder / "images.txt").read_text().split() == names
-    assert torch.equal(found, backbones.load_features(folder, names, torch.arange(7)))
+    assert torch.equal(found, features.load_features(folder, names, torch.arange(7)))
 
 
 @pytest.mark.parametrize(
@@ -84,9 +86,9 @@ def test_a_students_features_are_of_the_test_split_and_unknown_elsewhere(job):
 
 
 def test_a_students_features_go_through_its_frozen_part_which_stays_stored(job):
-    network = {"model": "tf_efficientnet_lite0", "options": {}}
+    lite0 = {"model": "tf_efficientnet_lite0", "options": {}}
     found = features.run(
-        as_student(job, smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}, **network)
+        as_student(job, smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}, **lite0)
     )
     (stored,) = (config.folders(job.out_dir)[0] / "frozen").iterdir()
     assert len(load_file(stored)["outputs"]) == 2
@@ -100,9 +102,9 @@ def test_a_students_features_go_through_its_frozen_part_which_stays_stored(job):
 def test_two_processes_give_the_features_of_one(job):
     alone = features.run(job)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [f"--{name}={value}" for name, value in vars(job).items()]
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in vars(job).items()]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(config.ROOT)}
-    command = [*torchrun, "-m", "alignet.features", *arguments]
+    command = [*torchrun, "-m", "alignet.models.features", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = config.folders(job.out_dir)[0] / "features" / "tiny"
@@ -111,13 +113,13 @@ def test_two_processes_give_the_features_of_one(job):
 
 
 def test_a_student_finds_what_its_features_stored(job):
-    network = {"model": "tf_efficientnet_lite0", "options": {}}
+    lite0 = {"model": "tf_efficientnet_lite0", "options": {}}
     settings = smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}
-    features.run(as_student(job, settings, **network))
+    features.run(as_student(job, settings, **lite0))
     data, reading = config.folders(job.out_dir)[0], config.load("features", config.Features, job.params_file)
     chosen = config.load("students.tiny", config.Student, job.params_file)
-    model = student.create(config.load("backbones.tiny", config.Backbone, job.params_file), chosen)
-    part, world = student.split(model, chosen, 32), tables.read(data / "world")
+    model = network.create(config.load("backbones.tiny", config.Backbone, job.params_file), chosen)
+    part, world = network.split(model, chosen, 32), tables.read(data / "world")
     paths = world.paths(world.rows("test"))
     frozen.outputs(part, paths, 32, chosen.precision, reading, data / frozen.FOLDER)
     assert len(list((data / frozen.FOLDER).iterdir())) == 1

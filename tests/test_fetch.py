@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from alignet import fetch
+from alignet.worlds import fetch
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 

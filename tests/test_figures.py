@@ -22,7 +22,7 @@ from alignet.figures import (
     synthesis,
     teacher,
 )
-from alignet.worlds.tables import LEVELS
+from alignet.worlds.format.schema import LEVELS
 
 
 def levels_table(choices="simulated"):

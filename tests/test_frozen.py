@@ -5,8 +5,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from alignet import backbones, config, frozen
-from alignet.worlds.tables import WorldError
+from alignet import config
+from alignet.models import backbones, frozen
+from alignet.worlds.format.tables import WorldError
 
 
 def embedder(model, seed=0, **options):

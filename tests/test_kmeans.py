@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from alignet import kmeans
+from alignet.synthesis import kmeans
 
 
 def groups(n=300, clusters=5, apart=30.0, seed=0):

@@ -43,12 +43,12 @@ def test_leaving_one_of_two_to_one_out_agrees_by_hand():
 def test_identical_participants_agree_wholly():
     counts = torch.tensor([[5, 0, 0], [0, 2, 0], [0, 0, 7]])
     assert metrics.leave_one_out_agreement(counts).tolist() == [1, 1, 1]
-    assert metrics.noise_ceiling(counts) == 1
+    assert metrics.odd_one_out_noise_ceiling(counts) == 1
 
 
 @pytest.mark.parametrize("people", [2, 3, 6])
 def test_participants_who_guess_agree_by_chance(people):
-    assert metrics.noise_ceiling(counts_of_uniform_people(6000, people)) == pytest.approx(1 / 3, abs=0.03)
+    assert metrics.odd_one_out_noise_ceiling(counts_of_uniform_people(6000, people)) == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_leave_one_out_agreement_does_not_see_the_order_of_the_items():
@@ -60,8 +60,8 @@ def test_leave_one_out_agreement_does_not_see_the_order_of_the_items():
 def test_a_single_participant_has_no_noise_ceiling():
     counts = torch.tensor([[0, 1, 0], [2, 0, 0]])
     assert metrics.leave_one_out_agreement(counts).isnan().tolist() == [True, False]
-    assert metrics.noise_ceiling(counts) == 1
-    assert math.isnan(metrics.noise_ceiling(counts[:1]))
+    assert metrics.odd_one_out_noise_ceiling(counts) == 1
+    assert math.isnan(metrics.odd_one_out_noise_ceiling(counts[:1]))
 
 
 def test_the_weighted_mean_of_nothing_is_nan():

@@ -13,8 +13,10 @@ import runs
 import timm
 from PIL import Image
 
-from alignet import backbones, config
-from alignet.worlds import files, imagenet, levels, tables, things
+from alignet import config
+from alignet.models import backbones
+from alignet.worlds.format import files, tables
+from alignet.worlds.readers import imagenet, levels_pickle, things
 
 CLASSES = ["n01440764", "n01443537", "n02084071", "n02085620", "n02123045", "n02504458", "n03272010", "n07749582"]
 CLASSES.remove("n02084071")  # dog: a synset of WordNet, no class of ImageNet-1k
@@ -163,7 +165,7 @@ def save_pickle(path, content, protocol=4):
 
 
 def read_levels(path):
-    return levels.read(path, "response_time", 0.001)
+    return levels_pickle.read(path, "response_time", 0.001)
 
 
 @pytest.mark.parametrize("protocol", range(6))

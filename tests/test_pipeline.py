@@ -140,8 +140,16 @@ def test_one_learning_rate_runs_that_student_and_what_follows_only(copy):
 
 
 def test_another_model_is_scored_beside_the_students(copy):
-    command = [sys.executable, "-m", "alignet.evaluate", "--backbone", "tf_efficientnet_lite2", "--weights", "package"]
-    runs.run(copy, *command, "--layer", "blocks.5", "--picture_size", "48")
+    command = [
+        sys.executable,
+        "-m",
+        "alignet.evaluation",
+        "--backbone",
+        "tf_efficientnet_lite2",
+        "--weights",
+        "package",
+    ]
+    runs.run(copy, *command, "--layer", "blocks.5", "--picture-size", "48")
     folder = copy / "reports" / "comparison"
     table = pd.read_csv(folder / "comparison.csv")
     assert set(table["model"]) == {"tf_efficientnet_lite2"}

@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from alignet import config, downstream
-from alignet.backbones import Embedder
-from alignet.worlds import public
-from alignet.worlds.tables import WorldError
+from alignet import config
+from alignet.evaluation import downstream
+from alignet.models.backbones import Embedder
+from alignet.worlds.format.tables import WorldError
+from alignet.worlds.readers import public
 
 COLOURS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 FEATURES = config.Features(batch_size=8, workers=0, precision="float32", cache_bytes=0, devices=1)

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import config, metrics, reorganisation
-from alignet.worlds.tables import World
+from alignet import config, metrics
+from alignet.evaluation import reorganisation
+from alignet.worlds.format.tables import World
 
 SETTINGS = config.Reorganisation(
     seed=0, bootstrap=200, pictures_per_concept=2, neighbours=2, examples=2, umap_neighbours=3

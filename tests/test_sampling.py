@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignet import triplets
+from alignet.synthesis import schemes
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=40).map(torch.tensor)
 SEEDS = st.integers(0, 2**31)
@@ -35,63 +35,63 @@ def all_of(scheme, labels):
     return {tuple(sorted(row)) for row in numbered if fits(scheme, [labels[i] for i in row])}
 
 
-@pytest.mark.parametrize("scheme", triplets.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
 @settings(max_examples=40, deadline=None)
 @given(labels=LABELS, seed=SEEDS)
 def test_every_triplet_has_three_images_and_is_of_its_scheme_or_the_scheme_is_refused(scheme, labels, seed):
     if not all_of(scheme, labels.tolist()):
         with pytest.raises(ValueError, match=scheme):
-            triplets.groups(scheme, labels)
+            schemes.groups(scheme, labels)
         return
-    source = triplets.groups(scheme, labels)
-    drawn = triplets.sample(scheme, source, 60, generator(seed))
+    source = schemes.groups(scheme, labels)
+    drawn = schemes.draw(scheme, source, 60, generator(seed))
     assert drawn.shape == (60, 3)
     for row in drawn.tolist():
         assert len(set(row)) == 3
         assert fits(scheme, labels[row].tolist())
 
 
-@pytest.mark.parametrize("scheme", triplets.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
 @settings(max_examples=15, deadline=None)
 @given(seed=SEEDS, n=st.integers(0, 50), chunk=st.integers(1, 60))
 def test_the_chunk_size_changes_no_triplet(scheme, seed, n, chunk):
-    source = triplets.groups(scheme, torch.arange(24) % 4)
-    whole = triplets.sample(scheme, source, n, generator(seed))
-    assert torch.equal(triplets.sample(scheme, source, n, generator(seed), chunk=chunk), whole)
+    source = schemes.groups(scheme, torch.arange(24) % 4)
+    whole = schemes.draw(scheme, source, n, generator(seed))
+    assert torch.equal(schemes.draw(scheme, source, n, generator(seed), chunk=chunk), whole)
     state = generator(seed)
-    parts = [triplets.sample(scheme, source, size, state) for size in (n // 3, n - n // 3)]
+    parts = [schemes.draw(scheme, source, size, state) for size in (n // 3, n - n // 3)]
     assert torch.equal(torch.cat(parts), whole)
 
 
-@pytest.mark.parametrize("scheme", triplets.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
 @settings(max_examples=10, deadline=None)
 @given(labels=LABELS, shift=st.integers(1, 5))
 def test_other_names_of_the_groups_change_what_is_possible_in_nothing(scheme, labels, shift):
     renamed = (labels + shift) % 7
     assert all_of(scheme, labels.tolist()) == all_of(scheme, renamed.tolist())
     if all_of(scheme, labels.tolist()):
-        sizes = [triplets.groups(scheme, found).left_out() for found in (labels, renamed)]
+        sizes = [schemes.groups(scheme, found).left_out() for found in (labels, renamed)]
         assert sizes[0] == sizes[1]
 
 
-@pytest.mark.parametrize("scheme", triplets.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
 def test_every_triplet_of_a_scheme_can_be_drawn(scheme):
     labels = torch.tensor([1, 0, 1, 3, 0, 1, 1])  # number 2 is empty, 3 has one image
-    drawn = triplets.sample(scheme, triplets.groups(scheme, labels), 4000, generator())
+    drawn = schemes.draw(scheme, schemes.groups(scheme, labels), 4000, generator())
     assert {tuple(sorted(row)) for row in drawn.tolist()} == all_of(scheme, labels.tolist())
 
 
-@pytest.mark.parametrize("scheme", triplets.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
 def test_the_images_of_equal_groups_come_equally_often(scheme):
     labels = torch.arange(12) % 4
     n = 24000
-    drawn = triplets.sample(scheme, triplets.groups(scheme, labels), n, generator())
+    drawn = schemes.draw(scheme, schemes.groups(scheme, labels), n, generator())
     share = torch.bincount(drawn.flatten(), minlength=12) / n
     assert (share - 3 / 12).abs().max() < 5 * (0.25 * 0.75 / n) ** 0.5
 
 
 def test_every_order_of_three_images_is_equally_likely():
-    drawn = triplets.sample("random", triplets.groups("random", torch.zeros(3).long()), 12000, generator())
+    drawn = schemes.draw("random", schemes.groups("random", torch.zeros(3).long()), 12000, generator())
     _, counts = drawn.unique(dim=0, return_counts=True)
     assert len(counts) == 6
     assert (counts / 12000 - 1 / 6).abs().max() < 5 * (1 / 6 * 5 / 6 / 12000) ** 0.5
@@ -99,32 +99,32 @@ def test_every_order_of_three_images_is_equally_likely():
 
 def test_clusters_of_different_size_give_the_pair_equally_often():
     clusters = torch.cat([torch.zeros(3), torch.ones(30)]).long()
-    drawn = triplets.sample("cluster_border", triplets.groups("cluster_border", clusters), 10000, generator())
+    drawn = schemes.draw("cluster_border", schemes.groups("cluster_border", clusters), 10000, generator())
     assert abs((clusters[drawn[:, 0]] == 0).double().mean() - 0.5) < 5 * 0.5 / 100
 
 
 def test_groups_that_are_too_small_give_no_pair_and_are_counted():
     labels = torch.tensor([0, 1, 1, 2, 3, 3, 3])
-    border, within = triplets.groups("class_border", labels), triplets.groups("within_class", labels)
+    border, within = schemes.groups("class_border", labels), schemes.groups("within_class", labels)
     assert border.left_out() == (2, 2)
     assert within.left_out() == (3, 4)
-    drawn = triplets.sample("class_border", border, 300, generator())
+    drawn = schemes.draw("class_border", border, 300, generator())
     assert not torch.isin(drawn[:, :2], torch.tensor([0, 3])).any()
     assert torch.isin(torch.tensor([0, 3]), drawn[:, 2]).all()
-    assert (triplets.sample("within_class", within, 50, generator()) >= 4).all()
+    assert (schemes.draw("within_class", within, 50, generator()) >= 4).all()
 
 
 def test_the_largest_uniform_stays_inside():
     top = torch.full((6, 4), 1 - 2.0**-53, dtype=torch.float64)
-    for scheme in triplets.SCHEMES:
-        source = triplets.groups(scheme, torch.arange(9) % 3)
-        rows = triplets._from_uniform(scheme, source, top[: triplets.WIDTH[scheme]])
+    for scheme in schemes.SCHEMES:
+        source = schemes.groups(scheme, torch.arange(9) % 3)
+        rows = schemes._from_uniform(scheme, source, top[: schemes.WIDTH[scheme]])
         assert all(len(set(row)) == 3 and max(row) < 9 for row in rows.tolist())
 
 
 def test_an_unknown_scheme_is_refused_by_name():
     with pytest.raises(ValueError, match="'border'"):
-        triplets.groups("border", torch.arange(4))
+        schemes.groups("border", torch.arange(4))
 
 
 @settings(max_examples=40, deadline=None)
@@ -132,13 +132,13 @@ def test_an_unknown_scheme_is_refused_by_name():
 def test_distinct_keeps_the_first_of_every_set_of_three(rows):
     drawn = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
     first = [n for n, row in enumerate(rows) if set(row) not in [set(other) for other in rows[:n]]]
-    assert triplets.distinct(drawn, 6).tolist() == first
+    assert schemes.distinct(drawn, 6).tolist() == first
 
 
 def test_two_million_images_have_keys_that_do_not_meet():
     images = 2_097_151
     drawn = torch.tensor([[images - 1, images - 2, images - 3], [images - 4, images - 2, images - 1], [0, 1, 2]])
-    assert (triplets.set_key(drawn, images) >= 0).all()
-    assert len(triplets.distinct(drawn, images)) == 3
+    assert (schemes.set_key(drawn, images) >= 0).all()
+    assert len(schemes.distinct(drawn, images)) == 3
     with pytest.raises(ValueError, match="2,097,151"):
-        triplets.distinct(drawn, images + 1)
+        schemes.distinct(drawn, images + 1)

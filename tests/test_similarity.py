@@ -10,10 +10,11 @@ from rsatoolbox.model import ModelFixed
 from rsatoolbox.rdm import RDMs
 from scipy.stats import rankdata, spearmanr
 
-from alignet import config, disagreement, metrics, similarity
+from alignet import config, metrics
+from alignet.evaluation import disagreement, similarity
 from alignet.triplets import gather_pair_similarities
-from alignet.worlds import matrices
-from alignet.worlds.tables import TRIPLET, World
+from alignet.worlds.format.tables import TRIPLET, World
+from alignet.worlds.readers import matrices
 
 SETTINGS = config.Similarity(seed=0, bootstrap=200, rater_groups=3, pairs=2, matrices=[])
 CONCEPTS, PICTURES = 12, 2  # of each split; a class holds 4 concepts
@@ -138,8 +139,8 @@ def test_rsa_and_its_noise_ceiling_are_rsatoolboxs():
     model, people = dissimilar()
     data = RDMs(-people.numpy())
     theirs = eval_fixed([ModelFixed("model", RDMs(-model[None].numpy()))], data, method="spearman")
-    assert similarity.rsa(model, people) == pytest.approx(theirs.evaluations.mean(), abs=1e-6)
-    assert similarity.noise_ceiling(people) == pytest.approx(tuple(theirs.noise_ceiling), abs=1e-6)
+    assert similarity.rsa_over_groups(model, people) == pytest.approx(theirs.evaluations.mean(), abs=1e-6)
+    assert similarity.rsa_noise_ceiling(people) == pytest.approx(tuple(theirs.noise_ceiling), abs=1e-6)
 
 
 def test_bootstrap_samples_of_rsa_are_rsatoolboxs_on_the_same_draws():
@@ -156,10 +157,10 @@ def test_bootstrap_samples_of_rsa_are_rsatoolboxs_on_the_same_draws():
 
 def test_the_ceiling_of_people_who_agree_is_one_and_of_one_group_unknown():
     _, people = dissimilar(noise=0.0)
-    assert similarity.noise_ceiling(people) == pytest.approx((1, 1))
-    assert similarity.rsa(people[0], people) == pytest.approx(1)
-    assert all(math.isnan(end) for end in similarity.noise_ceiling(people[:1]))
-    low, _ = similarity.noise_ceiling(torch.randn(3, 60, generator=generator(), dtype=torch.float64))
+    assert similarity.rsa_noise_ceiling(people) == pytest.approx((1, 1))
+    assert similarity.rsa_over_groups(people[0], people) == pytest.approx(1)
+    assert all(math.isnan(end) for end in similarity.rsa_noise_ceiling(people[:1]))
+    low, _ = similarity.rsa_noise_ceiling(torch.randn(3, 60, generator=generator(), dtype=torch.float64))
     assert abs(low) < 0.3
 
 
@@ -168,7 +169,7 @@ def test_a_ceiling_of_pairs_that_fill_no_triangle_is_that_of_these_pairs():
     part = people[:, :50]
     ranks = [rankdata(group) for group in part]
     low = [spearmanr(ranks[a] + ranks[b], ranks[c]).statistic for a, b, c in ((1, 2, 0), (0, 2, 1), (0, 1, 2))]
-    assert similarity.noise_ceiling(part)[0] == pytest.approx(np.mean(low), abs=1e-6)
+    assert similarity.rsa_noise_ceiling(part)[0] == pytest.approx(np.mean(low), abs=1e-6)
 
 
 def test_one_person_has_no_noise_ceiling_and_few_pairs_no_score():

@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_model
 
-from alignet import batches, config, frozen, release, student
-from alignet.worlds import pictures
-from alignet.worlds.tables import World, WorldError
+from alignet import config
+from alignet.models import frozen
+from alignet.student import batches, jobs, network, training
+from alignet.synthesis import triplet_files
+from alignet.worlds.format import pictures
+from alignet.worlds.format.tables import World, WorldError
 
 SMALL = {
     "head_width": 8,
@@ -48,7 +51,7 @@ def tiny(convolutional=False, dropout=0.0, **changes):
     if convolutional:
         model, options = "tf_efficientnet_lite0", {}
     backbone = config.Backbone(model=model, options=options, weights="random", layer="pooled", picture_size=32, seed=0)
-    return student.create(backbone, settings(**changes))
+    return network.create(backbone, settings(**changes))
 
 
 def state(model):
@@ -90,12 +93,12 @@ def held_out_of(toy):
 
 
 def fit(model, toy, chosen, **more):
-    return student.fit(model, feed_of(toy, chosen), held_out_of(toy), chosen, **more)
+    return training.fit(model, feed_of(toy, chosen), held_out_of(toy), chosen, **more)
 
 
 def test_the_rate_warms_up_to_its_peak_and_falls_to_zero_like_a_cosine():
     schedule = settings(lr=0.2, steps=14, warmup_steps=4)
-    rates = [student.learning_rate(step, schedule) for step in range(15)]
+    rates = [training.learning_rate(step, schedule) for step in range(15)]
     assert rates[:5] == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2])
     assert rates[9] == pytest.approx(0.1)
     assert rates[13] == pytest.approx(0.1 * (1 + math.cos(0.9 * math.pi)), rel=1e-4)
@@ -104,12 +107,12 @@ def test_the_rate_warms_up_to_its_peak_and_falls_to_zero_like_a_cosine():
 
 
 def test_a_rate_without_warm_up_starts_at_its_peak():
-    assert student.learning_rate(0, settings(lr=0.2, warmup_steps=0)) == pytest.approx(0.2)
+    assert training.learning_rate(0, settings(lr=0.2, warmup_steps=0)) == pytest.approx(0.2)
 
 
 def test_decay_pulls_a_weight_towards_where_it_started():
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
-    decay = student.DecayToInitial([weight], weight_decay=0.5)
+    decay = training.DecayToInitial([weight], weight_decay=0.5)
     weight.data = torch.tensor([3.0, 2.0])
     decay.step(lr=0.1)  # 3 - 0.1 * 0.5 * (3 - 1)
     assert weight.tolist() == pytest.approx([2.9, 2.0])
@@ -196,7 +199,7 @@ def test_a_loss_that_is_not_a_number_stops_the_fit_at_its_step(toy):
     broken = (toy[0], toy[1] * np.nan, *toy[2:])
     chosen = settings()
     with pytest.raises(FloatingPointError, match="step 0"):
-        student.fit(tiny(), feed_of(broken, chosen), held_out_of(toy), chosen)
+        training.fit(tiny(), feed_of(broken, chosen), held_out_of(toy), chosen)
 
 
 STOP = {"stop_above": 3.0, "stop_margin": 0.1, "stop_watches": 3}  # as in params.yaml
@@ -229,28 +232,28 @@ def test_a_healthy_fit_that_starts_at_a_tiny_loss_goes_on(toy):
     ],
 )
 def test_a_fit_is_lost_where_the_loss_stays_large_and_does_not_fall(held_out_losses, lost):
-    assert student.diverged(held_out_losses, settings(**STOP)) is lost
+    assert training.diverged(held_out_losses, settings(**STOP)) is lost
 
 
 def test_representations_keep_the_order_of_the_pictures(toy):
     model = tiny()
-    pooled, head = student.represent(model, toy[3].split(5), "float32")
+    pooled, head = network.represent(model, toy[3].split(5), "float32")
     assert (pooled.shape, head.shape) == ((32, 192), (32, 8))
     whole = model.eval()(toy[3])
     torch.testing.assert_close(head, whole[1].detach(), atol=1e-5, rtol=1e-4)
-    assert student.represent(model, [toy[3]], "bfloat16")[0].dtype == torch.float32
+    assert network.represent(model, [toy[3]], "bfloat16")[0].dtype == torch.float32
 
 
 def test_a_saved_student_loads_back_with_its_curve_and_representations(toy, tmp_path):
     model = tiny()
     curve = fit(model, toy, settings())
-    student.save(tmp_path / "vit", model, curve, toy[3][:6].split(4), settings())
+    jobs.save(tmp_path / "vit", model, curve, toy[3][:6].split(4), settings())
     names = ["curve.csv", "head.npy", "pooled.npy", "student.safetensors"]
     assert sorted(path.name for path in (tmp_path / "vit").iterdir()) == names
     loaded = tiny(seed=7)
     load_model(loaded, str(tmp_path / "vit" / "student.safetensors"))
     assert not changed(loaded, state(model))
-    pooled, head = student.represent(loaded, toy[3][:6].split(4), "float32")
+    pooled, head = network.represent(loaded, toy[3][:6].split(4), "float32")
     assert np.array_equal(np.load(tmp_path / "vit" / "pooled.npy"), pooled.numpy())
     assert np.array_equal(np.load(tmp_path / "vit" / "head.npy"), head.numpy())
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "vit" / "curve.csv"), curve, rtol=1e-5)
@@ -261,12 +264,12 @@ def test_labels_of_another_number_of_pictures_are_refused(tmp_path):
     np.save(tmp_path / "clusters.npy", np.array([0, 1, 0]))
     images = pd.DataFrame({"image": list("abcd"), "split": ["synthesis"] * 3 + ["test"]})
     world = World("tiny", "human", tmp_path, ("class",), images, pd.DataFrame(), None)
-    representation, clusters = student.load_labels(tmp_path, world)
+    representation, clusters = jobs.load_labels(tmp_path, world)
     assert representation.shape == (3, 2)
     assert clusters.tolist() == [0, 1, 0]
     images["split"] = "synthesis"
     with pytest.raises(ValueError, match="3 pictures, the world has 4"):
-        student.load_labels(tmp_path, world)
+        jobs.load_labels(tmp_path, world)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -276,11 +279,11 @@ def test_triplets_of_a_file_are_those_of_its_file_names_stored_or_deflated(tmp_p
     world = World("tiny", "human", tmp_path, ("class",), images, pd.DataFrame(), None)
     numbers, similarities = np.array([[3, 0, 1], [2, 1, 0]]), np.array([[0.1, 0.2, 0.3], [0.2, 0.5, 0.9]], np.float32)
     for split in ("train", "valid"):  # the file numbers the four pictures in an order of its own
-        release.write(tmp_path / "stored.npz", names[[5, 4, 3, 2]], numbers, similarities)
+        triplet_files.write(tmp_path / "stored.npz", names[[5, 4, 3, 2]], numbers, similarities)
         with np.load(tmp_path / "stored.npz") as arrays:
             save(tmp_path / f"{split}_cluster_border.npz", **arrays)
     chosen = settings(source="file", batch_triplets=2, held_out_triplets=2)
-    for batch in (student.load_source(tmp_path, world, chosen).at(0), student.load_held_out(tmp_path, world, chosen)):
+    for batch in (jobs.load_source(tmp_path, world, chosen).at(0), jobs.load_held_out(tmp_path, world, chosen)):
         shown = batch.rows[batch.triplets]
         assert shown.tolist() == [[0, 3, 2], [1, 2, 3]]  # positions in the synthesis split
         assert np.array_equal(batch.similarities.numpy(), similarities)
@@ -298,14 +301,14 @@ FROZEN = ["conv_stem", "bn1", *(f"blocks.{n}" for n in range(5))]
 def with_a_frozen_part(toy, chosen, store, cache_bytes):
     """Weights, curve and number of pictures that went through the first layer."""
     model, seen = tiny(convolutional=True, head_width=8), []
-    part = student.split(model, chosen, 32)
+    part = network.split(model, chosen, 32)
     model.embedder.model.conv_stem.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     reading = config.Features(batch_size=64, workers=0, precision="float32", cache_bytes=cache_bytes, devices=1)
     outputs = frozen.outputs(part, toy[0], 32, "float32", reading, store)
     paths, teacher, clusters, _ = toy
     source = batches.InBatch(teacher, clusters, chosen)
     feed = batches.Feed(source, paths, 32, 0, cache_bytes, outputs)
-    return state(model), student.fit(model, feed, held_out_of(toy), chosen), state(model), sum(seen)
+    return state(model), training.fit(model, feed, held_out_of(toy), chosen), state(model), sum(seen)
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_parts": 2}, {"gradient_checkpointing": True}])
@@ -347,9 +350,9 @@ def test_both_forward_passes_of_a_part_drop_the_same_and_each_step_drops_somethi
     assert len(drawn) == 8  # two steps, two passes, two parts
     assert torch.equal(drawn[0], drawn[2])
     assert torch.equal(drawn[1], drawn[3])
-    student.reseed(student.Run(model, settings()), 0)
+    training.reseed(training.Run(model, settings()), 0)
     first = torch.rand(3)
-    student.reseed(student.Run(model, settings(seed=1)), 0)
+    training.reseed(training.Run(model, settings(seed=1)), 0)
     assert not torch.equal(torch.rand(3), first)
 
 
@@ -380,17 +383,17 @@ def test_half_precision_with_a_scaled_loss_learns_too(toy):
 
 def killed_and_resumed(toy, chosen, path, monkeypatch, stop, dropout):
     """Weights and curve of a run that stops in step `stop` and goes on from its checkpoint."""
-    update = student._update
+    update = training._update
 
     def killed_at(run, shown, batch):
         if run.step == stop:
             raise KeyboardInterrupt
         return update(run, shown, batch)
 
-    monkeypatch.setattr(student, "_update", killed_at)
+    monkeypatch.setattr(training, "_update", killed_at)
     with pytest.raises(KeyboardInterrupt):
         trained(toy, chosen, dropout, checkpoint=path, work="same")
-    monkeypatch.setattr(student, "_update", update)
+    monkeypatch.setattr(training, "_update", update)
     return trained(toy, chosen, dropout, checkpoint=path, work="same")
 
 
@@ -436,7 +439,7 @@ def test_a_step_is_adams_and_the_decay_from_the_weights_before_it(toy):
     initial = [weight.detach().clone() for weight in weights]
     first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
     for step, (shown, batch) in enumerate(feed.steps(0, 3)):
-        loss, _ = student.divergence(by_hand.train()(shown)[1], batch, chosen)
+        loss, _ = training.divergence(by_hand.train()(shown)[1], batch, chosen)
         for n, gradient in enumerate(torch.autograd.grad(loss, weights)):
             first[n] = 0.9 * first[n] + 0.1 * gradient
             second[n] = 0.999 * second[n] + 0.001 * gradient**2
@@ -472,11 +475,11 @@ def test_pictures_that_several_triplets_of_a_file_show_are_forwarded_once(toy):
     similarities = np.stack([(toy[1][row] @ toy[1][row].T)[(1, 0, 0), (2, 2, 1)] for row in triplets])
     source, model, seen = batches.FromFile(triplets, similarities, chosen), tiny(), []
     model.embedder.register_forward_hook(lambda _module, shown, _output: seen.append(shown[0]))
-    watched = student._watch(student.Run(model, chosen), feed_of(toy, chosen), held_out_of(toy))
+    watched = training._watch(training.Run(model, chosen), feed_of(toy, chosen), held_out_of(toy))
     assert len(seen) == 1
     seen.clear()
     feed = batches.Feed(source, toy[0], 32, 0, 10**6)
-    curve = student.fit(model, feed, held_out_of(toy), chosen)
+    curve = training.fit(model, feed, held_out_of(toy), chosen)
     trained_on = [shown for shown in seen if len(shown) != len(held_out_of(toy).rows)]
     assert len(trained_on) + sum(curve["held_out_loss"].notna()) >= 5
     for shown in trained_on:
@@ -500,7 +503,7 @@ def test_other_labels_settings_and_backbones_are_other_work(tmp_path):
     def work(scale=1.0, more=(), model=backbone, **changes):
         np.save(tmp_path / "representation.npy", scale * rows)
         np.save(tmp_path / "clusters.npy", np.concatenate([np.arange(3000) % 7, more]))
-        return student._work(tmp_path, settings(**changes), model)
+        return jobs._work(tmp_path, settings(**changes), model)
 
     other = dataclasses.replace(backbone, seed=5)
     found = [work(), work(2.0), work(more=[1]), work(lr=0.5), work(model=other)]
@@ -512,7 +515,7 @@ def test_decoding_step_by_step_gives_what_the_decoded_cache_gives(toy):
     chosen = settings()
     kept, _ = trained(toy, chosen)
     model = tiny()
-    student.fit(model, feed_of(toy, chosen, cache_bytes=0, workers=2), held_out_of(toy), chosen)
+    training.fit(model, feed_of(toy, chosen, cache_bytes=0, workers=2), held_out_of(toy), chosen)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
 
 
@@ -521,7 +524,7 @@ def test_held_out_pictures_are_decoded_once_where_they_fit(toy, monkeypatch, cac
     chosen, opened, decode = settings(), [], pictures.decode
     monkeypatch.setattr(pictures, "decode", lambda path, size: opened.append(path) or decode(path, size))
     kept, held_out = feed_of(toy, chosen, cache_bytes), held_out_of(toy)
-    curve = student.fit(tiny(), kept, held_out, chosen)
+    curve = training.fit(tiny(), kept, held_out, chosen)
     assert len(opened) == 4 * 6 + decoded * len(held_out.rows)  # four batches of six, watched three times
     pd.testing.assert_frame_equal(curve, fit(tiny(), toy, chosen))
 

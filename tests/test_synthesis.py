@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import config, gather, metrics, release, synthesis, triplets
-from alignet.teacher import AffineMap
-from alignet.worlds.tables import World
+from alignet import config, metrics
+from alignet.synthesis import label_checks, labelling, pair_kernel, schemes, triplet_files
+from alignet.teacher.affine_map import AffineMap
+from alignet.worlds.format.tables import World
 
 
 def generator(seed=0):
@@ -36,15 +37,15 @@ def world():
 
 
 def representation(features, teacher, target, folder):
-    affine = synthesis.labeller(features, teacher, target, settings())
-    return synthesis.represent(features, affine, folder / "representation.npy", settings())
+    affine = labelling.labeller(features, teacher, target, settings())
+    return labelling.represent(features, affine, folder / "representation.npy", settings())
 
 
 def test_soft_labels_prefer_the_picture_outside_the_similar_pair(teacher):
     features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     twice = AffineMap(2 * torch.eye(2), torch.zeros(2), torch.zeros(2), torch.tensor(1.0))
     expected = torch.tensor([[0.0, 4.0, 0.0]]).softmax(-1)
-    torch.testing.assert_close(synthesis.soft_labels(torch.tensor([[0, 2, 1]]), twice, features), expected)
+    torch.testing.assert_close(labelling.soft_labels(torch.tensor([[0, 2, 1]]), twice, features), expected)
 
 
 def test_the_aligned_target_is_the_teachers_representation(features, teacher, tmp_path):
@@ -55,48 +56,48 @@ def test_the_aligned_target_is_the_teachers_representation(features, teacher, tm
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_the_representation_is_the_same_in_chunks(features, teacher, tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(synthesis, "ROWS", rows)
+    monkeypatch.setattr(labelling, "ROWS", rows)
     found = representation(features, teacher, "alignet", tmp_path)
     np.testing.assert_allclose(found, teacher(features).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_half_precision_is_stored_as_such_and_what_it_cannot_hold_is_refused(features, teacher, tmp_path):
     half = settings(precision="float16")
-    found = synthesis.represent(features, teacher, tmp_path / "half.npy", half)
+    found = labelling.represent(features, teacher, tmp_path / "half.npy", half)
     assert found.dtype == np.float16
     large = AffineMap(1e6 * teacher.weight, teacher.bias, teacher.mean, teacher.scale)
     with pytest.raises(ValueError, match="not finite in float16"):
-        synthesis.represent(features, large, tmp_path / "large.npy", half)
+        labelling.represent(features, large, tmp_path / "large.npy", half)
 
 
 def test_an_unknown_target_is_refused_by_name(features, teacher):
     with pytest.raises(ValueError, match="'aligned'"):
-        synthesis.labeller(features, teacher, "aligned", settings())
+        labelling.labeller(features, teacher, "aligned", settings())
 
 
 def test_the_controls_choices_are_as_decided_as_the_teachers(features, teacher):
     entropies = []
     for target in ("alignet", "unalignet"):
-        mapped = synthesis.labeller(features, teacher, target, settings())(features)
-        similarities = synthesis._border_similarities(mapped, settings())
+        mapped = labelling.labeller(features, teacher, target, settings())(features)
+        similarities = labelling._border_similarities(mapped, settings())
         entropies.append(metrics.entropy(similarities.softmax(-1)).mean().item())
     assert 0.05 < entropies[0] < 1.05
     assert entropies[1] == pytest.approx(entropies[0], abs=1e-4)
 
 
 def test_the_control_is_the_features_on_another_scale_without_the_map(features, teacher):
-    control = synthesis.labeller(features, teacher, "unalignet", settings())(features)
+    control = labelling.labeller(features, teacher, "unalignet", settings())(features)
     ratio = control / ((features - teacher.mean) / teacher.scale)
     torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio), rtol=1e-4, atol=0)
     other = AffineMap(teacher.weight.flip(0), teacher.bias, teacher.mean, teacher.scale)
-    again = synthesis.labeller(features, other, "unalignet", settings())(features)
+    again = labelling.labeller(features, other, "unalignet", settings())(features)
     torch.testing.assert_close(again, control, rtol=1e-3, atol=1e-4)
 
 
 def test_more_clusters_than_pictures_are_refused_and_left_out_of_the_elbow(features):
     with pytest.raises(ValueError, match=r"clusters is 51.* 50 pictures"):
-        synthesis.cluster(features.numpy(), settings(clusters=51))
-    table = synthesis.elbow(features.numpy(), settings(elbow=[2, 10, 51], clusters=5))
+        labelling.cluster(features.numpy(), settings(clusters=51))
+    table = labelling.elbow(features.numpy(), settings(elbow=[2, 10, 51], clusters=5))
     assert table["clusters"].tolist() == [2, 5, 10]
     assert table["chosen"].tolist() == [False, True, False]
     assert table["inertia_share"].is_monotonic_decreasing
@@ -104,28 +105,28 @@ def test_more_clusters_than_pictures_are_refused_and_left_out_of_the_elbow(featu
 
 
 def test_sampled_triplets_are_different_sets_of_three():
-    found = synthesis.sample("random", triplets.groups("random", torch.arange(12)), 150, generator())
+    found = schemes.sample_distinct("random", schemes.groups("random", torch.arange(12)), 150, generator())
     assert found.shape == (150, 3)
     assert len(found.sort(dim=1).values.unique(dim=0)) == 150
 
 
 def test_as_many_triplets_as_there_are_can_be_sampled_and_no_more():
-    groups = triplets.groups("cluster_border", torch.tensor([0, 0, 1, 1]))  # each of the four sets of three is one
-    assert len(synthesis.sample("cluster_border", groups, 4, generator())) == 4
+    groups = schemes.groups("cluster_border", torch.tensor([0, 0, 1, 1]))  # each of the four sets of three is one
+    assert len(schemes.sample_distinct("cluster_border", groups, 4, generator())) == 4
     with pytest.raises(ValueError, match="cluster_border: asked for 5 different triplets, found only 4"):
-        synthesis.sample("cluster_border", groups, 5, generator())
+        schemes.sample_distinct("cluster_border", groups, 5, generator())
 
 
-@pytest.mark.parametrize("scheme", triplets.SCHEMES)
+@pytest.mark.parametrize("scheme", schemes.SCHEMES)
 def test_a_targets_folder_holds_both_splits_with_no_triplet_in_both(scheme, features, world, tmp_path):
-    clusters = torch.from_numpy(synthesis.cluster(features.numpy(), settings()).labels)
-    drawn = synthesis.write(tmp_path, world, features.numpy(), clusters, settings(scheme=scheme))
+    clusters = torch.from_numpy(labelling.cluster(features.numpy(), settings()).labels)
+    drawn = labelling.write(tmp_path, world, features.numpy(), clusters, settings(scheme=scheme))
     assert np.array_equal(np.load(tmp_path / "clusters.npy"), clusters.numpy())
     sets = {}
     for split, n in (("train", 60), ("valid", 40)):
-        found = release.read(tmp_path / f"{split}_{scheme}.npz")
-        assert release.check(found, world.images["path"].to_numpy()[7:].astype(str))["duplicates"] == 0
-        expected = gather.pair_similarities(features.numpy(), np.asarray(found.triplets))
+        found = triplet_files.read(tmp_path / f"{split}_{scheme}.npz")
+        assert triplet_files.check(found, world.images["path"].to_numpy()[7:].astype(str))["duplicates"] == 0
+        expected = pair_kernel.pair_similarities(features.numpy(), np.asarray(found.triplets))
         np.testing.assert_array_equal(found.similarities, expected)
         sets[split] = {tuple(sorted(row)) for row in found.triplets.tolist()}
         assert sets[split] == {tuple(sorted(row)) for row in drawn[split].tolist()}
@@ -136,28 +137,28 @@ def test_a_targets_folder_holds_both_splits_with_no_triplet_in_both(scheme, feat
 def test_equal_seeds_give_equal_files(features, world, tmp_path):
     clusters, files = torch.arange(50) % 5, []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        synthesis.write(tmp_path / name, world, features.numpy(), clusters, settings(seed=seed))
+        labelling.write(tmp_path / name, world, features.numpy(), clusters, settings(seed=seed))
         files.append((tmp_path / name / "train_cluster_border.npz").read_bytes())
     assert files[0] == files[1] != files[2]
 
 
 def test_classes_come_from_the_named_column_or_the_one_above_the_finest(world):
-    assert torch.equal(synthesis.class_labels(world, settings()), (torch.arange(50) + 7) % 6)
-    assert synthesis.class_labels(world, settings(class_label="concept")).unique().tolist() == [0]
+    assert torch.equal(schemes.class_labels(world, settings()), (torch.arange(50) + 7) % 6)
+    assert schemes.class_labels(world, settings(class_label="concept")).unique().tolist() == [0]
     with pytest.raises(ValueError, match=r"'species'.*concept, class"):
-        synthesis.class_labels(world, settings(class_label="species"))
+        schemes.class_labels(world, settings(class_label="species"))
 
 
 def test_other_schemes_than_those_of_classes_do_not_read_them(world):
     clusters = torch.arange(50) % 5
-    for scheme in triplets.SCHEMES:
-        found, other = (synthesis.scheme_groups(scheme, clusters, torch.arange(50) % kinds) for kinds in (7, 3))
+    for scheme in schemes.SCHEMES:
+        found, other = (schemes.scheme_groups(scheme, clusters, torch.arange(50) % kinds) for kinds in (7, 3))
         assert torch.equal(found.size, other.size) == ("class" not in scheme)
 
 
 def test_a_scheme_that_the_world_does_not_allow_is_noted_and_the_others_are_drawn(world):
     one = settings(class_label="concept")  # a single concept: no border between classes
-    drawn, table = synthesis.scheme_triplets(world, torch.arange(50) % 5, one)
+    drawn, table = schemes.scheme_triplets(world, torch.arange(50) % 5, one)
     assert set(drawn) == {"random", "within_class", "cluster_border"}
     noted = table[table["n_triplets"] == 0]
     assert set(noted["scheme"]) == {"between_class", "class_border"}
@@ -165,25 +166,25 @@ def test_a_scheme_that_the_world_does_not_allow_is_noted_and_the_others_are_draw
 
 
 def test_the_table_of_schemes_holds_entropy_and_agreement(world, features, teacher):
-    targets = {name: synthesis.labeller(features, teacher, name, settings()) for name in ("alignet", "unalignet")}
-    drawn, left_out = synthesis.scheme_triplets(world, torch.arange(50) % 5, settings())
-    entropies, agreements = synthesis.labels_by_scheme(drawn, features, targets)
-    table = synthesis.summary(left_out, entropies, agreements, "alignet")
-    assert table["scheme"].tolist() == list(triplets.SCHEMES)
+    targets = {name: labelling.labeller(features, teacher, name, settings()) for name in ("alignet", "unalignet")}
+    drawn, left_out = schemes.scheme_triplets(world, torch.arange(50) % 5, settings())
+    entropies, agreements = label_checks.labels_by_scheme(drawn, features, targets)
+    table = label_checks.summary(left_out, entropies, agreements, "alignet")
+    assert table["scheme"].tolist() == list(schemes.SCHEMES)
     shown = drawn["random"]
-    labels = synthesis.soft_labels(shown, targets["alignet"], features)
+    labels = labelling.soft_labels(shown, targets["alignet"], features)
     assert table["entropy_mean"].iloc[0] == pytest.approx(metrics.entropy(labels).mean().item(), abs=1e-6)
-    same = [synthesis.soft_labels(shown, affine, features).argmax(1) for affine in targets.values()]
+    same = [labelling.soft_labels(shown, affine, features).argmax(1) for affine in targets.values()]
     assert table["agreement"].iloc[0] == pytest.approx((same[0] == same[1]).double().mean().item())
     assert ((table["ci_low"] < table["agreement"]) & (table["agreement"] < table["ci_high"])).all()
 
 
 def test_examples_run_from_the_surest_triplet_to_the_least_sure(features, teacher):
-    drawn = synthesis.sample("random", triplets.groups("random", torch.arange(50)), 100, generator())
-    shown = synthesis.from_easy_to_hard(drawn, teacher, features, n=10)
-    entropy = metrics.entropy(synthesis.soft_labels(shown, teacher, features))
+    drawn = schemes.sample_distinct("random", schemes.groups("random", torch.arange(50)), 100, generator())
+    shown = labelling.from_easy_to_hard(drawn, teacher, features, n=10)
+    entropy = metrics.entropy(labelling.soft_labels(shown, teacher, features))
     assert (entropy.diff() >= 0).all()
-    whole = metrics.entropy(synthesis.soft_labels(drawn, teacher, features))
+    whole = metrics.entropy(labelling.soft_labels(drawn, teacher, features))
     assert entropy[0] == whole.min()
     assert entropy[-1] == whole.max()
 
@@ -198,32 +199,31 @@ def classes_and_views(n=300, seed=0):
 
 def labelled(classes, view, n=1500):
     drawn = {
-        scheme: triplets.sample(scheme, triplets.groups(scheme, classes), n, generator(5))
-        for scheme in triplets.SCHEMES
+        scheme: schemes.draw(scheme, schemes.groups(scheme, classes), n, generator(5)) for scheme in schemes.SCHEMES
     }
     numbers = {scheme: rows.numpy() for scheme, rows in drawn.items()}
     return {
-        scheme: (drawn[scheme], torch.from_numpy(gather.pair_similarities(view.numpy(), numbers[scheme])))
+        scheme: (drawn[scheme], torch.from_numpy(pair_kernel.pair_similarities(view.numpy(), numbers[scheme])))
         for scheme in drawn
     }
 
 
 def test_labels_that_say_something_pass_the_signal_check():
     classes, view, other = classes_and_views()
-    table = synthesis.signal(labelled(classes, view), other, classes, "lite0")
+    table = label_checks.signal(labelled(classes, view), other, classes, "lite0")
     table = table[table["scheme"] != "within_class"]  # views share classes only: nothing to agree on within one
     assert table["warning"].eq("").all()
     assert table["agreement"].gt(table["threshold"]).all()
     assert table[table["scheme"] == "class_border"]["witness"].tolist() == ["lite0", "class labels"]
-    assert "passed" in synthesis.verdict(table)
+    assert "passed" in label_checks.verdict(table)
 
 
 def test_labels_of_the_wrong_pictures_are_warned_of_loudly():
     classes, view, other = classes_and_views()
     wrong = view[torch.randperm(len(view), generator=generator(9))]
-    table = synthesis.signal(labelled(classes, wrong), other, classes, "lite0")
+    table = label_checks.signal(labelled(classes, wrong), other, classes, "lite0")
     assert table["warning"].str.startswith("NO SIGNAL").all()
-    verdict = synthesis.verdict(table)
+    verdict = label_checks.verdict(table)
     assert verdict.startswith("# WARNING")
     assert verdict.count("\n- scheme") == len(table)
 
@@ -231,7 +231,7 @@ def test_labels_of_the_wrong_pictures_are_warned_of_loudly():
 def test_reversed_similarities_are_below_chance_and_warned_of():
     classes, view, other = classes_and_views()
     turned = {scheme: (drawn, -labels) for scheme, (drawn, labels) in labelled(classes, view).items()}
-    table = synthesis.signal(turned, other, classes, "lite0")
+    table = label_checks.signal(turned, other, classes, "lite0")
     border = table[table["scheme"] == "class_border"]
     assert (border["ci_high"] < 1 / 3).all()
     assert border["warning"].str.startswith("NO SIGNAL").all()
@@ -241,7 +241,7 @@ def test_agreement_with_class_labels_is_counted_by_hand():
     classes = torch.tensor([0, 0, 1, 1])
     drawn = torch.tensor([[0, 1, 2], [0, 2, 3], [2, 0, 1], [3, 2, 1]])  # odd by class: 2, 0, 0, 2
     labels = torch.tensor([[0.0, 1, 2], [2, 1, 0], [0, 1, 2], [1, 0, 1]])  # right, right, wrong, tied
-    table = synthesis.signal({"class_border": (drawn, labels)}, torch.randn(4, 3), classes, "lite0")
+    table = label_checks.signal({"class_border": (drawn, labels)}, torch.randn(4, 3), classes, "lite0")
     row = table[table["witness"] == "class labels"].iloc[0]
     assert row["agreement"] == 0.5
     assert row["n"] == 4
@@ -252,16 +252,16 @@ def test_a_released_file_is_checked_by_its_file_names(world, tmp_path):
     classes, view, other = classes_and_views(50)
     table = world.images.assign(**{"class": ["none"] * 7 + [f"class {k}" for k in classes]})
     known = World("tiny", "simulated", None, world.hierarchy, table, pd.DataFrame(), None)
-    names = synthesis.filenames(known)
+    names = labelling.filenames(known)
     order = torch.randperm(50, generator=generator(4))  # the file numbers the pictures in another order
     (drawn, labels) = labelled(classes, view)["class_border"]
     number = torch.empty(50, dtype=torch.int64).scatter_(0, order, torch.arange(50))
     for name, listed in (("right", names[order]), ("wrong", names)):
-        release.write(tmp_path / f"{name}.npz", listed, number[drawn].numpy(), labels.numpy())
+        triplet_files.write(tmp_path / f"{name}.npz", listed, number[drawn].numpy(), labels.numpy())
         with np.load(tmp_path / f"{name}.npz") as arrays:
             np.savez_compressed(tmp_path / f"{name}.npz", **arrays)  # as the release's own
     right, wrong = (
-        synthesis.released_signal({"class_border": tmp_path / f"{name}.npz"}, known, other, settings(), "lite0")
+        label_checks.released_signal({"class_border": tmp_path / f"{name}.npz"}, known, other, settings(), "lite0")
         for name in ("right", "wrong")
     )
     assert right["warning"].eq("").all()
@@ -270,11 +270,11 @@ def test_a_released_file_is_checked_by_its_file_names(world, tmp_path):
 
 def test_the_independent_backbone_must_not_be_the_teachers(world, features, teacher, tmp_path):
     with pytest.raises(ValueError, match="'lite0', the teacher's own"):
-        synthesis.own_signal({}, features, teacher, world, tmp_path, "lite0", settings(signal_backbone="lite0"))
+        label_checks.own_signal({}, features, teacher, world, tmp_path, "lite0", settings(signal_backbone="lite0"))
 
 
 def test_examples_come_from_the_largest_clusters():
     clusters = torch.tensor([2, 0, 2, 1, 2, 0, 2])
-    examples, titles = synthesis.cluster_examples(clusters, rows=2, columns=3)
+    examples, titles = labelling.cluster_examples(clusters, rows=2, columns=3)
     assert [clusters[row].unique().tolist() for row in examples] == [[2], [0]]
     assert titles == ["cluster 2, 4 pictures", "cluster 0, 2 pictures"]

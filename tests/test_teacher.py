@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from alignet import config, losses, metrics, teacher
-from alignet.human_uncertainty import Judgements
+from alignet import config, losses, metrics
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.teacher import affine_map, comparisons, cross_validation
 from alignet.triplets import pair_similarities
-from alignet.worlds.tables import World
+from alignet.worlds.format.tables import World
 
 
 def generator(seed=0):
@@ -25,10 +26,10 @@ def random_triplets(pool, n, seed=0):
 
 
 def people(representation, triplets, raters, seed=0):
-    """Choices drawn from softmax of the pair similarities, as Judgements."""
+    """Choices drawn from softmax of the pair similarities, as ChoiceCounts."""
     chances = pair_similarities(representation[triplets]).softmax(-1).repeat_interleave(raters, 0)
     odd = torch.multinomial(chances, 1, generator=generator(seed)).squeeze(1)
-    return Judgements.of(triplets.repeat_interleave(raters, 0), odd)
+    return ChoiceCounts.of(triplets.repeat_interleave(raters, 0), odd)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def recovery():
 
 
 def test_the_map_is_weight_times_standardised_features_plus_bias():
-    affine = teacher.AffineMap(
+    affine = affine_map.AffineMap(
         torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.tensor([0.0, 5.0]), torch.ones(2), torch.tensor(2.0)
     )
     assert affine(torch.tensor([[3.0, 5.0]])).tolist() == [[2.0, 8.0]]
@@ -50,9 +51,9 @@ def test_the_map_is_weight_times_standardised_features_plus_bias():
 
 def test_a_saved_map_loads_back(tmp_path):
     weight = torch.randn(4, 4, generator=generator()).T  # not contiguous, which safetensors refuses
-    affine = teacher.AffineMap(weight, torch.arange(4.0), torch.ones(4), torch.tensor(1.7))
+    affine = affine_map.AffineMap(weight, torch.arange(4.0), torch.ones(4), torch.tensor(1.7))
     affine.save(tmp_path / "teacher", settings())
-    loaded = teacher.AffineMap.load(tmp_path / "teacher")
+    loaded = affine_map.AffineMap.load(tmp_path / "teacher")
     for name in ("weight", "bias", "mean", "scale"):
         assert torch.equal(getattr(loaded, name), getattr(affine, name))
     assert loaded.components is None
@@ -60,10 +61,10 @@ def test_a_saved_map_loads_back(tmp_path):
 
 def test_axes_and_settings_stand_in_the_same_file(tmp_path):
     axes = torch.linalg.qr(torch.randn(5, 3, generator=generator())).Q.T
-    affine = teacher.AffineMap(torch.eye(3), torch.zeros(3), torch.ones(5), torch.tensor(2.0), axes)
+    affine = affine_map.AffineMap(torch.eye(3), torch.zeros(3), torch.ones(5), torch.tensor(2.0), axes)
     affine.save(tmp_path, settings(pca=3, lr=0.25))
     features = torch.randn(4, 5, generator=generator())
-    torch.testing.assert_close(teacher.AffineMap.load(tmp_path)(features), (features - 1) / 2 @ axes.T)
+    torch.testing.assert_close(affine_map.AffineMap.load(tmp_path)(features), (features - 1) / 2 @ axes.T)
     with safe_open(tmp_path / "teacher.safetensors", "pt") as file:
         stored = json.loads(file.metadata()["settings"])
     assert (stored["pca"], stored["lr"], stored["loss"]) == (3, 0.25, "uncertainty")
@@ -71,19 +72,19 @@ def test_axes_and_settings_stand_in_the_same_file(tmp_path):
 
 def test_all_pictures_of_a_concept_share_a_fold_and_folds_are_even():
     concepts = torch.randint(22, (200,), generator=generator())
-    folds = teacher.concept_folds(concepts, 4, generator())
+    folds = cross_validation.concept_folds(concepts, 4, generator())
     assert all(len(folds[concepts == concept].unique()) == 1 for concept in concepts.unique())
     sizes = [len(concepts[folds == fold].unique()) for fold in range(4)]
     assert max(sizes) - min(sizes) <= 1
-    assert torch.equal(folds, teacher.concept_folds(concepts, 4, generator()))
-    assert not torch.equal(folds, teacher.concept_folds(concepts, 4, generator(1)))
+    assert torch.equal(folds, cross_validation.concept_folds(concepts, 4, generator()))
+    assert not torch.equal(folds, cross_validation.concept_folds(concepts, 4, generator(1)))
 
 
 def test_validation_triplets_show_no_concept_that_the_fit_saw():
     concepts = torch.arange(60) // 2
     features = torch.randn(60, 3, generator=generator())
     judged = people(features, random_triplets(torch.arange(60), 2000), 1)
-    folds = teacher.splits(judged, concepts, settings(folds=3))
+    folds = cross_validation.splits(judged, concepts, settings(folds=3))
     assert len(folds) == 3
     held_out_ever = set()
     for split in folds:
@@ -97,10 +98,10 @@ def test_validation_triplets_show_no_concept_that_the_fit_saw():
 def test_a_fits_weights_do_not_depend_on_features_of_held_out_concepts():
     concepts, features = torch.arange(60) // 2, torch.randn(60, 3, generator=generator())
     judged = people(features, random_triplets(torch.arange(60), 2000), 1)
-    split = teacher.splits(judged, concepts, settings(folds=3))[0]
+    split = cross_validation.splits(judged, concepts, settings(folds=3))[0]
     changed = features.clone()
     changed[split["validation"].triplets.unique()] = 1e6
-    plain, other = (teacher.fit(table, split["train"], settings(steps=5, pca=2)) for table in (features, changed))
+    plain, other = (affine_map.fit(table, split["train"], settings(steps=5, pca=2)) for table in (features, changed))
     for name in ("weight", "bias", "mean", "scale", "components"):
         assert torch.equal(getattr(plain, name), getattr(other, name))
 
@@ -108,13 +109,14 @@ def test_a_fits_weights_do_not_depend_on_features_of_held_out_concepts():
 def test_folds_that_leave_no_triplets_are_refused():
     judged = people(torch.randn(6, 3, generator=generator()), random_triplets(torch.arange(6), 20), 1)
     with pytest.raises(ValueError, match="folds: 4 folds leave one without triplets"):
-        teacher.splits(judged, torch.arange(6), settings(folds=4))
+        cross_validation.splits(judged, torch.arange(6), settings(folds=4))
 
 
 def test_the_grid_holds_every_combination_of_each_part():
     parts = [{"regularisation": [0.0, 1.0], "lr": [0.1, 0.2]}, {"steps": [7]}]
     found = [
-        (cell.regularisation, cell.lr, cell.steps) for cell in teacher.cells(settings(grid=parts, steps=3, lr=0.5))
+        (cell.regularisation, cell.lr, cell.steps)
+        for cell in cross_validation.cells(settings(grid=parts, steps=3, lr=0.5))
     ]
     base = settings().regularisation
     assert sorted(found) == sorted([(0.0, 0.1, 3), (0.0, 0.2, 3), (1.0, 0.1, 3), (1.0, 0.2, 3), (base, 0.5, 7)])
@@ -123,22 +125,22 @@ def test_the_grid_holds_every_combination_of_each_part():
 def test_the_table_holds_every_cell_and_fold_and_the_cell_of_least_validation_loss_is_chosen(recovery):
     features, train, *_ = recovery
     chosen = settings(grid=[{"regularisation": [0.01, 1000.0]}], steps=60, lr=0.01, batch_size=512, folds=3)
-    table = teacher.cross_validate(features, train, torch.arange(120), chosen)
+    table = cross_validation.cross_validate(features, train, torch.arange(120), chosen)
     fitted = table[table["map"] == "fitted"]
     assert fitted.groupby(["lambda", "fold", "split"]).size().tolist() == [1] * (2 * 3 * 2)
     assert len(table[table["map"] == "none"]) == 3 * 2
     loss = fitted[fitted["split"] == "validation"].groupby("lambda")["loss"].mean()
-    assert teacher.best_cell(table, chosen).regularisation == loss.idxmin() == 0.01
-    assert teacher.is_cell(table, teacher.best_cell(table, chosen)).sum() == 3 * 2
+    assert cross_validation.best_cell(table, chosen).regularisation == loss.idxmin() == 0.01
+    assert cross_validation.is_cell(table, cross_validation.best_cell(table, chosen)).sum() == 3 * 2
 
 
 def test_a_fit_recovers_the_map_behind_the_choices(recovery):
     features, train, unseen, truth = recovery
-    fitted = teacher.fit(features, train, settings(steps=300, lr=0.01, regularisation=0.01, batch_size=1024))
-    identity = teacher.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
-    before = teacher.scores(teacher.rescaled(features, train), features, unseen, settings())
-    after = teacher.scores(fitted, features, unseen, settings())
-    best = teacher.scores(identity, truth, unseen, settings())
+    fitted = affine_map.fit(features, train, settings(steps=300, lr=0.01, regularisation=0.01, batch_size=1024))
+    identity = affine_map.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
+    before = affine_map.scores(affine_map.rescaled(features, train), features, unseen, settings())
+    after = affine_map.scores(fitted, features, unseen, settings())
+    best = affine_map.scores(identity, truth, unseen, settings())
     assert after["odd_one_out_accuracy"] > before["odd_one_out_accuracy"] + 0.08
     assert after["kl"] < before["kl"] - 0.1
     assert after["odd_one_out_accuracy"] < best["odd_one_out_accuracy"] + 0.02
@@ -149,7 +151,7 @@ def test_a_fit_recovers_the_map_behind_the_choices(recovery):
 
 def test_a_fit_depends_on_the_seed_alone(recovery):
     features, train, *_ = recovery
-    first, again, other = (teacher.fit(features, train, settings(steps=3, seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (affine_map.fit(features, train, settings(steps=3, seed=seed)) for seed in (1, 1, 2))
     assert torch.equal(first.weight, again.weight)
     assert not torch.equal(first.weight, other.weight)
 
@@ -157,7 +159,7 @@ def test_a_fit_depends_on_the_seed_alone(recovery):
 def test_strong_regularisation_keeps_the_map_a_scaled_identity(recovery):
     features, train, *_ = recovery
     weak, strong = (
-        teacher.fit(features, train, settings(steps=100, lr=0.01, regularisation=weight)).weight
+        affine_map.fit(features, train, settings(steps=100, lr=0.01, regularisation=weight)).weight
         for weight in (0.0, 100.0)
     )
     off = [(weight - weight.diagonal().mean() * torch.eye(6)).norm() for weight in (weak, strong)]
@@ -169,9 +171,9 @@ def test_statistics_come_from_judged_pictures_only():
     judged = people(features, random_triplets(torch.arange(20), 300), 1)
     changed = features.clone()
     changed[20:] = 1e6
-    plain, other = (teacher.fit(table, judged, settings(steps=2)) for table in (features, changed))
+    plain, other = (affine_map.fit(table, judged, settings(steps=2)) for table in (features, changed))
     torch.testing.assert_close(plain.mean, features[:20].mean(0))
-    standardised = teacher.untransformed(features, judged, 1.0, None)(features[:20])
+    standardised = affine_map.untransformed(features, judged, 1.0, None)(features[:20])
     torch.testing.assert_close(standardised.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
     assert standardised.square().mean().item() == pytest.approx(1, abs=1e-5)
     for name in ("weight", "bias", "mean", "scale"):
@@ -180,51 +182,51 @@ def test_statistics_come_from_judged_pictures_only():
 
 def test_rescaling_finds_the_scalar_that_predicts_best(recovery):
     features, train, *_ = recovery
-    best = teacher.rescaled(features, train)
+    best = affine_map.rescaled(features, train)
     scale = best.weight[0, 0].item()
     assert torch.equal(best.weight, scale * torch.eye(6))
-    found = teacher.scores(best, features, train, settings())["kl"]
+    found = affine_map.scores(best, features, train, settings())["kl"]
     for factor in (0.8, 1.25):
-        other = teacher.untransformed(features, train, factor * scale, None)
-        assert teacher.scores(other, features, train, settings())["kl"] > found
+        other = affine_map.untransformed(features, train, factor * scale, None)
+        assert affine_map.scores(other, features, train, settings())["kl"] > found
 
 
 def test_scores_of_the_truth_are_calibrated_and_near_the_ceiling(recovery):
     _, _, unseen, truth = recovery
-    identity = teacher.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
-    scores = teacher.scores(identity, truth, unseen, settings())
+    identity = affine_map.AffineMap(torch.eye(6), torch.zeros(6), torch.zeros(6), torch.tensor(1.0))
+    scores = affine_map.scores(identity, truth, unseen, settings())
     assert scores["n_triplets"] == len(unseen.triplets)
     assert scores["ece"] < 0.03
-    assert scores["noise_ceiling"] == metrics.noise_ceiling(unseen.counts)
+    assert scores["noise_ceiling"] == metrics.odd_one_out_noise_ceiling(unseen.counts)
 
 
 def test_a_refit_scores_training_and_test_triplets_before_and_after(recovery):
     features, train, unseen, _ = recovery
-    affine, table = teacher.refit(features, train, unseen, settings(steps=2))
+    affine, table = cross_validation.refit(features, train, unseen, settings(steps=2))
     assert affine.weight.shape == (6, 6)
     rows = [("none", "train"), ("none", "test"), ("fitted", "train"), ("fitted", "test")]
     assert list(zip(table["map"], table["split"], strict=True)) == rows
-    assert set(teacher.refit(features, train, None, settings(steps=2))[1]["split"]) == {"train"}
+    assert set(cross_validation.refit(features, train, None, settings(steps=2))[1]["split"]) == {"train"}
 
 
 def test_hard_and_soft_losses_are_one_where_the_targets_are_the_peoples_shares(recovery):
     features, train, *_ = recovery
-    soft, hard = (teacher.fit(features, train, settings(loss=loss, steps=5)) for loss in ("uncertainty", "hard"))
+    soft, hard = (affine_map.fit(features, train, settings(loss=loss, steps=5)) for loss in ("uncertainty", "hard"))
     assert torch.equal(soft.weight, hard.weight)
     flat = train.with_targets(torch.full_like(train.targets, 1 / 3))
-    assert torch.equal(teacher.fit(features, flat, settings(loss="hard", steps=5)).weight, hard.weight)
-    assert not torch.equal(teacher.fit(features, flat, settings(steps=5)).weight, soft.weight)
+    assert torch.equal(affine_map.fit(features, flat, settings(loss="hard", steps=5)).weight, hard.weight)
+    assert not torch.equal(affine_map.fit(features, flat, settings(steps=5)).weight, soft.weight)
 
 
 def test_all_principal_axes_keep_every_similarity_and_few_keep_the_largest_variance(recovery):
     features, train, *_ = recovery
-    plain, all_axes, one = (teacher.untransformed(features, train, 0.5, pca) for pca in (None, 6, 1))
+    plain, all_axes, one = (affine_map.untransformed(features, train, 0.5, pca) for pca in (None, 6, 1))
     torch.testing.assert_close(plain(features) @ plain(features).T, all_axes(features) @ all_axes(features).T)
     z = plain.standardised(features)[train.triplets.unique()]
     largest = torch.linalg.eigvalsh(z.T @ z)[-1]
     torch.testing.assert_close((z @ one.components.T).square().sum(), largest)
     with pytest.raises(ValueError, match="pca is 7"):
-        teacher.untransformed(features, train, 0.5, 7)
+        affine_map.untransformed(features, train, 0.5, 7)
 
 
 def test_the_local_term_keeps_the_neighbourhoods_of_other_pictures(recovery):
@@ -233,18 +235,18 @@ def test_the_local_term_keeps_the_neighbourhoods_of_other_pictures(recovery):
     chosen = settings(steps=200, lr=0.01, regularisation=0.0, batch_size=512, local_batch=64, local_temperature=0.3)
     moved = []
     for weight in (0.0, 0.9):
-        affine = teacher.fit(features, train, dataclasses.replace(chosen, local_weight=weight), others)
+        affine = affine_map.fit(features, train, dataclasses.replace(chosen, local_weight=weight), others)
         moved.append(losses.local(affine.standardised(others), affine(others), 0.3).item())
     assert moved[1] < moved[0]
     with pytest.raises(ValueError, match="local_weight is above 0"):
-        teacher.fit(features, train, dataclasses.replace(chosen, local_weight=0.5))
+        affine_map.fit(features, train, dataclasses.replace(chosen, local_weight=0.5))
 
 
 def test_soft_targets_teach_more_than_argmax_ones_where_triplets_are_few(recovery):
     features, train, _, truth = recovery
     informed = train.with_targets(pair_similarities(truth[train.triplets]).softmax(-1))
     chosen = settings(steps=200, lr=0.01, regularisation=0.0, batch_size=256, folds=2, soft_labels=[60, 10**6])
-    table = teacher.soft_label_curve(features, informed, torch.arange(120), chosen)
+    table = comparisons.soft_label_curve(features, informed, torch.arange(120), chosen)
     assert len(table) == 2 * 2 * 3
     assert set(table.loc[table["n_train"] == 60, "n_used"]) == {60}
     mean = table.groupby(["n_train", "targets"])[["kl", "ece"]].mean()
@@ -259,11 +261,11 @@ def test_a_layer_that_people_go_by_scores_above_one_of_noise():
     truth = 2 * torch.randn(30, 4, generator=generator())
     triplets = random_triplets(torch.arange(30), 800)
     judged = people(truth.repeat_interleave(2, 0), 2 * triplets + 1, 3)
-    rows, place = teacher.first_pictures(tiny, judged)
+    rows, place = comparisons.first_pictures(tiny, judged)
     assert rows.tolist() == list(range(1, 60, 2))  # of each concept, the first picture that was judged
     assert place.tolist() == [n // 2 for n in range(60)]
     layers = {"noise": torch.randn(30, 4, generator=generator(1)), "seen": truth}
-    found = teacher.by_layer(layers, judged, place, settings()).set_index("layer")
+    found = comparisons.by_layer(layers, judged, place, settings()).set_index("layer")
     assert found.loc["noise", "ci_low"] < 1 / 3 < found.loc["noise", "ci_high"]
     assert found.loc["seen", "ci_low"] > 0.6
     assert found["depth"].tolist() == [0, 1]
@@ -271,8 +273,8 @@ def test_a_layer_that_people_go_by_scores_above_one_of_noise():
 
 def test_disagreements_are_triplets_where_base_and_teacher_choose_differently(recovery):
     features, train, unseen, _ = recovery
-    affine = teacher.fit(features, train, settings(steps=100, lr=0.01))
-    triplets, who = teacher.disagreements(affine, features, unseen, 10, 0)
+    affine = affine_map.fit(features, train, settings(steps=100, lr=0.01))
+    triplets, who = comparisons.disagreements(affine, features, unseen, 10, 0)
     assert triplets.shape == (10, 3)
     assert (who["base"].argmax(1) != who["teacher"].argmax(1)).all()
     for row, share in zip(triplets, who["people"], strict=True):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from alignet import metrics, triplets
+from alignet.student import batches
 
 ORDERS = list(itertools.permutations(range(3)))
 
@@ -33,19 +34,27 @@ def test_relabelling_items_relabels_the_odd_one_out(order):
     similarities = triplets.pair_similarities(items)
     relabelled = triplets.pair_similarities(items[:, order])
     assert torch.equal(relabelled, similarities[:, order])
-    assert torch.equal(order[triplets.choices(relabelled)], triplets.choices(similarities))
+    assert torch.equal(order[triplets.odd_one_out(relabelled)], triplets.odd_one_out(similarities))
 
 
 def test_the_choice_is_the_item_outside_the_most_similar_pair():
-    assert triplets.choices(torch.tensor([[3.0, 0.0, 2.0], [0.0, 1.0, 0.5], [-3.0, -2.0, -1.0]])).tolist() == [0, 1, 2]
+    assert triplets.odd_one_out(torch.tensor([[3.0, 0.0, 2.0], [0.0, 1.0, 0.5], [-3.0, -2.0, -1.0]])).tolist() == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_a_tie_at_the_top_is_no_choice_and_a_tie_below_it_is_none_of_its_business():
-    assert triplets.choices(torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 0.0, 1.0]])).tolist() == [-1, -1, 2]
+    assert triplets.odd_one_out(torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 2.0], [0.0, 0.0, 1.0]])).tolist() == [
+        -1,
+        -1,
+        2,
+    ]
 
 
 def test_constant_embeddings_earn_no_accuracy():
-    choice = triplets.choices(triplets.pair_similarities(torch.ones(6, 3, 4)))
+    choice = triplets.odd_one_out(triplets.pair_similarities(torch.ones(6, 3, 4)))
     assert metrics.odd_one_out_accuracy(choice, torch.ones(6, 3, dtype=torch.int64)) == 0
 
 
@@ -77,7 +86,7 @@ def test_the_order_in_which_a_triplet_is_shown_does_not_change_its_counts():
 
 @pytest.mark.parametrize(("clusters", "pictures"), [(2, 2), (3, 4), (5, 2)])
 def test_a_batch_gives_every_cluster_border_triplet_once(clusters, pictures):
-    found = triplets.in_batch_triplets(clusters, pictures, "cluster_border")
+    found = batches.in_batch_triplets(clusters, pictures, "cluster_border")
     assert len(found) == clusters * pictures * (pictures - 1) // 2 * (clusters - 1) * pictures
     assert len(found.sort(dim=1).values.unique(dim=0)) == len(found)
     assert (found[:, 1:] > found[:, :-1]).all()
@@ -88,7 +97,7 @@ def test_a_batch_gives_every_cluster_border_triplet_once(clusters, pictures):
     ("scheme", "distinct"), [("within_cluster", {1}), ("between_cluster", {3}), ("random", {1, 2, 3})]
 )
 def test_every_scheme_gives_its_triplets_of_a_batch_once(scheme, distinct):
-    found = triplets.in_batch_triplets(3, 4, scheme).tolist()
+    found = batches.in_batch_triplets(3, 4, scheme).tolist()
     expected = [t for t in itertools.combinations(range(12), 3) if len({place // 4 for place in t}) in distinct]
     assert found == [list(t) for t in expected]
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from alignet import config, metrics, vice
+from alignet import config, metrics
+from alignet.people import vice
 from alignet.triplets import pair_similarities
 
 

@@ -8,9 +8,11 @@ import torch
 import yaml
 from PIL import Image
 
-from alignet import config, evaluation
+from alignet import config
 from alignet.worlds import __main__ as command
-from alignet.worlds import check, folder, source, tables
+from alignet.worlds import check, source
+from alignet.worlds.folder import world as folder_world
+from alignet.worlds.format import tables
 
 HEADER = {"format": 1, "name": "tiny", "hierarchy": ["concept", "class"], "notes": "made by hand"}
 IMAGES = """image,path,concept,class,split
@@ -78,11 +80,11 @@ def test_a_world_reads_as_it_is_written(tiny):
 
 def test_judgements_are_rows_of_images_and_positions(tiny):
     world = tables.read(tiny)
-    triplets, odd = world.judgements(world.triplets)
+    triplets, odd = world.choice_rows(world.triplets)
     assert triplets.tolist() == [[0, 1, 2], [2, 1, 0], [1, 2, 0]]
     assert odd.tolist() == [2, 0, 1]
     assert triplets.dtype == odd.dtype == torch.int64
-    assert world.judgements(world.levels)[0].tolist() == [[4, 5, 6], [6, 4, 5]]
+    assert world.choice_rows(world.levels)[0].tolist() == [[4, 5, 6], [6, 4, 5]]
 
 
 def test_examples_are_pictures_of_each_value_of_the_coarsest_label(tiny):
@@ -133,12 +135,12 @@ def test_a_byte_order_mark_windows_line_ends_and_empty_lines_do_no_harm(tmp_path
 
 def test_a_world_without_levels_ratings_and_response_times_reads(tmp_path):
     plain = "\n".join(line.rsplit(",", 1)[0] for line in TRIPLETS.splitlines())
-    world = folder.make(write_world(tmp_path / "tiny", levels=None, triplets=plain), tmp_path / "out")
+    world = folder_world.make(write_world(tmp_path / "tiny", levels=None, triplets=plain), tmp_path / "out")
     assert world.levels is None
     assert world.ratings is None
     assert "rt" not in world.triplets
     assert "none" in check.summary(world)
-    assert evaluation.noise_ceilings(world)["table"].tolist() == ["triplets.csv"]  # as 01_world shows it
+    assert check.noise_ceilings_by_table(world)["table"].tolist() == ["triplets.csv"]  # as 01_world shows it
 
 
 def test_a_concept_in_two_splits_is_allowed_where_the_world_says_so(tmp_path):
@@ -157,14 +159,14 @@ def test_roots_lead_to_pictures_in_several_folders(tiny, tmp_path):
     path = write_world(tmp_path / "split", header, images=images)
     (path / "two").mkdir()
     (path / "a.png").rename(path / "two" / "a.png")
-    world = folder.make(path, tmp_path / "out")
+    world = folder_world.make(path, tmp_path / "out")
     assert world.paths()[:2] == [path / "two/a.png", tiny / "b.png"]
     assert all(file.is_file() for file in world.paths())
 
 
 def test_a_folder_copies_its_tables_and_points_to_its_pictures(tiny, tmp_path):
     (tiny / "ratings.csv").write_text(RATINGS)
-    before, after = tables.read(tiny), folder.make(tiny, tmp_path / "out")
+    before, after = tables.read(tiny), folder_world.make(tiny, tmp_path / "out")
     for name in tables.NAMES:
         pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
     assert [path.resolve() for path in after.paths()] == [path.resolve() for path in before.paths()]
@@ -298,7 +300,7 @@ def test_a_wrong_world_is_refused_by_file_row_and_column_and_leaves_nothing(case
     changes, parts = REFUSALS[case]
     path = write_world(tmp_path / "tiny", **changes)
     with pytest.raises(tables.WorldError, match=".*".join(parts)):
-        folder.make(path, tmp_path / "out")
+        folder_world.make(path, tmp_path / "out")
     assert {entry.name for entry in tmp_path.iterdir()} == {"tiny"}
 
 
@@ -365,7 +367,7 @@ def test_broken_pictures_are_counted_and_the_first_five_named(tiny, tmp_path):
     for name in ("a", "b", "c", "e", "f", "g"):
         (tiny / f"{name}.png").write_text("no picture")
     with pytest.raises(tables.WorldError, match=r"6 x cannot be read as a picture: a\.png .*f\.png .*, and 1 more"):
-        folder.make(tiny, tmp_path / "out")
+        folder_world.make(tiny, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -373,7 +375,7 @@ def test_a_picture_that_is_cut_short_is_found(tiny):
     whole = (tiny / "a.png").read_bytes()
     (tiny / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(tables.WorldError, match=r"1 x cannot be read as a picture: a\.png"):
-        folder.read(tiny)
+        folder_world.read(tiny)
 
 
 def test_the_same_picture_in_two_splits_is_refused_by_content(tiny):
@@ -381,12 +383,12 @@ def test_the_same_picture_in_two_splits_is_refused_by_content(tiny):
     with pytest.raises(
         tables.WorldError, match=r"1 x the same picture in two splits: b\.png \(human\) and e\.png \(test\)"
     ):
-        folder.read(tiny)
+        folder_world.read(tiny)
 
 
 def test_the_same_picture_twice_in_one_split_is_no_problem(tiny):
     (tiny / "b.png").write_bytes((tiny / "a.png").read_bytes())
-    assert folder.read(tiny).name == "tiny"
+    assert folder_world.read(tiny).name == "tiny"
 
 
 def test_what_fails_while_writing_leaves_nothing_and_keeps_what_was_there(tmp_path):
@@ -442,7 +444,7 @@ def test_a_new_world_has_the_nested_folders_as_hierarchy_and_reads_once_filled(t
     shown = pd.read_csv(tmp_path / "mine" / "images.csv").query("split == 'human'")["image"].iloc[:3]
     with (tmp_path / "mine" / "triplets.csv").open("a") as file:
         file.write(f"{','.join(shown)},1,me\n")
-    world = folder.make(tmp_path / "mine", tmp_path / "out")
+    world = folder_world.make(tmp_path / "mine", tmp_path / "out")
     assert world.hierarchy == ("class", "superclass", "domain")
     row = world.images.set_index("image").loc["domain_1/kind_3/class_11/51.png"]
     assert row[list(world.hierarchy)].tolist() == ["class_11", "kind_3", "domain_1"]

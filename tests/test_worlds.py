@@ -5,7 +5,10 @@ import torch
 from PIL import Image
 
 from alignet import config
-from alignet.worlds import drawing, emoji, participants, pictures, tables
+from alignet.worlds.emoji import drawing, participants
+from alignet.worlds.emoji import world as emoji_world
+from alignet.worlds.format import pictures, tables
+from alignet.worlds.format.schema import SPLITS
 
 SMALL = {
     "classes": 8,
@@ -31,17 +34,17 @@ def generator(seed=0):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return emoji.make(small(), tmp_path_factory.mktemp("emoji"))
+    return emoji_world.make(small(), tmp_path_factory.mktemp("emoji"))
 
 
 @pytest.fixture(scope="module")
 def concepts():
-    return emoji.concept_table(None)
+    return emoji_world.concept_table(None)
 
 
 @pytest.fixture(scope="module")
 def glyphs():
-    return torch.stack([emoji.colour_glyph(glyph) for glyph in ("\U0001f431", "\U0001f697", "\U0001f34c")])
+    return torch.stack([emoji_world.colour_glyph(glyph) for glyph in ("\U0001f431", "\U0001f697", "\U0001f34c")])
 
 
 # Pictures
@@ -132,7 +135,7 @@ def test_the_emoji_world_reads_back_and_says_that_its_choices_are_simulated(worl
 
 def test_a_concept_stands_in_one_split_only(world):
     assert world.images.groupby("concept")["split"].nunique().eq(1).all()
-    assert set(world.images["split"]) == set(tables.SPLITS)
+    assert set(world.images["split"]) == set(SPLITS)
     assert world.images.groupby("concept").size().eq(3).all()
 
 
@@ -189,7 +192,7 @@ def test_people_leave_out_the_concept_that_is_alone_in_its_class_most_of_the_tim
 
 
 def test_one_seed_gives_the_same_bytes_and_another_gives_others(world, tmp_path):
-    again, other = emoji.make(small(), tmp_path / "again"), emoji.make(small(seed=1), tmp_path / "other")
+    again, other = emoji_world.make(small(), tmp_path / "again"), emoji_world.make(small(seed=1), tmp_path / "other")
     names = [path.relative_to(world.pictures) for path in world.pictures.rglob("*") if path.is_file()]
     assert len(names) == len(world.images) + 4
     assert all((world.pictures / name).read_bytes() == (again.pictures / name).read_bytes() for name in names)
@@ -210,7 +213,7 @@ def test_every_class_has_nine_concepts_or_more(concepts):
 
 
 def test_fewer_classes_are_whole_classes(concepts):
-    few = emoji.concept_table(5)
+    few = emoji_world.concept_table(5)
     assert few["class"].nunique() == 5
     sizes = concepts["class"].value_counts()
     assert few["class"].value_counts().to_dict() == sizes[few["class"].unique()].to_dict()
@@ -265,7 +268,7 @@ def test_a_hue_shift_of_nothing_or_of_a_full_turn_changes_no_colour_and_keeps_gr
 
 
 def test_a_line_drawing_is_black_and_heavier_with_its_weight():
-    light, heavy = (emoji.line_glyph("\U0001f431", weight) for weight in (300, 700))
+    light, heavy = (emoji_world.line_glyph("\U0001f431", weight) for weight in (300, 700))
     assert light.shape == (4, 72, 72)
     assert light[:3].max() == 0
     assert 0 < light[3].sum() < heavy[3].sum()

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alignet.figures import style
-from alignet.worlds.tables import LEVELS
+from alignet.worlds.format.schema import LEVELS
 
 NO_LEVELS = "No figure: the world has no levels.csv"
 AGAINST = {"response_entropy": "the entropy of people's choices", "response_time": "people's log response time"}

@@ -4,8 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from alignet.worlds import check, folder, imagefolder
-from alignet.worlds.tables import SPLITS, WorldError
+from alignet.worlds import check
+from alignet.worlds.folder import imagefolder
+from alignet.worlds.folder import world as folder_world
+from alignet.worlds.format.schema import SPLITS
+from alignet.worlds.format.tables import WorldError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "check":
-            print(check.summary(folder.read(options.path)))
+            print(check.summary(folder_world.read(options.path)))
         else:
             shares = dict(zip(SPLITS, options.shares, strict=True))
             print(imagefolder.new(options.path, options.images, shares, options.seed))

@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from torch import bincount
 
 from alignet import metrics
 from alignet.triplets import choice_counts
-from alignet.worlds.pictures import UNREADABLE
-from alignet.worlds.tables import SPLITS, World
+from alignet.worlds.format.pictures import UNREADABLE
+from alignet.worlds.format.schema import SPLITS
+from alignet.worlds.format.tables import World
 
 NAMED = 5  # the problems of one kind that are named; the others are counted
 
@@ -49,6 +51,23 @@ def summary(world: World) -> str:
     return "\n".join(lines)
 
 
+def noise_ceilings_by_table(world: World) -> pd.DataFrame:
+    """One row per kind of triplet: how many, people's choices about them, and the noise ceiling (chance 1/3)."""
+    tables = {"triplets.csv": world.triplets}
+    if world.levels is not None:
+        tables |= {f"levels.csv, {level}": rows for level, rows in world.levels.groupby("level", sort=False)}
+    counts = {name: choice_counts(*world.choice_rows(table))[1] for name, table in tables.items()}
+    return pd.DataFrame(
+        {
+            "table": name,
+            "triplets": len(n),
+            "choices": int(n.sum()),
+            "noise_ceiling": metrics.odd_one_out_noise_ceiling(n),
+        }
+        for name, n in counts.items()
+    ).assign(people=world.choices)
+
+
 def _parts(world: World) -> list:
     parts = [("triplets", world.triplets)]
     if "split" in world.triplets:
@@ -59,12 +78,12 @@ def _parts(world: World) -> list:
 
 
 def _choices(world: World, name: str, table) -> str:
-    counts = choice_counts(*world.judgements(table))[1]
+    counts = choice_counts(*world.choice_rows(table))[1]
     raters = counts.sum(1)
     line = f"  {name:<12} {len(table):>8} choices by {table['participant'].nunique()} participants"
     line += f" on {len(counts)} triplets, raters per triplet {_spread(raters)}"
     if (raters >= 2).any():
-        line += f", noise ceiling {metrics.noise_ceiling(counts):.3f}"
+        line += f", noise ceiling {metrics.odd_one_out_noise_ceiling(counts):.3f}"
     else:
         line += ", no noise ceiling: no triplet was judged twice"
     if "rt" in table:

@@ -4,7 +4,10 @@ import hashlib
 from pathlib import Path
 
 from alignet.config import ROOT, Emoji, ImageNet, World
-from alignet.worlds import emoji, folder, imagenet, tables
+from alignet.worlds.emoji import world as emoji_world
+from alignet.worlds.folder import world as folder_world
+from alignet.worlds.format import tables
+from alignet.worlds.readers import imagenet
 
 DIGEST = "digest.txt"
 
@@ -18,14 +21,14 @@ def make(settings: World, emoji_settings: Emoji, imagenet_settings: ImageNet, ou
     """
     if settings.source == "emoji":
         with tables.staged(out) as part:
-            emoji.make(emoji_settings, part)
+            emoji_world.make(emoji_settings, part)
         made = tables.read(out)
     elif settings.source == "imagenet":
         made = imagenet.make(imagenet_settings, out)
     elif settings.path is None:
         raise tables.WorldError("params: world.path: missing; source 'folder' needs the folder of a world")
     else:
-        made = folder.make(ROOT / settings.path, out)
+        made = folder_world.make(ROOT / settings.path, out)
     (out / DIGEST).write_text(f"{digest(out)}\n", encoding="ascii")
     return made
 

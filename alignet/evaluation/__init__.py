@@ -1,0 +1,1 @@
+"""What aligned models are scored on: Levels, uncertainty, similarity, reorganisation, downstream tasks and cost."""

@@ -1,0 +1,155 @@
+"""Score any model on a world's Levels, similarity and downstream tasks, beside the models that were scored before.
+
+python -m alignet.evaluation --backbone NAME --weights timm|package|random|FILE [--layer L] [--picture-size N]
+
+NAME is a timm model, or local-dir:FOLDER of an exported student (`alignet.export`). Its rows are added to
+reports/comparison/comparison.csv, where they replace those of the same model, and drawn with the students of the run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor, nn
+
+from alignet import config, devices
+from alignet.evaluation import downstream, levels, similarity, uncertainty
+from alignet.figures import comparison, style
+from alignet.models import activations, backbones
+from alignet.models.backbones import Embedder
+from alignet.worlds.format import tables
+from alignet.worlds.format.tables import World
+
+MODEL = ["model", "weights", "layer", "picture_size", "world"]
+SCORE = [
+    "benchmark",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "ci_unit",
+    "noise_ceiling",
+    "chance",
+    "n",
+    "choices",
+    "note",
+]
+VALUES = {"odd_one_out_accuracy": "value", "spearman": "value", "accuracy": "value", "n_triplets": "n", "draws": "n"}
+STAGES = ("levels", "uncertainty", "similarity", "downstream")
+
+
+class AtLayer(nn.Module):
+    """A backbone whose output is one of its layers: (batch, 3, size, size) uint8 -> (batch, dim)."""
+
+    def __init__(self, embedder: Embedder, layer: str):
+        super().__init__()
+        self.embedder, self.layer = embedder, layer
+        self.model, self.mean = embedder.model, embedder.mean
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.embedder.at_layer(pictures, self.layer)
+
+
+def evaluate(name: str, model: config.Backbone, world: World, params_file: str) -> dict[str, pd.DataFrame]:
+    """The tables of the evaluation stages, by their names, for one model: its rows are of target 'base'."""
+    reading = config.load("features", config.Features, params_file)
+    embedder = AtLayer(backbones.create(model), model.layer).eval().to(devices.local())
+    students = {(name, "base"): (embedder, model.picture_size)}
+    test = activations.forward(students, world.paths(world.rows("test")), reading)
+    _, rows = similarity.held_out(world)
+    human = activations.forward(students, world.paths(rows), reading) if len(rows) else {}
+    stored = {(name, "base", "pooled"): test[name, "base"]["pooled"]}
+    choices = config.load("levels", config.Levels, params_file)
+    alike = config.load("similarity", config.Similarity, params_file)
+    tasks = config.load("downstream", config.Downstream, params_file)
+    return {
+        "levels": levels.levels(world, stored, choices),
+        "uncertainty": uncertainty.uncertainty(world, stored, choices),
+        "similarity": similarity.similarity(world, human, test, alike),
+        "downstream": downstream.downstream(world, test, students, reading, tasks),
+    }
+
+
+def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The stages' tables as one: student, target and the columns of SCORE, a row for each score that has a value."""
+    by_level = scores["levels"]
+    by_level = by_level[by_level["representation"] == "pooled"]
+    by_level = by_level.assign(benchmark="levels, " + by_level["level"], metric="odd_one_out_accuracy", chance=1 / 3)
+    unsure = scores["uncertainty"].assign(metric="spearman")
+    unsure["benchmark"] = "uncertainty, " + unsure["level"].astype(str) + ", " + unsure["against"].astype(str)
+    alike = scores["similarity"]
+    alike = alike.assign(chance=alike["metric"].map({"odd_one_out_accuracy": 1 / 3}).fillna(0))
+    tasks = scores["downstream"]
+    shots = tasks["shots"].map(lambda n: "" if pd.isna(n) else f", {n:g} shots")
+    tasks = tasks.assign(metric="accuracy, " + tasks["classifier"].astype(str) + shots)
+    tasks["benchmark"] = tasks["dataset"].astype(str) + ", " + tasks["protocol"].astype(str)
+    parts = [
+        table.rename(columns=VALUES).reindex(columns=["student", "target", *SCORE])
+        for table in (by_level, unsure, alike, tasks)
+    ]
+    return pd.concat(parts, ignore_index=True).dropna(subset=["student", "value"])
+
+
+def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd.DataFrame:
+    """The comparison table with a model's rows in place of its former ones, written as a whole or not at all."""
+    new = scores.reindex(columns=SCORE).assign(**model)[[*MODEL, *SCORE]]
+    if file.is_file():
+        old = pd.read_csv(file)
+        same = (old[MODEL].astype(str) == pd.Series({key: str(value) for key, value in model.items()})).all(axis=1)
+        new = pd.concat([old[~same], new], ignore_index=True)
+    part = file.with_suffix(".part")
+    tables.save_csv(new, part)
+    part.replace(file)
+    return new
+
+
+def of_the_run(reports: Path, world: World) -> pd.DataFrame:
+    """The scores of the pipeline's own students, where its tables are there: as the comparison table, `model` being
+    student and target."""
+    files = {stage: reports / "tables" / f"{stage}.csv" for stage in STAGES}
+    if not all(file.is_file() for file in files.values()):
+        return pd.DataFrame(columns=[*MODEL, *SCORE])
+    found = tidy({stage: pd.read_csv(file) for stage, file in files.items()})
+    labels = found["student"] + ", " + found["target"].map(style.LABELS)
+    return found.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.evaluation", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--backbone", required=True, help="a timm model, or local-dir:FOLDER of an exported student")
+    parser.add_argument("--weights", required=True, help="timm, package, random or a file")
+    parser.add_argument("--layer", default="pooled", help="pooled, or the name of a block")
+    parser.add_argument("--picture-size", type=int, default=224, help="pixels")
+    parser.add_argument("--name", help="in table and figure; the backbone's if left out")
+    parser.add_argument("--params-file", default="params.yaml")
+    parser.add_argument("--out-dir", default=".", help="of the run: its data/world is scored on")
+    wanted = parser.parse_args(arguments)
+    try:
+        print(run(wanted).to_string(index=False))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(wanted: argparse.Namespace) -> pd.DataFrame:
+    """Score, add to the table, draw; the model's own rows."""
+    data, reports = config.folders(wanted.out_dir)
+    size = {"picture_size": wanted.picture_size}
+    model = config.Backbone(
+        model=wanted.backbone, options={}, weights=wanted.weights, layer=wanted.layer, seed=0, **size
+    )
+    world, name = tables.read(data / "world"), wanted.name or wanted.backbone
+    scores = tidy(evaluate(name, model, world, wanted.params_file))
+    key = {"model": name, "weights": wanted.weights, "layer": wanted.layer, **size, "world": world.name}
+    folder = reports / "comparison"
+    table = with_model(folder / "comparison.csv", key, scores)
+    style.use()
+    drawn = pd.concat([of_the_run(reports, world), table[table["world"] == world.name]], ignore_index=True)
+    style.save(comparison.by_model(drawn), folder / "comparison")
+    return scores[["benchmark", "metric", "value", "ci_low", "ci_high", "noise_ceiling", "n"]].round(3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What alignment costs beside pre-training: floating-point operations, pictures, seconds (method.md, 9)."""
+
+import math
+import time
+from statistics import median
+
+import pandas as pd
+import timm
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+from alignet import config
+from alignet.config import Backbone, Cost, load, names
+from alignet.models import frozen
+from alignet.models.backbones import autocast
+from alignet.student import network
+from alignet.student.network import Student
+
+
+def table(params_file: str, settings: Cost) -> pd.DataFrame:
+    """cost.csv: every student's alignment (one target) and pre-training, and the same at the paper's scale.
+
+    Returns: student, stage (alignment | pretraining), basis (this run | published), flops, images,
+        ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training. Seconds stand in `timings`: this
+        table is the same in every clone.
+    Raises: ValueError if the section `cost` has no entry for a student.
+    """
+    rows = []
+    for name in names("students", params_file):
+        if name not in settings.pretraining:
+            raise ValueError(f"{params_file}: cost.pretraining has no entry for student {name!r} (null: none known)")
+        chosen = load(f"students.{name}", config.Student, params_file)
+        backbone = load(f"backbones.{name}", Backbone, params_file)
+        rows += _student_rows(name, backbone, chosen, settings)
+    rows += _paper_rows(settings)
+    return pd.DataFrame(rows)
+
+
+def timings(params_file: str, settings: Cost) -> pd.DataFrame:
+    """Seconds of every student's alignment on this machine: steps times the median of a few steps timed now.
+
+    Decoding, held-out triplets and the frozen part, which runs once a picture, are left out.
+    Returns: student, steps, seconds.
+    """
+    rows = []
+    for name in names("students", params_file):
+        chosen = load(f"students.{name}", config.Student, params_file)
+        backbone = load(f"backbones.{name}", Backbone, params_file)
+        step = timed_step(_at_the_start(backbone, chosen), backbone.picture_size, chosen, settings.timed_steps)
+        rows.append({"student": name, "steps": chosen.steps, "seconds": chosen.steps * step})
+    return pd.DataFrame(rows)
+
+
+def step_images(settings: config.Student) -> int:
+    """Pictures forwarded a step; with triplets of a file at most this many, since a repeated one is forwarded once."""
+    if settings.source == "file":
+        return 3 * settings.batch_triplets
+    return settings.batch_clusters * settings.batch_pictures
+
+
+def training_flops(model: nn.Module, size: int) -> int:
+    """Floating-point operations of one picture's forward and backward pass, a multiplication and an addition being two.
+
+    Only what needs a gradient counts in the backward pass; a frozen part counts at every step, though its outputs are
+    kept. Nothing is computed: the model is moved to 'meta'.
+
+    Source: torch.utils.flop_counter. Differs from it: the backward pass of a grouped convolution, which it counts as
+    if the groups were one (40 times too much for a depthwise network).
+    """
+    shown = torch.empty(1, 3, size, size, device="meta", dtype=torch.float32)
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
+        _first(model.to("meta")(shown)).sum().backward()
+    return counter.get_total_flops()
+
+
+def timed_step(model: Student, size: int, settings: config.Student, steps: int) -> float:
+    """Median seconds of a forward and a backward pass of a step's pictures here, after one untimed step."""
+    shown = torch.zeros(step_images(settings), 3, size, size, dtype=torch.uint8)
+    part = network.split(model, settings, size)
+    if part is not None:
+        with torch.no_grad(), autocast(settings.precision):
+            shown = part.before(shown)
+    seconds = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        with autocast(settings.precision):
+            head = model(shown)[1].float()
+        (head @ head.T).mean().backward()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
+
+
+def _student_rows(name: str, backbone: Backbone, chosen: config.Student, settings: Cost) -> list[dict]:
+    images = step_images(chosen)
+    flops = training_flops(_at_the_start(backbone, chosen), backbone.picture_size) * images * chosen.steps
+    aligned = {"student": name, "stage": "alignment", "basis": "this run", "flops": flops}
+    aligned |= {"images": images * chosen.steps}
+    before = settings.pretraining[name]
+    if before is None:
+        return [aligned | {"ratio_to_pretraining": math.nan}]
+    return _with_pretraining(aligned, backbone.model, before["picture_size"], before["images"])
+
+
+def _at_the_start(backbone: Backbone, chosen: config.Student) -> Student:
+    model = network.create(backbone, chosen)
+    network.trainable(model, chosen.frozen_layers)
+    frozen.train_mode(model, chosen.frozen_batch_norm)
+    return model
+
+
+def _paper_rows(settings: Cost) -> list[dict]:
+    images, size = settings.paper_alignment_images, settings.paper_picture_size
+    flops = images * _published_flops(settings.paper_model, size)
+    names = {"student": f"{settings.paper_model} (paper)", "stage": "alignment", "basis": "published"}
+    aligned = names | {"flops": flops, "images": images}
+    return _with_pretraining(aligned, settings.paper_model, size, settings.paper_pretraining_images)
+
+
+def _with_pretraining(aligned: dict, model: str, size: int, images: int) -> list[dict]:
+    """The row of an alignment and that of its backbone's pre-training, with the ratios of their flops."""
+    flops = images * _published_flops(model, size)
+    before = {"student": aligned["student"], "stage": "pretraining", "basis": "published", "flops": flops}
+    before |= {"images": images, "ratio_to_pretraining": 1.0}
+    return [aligned | {"ratio_to_pretraining": aligned["flops"] / flops}, before]
+
+
+def _published_flops(model: str, size: int) -> int:
+    """Of a picture's training step of the whole network with its classifier, as timm builds it."""
+    with torch.device("meta"):
+        network = timm.create_model(model)
+    return training_flops(network, size)
+
+
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return output if isinstance(output, Tensor) else output[-1]
+
+
+def _backward(grad, x, weight, *others, out_shape=None, **named) -> int:
+    """A convolution's backward pass costs its forward pass once for the input's gradient and once for the weight's."""
+    mask, transposed = others[-1], others[4]
+    return conv_flop_count(x, weight, grad, transposed=transposed) * (bool(mask[0]) + bool(mask[1]))

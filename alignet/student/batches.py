@@ -1,0 +1,205 @@
+"""What a student sees at each step: pictures, triplets among them and the teacher's similarities.
+
+A source is stateless: `at(step)` depends on the seed and the step alone, so that a run resumed at a step, or shared
+between processes, sees what an uninterrupted run of one process sees.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from alignet import config, devices
+from alignet.triplets import gather_pair_similarities
+from alignet.worlds.format import pictures
+
+
+@dataclass(frozen=True)
+class Batch:
+    """rows: (b,) picture numbers, each once; triplets: (m, 3) positions in `rows`; similarities: (m, 3) the teacher's,
+    in odd-one-out order."""
+
+    rows: Tensor
+    triplets: Tensor
+    similarities: Tensor
+
+
+class Source(Protocol):
+    """The batch of a step, from the seed and the step alone."""
+
+    def at(self, step: int) -> Batch: ...
+
+
+class InBatch:
+    """P clusters x K pictures a batch, with the triplets of one scheme among them. *(ours)*
+
+    An epoch shows every picture at most once: each cluster's pictures are cut into groups of K in random order, and
+    the groups dealt out like cards to B batches, so that no batch holds two groups of a cluster. B is the largest
+    number for which P * B groups remain when no cluster gives more than B.
+
+    Args: representation: (n, p) whose dot products are the labels' logits, perhaps memory-mapped; clusters: (n,).
+    Raises: ValueError if fewer than P clusters have K pictures.
+    """
+
+    def __init__(self, representation: np.ndarray, clusters: np.ndarray, settings: config.Student):
+        self.representation, self.clusters, self.settings = representation, clusters, settings
+        groups = np.bincount(clusters) // settings.batch_pictures
+        if (groups > 0).sum() < settings.batch_clusters:
+            raise ValueError(
+                f"a batch needs {settings.batch_clusters} clusters of {settings.batch_pictures} pictures, and only "
+                f"{(groups > 0).sum()} clusters are that large: lower batch_clusters or batch_pictures"
+            )
+        self.batches = _largest_deal(groups, settings.batch_clusters)
+        self.triplets = in_batch_triplets(settings.batch_clusters, settings.batch_pictures, settings.scheme)
+        self.epoch = lru_cache(maxsize=2)(self._epoch)
+
+    def at(self, step: int) -> Batch:
+        epoch, number = divmod(step, self.batches)
+        rows, triplets = self.epoch(epoch)[number], self.triplets
+        if self.settings.batch_triplets is not None and self.settings.batch_triplets < len(triplets):
+            generator = torch.Generator().manual_seed(self.settings.seed + (step << 20))
+            triplets = triplets[torch.randperm(len(triplets), generator=generator)[: self.settings.batch_triplets]]
+        seen = torch.from_numpy(np.asarray(self.representation[rows], dtype=np.float32))
+        return Batch(torch.from_numpy(rows), triplets, gather_pair_similarities(seen @ seen.T, triplets))
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        """Picture numbers of every batch of an epoch, (batches, P * K), group by group."""
+        generator = np.random.default_rng((self.settings.seed, epoch))
+        size, labels = self.settings.batch_pictures, generator.permutation(self.clusters.max() + 1)[self.clusters]
+        order = np.lexsort((generator.random(len(labels)), labels))  # clusters in random order, shuffled inside
+        counts = np.bincount(labels)
+        place = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
+        kept = np.minimum(counts // size, self.batches) * size
+        cards = order[place < np.repeat(kept, counts)].reshape(-1, size)[: self.batches * self.settings.batch_clusters]
+        dealt = cards.reshape(self.settings.batch_clusters, self.batches, size).transpose(1, 0, 2)
+        return generator.permutation(dealt.reshape(self.batches, -1))
+
+
+class FromFile:
+    """Triplets of a release file, batch_triplets a step, each once an epoch; a picture that several show is forwarded
+    once.
+
+    Args: triplets: (n, 3) picture numbers; similarities: (n, 3) in odd-one-out order; both perhaps memory-mapped.
+    """
+
+    def __init__(self, triplets: np.ndarray, similarities: np.ndarray, settings: config.Student):
+        if settings.batch_triplets is None or settings.batch_triplets > len(triplets):
+            raise ValueError(
+                f"source file needs batch_triplets between 1 and the file's {len(triplets)}, "
+                f"got {settings.batch_triplets}"
+            )
+        self.triplets, self.similarities, self.settings = triplets, similarities, settings
+        self.batches = len(triplets) // settings.batch_triplets
+        self.epoch = lru_cache(maxsize=2)(self._epoch)
+
+    def at(self, step: int) -> Batch:
+        epoch, number = divmod(step, self.batches)
+        size = self.settings.batch_triplets
+        return batch_of(self.triplets, self.similarities, np.sort(self.epoch(epoch)[number * size :][:size]))
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.settings.seed, epoch)).permutation(len(self.triplets))
+
+
+def batch_of(triplets: np.ndarray, similarities: np.ndarray, chosen: np.ndarray) -> Batch:
+    """The chosen triplets as a batch: their pictures once each."""
+    rows, places = np.unique(np.asarray(triplets[chosen]), return_inverse=True)
+    labels = torch.from_numpy(np.asarray(similarities[chosen], dtype=np.float32))
+    return Batch(torch.from_numpy(rows), torch.from_numpy(places.reshape(-1, 3)), labels)
+
+
+IN_BATCH = {"cluster_border": (2,), "within_cluster": (1,), "between_cluster": (3,), "random": (1, 2, 3)}
+
+
+def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
+    """All triplets of a scheme in a batch of `clusters` x `pictures` images that stand cluster by cluster.
+
+    cluster_border: two images of one cluster and one of another, P K (K - 1) / 2 (P - 1) K of them; within_cluster:
+    three of one; between_cluster: of three; random: any three.
+
+    Returns: (n, 3) ascending positions in the batch. *(ours: one similarity matrix scores them all)*
+    """
+    triplets = torch.combinations(torch.arange(clusters * pictures), 3)
+    label = triplets // pictures
+    distinct = 1 + (label[:, 1:] != label[:, :-1]).sum(1)  # clusters stand together: a change is a new one
+    return triplets[torch.isin(distinct, torch.tensor(IN_BATCH[scheme]))]
+
+
+class Feed:
+    """A source with what a student's frozen part gives for its pictures, or with the pictures: in memory where they fit
+    into `cache_bytes`, else decoded step by step in worker processes.
+
+    Every picture is read before the first step: a broken one stops the run then, with its name, not after an hour.
+    Each process decodes its own share of a batch.
+
+    Args: paths: the pictures that the source numbers; size: pixels; workers: processes that decode; outputs: (n, ...)
+        of the frozen part for them (`frozen.outputs`), None if there are none.
+    Raises: WorldError naming the first picture that cannot be read.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        paths: list[Path],
+        size: int,
+        workers: int,
+        cache_bytes: int,
+        outputs: Tensor | None = None,
+    ):
+        self.source, self.paths, self.size, self.workers = source, paths, size, workers
+        self.cache_bytes, self.cached, self.again = cache_bytes, outputs, None
+        if self.cached is None and len(paths) * 3 * size * size <= cache_bytes:
+            self.cached = pictures.stack(paths, size, workers)
+        elif self.cached is None and devices.rank() == 0:
+            pictures.check(paths, workers)
+
+    def steps(self, start: int, stop: int) -> DataLoader:
+        """(this process's share of the pictures, as `show` gives them; the batch), step by step."""
+        workers = 0 if self.cached is not None else self.workers
+        steps = _Steps(self, devices.rank(), devices.count())
+        own = torch.Generator()  # or starting to read would draw from the generator that dropout uses
+        return DataLoader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=own)
+
+    def watched(self, rows: Tensor, part: int) -> Iterator[Tensor]:
+        """Pictures that are shown again and again, `part` at a time: decoded once where they fit into cache_bytes."""
+        if self.cached is not None or 3 * self.size**2 * len(rows) > self.cache_bytes:
+            yield from map(self.show, rows.split(part))
+            return
+        if self.again is None or not torch.equal(self.again[0], rows):
+            self.again = rows, pictures.stack([self.paths[row] for row in rows.tolist()], self.size, self.workers)
+        yield from self.again[1].split(part)
+
+    def show(self, rows: Tensor) -> Tensor:
+        """Pictures by number, (n, 3, size, size) uint8, or the frozen part's outputs for them."""
+        if self.cached is not None:
+            return self.cached[rows]
+        return torch.stack([pictures.decode(self.paths[row], self.size) for row in rows.tolist()])
+
+
+class _Steps(Dataset):
+    """The feed's steps by number; a worker process knows nothing of torchrun, so its rank is handed on."""
+
+    def __init__(self, feed: Feed, rank: int, count: int):
+        self.feed, self.rank, self.count = feed, rank, count
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Batch]:
+        batch = self.feed.source.at(step)
+        return self.feed.show(devices.part(batch.rows, self.rank, self.count)), batch
+
+
+def _largest_deal(groups: np.ndarray, batch_clusters: int) -> int:
+    """The largest B for which sum(min(groups, B)) >= B * P."""
+    low, high = 1, int(groups.sum()) // batch_clusters
+    while low < high:
+        middle = (low + high + 1) // 2
+        if np.minimum(groups, middle).sum() >= middle * batch_clusters:
+            low = middle
+        else:
+            high = middle - 1
+    return low

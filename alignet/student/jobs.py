@@ -1,0 +1,138 @@
+"""Fitting and saving one student: its settings, labels and pictures, in one process or in several."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_model
+from torch import Tensor
+
+from alignet import config, devices
+from alignet.config import Backbone
+from alignet.models import frozen
+from alignet.student.batches import Batch, Feed, FromFile, InBatch, batch_of
+from alignet.student.network import Student, create, represent, split
+from alignet.student.training import fit
+from alignet.synthesis import triplet_files
+from alignet.worlds.format import pictures, tables
+from alignet.worlds.format.tables import World, save_csv
+
+PIECE = 4096  # bytes of a file that are looked at together
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which student to fit: names of params.yaml's `students` and `run.targets`, where, and what to override."""
+
+    name: str
+    target: str
+    params_file: str
+    out_dir: str
+    lr: float | None = None
+    steps: int | None = None
+
+    def settings(self) -> config.Student:
+        return config.load(f"students.{self.name}", config.Student, self.params_file, lr=self.lr, steps=self.steps)
+
+
+def run(job: Job) -> pd.DataFrame:
+    """Fit and save a student, in this process or, with students.<name>.devices > 1, in that many; its curve."""
+    count = job.settings().devices
+    if count > 1:
+        devices.launch("alignet.student", vars(job), count)
+    else:
+        train(job)
+    return pd.read_csv(config.folders(job.out_dir)[0] / "students" / job.name / job.target / "curve.csv")
+
+
+def train(job: Job) -> None:
+    """Fit and save a student in the processes that are there; the first one saves.
+
+    A checkpoint under data/checkpoints/ lets a run that was killed go on; it is removed at the end.
+    """
+    settings, data = job.settings(), config.folders(job.out_dir)[0]
+    backbone = config.load(f"backbones.{job.name}", Backbone, job.params_file)
+    reading = config.load("features", config.Features, job.params_file)
+    world, labels = tables.read(data / "world"), data / "synthesis" / job.target
+    student = create(backbone, settings).to(devices.local())
+    part, size = split(student, settings, backbone.picture_size), backbone.picture_size
+    paths = {rows: world.paths(world.rows(rows)) for rows in ("synthesis", "test")}
+    outputs = dict.fromkeys(paths)
+    if part is not None:
+        store = data / frozen.FOLDER
+        outputs = {rows: frozen.outputs(part, paths[rows], size, settings.precision, reading, store) for rows in paths}
+    source = load_source(labels, world, settings)
+    feed = Feed(source, paths["synthesis"], size, reading.workers, reading.cache_bytes, outputs["synthesis"])
+    checkpoint = data / "checkpoints" / job.name / f"{job.target}.pt"
+    work = _work(labels, settings, backbone)
+    curve = fit(student, feed, load_held_out(labels, world, settings), settings, checkpoint, work)
+    if devices.rank() == 0:
+        test = pictures.batches(paths["test"], size, reading.batch_size, reading.workers)
+        if outputs["test"] is not None:
+            test = outputs["test"].split(reading.batch_size)
+        names = {"student": job.name, "target": job.target}
+        save(data / "students" / job.name / job.target, student, curve.assign(**names), test, settings)
+        checkpoint.unlink(missing_ok=True)
+
+
+def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """A target's representation (n, p), memory-mapped, and clusters (n,) of the synthesis split's pictures.
+
+    Raises: ValueError if they are of another number of pictures.
+    """
+    representation = np.load(folder / "representation.npy", mmap_mode="r")
+    clusters = np.load(folder / "clusters.npy")
+    if not len(clusters) == len(representation) == len(world.rows("synthesis")):
+        raise ValueError(
+            f"{folder}: labels {len(representation)} pictures, the world has {len(world.rows('synthesis'))}"
+        )
+    return representation, clusters
+
+
+def load_source(folder: Path, world: World, settings: config.Student) -> InBatch | FromFile:
+    """Where a student's triplets come from: a target's clusters, or its release file of training triplets."""
+    if settings.source == "file":
+        return FromFile(*_release_triplets(folder / f"train_{settings.file_scheme}.npz", world), settings)
+    return InBatch(*load_labels(folder, world), settings)
+
+
+def load_held_out(folder: Path, world: World, settings: config.Student) -> Batch:
+    """The first held_out_triplets triplets of a target's release file of validation triplets."""
+    triplets, similarities = _release_triplets(folder / f"valid_{settings.file_scheme}.npz", world)
+    return batch_of(triplets, similarities, np.arange(min(settings.held_out_triplets, len(triplets))))
+
+
+def _release_triplets(path: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
+    """A file's triplets as positions in the synthesis split, by file name, and their similarities, (n, 3) each."""
+    found = triplet_files.read(path)
+    names = world.images["path"].to_numpy()[world.rows("synthesis")]
+    return triplet_files.locate(found, names), np.asarray(found.similarities)  # mapped still, or all of a streamed one
+
+
+def _work(labels: Path, settings: config.Student, backbone: Backbone) -> str:
+    """A digest of what decides a student: its settings, its backbone and its labels (of large files 256 pieces)."""
+    digest = hashlib.sha256(repr((dataclasses.asdict(settings), dataclasses.asdict(backbone))).encode())
+    for path in sorted(labels.glob("*.np[yz]")):
+        content = np.memmap(path, np.uint8, "r")
+        digest.update(f"{path.name} {len(content)}".encode())
+        for start in np.linspace(0, max(0, len(content) - PIECE), 256).astype(int):
+            digest.update(content[start : start + PIECE])
+    return digest.hexdigest()
+
+
+def save(folder: Path, student: Student, curve: pd.DataFrame, test: Iterable[Tensor], settings: config.Student) -> None:
+    """Write the checkpoint, the training curve and the test pictures' representations.
+
+    student.safetensors: embedder.model.* (timm's names) and triplet_head.*; curve.csv; pooled.npy (n, dim) and
+    head.npy (n, head_width), in the order of the world's test split.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pooled, head = represent(student, test, settings.precision)
+    save_model(student, str(folder / "student.safetensors"))
+    save_csv(curve, folder / "curve.csv")
+    np.save(folder / "pooled.npy", pooled.numpy())
+    np.save(folder / "head.npy", head.numpy())

@@ -1,0 +1,76 @@
+"""The student network: a backbone with a linear triplet head, and the part of it that fine-tuning leaves as it is."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from alignet import config
+from alignet.config import Backbone
+from alignet.models import backbones, depthwise, frozen
+from alignet.models.backbones import Embedder, autocast
+from alignet.models.frozen import Split
+
+
+class Student(nn.Module):
+    """A backbone and a linear triplet head on its pooled pre-logits.
+
+    forward: pictures (batch, 3, size, size) uint8, or what `split.before` gave for them -> pooled (batch, dim), head
+    (batch, head_width).
+    Source: the release (1,024 outputs on the pre-logits).
+    """
+
+    split: Split | None = None  # no submodule: it shares the embedder's
+
+    def __init__(self, embedder: Embedder, head_width: int, generator: torch.Generator):
+        super().__init__()
+        depthwise.speed_up(embedder.model)
+        self.embedder = embedder
+        self.triplet_head = nn.utils.skip_init(nn.Linear, embedder.dim, head_width)
+        nn.init.normal_(self.triplet_head.weight, std=embedder.dim**-0.5, generator=generator)
+        nn.init.zeros_(self.triplet_head.bias)
+
+    def forward(self, shown: Tensor) -> tuple[Tensor, Tensor]:
+        whole = self.split is None or shown.dtype == torch.uint8
+        pooled = self.embedder(shown) if whole else self.split.after(shown)
+        return pooled, self.triplet_head(pooled)
+
+    def train(self, mode: bool = True) -> "Student":
+        if self.split is not None:
+            self.split.rest.train(mode)
+        return super().train(mode)
+
+
+def trainable(student: Student, frozen_layers: list[str]) -> list[nn.Parameter]:
+    """The parameters to train, after freezing the named submodules of the backbone."""
+    frozen.freeze(student.embedder.model, frozen_layers)
+    return [parameter for parameter in student.parameters() if parameter.requires_grad]
+
+
+def create(backbone: Backbone, settings: config.Student) -> Student:
+    """A student at the start: the backbone's weights and a random head."""
+    return Student(backbones.create(backbone), settings.head_width, torch.Generator().manual_seed(settings.seed))
+
+
+def split(student: Student, settings: config.Student, size: int) -> Split | None:
+    """Freeze what the settings freeze, and cut the student behind it; None where nothing can be cut off.
+
+    Args: size: of the pictures, pixels.
+    """
+    student.split = frozen.of_student(student.embedder, settings, size)
+    return student.split
+
+
+@torch.inference_mode()
+def represent(student: Student, batches: Iterable[Tensor], precision: str) -> tuple[Tensor, Tensor]:
+    """Pooled pre-logits (n, dim) and head outputs (n, head_width) of all pictures, float32."""
+    student.eval()
+    pooled, head = [], []
+    device = next(student.parameters()).device
+    for shown in tqdm(batches, desc="test pictures", unit="batch", mininterval=2):
+        with autocast(precision, device.type):
+            rows = student(shown.to(device))
+        pooled.append(rows[0].float().cpu())
+        head.append(rows[1].float().cpu())
+    return torch.cat(pooled), torch.cat(head)

@@ -1,0 +1,244 @@
+"""The training loop: fine-tuning a student on the teacher's soft labels."""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from alignet import config, devices, losses
+from alignet.models import frozen
+from alignet.models.backbones import autocast
+from alignet.student.batches import Batch, Feed
+from alignet.student.network import Student, trainable
+from alignet.triplets import gather_pair_similarities, odd_one_out
+
+
+class DecayToInitial:
+    """Decoupled decay to the initial weights: theta <- theta - lr * wd * (theta - theta_0).
+
+    Before the Adam step, which does not see the weights: in all theta - lr * (adam_step + wd * (theta - theta_0)).
+    Source: the release (wd = 1.0).
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], weight_decay: float):
+        self.parameters, self.weight_decay = parameters, weight_decay
+        self.initial = [parameter.detach().clone() for parameter in parameters]
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        torch._foreach_lerp_(self.parameters, self.initial, lr * self.weight_decay)
+
+
+class Run:
+    """A fit under way: all that a step changes, which is all that a checkpoint holds.
+
+    Batches and random numbers need no state of their own: each step's come from the seed and the step.
+    """
+
+    def __init__(self, student: Student, settings: config.Student, work: str = ""):
+        self.student, self.settings, self.work = student, settings, work
+        self.step, self.curve = 0, []
+        self.parameters = trainable(student, settings.frozen_layers)
+        self.device = self.parameters[0].device
+        self.optimiser = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
+        self.decay = DecayToInitial(self.parameters, settings.decay_to_initial)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
+        self.forward = student
+        if settings.gradient_checkpointing:
+            for model in [student.embedder.model, *([student.split.rest] if student.split else [])]:
+                model.set_grad_checkpointing(True)
+        if settings.compile:
+            student.compile()
+        if devices.count() > 1:
+            self.forward = DistributedDataParallel(student)
+
+    def save(self, path: Path) -> None:
+        """Write all state, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        state = {name: getattr(self, name).state_dict() for name in ("student", "optimiser", "scaler")}
+        state |= {name: getattr(self, name) for name in ("step", "curve", "work")}
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of the same work; one of other settings or labels is left alone, with a line."""
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["work"] != self.work:
+            print(f"{path}: a checkpoint of other settings or labels, starting anew")
+            return
+        for name in ("student", "optimiser", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step, self.curve = state["step"], state["curve"]
+        print(f"{path}: going on from step {self.step}")
+
+
+def fit(
+    student: Student,
+    feed: Feed,
+    held_out: Batch,
+    settings: config.Student,
+    checkpoint: Path | None = None,
+    work: str = "",
+) -> pd.DataFrame:
+    """Fine-tune the student in place, from its checkpoint if there is one.
+
+    Args: feed: pictures and triplets by step; held_out: triplets to watch, none of them trained on; checkpoint: written
+        every checkpoint_every steps; work: says what is being fitted, so that another fit's checkpoint is not used.
+    Returns: one row per step: step, lr, loss, agreement (share of the batch's triplets on which student and teacher
+        pick the same odd one out), gradient_norm and, every held_out_every steps and at the end, held_out_loss and
+        held_out_accuracy, all before the step's update.
+    Raises: FloatingPointError naming the step where the loss is no number, or where the held-out loss has diverged.
+    """
+    with torch.random.fork_rng():
+        run = Run(student, settings, work)
+        if checkpoint is not None:
+            run.resume(checkpoint)
+        frozen.train_mode(student, settings.frozen_batch_norm)
+        with _progress(run) as progress:
+            for shown, batch in feed.steps(run.step, settings.steps):
+                watched = _watch(run, feed, held_out)
+                run.curve.append(watched | _update(run, shown, batch))
+                run.step += 1
+                _report(progress, run, batch)
+                if checkpoint is not None and run.step % settings.checkpoint_every == 0 and devices.rank() == 0:
+                    run.save(checkpoint)
+        run.curve.append({"step": run.step} | _watch(run, feed, held_out))
+    student.eval()
+    return pd.DataFrame(run.curve)
+
+
+def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
+    """One step of the decay and of Adam.
+
+    A batch in several parts is forwarded twice: for the head's outputs, whose triplets go across parts, and once more,
+    part by part, for the gradients; the result is that of the whole batch, the memory that of a part.
+    """
+    settings, lr = run.settings, learning_rate(run.step, run.settings)
+    parts = shown.to(run.device).chunk(settings.batch_parts)
+    head = _heads(run, parts)
+    loss, agreement = divergence(devices.gather(head, len(batch.rows)), batch, settings)
+    if not loss.isfinite():
+        raise FloatingPointError(f"the loss is {loss.item()} at step {run.step}: lower the learning rate")
+    run.optimiser.param_groups[0]["lr"] = lr
+    run.optimiser.zero_grad(set_to_none=True)
+    # DistributedDataParallel takes the mean of the gradients over processes; here each holds a part of one sum.
+    run.scaler.scale(loss * devices.count()).backward()
+    if len(parts) > 1:
+        _backward_by_part(run, parts, head.grad)
+    run.scaler.unscale_(run.optimiser)
+    limit = settings.clip_gradient if settings.clip_gradient is not None else torch.inf
+    norm = nn.utils.clip_grad_norm_(run.parameters, limit)
+    run.decay.step(lr)
+    run.scaler.step(run.optimiser)
+    run.scaler.update()
+    scores = {"loss": loss.item(), "agreement": agreement.item(), "gradient_norm": norm.item()}
+    return {"step": run.step, "lr": lr} | scores
+
+
+def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
+    """Outputs of the head, (b, head_width) float32; with several parts, a leaf whose gradient is to be handed on."""
+    with autocast(run.settings.precision, run.device.type):
+        if len(parts) == 1:
+            reseed(run, 0)
+            return run.forward(parts[0])[1].float()
+        heads = []
+        with torch.no_grad():
+            for number, part in enumerate(parts):
+                reseed(run, number)
+                heads.append(run.student(part)[1].float())
+    return torch.cat(heads).requires_grad_()
+
+
+def reseed(run: Run, part: int) -> None:
+    """Dropout and stochastic depth, where a backbone has them, from the seed, step, process and part of the batch
+    alone: a resumed run draws what it would have drawn, and both forward passes of a part draw the same."""
+    numbers = np.random.SeedSequence((run.settings.seed, run.step, devices.rank(), part)).generate_state(1, np.uint64)
+    torch.manual_seed(int(numbers[0] >> 1))
+
+
+def _backward_by_part(run: Run, parts: tuple[Tensor, ...], gradient: Tensor) -> None:
+    gradients = gradient.split([len(part) for part in parts])
+    for number, (part, of_head) in enumerate(zip(parts, gradients, strict=True)):
+        last = number == len(parts) - 1
+        reseed(run, number)
+        with nullcontext() if last or devices.count() == 1 else run.forward.no_sync():
+            with autocast(run.settings.precision, run.device.type):
+                head = run.forward(part)[1].float()
+            head.backward(of_head)
+
+
+def divergence(head: Tensor, batch: Batch, settings: config.Student) -> tuple[Tensor, Tensor]:
+    """Mean loss of a batch's triplets, and the share of them on which student and teacher choose alike.
+
+    The losses compare softmax(teacher similarities / tau_teacher) with softmax(student dot products / tau).
+    Args: head: (b, head_width), row by row the pictures of batch.rows.
+    """
+    triplets, labels = batch.triplets.to(head.device), batch.similarities.to(head.device)
+    logits = gather_pair_similarities(head @ head.T / settings.temperature, triplets)
+    taught = odd_one_out(labels)
+    agreement = ((odd_one_out(logits.detach()) == taught) & (taught >= 0)).float().mean()
+    targets = (labels / settings.teacher_temperature).softmax(-1)
+    return losses.BY_NAME[settings.loss](logits, targets), agreement
+
+
+@torch.no_grad()
+def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
+    """Loss and accuracy (agreement with the teacher's choices) on held-out triplets, in the steps that are due.
+
+    Raises: FloatingPointError if the loss has `diverged`.
+    """
+    settings = run.settings
+    if devices.rank() > 0 or (run.step % settings.held_out_every and run.step < settings.steps):
+        return {}
+    run.student.eval()
+    with autocast(settings.precision, run.device.type):
+        heads = [run.student(shown.to(run.device))[1].float() for shown in feed.watched(held_out.rows, 64)]
+    frozen.train_mode(run.student, settings.frozen_batch_norm)
+    loss, agreement = divergence(torch.cat(heads), held_out, settings)
+    watched = [row["held_out_loss"] for row in run.curve if "held_out_loss" in row] + [loss.item()]
+    if diverged(watched, settings):
+        raise FloatingPointError(
+            f"the held-out loss rose from {watched[0]:.3g} to {loss:.3g} by step {run.step}: lower the learning rate"
+        )
+    return {"held_out_loss": loss.item(), "held_out_accuracy": agreement.item()}
+
+
+def diverged(held_out_losses: list[float], settings: config.Student) -> bool:
+    """Whether a fit is lost: its last stop_watches held-out losses are all large, and the newest is no lower than the
+    oldest of them. Large: more than stop_above times the first one and more than stop_margin nats above it, since a
+    loss that starts near 0 may double by chance."""
+    first, latest = held_out_losses[0], held_out_losses[-settings.stop_watches :]
+    large = max(settings.stop_above * first, first + settings.stop_margin)
+    return len(latest) == settings.stop_watches and min(latest) > large and latest[-1] >= latest[0]
+
+
+def _progress(run: Run) -> tqdm:
+    label, silent = str(run.device), devices.rank() > 0
+    return tqdm(initial=run.step, total=run.settings.steps, desc=label, unit="step", mininterval=2, disable=silent)
+
+
+def _report(progress: tqdm, run: Run, batch: Batch) -> None:
+    """The newest numbers behind the progress bar."""
+    rate = progress.format_dict["rate"] or 0.0
+    watched = [row["held_out_accuracy"] for row in run.curve if "held_out_accuracy" in row]
+    shown = {"loss": f"{run.curve[-1]['loss']:.4f}", "held_out": f"{watched[-1]:.2f}" if watched else "-"}
+    shown |= {"pictures/s": f"{rate * len(batch.rows):.0f}", "triplets/s": f"{rate * len(batch.triplets):.0f}"}
+    progress.set_postfix(shown, refresh=False)
+    progress.update()
+
+
+def learning_rate(step: int, settings: config.Student) -> float:
+    """Linear warm-up to settings.lr over warmup_steps, then a cosine to 0 at `steps`."""
+    if step < settings.warmup_steps:
+        return settings.lr * (step + 1) / settings.warmup_steps
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.lr * 0.5 * (1 + float(torch.cos(torch.tensor(done * torch.pi))))

@@ -1,0 +1,159 @@
+"""What labels say about the triplets of every scheme, and whether they carry a signal."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alignet import metrics
+from alignet.config import Synthesis
+from alignet.models.features import load_features
+from alignet.synthesis import pair_kernel, triplet_files
+from alignet.synthesis.labelling import filenames, label_similarities
+from alignet.synthesis.schemes import class_labels
+from alignet.teacher.affine_map import AffineMap
+from alignet.triplets import odd_one_out
+from alignet.worlds.format.tables import World
+
+CHANCE = 1 / 3
+
+
+def labels_by_scheme(
+    drawn: dict[str, Tensor], features: Tensor, targets: dict[str, AffineMap]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each target's labels say about the same triplets.
+
+    Args: drawn: scheme -> (n, 3); features: (n_pictures, p); targets: 'alignet', 'unalignet' -> its map.
+    Returns: one row per scheme, labels and triplet: choice entropy (nats, 0 to ln 3); one per scheme: agreement of
+        the aligned teacher's choices with those of the same backbone without its map, its 95 % interval (Wilson), n.
+    """
+    entropies, agreements = [], []
+    for scheme, rows in drawn.items():
+        shown = {name: label_similarities(affine, features, rows) for name, affine in targets.items()}
+        for name, similarities in shown.items():
+            entropy = metrics.entropy(similarities.softmax(-1))
+            entropies.append(pd.DataFrame({"scheme": scheme, "labels": name, "entropy": entropy.numpy()}))
+        alike = _alike(odd_one_out(shown["alignet"]), odd_one_out(shown["unalignet"]))
+        agreements.append({"scheme": scheme, **_share(alike, "agreement")})
+    return pd.concat(entropies, ignore_index=True), pd.DataFrame(agreements)
+
+
+def summary(left_out: pd.DataFrame, entropies: pd.DataFrame, agreements: pd.DataFrame, target: str) -> pd.DataFrame:
+    """One row per scheme: what it drew from, the quartiles and mean of the target's choice entropy, and the agreement
+    of AligNet's choices with the control's on the same triplets."""
+    own = entropies[entropies["labels"] == target].groupby("scheme")["entropy"]
+    quantiles = (
+        own.quantile([0.25, 0.5, 0.75]).unstack().set_axis(["entropy_q25", "entropy_q50", "entropy_q75"], axis=1)
+    )
+    table = left_out.merge(own.mean().rename("entropy_mean"), on="scheme", how="left")
+    table = table.merge(quantiles, on="scheme", how="left").merge(agreements.drop(columns="n"), on="scheme", how="left")
+    return table.assign(target=target)[["target", *table.columns.drop("note"), "note"]]
+
+
+def signal(
+    labelled: dict[str, tuple[Tensor, Tensor]], independent: Tensor, classes: Tensor | None, backbone: str
+) -> pd.DataFrame:
+    """Do labels say anything? How often they agree with choices that owe them nothing. *(ours)*
+
+    The witnesses are the zero-shot choices (centred cosine) of a backbone that is not the teacher's, and, in
+    class_border triplets, the classes: the odd one out is the image of the other class. A file that is shuffled or
+    matched to the wrong pictures agrees with both by chance, 1/3, and trains a student to chance without an error.
+
+    Args: labelled: scheme -> picture numbers (n, 3) and label similarities (n, 3) in odd-one-out order;
+        independent: (n_pictures, dim) features; classes: (n_pictures,), or None where there are none.
+    Returns: one row per scheme and witness: scheme, witness, agreement, ci_low, ci_high (Wilson, 95 %, over triplets),
+        n, threshold (chance + 3 standard errors of a share of n triplets at chance), warning ('' if above it).
+    """
+    unit = F.normalize(independent.float() - independent.float().mean(0), dim=1).numpy()
+    rows = []
+    for scheme, (drawn, similarities) in labelled.items():
+        chosen = odd_one_out(similarities)
+        seen = odd_one_out(torch.from_numpy(pair_kernel.pair_similarities(unit, drawn.numpy())))
+        rows.append({"scheme": scheme, "witness": backbone, **_share(_alike(chosen, seen), "agreement")})
+        if scheme == "class_border" and classes is not None:
+            shown = classes[drawn]
+            same = shown[:, (1, 0, 0)] == shown[:, (2, 2, 1)]
+            border = same.sum(1) == 1  # two of one class, one of another
+            alike = chosen[border] == same[border].long().argmax(1)
+            rows.append({"scheme": scheme, "witness": "class labels", **_share(alike, "agreement")})
+    table = pd.DataFrame(rows, columns=["scheme", "witness", "agreement", "ci_low", "ci_high", "n"])
+    threshold = CHANCE + 3 * (CHANCE * (1 - CHANCE) / table["n"].clip(lower=1)) ** 0.5
+    below = ~(table["agreement"] > threshold)
+    return table.assign(threshold=threshold, warning=np.where(below, "NO SIGNAL: not above chance", ""))
+
+
+def own_signal(
+    drawn: dict[str, Tensor],
+    features: Tensor,
+    affine: AffineMap,
+    world: World,
+    folder: Path,
+    teachers: str,
+    settings: Synthesis,
+) -> pd.DataFrame:
+    """The signal check of a target's labels of all schemes; no row if settings.signal_backbone is null.
+
+    Args: folder: holds the features of every backbone; teachers: the teacher's backbone.
+    Raises: ValueError if the signal's backbone is the teacher's: it would agree with itself.
+    """
+    backbone = settings.signal_backbone
+    if backbone == teachers:
+        raise ValueError(f"synthesis.signal_backbone is {backbone!r}, the teacher's own: name another one, or null")
+    labelled = {scheme: (rows, label_similarities(affine, features, rows)) for scheme, rows in drawn.items()}
+    if backbone is None:
+        return signal({}, torch.zeros(1, 1), None, "none")
+    rows = world.rows("synthesis")
+    independent = load_features(folder / backbone, world.images["image"], rows)[rows]
+    return signal(labelled, independent, class_labels(world, settings), backbone)
+
+
+def released_signal(
+    paths: dict[str, Path], world: World, independent: Tensor, settings: Synthesis, backbone: str
+) -> pd.DataFrame:
+    """The signal check of triplet files, own or released: scheme -> file; pictures are found by their file names.
+
+    Args: independent: (n_pictures, dim), features of the synthesis split.
+    Raises: release.ReleaseError if a file is not what its format says or names pictures that the world lacks.
+    """
+    labelled = {}
+    for scheme, path in paths.items():
+        found = triplet_files.read(path)
+        triplet_files.check(found)
+        similarities = torch.from_numpy(np.ascontiguousarray(found.similarities, dtype=np.float32))
+        labelled[scheme] = (torch.from_numpy(triplet_files.locate(found, filenames(world))), similarities)
+    return signal(labelled, independent, class_labels(world, settings), backbone)
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """The signal check in Markdown: a loud warning for each row that fails it, or one line that none does."""
+    if table.empty:
+        return "**No signal check**: synthesis.signal_backbone is null."
+    failed = table[table["warning"] != ""]
+    if failed.empty:
+        return "**Signal check passed**: every agreement is above chance + 3 standard errors."
+    lines = [
+        f"- scheme {row.scheme}, against {row.witness}: {row.agreement:.3f} of {row.n} triplets, "
+        f"threshold {row.threshold:.3f}"
+        for row in failed.itertuples()
+    ]
+    start = "# WARNING: labels without a signal\n\nA student trained on these labels goes to chance without an error. "
+    return start + "Are the file's pictures the world's, in the right order?\n\n" + "\n".join(lines)
+
+
+def _alike(first: Tensor, second: Tensor) -> Tensor:
+    """Where two choices are the same; a tie (-1) agrees with nothing."""
+    return (first == second) & (first >= 0)
+
+
+def _share(alike: Tensor, name: str) -> dict[str, float]:
+    """A share, its 95 % interval (Wilson, over triplets) and n; nan where there are none."""
+    n, right = len(alike), int(alike.sum())
+    if n == 0:
+        return {name: np.nan, "ci_low": np.nan, "ci_high": np.nan, "n": 0}
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, n).proportion_ci(method="wilson")
+    return {name: right / n, "ci_low": float(interval.low), "ci_high": float(interval.high), "n": n}

@@ -1,0 +1,154 @@
+"""Labelling: the representation whose dot products are the labels, its clusters, and the triplets that are written."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet import metrics
+from alignet.config import Synthesis
+from alignet.synthesis import kmeans, pair_kernel, triplet_files
+from alignet.synthesis.kmeans import Clustering
+from alignet.synthesis.schemes import class_labels, groups, sample_distinct, scheme_groups
+from alignet.teacher.affine_map import AffineMap
+from alignet.worlds.format.tables import World
+
+ROWS = 1 << 15  # pictures handled at a time
+
+
+def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthesis) -> AffineMap:
+    """The map whose dot products label `target`: 'alignet' (the teacher) or 'unalignet' (the control).
+
+    The control is the same teacher without its map, on a scale of its own: such that the mean choice entropy on its
+    own cluster-border triplets equals the aligned teacher's on its. Its labels are as decided as AligNet's and differ
+    in what they say only. Both entropies are those of at most clusters * points_per_cluster pictures.
+
+    Args: features: (n, p) of the pictures to be labelled.
+    Raises: ValueError if the target is neither.
+    """
+    if target == "alignet":
+        return teacher
+    if target != "unalignet":
+        raise ValueError(f"target {target!r} is neither alignet nor unalignet")
+    wanted = min(len(features), settings.clusters * settings.points_per_cluster)
+    rows = torch.linspace(0, len(features) - 1, wanted, dtype=torch.float64).round().long()
+    some = features[rows].float()
+    goal = _choice_entropy(_border_similarities(teacher(some), settings))
+    similarities = _border_similarities((some - teacher.mean) / teacher.scale, settings)
+    # Entropy falls as the scale grows, so its negative increases.
+    scale = metrics.solve_increasing(lambda scale: -_choice_entropy(scale * similarities), -goal, 1e-6, 1e3)
+    dim = len(teacher.mean)
+    return AffineMap(scale**0.5 * torch.eye(dim), torch.zeros(dim), teacher.mean, teacher.scale)
+
+
+def represent(features: Tensor, affine: AffineMap, path: Path, settings: Synthesis) -> np.ndarray:
+    """The representation of every picture, written to `path` chunk by chunk and memory-mapped, (n, p) of
+    settings.precision.
+
+    Raises: ValueError if a value is not finite in that precision.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dtype, shape = np.dtype(settings.precision), (len(features), len(affine.bias))
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    for start in range(0, len(features), ROWS):
+        with np.errstate(over="ignore"):  # said below, by name
+            part = affine(features[start : start + ROWS].float()).numpy().astype(dtype)
+        if not np.isfinite(part).all():
+            raise ValueError(f"{path}: a representation is not finite in {dtype}")
+        written[start : start + ROWS] = part
+    written.flush()
+    return np.load(path, mmap_mode="r")
+
+
+def cluster(representation: np.ndarray, settings: Synthesis) -> Clustering:
+    """k-means of the representation, (n, p). Raises: ValueError if there are fewer pictures than clusters."""
+    return kmeans.fit(representation, settings.clusters, settings.points_per_cluster, settings.seed)
+
+
+def elbow(representation: np.ndarray, settings: Synthesis) -> pd.DataFrame:
+    """k-means at every number of clusters of settings.elbow that the pictures allow.
+
+    Returns: clusters, inertia (sum of squared distances), inertia_share (of the inertia around one centroid),
+        smallest, median, largest (pictures in a cluster), empty, chosen.
+    """
+    total = kmeans.assign(representation, representation.mean(0, dtype=np.float64).astype(np.float32)[None]).inertia
+    rows = []
+    for k in sorted({*settings.elbow, settings.clusters}):
+        if k > len(representation):
+            continue
+        found = kmeans.fit(representation, k, settings.points_per_cluster, settings.seed)
+        size = np.bincount(found.labels, minlength=k)
+        sizes = {"smallest": size.min(), "median": np.median(size), "largest": size.max(), "empty": found.empty}
+        share = found.inertia / total
+        rows.append({"clusters": k, "inertia": found.inertia, "inertia_share": share, **sizes})
+    return pd.DataFrame(rows).assign(chosen=lambda table: table["clusters"] == settings.clusters)
+
+
+def write(
+    folder: Path, world: World, representation: np.ndarray, clusters: Tensor, settings: Synthesis
+) -> dict[str, Tensor]:
+    """Sample triplets, none in both splits, and write them; the sampled triplets by split, (n, 3).
+
+    clusters.npy: row i is picture i of the synthesis split, as in representation.npy; train_ and valid_<scheme>.npz:
+    the release's format.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(settings.seed)
+    groups = scheme_groups(settings.scheme, clusters, class_labels(world, settings))
+    sizes = [settings.train_triplets, settings.valid_triplets]
+    drawn = sample_distinct(settings.scheme, groups, sum(sizes), generator).split(sizes)
+    for split, rows in zip(("train", "valid"), drawn, strict=True):
+        labels = pair_kernel.pair_similarities(representation, rows.numpy())
+        triplet_files.write(folder / f"{split}_{settings.scheme}.npz", filenames(world), rows.numpy(), labels)
+    np.save(folder / "clusters.npy", clusters.numpy())
+    return {"train": drawn[0], "valid": drawn[1]}
+
+
+def filenames(world: World) -> np.ndarray:
+    """Paths of the synthesis split's pictures, (n,) text: what the release files name."""
+    return world.images["path"].to_numpy()[world.rows("synthesis")].astype(str)
+
+
+def from_easy_to_hard(drawn: Tensor, affine: AffineMap, features: Tensor, n: int) -> Tensor:
+    """`n` of the triplets at equal steps of the labels' choice entropy, from the surest to the least sure, (n, 3)."""
+    order = metrics.entropy(soft_labels(drawn, affine, features)).argsort(stable=True)
+    return drawn[order[torch.linspace(0, len(order) - 1, n).round().long()]]
+
+
+def soft_labels(drawn: Tensor, affine: AffineMap, features: Tensor) -> Tensor:
+    """The probability under a target's map that each picture of a triplet is the odd one out, (n, 3)."""
+    return label_similarities(affine, features, drawn).softmax(-1)
+
+
+def cluster_examples(clusters: Tensor, rows: int, columns: int) -> tuple[Tensor, list[str]]:
+    """Evenly spread pictures of the largest clusters: picture numbers (rows, columns), repeated in small clusters, and
+    a title for each."""
+    sizes = torch.bincount(clusters)
+    largest = sizes.argsort(descending=True, stable=True)[:rows]
+    members = [torch.nonzero(clusters == label).flatten() for label in largest[sizes[largest] > 0]]
+    spread = [found[torch.linspace(0, len(found) - 1, columns).round().long()] for found in members]
+    return torch.stack(spread), [
+        f"cluster {int(clusters[row[0]])}, {sizes[clusters[row[0]]]} pictures" for row in spread
+    ]
+
+
+def label_similarities(affine: AffineMap, features: Tensor, drawn: Tensor) -> Tensor:
+    """Pair similarities (n, 3) of triplets under a map, computed for the pictures that occur only."""
+    numbers, place = drawn.unique(return_inverse=True)
+    mapped = affine(features[numbers].float()).numpy()
+    return torch.from_numpy(pair_kernel.pair_similarities(mapped, place.numpy()))
+
+
+def _border_similarities(representation: Tensor, settings: Synthesis) -> Tensor:
+    """Of valid_triplets triplets sampled at the borders of the representation's own clusters."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    clusters = torch.from_numpy(cluster(representation.numpy(), settings).labels)
+    border = groups("cluster_border", clusters)
+    drawn = sample_distinct("cluster_border", border, settings.valid_triplets, generator)
+    return torch.from_numpy(pair_kernel.pair_similarities(representation.numpy(), drawn.numpy()))
+
+
+def _choice_entropy(similarities: Tensor) -> float:
+    return float(metrics.entropy(similarities.softmax(-1)).mean())

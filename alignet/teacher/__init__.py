@@ -1,0 +1,1 @@
+"""The teacher: an affine map on a frozen backbone's features, fitted to people's choice distributions."""

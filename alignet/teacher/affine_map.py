@@ -1,0 +1,169 @@
+"""The teacher: an affine map on frozen features, fitted to human choice distributions (uncertainty distillation)."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from alignet import losses, metrics
+from alignet.config import Teacher
+from alignet.models.backbones import autocast
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.triplets import odd_one_out, row_pair_similarities
+
+CHUNK = 1 << 15  # triplets gathered at a time: 1,152 dimensions take 450 MB
+FINAL_LR = 0.05  # the learning rate falls linearly to this share of its start
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """x' = W z + b with z = (features - mean) / scale, z projected on the principal axes where there are any.
+
+    weight: (k, k); bias: (k,); mean: (p,); scale: scalar; components: (k, p) with orthonormal rows, or None, and then
+    k = p. mean, scale and components come from the training objects only.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    scale: Tensor
+    components: Tensor | None = None
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(n, p) features -> (n, k) representations, whose dot products are the teacher's similarities."""
+        return self.standardised(features) @ self.weight.T + self.bias
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """z of (n, p) features: (n, k)."""
+        z = (features - self.mean) / self.scale
+        return z if self.components is None else z @ self.components.T
+
+    def save(self, folder: Path, settings: Teacher) -> None:
+        """Map, statistics and axes in teacher.safetensors, with the settings of the fit as its metadata."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "teacher.safetensors"
+        tensors = {name: tensor.contiguous() for name, tensor in vars(self).items() if tensor is not None}
+        save_file(tensors, path, metadata={"settings": json.dumps(dataclasses.asdict(settings))})
+
+    @classmethod
+    def load(cls, folder: Path) -> "AffineMap":
+        return cls(**load_file(folder / "teacher.safetensors"))
+
+
+def fit(features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: Tensor | None = None) -> AffineMap:
+    """Fit W and b by Adam on batches of triplets, from W = sigma I and b = 0.
+
+    The loss is (1 - alpha) L + alpha `losses.local` + lambda || W - mean(diag W) I ||_F^2, where L is KL to the
+    judgements' targets (loss 'uncertainty') or -log q of the people's single choices ('hard').
+    Source: the paper, Methods, 'uncertainty distillation'; gLocal. Settings that worked: see params.yaml.
+
+    Args: features: (n, p) of all pictures; only those in `judgements` are used. others: (m, p) of other pictures, whose
+        neighbourhoods the local term keeps.
+    Raises: ValueError if the local term has a weight and there are no other pictures.
+    """
+    if settings.local_weight and others is None:
+        raise ValueError("teacher.local_weight is above 0, and there are no other pictures for the local term")
+    start = untransformed(features, judgements, settings.sigma, settings.pca)
+    weight, bias = start.weight.clone().requires_grad_(), start.bias.clone().requires_grad_()
+    optimiser = torch.optim.Adam([weight, bias], lr=settings.lr, fused=True)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, FINAL_LR, settings.steps)
+    objective = _objective(start, features, judgements, settings, others)
+    for _ in range(settings.steps):
+        optimiser.zero_grad()
+        with autocast(settings.precision):
+            loss = objective(weight, bias)
+        loss.backward()
+        optimiser.step()
+        decay.step()
+    return dataclasses.replace(start, weight=weight.detach(), bias=bias.detach())
+
+
+def _objective(start: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: Tensor | None):
+    """The loss of the next batch as a function of W and b."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    rows, triplets = judgements.triplets.unique(return_inverse=True)
+    z, targets = start.standardised(features[rows]), fitted_targets(judgements, settings.loss)
+    kept = None if others is None else start.standardised(others)
+
+    def loss(weight: Tensor, bias: Tensor) -> Tensor:
+        batch = torch.randint(len(triplets), (settings.batch_size,), generator=generator)
+        similarities = row_pair_similarities((z @ weight.T + bias).float(), triplets[batch])
+        total = (1 - settings.local_weight) * losses.kl(similarities, targets[batch])
+        if settings.local_weight:
+            shown = kept[torch.randint(len(kept), (settings.local_batch,), generator=generator)]
+            after = (shown @ weight.T + bias).float()
+            total = total + settings.local_weight * losses.local(shown, after, settings.local_temperature)
+        return total + settings.regularisation * losses.distance_to_scaled_identity(weight)
+
+    return loss
+
+
+def untransformed(features: Tensor, judgements: ChoiceCounts, sigma: float, pca: int | None) -> AffineMap:
+    """The map before any fit: W = sigma I, b = 0, with the statistics and principal axes of the judged pictures.
+
+    Raises: ValueError if there are fewer dimensions or judged pictures than axes.
+    """
+    used = features[judgements.triplets.unique()]
+    mean = used.mean(0)
+    scale = (used - mean).square().mean().sqrt()
+    components = None if pca is None else _principal_axes((used - mean) / scale, pca)
+    dim = features.shape[1] if pca is None else pca
+    return AffineMap(sigma * torch.eye(dim), torch.zeros(dim), mean, scale, components)
+
+
+def rescaled(features: Tensor, judgements: ChoiceCounts) -> AffineMap:
+    """The untransformed features with the one scalar that predicts the targets best: the fair 'before'."""
+    plain = untransformed(features, judgements, 1.0, None)
+    similarities = mapped_similarities(plain, features, judgements.triplets)
+
+    def loss(log_sigma: float) -> float:
+        return float(losses.kl(10 ** (2 * log_sigma) * similarities, judgements.targets))
+
+    best = minimize_scalar(loss, bounds=(-4, 1), method="bounded", options={"xatol": 1e-3})
+    return dataclasses.replace(plain, weight=10 ** float(best.x) * plain.weight)
+
+
+def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher) -> dict[str, float]:
+    """The fitted loss (mean, without regularisers), KL to the targets, nll: mean -log q of a single choice (nats),
+    odd-one-out accuracy (agreement with single choices), majority_accuracy and target_accuracy (agreement with most
+    people's choice and the likeliest one of the targets), calibration error; noise ceiling of `n_repeated` triplets."""
+    similarities = mapped_similarities(affine, features, judgements.triplets)
+    chosen, counts = odd_one_out(similarities), judgements.counts
+    return {
+        "n_triplets": len(judgements.triplets),
+        "loss": float(losses.kl(similarities, fitted_targets(judgements, settings.loss))),
+        "kl": float(losses.kl(similarities, judgements.targets)),
+        "nll": metrics.weighted_mean(-(counts * similarities.log_softmax(-1)).sum(1) / counts.sum(1), counts.sum(1)),
+        "odd_one_out_accuracy": metrics.odd_one_out_accuracy(chosen, counts),
+        "majority_accuracy": float(metrics.majority_agreement(chosen, counts).mean()),
+        "target_accuracy": float((chosen == judgements.targets.argmax(1)).double().mean()),
+        "ece": metrics.expected_calibration_error(similarities.softmax(-1), counts),
+        "noise_ceiling": metrics.odd_one_out_noise_ceiling(counts),
+        "n_repeated": int((counts.sum(1) >= 2).sum()),
+    }
+
+
+def fitted_targets(judgements: ChoiceCounts, loss: str) -> Tensor:
+    """(n, 3): KL to the people's shares is -log q of their single choices, up to a constant."""
+    if loss == "uncertainty":
+        return judgements.targets
+    return judgements.counts / judgements.counts.sum(1, keepdim=True)
+
+
+def _principal_axes(z: Tensor, count: int) -> Tensor:
+    """(count, p), of centred rows (n, p); each axis's largest entry is positive."""
+    if count > min(z.shape):
+        raise ValueError(f"teacher.pca is {count}; {len(z)} judged pictures of {z.shape[1]} dimensions have fewer axes")
+    axes = torch.linalg.svd(z, full_matrices=False).Vh[:count]
+    return axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+
+
+def mapped_similarities(affine: AffineMap, features: Tensor, triplets: Tensor) -> Tensor:
+    rows, inverse = triplets.unique(return_inverse=True)
+    mapped = affine(features[rows])
+    return torch.cat([row_pair_similarities(mapped, part) for part in inverse.split(CHUNK)])

@@ -1,0 +1,97 @@
+"""Comparisons around the teacher: kinds of targets, layers of the backbone, triplets whose choice the map changes."""
+
+import dataclasses
+import itertools
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alignet import devices, metrics
+from alignet.config import Teacher
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.teacher.affine_map import AffineMap, fit, fitted_targets, mapped_similarities, rescaled, scores
+from alignet.teacher.cross_validation import splits
+from alignet.triplets import odd_one_out
+from alignet.worlds.format.tables import World
+
+KINDS = ("soft", "hard", "argmax")  # targets that `soft_label_curve` compares
+
+
+def soft_label_curve(
+    features: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher, others: Tensor | None = None
+) -> pd.DataFrame:
+    """What few and many triplets teach when their targets are soft, hard or argmax: scores on the held-out concepts.
+
+    soft: the judgements' targets; hard: people's single choices; argmax: the likeliest choice of the targets, as if it
+    were sure. Each number of settings.soft_labels is drawn from a fold's training triplets; a fold with fewer gives all
+    that it has.
+
+    Returns: targets, n_train (triplets asked for), n_used, fold and the columns of `scores`.
+    """
+    chosen = dataclasses.replace(settings, loss="uncertainty")
+    folds = enumerate(splits(judgements, concepts, settings))
+
+    def fitted(one: tuple) -> dict:
+        n, (fold, split), kind = one
+        generator = torch.Generator().manual_seed(settings.seed)
+        some = split["train"].where(torch.randperm(len(split["train"].triplets), generator=generator)[:n])
+        likeliest = F.one_hot(some.targets.argmax(1), 3).float()
+        targets = {"soft": some.targets, "hard": fitted_targets(some, "hard"), "argmax": likeliest}[kind]
+        affine = fit(features, some.with_targets(targets), chosen, others)
+        names = {"targets": kind, "n_train": n, "n_used": len(some.triplets), "fold": fold}
+        return names | scores(affine, features, split["validation"], chosen)
+
+    return pd.DataFrame(devices.each(fitted, itertools.product(settings.soft_labels, folds, KINDS)))
+
+
+def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tensor, settings: Teacher) -> pd.DataFrame:
+    """Zero-shot scores of every layer of a backbone: the odd one out by centred dot products, no map.
+
+    Args: layers: name -> (n, p), features of one picture of each concept, from input to output; judgements: about
+        pictures, of which `layer_triplets` are drawn; concepts: (n_images,) row of a picture's concept in the features.
+    Returns: layer, depth, dimensions, odd_one_out_accuracy with its 95 % bootstrap interval over triplets, and the kl
+        and ece of the one scalar that predicts the targets best.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    some = torch.randperm(len(judgements.triplets), generator=generator)[: settings.layer_triplets]
+    shown = dataclasses.replace(judgements.where(some), triplets=concepts[judgements.triplets[some]])
+    weight, table = shown.counts.sum(1), []
+    drawn = metrics.resample_weights(len(weight), settings.bootstrap, generator)
+    for depth, (layer, features) in enumerate(layers.items()):
+        affine = rescaled(features, shown)
+        found = scores(affine, features, shown, settings)
+        agrees = metrics.agreement(odd_one_out(mapped_similarities(affine, features, shown.triplets)), shown.counts)
+        low, high = metrics.bootstrap_interval(agrees, weight, drawn)
+        row = {"layer": layer, "depth": depth, "dimensions": features.shape[1]}
+        row |= {"odd_one_out_accuracy": found["odd_one_out_accuracy"], "ci_low": low, "ci_high": high}
+        table.append(row | {"kl": found["kl"], "ece": found["ece"], "n_triplets": found["n_triplets"]})
+    return pd.DataFrame(table)
+
+
+def first_pictures(world: World, judgements: ChoiceCounts) -> tuple[Tensor, Tensor]:
+    """A picture of each judged concept, (k,) rows of images.csv, and each picture's concept among them, (n_images,)."""
+    codes = world.codes(world.hierarchy[0])
+    judged = judgements.triplets.unique()
+    concepts, place = codes[judged].unique(return_inverse=True)
+    first = torch.full((len(concepts),), len(codes)).scatter_reduce_(0, place, judged, "amin")
+    return first, torch.searchsorted(concepts, codes).clamp(max=len(concepts) - 1)
+
+
+def disagreements(
+    affine: AffineMap, features: Tensor, judgements: ChoiceCounts, n: int, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Triplets on which the teacher chooses another odd one out than the base: n of them, those that more people judged
+    first and in random order else, whoever is right.
+
+    Returns: triplets (n, 3) of picture rows, and who -> (n, 3) probabilities: people, base (`rescaled`), teacher.
+    """
+    maps = {"base": rescaled(features, judgements), "teacher": affine}
+    found = {name: mapped_similarities(each, features, judgements.triplets).softmax(-1) for name, each in maps.items()}
+    people = judgements.counts.sum(1)
+    rows = (found["base"].argmax(1) != found["teacher"].argmax(1)).nonzero().flatten()
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
+    rows = rows[people[rows].argsort(descending=True, stable=True)[:n]]
+    shown = {"people": judgements.counts / people[:, None], **found}
+    return judgements.triplets[rows], {name: each[rows] for name, each in shown.items()}

@@ -1,0 +1,101 @@
+"""Cross-validation of the teacher over concepts: the grid of settings, the best cell, and the final fit."""
+
+import dataclasses
+import itertools
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from alignet import devices
+from alignet.config import Teacher
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.teacher.affine_map import AffineMap, fit, rescaled, scores
+
+GRID = {"regularisation": "lambda", "lr": "lr", "sigma": "sigma", "steps": "steps"}  # settings: columns of teacher.csv
+
+
+def concept_folds(concepts: Tensor, folds: int, generator: torch.Generator) -> Tensor:
+    """A fold for every picture, (n,), such that all pictures of a concept share one; folds differ by one concept."""
+    order = torch.randperm(int(concepts.max()) + 1, generator=generator)
+    return (order % folds)[concepts]
+
+
+def splits(judgements: ChoiceCounts, concepts: Tensor, settings: Teacher) -> list[dict[str, ChoiceCounts]]:
+    """For each fold its 'train' judgements, which show training concepts only, and its 'validation' judgements, which
+    show held-out ones only; a triplet of both is left out.
+
+    Args: concepts: (n_images,) number of each picture's concept. Folds are over the concepts that were judged.
+    Raises: ValueError if a fold is left without triplets.
+    """
+    _, judged = concepts[judgements.triplets].unique(return_inverse=True)
+    fold_of = concept_folds(judged, settings.folds, torch.Generator().manual_seed(settings.seed))
+    found = [
+        {"train": judgements.where((fold_of != fold).all(1)), "validation": judgements.where((fold_of == fold).all(1))}
+        for fold in range(settings.folds)
+    ]
+    if any(len(part.triplets) == 0 for split in found for part in split.values()):
+        raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
+    return found
+
+
+def cells(settings: Teacher) -> list[Teacher]:
+    """The settings of every cell of the grid: each combination of the values that a part of it names."""
+    from sklearn.model_selection import ParameterGrid
+
+    return [dataclasses.replace(settings, **values) for values in ParameterGrid(settings.grid)]
+
+
+def cross_validate(
+    features: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher, others: Tensor | None = None
+) -> pd.DataFrame:
+    """Scores of every fold, before any fit (`map` 'none') and after the fit of every cell of the grid ('fitted')."""
+    folds = splits(judgements, concepts, settings)
+    work = list(itertools.product(enumerate(folds), [None, *cells(settings)]))
+
+    def fitted(one: tuple) -> list[dict]:
+        (fold, split), cell = one
+        affine = rescaled(features, split["train"]) if cell is None else fit(features, split["train"], cell, others)
+        return [_row(fold, part, cell, affine, features, judged, settings) for part, judged in split.items()]
+
+    found = devices.each(fitted, work)
+    rows = [row for one in tqdm(found, desc="teacher", unit="fit", mininterval=2, total=len(work)) for row in one]
+    return pd.DataFrame(rows)
+
+
+def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
+    """The settings of the cell with the least validation loss, mean over folds."""
+    fitted = table[(table["split"] == "validation") & (table["map"] == "fitted")]
+    loss = fitted.groupby(list(GRID.values()), sort=False)["loss"].mean()
+    place = dict(zip(GRID.values(), loss.idxmin(), strict=True))
+    return next(cell for cell in cells(settings) if all(getattr(cell, key) == place[GRID[key]] for key in GRID))
+
+
+def is_cell(table: pd.DataFrame, cell: Teacher) -> pd.Series:
+    """Which rows are fits with this cell's settings, (n,) bool."""
+    return pd.concat([table[column] == getattr(cell, name) for name, column in GRID.items()], axis=1).all(axis=1)
+
+
+def refit(
+    features: Tensor,
+    train: ChoiceCounts,
+    test: ChoiceCounts | None,
+    settings: Teacher,
+    others: Tensor | None = None,
+) -> tuple[AffineMap, pd.DataFrame]:
+    """The final map, from all training triplets, and its scores there and on the test triplets (fold 'all')."""
+    split = {"train": train} | ({"test": test} if test is not None else {})
+    affine = fit(features, train, settings, others)
+    rows = [
+        _row("all", part, cell, mapped, features, judged, settings)
+        for cell, mapped in ((None, rescaled(features, train)), (settings, affine))
+        for part, judged in split.items()
+    ]
+    return affine, pd.DataFrame(rows)
+
+
+def _row(fold, part: str, cell: Teacher | None, affine: AffineMap, features, judged: ChoiceCounts, settings) -> dict:
+    setting = {column: float("nan") if cell is None else getattr(cell, name) for name, column in GRID.items()}
+    place = {"fold": fold, "map": "none" if cell is None else "fitted", "split": part} | setting
+    return place | scores(affine, features, judged, settings)

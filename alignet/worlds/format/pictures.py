@@ -1,0 +1,82 @@
+"""Decoding: picture files -> uint8 tensors of one size."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from alignet.worlds.format.tables import WorldError
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises at broken files
+
+
+def decode(path: Path, size: int) -> Tensor:
+    """The whole picture, resized (bicubic, not cropped), RGB over white: (3, size, size) uint8.
+
+    Raises: WorldError naming the file if it is no picture that Pillow can read.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture = _eight_bits(picture).convert("RGBA")
+    except UNREADABLE as error:
+        raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
+    white = Image.new("RGBA", picture.size, "white")
+    rgb = Image.alpha_composite(white, picture).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Pillow clips 16-bit greys at 255 when it converts them: they are divided by 257 first."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+
+
+class _Files(Dataset):
+    def __init__(self, paths: list[Path], size: int):
+        self.paths, self.size = paths, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Tensor:
+        return decode(self.paths[row], self.size)
+
+
+def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> DataLoader:
+    """Pictures in the order of `paths`, in batches (batch, 3, size, size) uint8, decoded by worker processes."""
+    return DataLoader(_Files(paths, size), batch_size, num_workers=workers, generator=torch.Generator())
+
+
+def stack(paths: list[Path], size: int, workers: int) -> Tensor:
+    """All pictures in memory: (n, 3, size, size) uint8."""
+    return torch.cat(list(batches(paths, size, 256, workers)))
+
+
+def check(paths: list[Path], workers: int) -> None:
+    """Read every picture once, JPEGs at an eighth of their size, which is quick and finds cut files too.
+
+    Raises: WorldError naming the first one that cannot be read.
+    """
+    for _ in DataLoader(_Readable(paths), 256, num_workers=workers, generator=torch.Generator()):
+        pass
+
+
+class _Readable(Dataset):
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> bool:
+        try:
+            with Image.open(self.paths[row]) as picture:
+                picture.draft("RGB", (1, 1))
+                picture.load()
+        except OSError as error:
+            raise WorldError(f"{self.paths[row]}: cannot be read as a picture ({error})") from None
+        return True

@@ -1,0 +1,192 @@
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from alignet import config, metrics
+from alignet.people import choice_distributions
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.people.vice import Posterior
+from alignet.worlds.format.tables import World
+
+SURE = 1e-9
+
+
+def settings(**changes):
+    return config.load("human_uncertainty", config.HumanUncertainty, "params.yaml", **changes)
+
+
+def world(rows, concepts="aabbccdd"):
+    images = pd.DataFrame({"image": [f"i{n}" for n in range(len(concepts))], "concept": list(concepts)})
+    triplets = pd.DataFrame(rows, columns=["image_0", "image_1", "image_2", "odd", "split"])
+    return World("tiny", "human", None, ("concept",), images, triplets, None)
+
+
+def posterior(*rows):
+    """Objects whose embedding is known."""
+    mu = torch.tensor(rows)
+    return Posterior(mu, torch.full_like(mu, SURE))
+
+
+# Objects 0 and 1 are alike, 2 is not: people should leave 2 out with probability e^9 / (e^9 + 2).
+KNOWN = posterior([3.0, 0.0], [3.0, 0.0], [0.0, 3.0])
+
+
+def judged(*counts):
+    """One triplet (0, 1, 2) for each row of counts."""
+    counts = torch.tensor(counts)
+    return ChoiceCounts(torch.tensor([[0, 1, 2]]).expand(len(counts), 3), counts, counts / counts.sum(1, keepdim=True))
+
+
+def test_judgements_are_shares_of_people_per_distinct_triplet():
+    judged = ChoiceCounts.of(torch.tensor([[5, 1, 3], [1, 3, 5], [0, 1, 2]]), torch.tensor([0, 0, 2]))
+    assert judged.triplets.tolist() == [[0, 1, 2], [1, 3, 5]]
+    assert judged.targets.tolist() == [[0, 0, 1], [0.5, 0, 0.5]]
+    assert judged.where(torch.tensor([False, True])).counts.tolist() == [[1, 0, 1]]
+
+
+def test_test_rows_of_unseen_concepts_are_kept_apart():
+    rows = [("i0", "i2", "i4", 1, "train"), ("i1", "i3", "i5", 0, "train"), ("i6", "i7", "i8", 2, "test")]
+    train, test = choice_distributions.human_choice_counts(world(rows, "aabbccdde"))
+    assert train.triplets.tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert test.triplets.tolist() == [[6, 7, 8]]
+    assert test.targets.tolist() == [[0, 0, 1]]
+
+
+def test_no_concept_is_both_fitted_and_tested_on():
+    rows = [("i0", "i2", "i4", 1, "train"), ("i0", "i2", "i6", 0, "train"), ("i7", "i4", "i2", 2, "test")]
+    shared = world(rows)  # the test row shows b, c and d, of which the training rows show other pictures too
+    train, test = choice_distributions.human_choice_counts(shared)
+    concepts = shared.codes("concept")
+    tested = concepts[test.triplets] if test is not None else torch.empty(0, dtype=torch.int64)
+    assert not torch.isin(concepts[train.triplets], tested).any()
+
+
+def test_rows_without_a_split_are_all_fitted_on():
+    rows = [("i0", "i2", "i4", 1, "test"), ("i1", "i3", "i6", 0, "train")]
+    plain = world(rows)
+    train, test = choice_distributions.human_choice_counts(
+        World("tiny", "human", None, ("concept",), plain.images, plain.triplets.drop(columns="split"), None)
+    )
+    assert test is None
+    assert len(train.triplets) == 2
+
+
+def test_validation_rows_are_held_out_and_test_concepts_never_seen():
+    rows = [("i0", "i2", "i4", 1, "train"), ("i4", "i3", "i1", 0, "validation"), ("i6", "i7", "i8", 2, "test")]
+    found = choice_distributions.single_choices(world(rows, "aabbccdde"), settings())
+    assert found.names == ["a", "b", "c"]
+    assert found.triplets.tolist() == [[0, 1, 2]]
+    assert found.odd.tolist() == [1]
+    assert found.held_out.triplets.tolist() == [[0, 1, 2]]
+    assert found.held_out.counts.tolist() == [[0, 0, 1]]  # the odd one out was i4, of concept c
+
+
+def test_without_named_rows_all_choices_of_a_share_of_the_triplets_are_held_out():
+    names = [f"i{n}" for n in range(30)]
+    shown = torch.rand(300, 30, generator=torch.Generator().manual_seed(0)).topk(3, dim=1).indices
+    rows = [(*(names[i] for i in triplet), n % 3, "train") for triplet in shown.tolist() for n in range(2)]
+    found = choice_distributions.single_choices(world(rows, [f"c{n}" for n in range(30)]), settings(held_out_share=0.2))
+    fitted, kept = (set(map(tuple, t.sort(1).values.tolist())) for t in (found.triplets, found.held_out.triplets))
+    assert not fitted & kept
+    assert 30 < len(kept) < 90
+    assert (found.held_out.counts.sum(1) % 2 == 0).all()
+    assert len(found.odd) + int(found.held_out.counts.sum()) == 600
+
+
+def test_of_many_held_out_triplets_those_that_most_people_judged_are_scored():
+    rows = [("i0", "i2", "i4", 1, "train")]
+    rows += [
+        ("i0", "i2", "i6", 0, "validation"),
+        ("i0", "i4", "i6", 1, "validation"),
+        ("i0", "i4", "i6", 1, "validation"),
+    ]
+    found = choice_distributions.single_choices(world(rows), settings(held_out_most=1))
+    assert found.held_out.counts.sum().item() == 2
+
+
+def test_a_concept_twice_in_a_triplet_asks_for_pictures_as_objects():
+    rows = [("i0", "i1", "i4", 1, "train"), ("i0", "i2", "i4", 1, "validation")]
+    with pytest.raises(ValueError, match=r"shows one concept twice; set human_uncertainty\.objects to picture"):
+        choice_distributions.single_choices(world(rows), settings())
+    assert choice_distributions.single_choices(world(rows), settings(objects="picture")).names == [
+        "i0",
+        "i1",
+        "i2",
+        "i4",
+    ]
+
+
+def test_an_objects_picture_is_its_first_one():
+    plain = world([("i0", "i2", "i4", 1, "train")])
+    assert choice_distributions.object_pictures(plain, ["c", "a"], "concept").tolist() == [4, 0]
+    assert choice_distributions.object_pictures(plain, ["i5", "i1"], "picture").tolist() == [5, 1]
+
+
+def test_soft_targets_are_vices_or_the_shares_of_the_people():
+    rows = [("i0", "i2", "i4", 1, "train"), ("i0", "i2", "i4", 2, "train")]
+    tiny = world(rows, "abcdef"[:5] + "f")
+    empirical = choice_distributions.soft_targets(tiny, KNOWN, settings(uncertainty="empirical"))
+    assert empirical.targets.tolist() == [[0, 0.5, 0.5]]
+    soft = choice_distributions.soft_targets(tiny, KNOWN, settings(uncertainty="vice")).targets
+    torch.testing.assert_close(soft, torch.tensor([[0.0, 0.0, 9.0]]).softmax(1))
+
+
+def test_stored_targets_load_back_and_those_of_other_triplets_are_refused(tmp_path):
+    first = judged([1, 0, 0]).with_targets(torch.tensor([[0.2, 0.3, 0.5]]))
+    choice_distributions.save(tmp_path, KNOWN, pd.DataFrame({"epoch": [1]}), ["a", "b", "c"], first)
+    again = choice_distributions.load_targets(tmp_path, judged([1, 0, 0]))
+    torch.testing.assert_close(again.targets, first.targets)
+    other = dataclasses.replace(first, triplets=torch.tensor([[0, 1, 3]]))
+    with pytest.raises(ValueError, match="run the human_uncertainty stage again"):
+        choice_distributions.load_targets(tmp_path, other)
+
+
+def test_what_the_others_chose_is_smoothed_and_leaves_the_choice_out():
+    predicted, counts = choice_distributions.leave_one_out(torch.tensor([[2, 1, 0]]), 0.5)
+    assert predicted[0, 0].tolist() == pytest.approx([1.5 / 3.5, 1.5 / 3.5, 0.5 / 3.5])  # without one of the two
+    assert predicted[0, 1].tolist() == pytest.approx([2.5 / 3.5, 0.5 / 3.5, 0.5 / 3.5])
+    assert counts[0].tolist() == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_calibration_of_known_distributions_by_hand():
+    held_out = judged([0, 0, 4], [0, 1, 3])
+    table = choice_distributions.calibration(KNOWN, held_out, settings()).set_index(["distribution", "triplets"])
+    chances = torch.tensor([0.0, 0.0, 9.0]).softmax(0).log().tolist()
+    assert table.loc[("vice", "all"), "nll"] == pytest.approx(-(7 * chances[2] + chances[1]) / 8, rel=1e-4)
+    assert table.loc[("vice", "all"), "accuracy"] == pytest.approx(7 / 8)
+    assert table.loc[("uniform", "all"), "nll"] == pytest.approx(math.log(3))
+    assert table.loc[("uniform", "all"), "accuracy"] == pytest.approx(1 / 3)
+    others = -(4 * math.log(3.5 / 4.5) + 3 * math.log(2.5 / 4.5) + math.log(0.5 / 4.5)) / 8
+    assert table.loc[("empirical", "repeated"), "nll"] == pytest.approx(others, rel=1e-5)
+    ceiling = metrics.odd_one_out_noise_ceiling(held_out.counts)
+    assert table["noise_ceiling"].tolist() == pytest.approx([ceiling] * 4)
+    assert table.loc[("empirical", "repeated"), "accuracy"] == pytest.approx(ceiling)
+
+
+def test_single_choices_have_no_empirical_distribution_and_no_ceiling():
+    table = choice_distributions.calibration(KNOWN, judged([0, 0, 1], [1, 0, 0]), settings())
+    assert table["distribution"].tolist() == ["vice", "uniform"]
+    assert table["noise_ceiling"].isna().all()
+    assert set(choice_distributions.reliability(KNOWN, judged([0, 0, 1]), settings())["distribution"]) == {"vice"}
+
+
+def test_reliability_bins_by_hand():
+    predicted = torch.tensor([[[0.1, 0.2, 0.7]], [[0.1, 0.2, 0.7]]])
+    counts = torch.tensor([[[0, 1, 3]], [[0, 0, 4]]])
+    drawn = metrics.resample_weights(2, 50, torch.Generator().manual_seed(0))
+    bins = metrics.reliability_bins(predicted, counts, 2, drawn)
+    assert bins["predicted"].tolist() == pytest.approx([0.15, 0.7])
+    assert bins["chosen"].tolist() == pytest.approx([1 / 16, 7 / 8])
+    assert bins["n"].tolist() == [4, 2]
+    assert ((bins["ci_low"] <= bins["chosen"]) & (bins["chosen"] <= bins["ci_high"])).all()
+
+
+def test_examples_run_from_sure_to_unsure_among_the_most_judged(monkeypatch):
+    monkeypatch.setattr(choice_distributions, "FEW", 3)
+    targets = torch.tensor([[0.4, 0.3, 0.3], [0.0, 0.0, 1.0], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]])
+    many = judged([1, 1, 1], [0, 0, 3], [0, 1, 2], [1, 0, 0]).with_targets(targets)
+    _, who = choice_distributions.examples(many, 3)
+    torch.testing.assert_close(who["target"], targets[[1, 2, 0]])

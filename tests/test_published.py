@@ -1,0 +1,58 @@
+import pandas as pd
+import pytest
+
+from alignet.evaluation import published
+from alignet.worlds.format.tables import TRIPLET, World
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def world():
+    images = pd.DataFrame({"image": ["a", "b", "c", "d"], "concept": ["x", "y", "y", "z"]})
+    triplets = pd.DataFrame(
+        [["a", "b", "c", 0, "p"], ["a", "b", "c", 1, "q"]], columns=[*TRIPLET, "odd", "participant"]
+    )
+    return World("tiny", "simulated", None, ("concept",), images, triplets, None)
+
+
+def measured():
+    improvement = {"relative_improvement": [12.0, 30.0, 99.0], "relative_improvement_low": 5.0}
+    levels = pd.DataFrame({"student": ["s", "t", "t"], "target": ["alignet", "alignet", "unalignet"], **improvement})
+    levels = levels.assign(level="coarse", representation="pooled", relative_improvement_high=40.0)
+    rows = {"target": ["alignet", "alignet", "alignet", "base"], "relative_improvement": [-4.0, 10.0, 6.0, 0.0]}
+    ratings = pd.DataFrame(columns=["student", "target", "metric", "value", "ci_low", "ci_high", "n", "ci_unit"])
+    return {"levels": levels, "downstream": pd.DataFrame(rows), "similarity": ratings}
+
+
+def test_published_numbers_stand_beside_ours_and_keep_their_source(world):
+    table = published.beside(world, measured()).set_index("quantity")
+    assert table["source"].notna().all()
+    assert table.loc["relative improvement at the coarse level", "published"] == 93.5
+    assert table.loc["relative improvement at the coarse level", "ours"] == 30.0
+    assert table.loc["relative improvement at the coarse level", "ours_of"].startswith("t,")
+    downstream = table.loc["relative improvement downstream"]
+    assert downstream[["published", "published_high"]].tolist() == [25, 150]
+    assert downstream[["ours", "ours_low", "ours_high"]].tolist() == [6.0, -4.0, 10.0]
+    assert table.loc["human choices behind the teacher", "ours"] == 2
+    assert table.loc["objects behind the teacher", "ours"] == 2
+    assert set(table["choices"]) == {"simulated"}
+
+
+def test_what_the_run_has_not_measured_stays_empty(world):
+    table = published.beside(world, measured()).set_index("quantity")
+    assert pd.isna(table.loc["rating of pairs that AligNet holds closer", "ours"])
+    assert pd.isna(table.loc["participants of Levels", "ours"])
+    nothing = {name: rows.iloc[:0] for name, rows in measured().items()}
+    assert pd.isna(
+        published.beside(world, nothing).set_index("quantity").loc["relative improvement downstream", "ours"]
+    )
+
+
+def test_rated_pairs_stand_beside_the_published_ratings(world):
+    row = {"student": "s", "target": "alignet", "metric": "mean_rating_of_closer_pairs", "value": 3.5}
+    row |= {"ci_low": 3.0, "ci_high": 4.0, "n": 12, "ci_unit": "pairs"}
+    table = published.beside(world, measured() | {"similarity": pd.DataFrame([row])}).set_index("quantity")
+    rated = table.loc["rating of pairs that AligNet holds closer"]
+    assert rated[["published", "ours", "ours_low"]].tolist() == [3.93, 3.5, 3.0]
+    assert rated["ours_of"] == "s, 12 pairs"
