@@ -1,5 +1,13 @@
-"""params.yaml -> frozen, typed settings. Every number is chosen there; nothing here has a default."""
+"""params.yaml -> frozen, typed settings. Every number is chosen there; nothing here has a default.
 
+A profile (params/paper.yaml, params/smoke.yaml) holds only what differs from the params file that its `base` names. An
+entry of its `backbones` or `students` may be `like: NAME`: it has the values of that entry but for those that it gives.
+`load` merges the two; `python -m alignet.config params/paper.yaml` writes the merged values to params.yaml for dvc.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +16,9 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 ROOT = Path(__file__).resolve().parents[1]
+PARAMS = "params.yaml"
+SHARING = ("backbones", "students")  # sections whose entries may be `like` another
+BASE, PROFILE = "base", "profile"  # keys: a profile's base; in a params.yaml that was written from a profile, its name
 
 settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 
@@ -235,7 +246,7 @@ class Downstream:
     public_pictures_per_class: int
 
 
-def load(section: str, cls: type, params_file: str = "params.yaml", **overrides: Any) -> Any:
+def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -> Any:
     """One section of the params file as a frozen record.
 
     Args: section: key, dotted where nested ('students.lite0'); cls: the record's class; params_file: from
@@ -250,12 +261,12 @@ def load(section: str, cls: type, params_file: str = "params.yaml", **overrides:
         raise ConfigError("\n".join(_line(where, problem) for problem in error.errors())) from None
 
 
-def value(key: str, params_file: str = "params.yaml") -> Any:
+def value(key: str, params_file: str = PARAMS) -> Any:
     """One value of the params file by its dotted key ('teacher.backbone')."""
     return _section(key, params_file)
 
 
-def names(key: str, params_file: str = "params.yaml") -> list[str]:
+def names(key: str, params_file: str = PARAMS) -> list[str]:
     """A list of names of the section `run` (backbones, students or targets)."""
     return list(_section(f"run.{key}", params_file))
 
@@ -266,16 +277,92 @@ def folders(out_dir: str) -> tuple[Path, Path]:
     return base / "data", base / "reports"
 
 
+def values(params_file: str = PARAMS) -> dict[str, Any]:
+    """All values of a params file; those of a profile are merged over its base's, mapping by mapping.
+
+    Raises: ConfigError if a file is missing, a profile has a section that its base lacks, or its base is params.yaml
+        and that was written from another profile.
+    """
+    own = _read(params_file)
+    if BASE not in own:
+        return own
+    name = own.pop(BASE)
+    base = values(name)
+    if base.get(PROFILE, params_file) != params_file:
+        raise ConfigError(f"{name}: was written from {base[PROFILE]}; restore it first (git checkout {name})")
+    unknown = sorted(own.keys() - base.keys())
+    if unknown:
+        raise ConfigError(f"{params_file}: {name} has no section {', '.join(unknown)}")
+    merged = _merged(base, own)
+    shared = [section for section in SHARING if section in merged]
+    return merged | {section: _alike(merged[section], f"{params_file}: {section}") for section in shared}
+
+
+def write_profile(params_file: str) -> None:
+    """Replace params.yaml by a profile's merged values, its comments kept, so that `dvc repro` runs the profile.
+
+    Raises: ConfigError as `values`, or if the file is no profile.
+    """
+    from ruamel.yaml import YAML
+
+    if _read(params_file).get(BASE) != PARAMS:
+        raise ConfigError(f"{params_file}: is no profile of {PARAMS} (base: {PARAMS})")
+    merged = values(params_file)
+    engine, path = YAML(), ROOT / PARAMS
+    engine.width = 120
+    document = engine.load(path.read_text(encoding="utf-8"))
+    _update(document, {PROFILE: params_file} | merged)
+    part = path.with_name(f"{PARAMS}.part")
+    with part.open("w", encoding="utf-8") as file:
+        engine.dump(document, file)
+    part.replace(path)
+
+
 def _section(section: str, params_file: str) -> Any:
+    found: Any = values(params_file)
+    for key in section.split("."):
+        if not isinstance(found, dict) or key not in found:
+            raise ConfigError(f"{params_file}: no section {section!r}")
+        found = found[key]
+    return found
+
+
+def _read(params_file: str) -> dict[str, Any]:
     path = ROOT / params_file
     if not path.is_file():
         raise ConfigError(f"{params_file}: no such file (looked for {path})")
-    values = yaml.safe_load(path.read_text())
-    for key in section.split("."):
-        if not isinstance(values, dict) or key not in values:
-            raise ConfigError(f"{params_file}: no section {section!r}")
-        values = values[key]
-    return values
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _merged(base: Any, own: Any) -> Any:
+    """The override's values over the base's: mappings key by key, anything else (lists too) as a whole."""
+    if not isinstance(base, dict) or not isinstance(own, dict):
+        return own
+    return base | {key: _merged(base.get(key), value) for key, value in own.items()}
+
+
+def _alike(entries: dict[str, Any], where: str) -> dict[str, Any]:
+    """The entries of a section, those that are `like` another with its values under their own."""
+
+    def full(name: str, seen: tuple[str, ...] = ()) -> Any:
+        entry = entries.get(name)
+        if not isinstance(entry, dict) or "like" not in entry:
+            return entry
+        own, other = {key: value for key, value in entry.items() if key != "like"}, entry["like"]
+        if other not in entries or other in (name, *seen):
+            raise ConfigError(f"{where}.{name}.like: {other!r} is no other entry")
+        return _merged(full(other, (name, *seen)), own)
+
+    return {name: full(name) for name in entries}
+
+
+def _update(document: Any, merged: Mapping[str, Any]) -> None:
+    """Set in a round-trip YAML document the values that differ, so that its comments stay where they are."""
+    for key, value in merged.items():
+        if isinstance(value, dict) and isinstance(document.get(key), dict):
+            _update(document[key], value)
+        elif key not in document or document[key] != value:
+            document[key] = value
 
 
 def _line(where: str, problem: dict) -> str:
@@ -288,3 +375,18 @@ def _line(where: str, problem: dict) -> str:
     if isinstance(problem["input"], str) and "number" in problem["msg"]:
         hint = " (YAML reads 1e-3 as text: write 0.001)"
     return f"{key}: {problem['msg']}, got {problem['input']!r}{hint}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.config", description=f"Write a profile to {PARAMS}.")
+    parser.add_argument("profile", help="for instance params/paper.yaml")
+    try:
+        write_profile(parser.parse_args(arguments).profile)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

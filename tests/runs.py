@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alignet import config
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -36,11 +38,17 @@ def write_params(folder: Path, params: dict) -> None:
 
 
 def smoke_params() -> dict:
-    return yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text())
+    return _of_the_run(config.values("params/smoke.yaml"))
 
 
 def paper_params() -> dict:
-    return yaml.safe_load((ROOT / "params" / "paper.yaml").read_text())
+    return _of_the_run(config.values("params/paper.yaml"))
+
+
+def _of_the_run(params: dict) -> dict:
+    """Without the backbones and students of the base that the profile's run does not name."""
+    named = {section: {name: params[section][name] for name in params["run"][section]} for section in config.SHARING}
+    return params | named
 
 
 def run(folder: Path, *command: str, check: bool = True, cwd: str = ".") -> subprocess.CompletedProcess:

@@ -103,7 +103,7 @@ def test_the_repositorys_params_load(file, section):
 @pytest.mark.parametrize("file", PARAMS)
 @pytest.mark.parametrize(("section", "cls"), [("backbones", config.Backbone), ("students", config.Student)])
 def test_every_backbone_and_student_of_the_repositorys_params_loads(file, section, cls):
-    names = list(yaml.safe_load((config.ROOT / file).read_text())[section])
+    names = list(config.values(file)[section])
     assert names
     for name in names:
         assert isinstance(config.load(f"{section}.{name}", cls, file), cls)
@@ -122,3 +122,87 @@ def test_every_name_that_a_run_loops_over_has_its_section(file):
 def test_folders_take_an_absolute_path_or_one_from_the_root(tmp_path):
     assert config.folders(str(tmp_path)) == (tmp_path / "data", tmp_path / "reports")
     assert config.folders("there") == (config.ROOT / "there" / "data", config.ROOT / "there" / "reports")
+
+
+# profiles
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A root of its own with a small params.yaml, a profile of it and another one."""
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    (tmp_path / "params.yaml").write_text(
+        "# numbers\n"
+        "run: {students: [small, large]}\n"
+        "students:\n"
+        "  small: &small {lr: 0.1, steps: 10}  # for tests\n"
+        "  large: {<<: *small, steps: 20}\n"
+        "levels: {seed: 0, grid: [1, 2, 3]}\n"
+    )
+    (tmp_path / "tiny.yaml").write_text(
+        "base: params.yaml\n"
+        "students: {small: {steps: 1}, new: {like: small, lr: 0.5}, newer: {like: new}}\n"
+        "levels: {grid: [4]}\n"
+    )
+    (tmp_path / "other.yaml").write_text("base: params.yaml\nlevels: {seed: 9}\n")
+    return tmp_path
+
+
+def test_a_profile_is_merged_over_its_base_and_lists_are_replaced(root):
+    found = config.values("tiny.yaml")
+    assert found["students"]["small"] == {"lr": 0.1, "steps": 1}
+    assert found["students"]["large"] == {"lr": 0.1, "steps": 20}
+    assert found["levels"] == {"seed": 0, "grid": [4]}
+    assert found["run"] == {"students": ["small", "large"]}
+    assert "base" not in found
+
+
+def test_an_entry_may_be_like_another_with_some_values_of_its_own(root):
+    found = config.values("tiny.yaml")["students"]
+    assert found["new"] == {"lr": 0.5, "steps": 1}
+    assert found["newer"] == found["new"]
+
+
+@pytest.mark.parametrize("other", ["nobody", "a", "b"])
+def test_an_entry_like_none_or_like_itself_is_refused(root, other):
+    (root / "tiny.yaml").write_text(f"base: params.yaml\nstudents: {{a: {{like: {other}}}, b: {{like: a}}}}\n")
+    with pytest.raises(config.ConfigError, match=r"tiny\.yaml: students\.[ab]\.like: '(nobody|a|b)' is no other entry"):
+        config.values("tiny.yaml")
+
+
+def test_a_section_that_the_base_lacks_is_refused(root):
+    (root / "tiny.yaml").write_text("base: params.yaml\nlevel: {seed: 1}\n")
+    with pytest.raises(config.ConfigError, match=r"tiny\.yaml: params\.yaml has no section level"):
+        config.values("tiny.yaml")
+
+
+def test_writing_a_profile_keeps_the_comments_and_gives_dvc_the_merged_values(root):
+    merged = config.values("tiny.yaml")
+    assert config.main(["tiny.yaml"]) == 0
+    text = (root / "params.yaml").read_text()
+    assert "# numbers" in text
+    assert "# for tests" in text
+    assert yaml.safe_load(text) == {"profile": "tiny.yaml"} | merged
+    assert config.main(["tiny.yaml"]) == 0  # once more changes nothing
+    assert (root / "params.yaml").read_text() == text
+
+
+def test_a_profile_is_not_merged_over_another_one(root, capsys):
+    assert config.main(["tiny.yaml"]) == 0
+    written = (root / "params.yaml").read_text()
+    assert config.main(["other.yaml"]) == 1
+    assert "params.yaml: was written from tiny.yaml; restore it first" in capsys.readouterr().err
+    assert (root / "params.yaml").read_text() == written
+
+
+def test_a_file_that_is_no_profile_is_not_written(root, capsys):
+    assert config.main(["params.yaml"]) == 1
+    assert "params.yaml: is no profile" in capsys.readouterr().err
+
+
+def test_dvc_overrides_one_value_of_one_student(root, monkeypatch):
+    from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` calls
+
+    apply_overrides(str(root / "params.yaml"), ["students.large.lr=0.7"])
+    students = config.values()["students"]
+    assert students == {"small": {"lr": 0.1, "steps": 10}, "large": {"lr": 0.7, "steps": 20}}

@@ -107,5 +107,5 @@ def test_counting_computes_nothing():
 @pytest.mark.parametrize("file", ["params.yaml", "params/paper.yaml", SMOKE])
 def test_every_profile_has_an_entry_for_each_of_its_students(file):
     entries = config.load("cost", config.Cost, file).pretraining
-    assert set(config.names("students", file)) == set(entries)
+    assert set(config.names("students", file)) <= set(entries)
     assert all(entry is None or set(entry) == {"images", "picture_size"} for entry in entries.values())

@@ -75,7 +75,7 @@ def as_student(job, settings, **backbone):
 
 
 def smoke(student):
-    return yaml.safe_load((config.ROOT / "params/smoke.yaml").read_text())["students"][student]
+    return config.values("params/smoke.yaml")["students"][student]
 
 
 def test_a_students_features_are_of_the_test_split_and_unknown_elsewhere(job):
@@ -87,9 +87,7 @@ def test_a_students_features_are_of_the_test_split_and_unknown_elsewhere(job):
 
 def test_a_students_features_go_through_its_frozen_part_which_stays_stored(job):
     lite0 = {"model": "tf_efficientnet_lite0", "options": {}}
-    found = features.run(
-        as_student(job, smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}, **lite0)
-    )
+    found = features.run(as_student(job, smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}, **lite0))
     (stored,) = (config.folders(job.out_dir)[0] / "frozen").iterdir()
     assert len(load_file(stored)["outputs"]) == 2
     plain = backbones.create(config.load("backbones.tiny", config.Backbone, job.params_file))
