@@ -22,13 +22,13 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro report test lab lint lock
+.PHONY: help repro report test test-fast lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
 	@echo "make report  the executed notebooks in one page, reports/index.html"
-	@echo "make test    set up and run the tests"
+	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
-	@echo "make lint    ruff and the checks on notebooks"
+	@echo "make lint    ruff, mypy and the checks on notebooks"
 	@echo "make lock    compile requirements.txt anew from requirements.in (needs uv)"
 
 repro: $(READY)
@@ -41,11 +41,14 @@ test: $(READY)
 	@git --version >/dev/null 2>&1 || { echo "the tests need git: install it (Debian, Ubuntu: apt install git)" >&2; exit 1; }
 	@$(RUN) -m pytest -n 2 --dist loadgroup
 
+test-fast: $(READY)
+	@$(RUN) -m pytest -n 2 -m "not slow"
+
 lab: $(READY)
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)"
 
 lint: $(READY)
-	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m nbstripout --verify notebooks/*.ipynb
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy && $(RUN) -m nbstripout --verify notebooks/*.ipynb
 
 lock:
 	uv pip compile requirements.in --universal --python-version 3.11.0 --no-emit-index-url --no-emit-find-links \

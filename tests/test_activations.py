@@ -1,5 +1,6 @@
 import copy
 
+import inputs
 import pytest
 import torch
 from PIL import Image
@@ -13,11 +14,11 @@ FEATURES = config.Features(batch_size=2, workers=0, precision="float32", cache_b
 
 def settings(model, seed=0, **options):
     options = {"img_size": 32, "depth": 2} if "vit" in model else options
-    return config.Backbone(model=model, options=options, weights="random", layer="pooled", picture_size=32, seed=seed)
+    return inputs.backbone(model, seed=seed, **options)
 
 
 VIT = settings("vit_tiny_patch16_224")
-SHOWN = torch.randint(256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+SHOWN = inputs.random_pictures(5)
 
 
 def save_student(folder, seed):

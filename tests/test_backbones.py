@@ -1,6 +1,7 @@
 import importlib.resources
 from pathlib import Path
 
+import inputs
 import pytest
 import timm
 import torch
@@ -14,12 +15,12 @@ LITE0, VIT = "tf_efficientnet_lite0", "vit_tiny_patch16_224"
 SMALL_VIT = {"img_size": 32, "depth": 2, "patch_size": 8}
 
 
-def settings(model=LITE0, weights="random", layer="pooled", seed=0, **options):
-    return config.Backbone(model=model, options=options, weights=weights, layer=layer, picture_size=32, seed=seed)
+def settings(model=LITE0, **changes):
+    return inputs.backbone(model, **changes)
 
 
 def pictures(n=2, size=32):
-    return torch.randint(256, (n, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return inputs.random_pictures(n, size)
 
 
 def hooked(embedder, shown, layer):

@@ -1,17 +1,16 @@
-import dataclasses
-
+import inputs
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from alignet import config, devices
+from alignet import devices
 from alignet.student import batches
 
 
 def settings(**changes):
     small = {"batch_clusters": 3, "batch_pictures": 4, "scheme": "cluster_border", "batch_triplets": None, "seed": 0}
-    return dataclasses.replace(config.load("students.vit", config.Student, "params/smoke.yaml"), **(small | changes))
+    return inputs.settings("students.vit", inputs.SMOKE, **(small | changes))
 
 
 def source(sizes=(9, 4, 17, 3, 12, 8), **changes):

@@ -1,3 +1,4 @@
+import inputs
 import numpy as np
 import pytest
 import timm
@@ -136,7 +137,7 @@ def test_the_triplet_head_is_a_linear_layer_of_the_same_outputs():
 
 
 def settings(path):
-    return config.Backbone(model=SIGLIP, options=SMALL, weights=str(path), layer="pooled", picture_size=32, seed=0)
+    return inputs.backbone(SIGLIP, weights=str(path), **SMALL)
 
 
 @torch.inference_mode()

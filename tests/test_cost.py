@@ -1,17 +1,17 @@
 import math
 
+import inputs
 import pytest
 import torch
+from inputs import SMOKE
 from torch import nn
 
 from alignet import config
 from alignet.evaluation import cost
 
-SMOKE = "params/smoke.yaml"
-
 
 def settings(**changes):
-    return config.load("cost", config.Cost, SMOKE, **changes)
+    return inputs.settings("cost", SMOKE, **changes)
 
 
 @pytest.fixture(scope="module")

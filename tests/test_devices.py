@@ -1,9 +1,15 @@
+import dataclasses
+import importlib
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
 from alignet import devices
+from alignet.models import features
+from alignet.student import jobs
 
 
 def test_each_works_on_one_thread_in_order_and_leaves_the_threads_as_they_were():
@@ -28,3 +34,29 @@ def test_each_works_on_one_thread_in_order_and_leaves_the_threads_as_they_were()
 def test_a_failure_in_each_is_the_callers():
     with pytest.raises(ZeroDivisionError):
         list(devices.each(lambda item: 1 / item, [1, 0, 2]))
+
+
+def test_launch_starts_a_module_in_several_processes_with_its_options_as_flags(monkeypatch):
+    commands = []
+    monkeypatch.setattr(devices.subprocess, "run", lambda command, check: commands.append((command, check)))
+    devices.launch("alignet.student", {"name": "vit", "out_dir": "a b", "lr": None, "steps": 7}, 3)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
+    flags = ["--name=vit", "--out-dir=a b", "--steps=7"]
+    assert commands == [([sys.executable, *torchrun, "-m", "alignet.student", *flags], True)]
+
+
+def test_launch_fails_where_one_of_its_processes_does():
+    with pytest.raises(subprocess.CalledProcessError):
+        devices.launch("alignet.student", {"name": "vit", "flavour": "sweet"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "record"),
+    [("alignet.student.__main__", jobs.Job), ("alignet.models.features", features.Job)],
+)
+def test_a_started_program_takes_every_field_of_its_job_as_a_flag(module, record, monkeypatch):
+    program, taken = importlib.import_module(module), []
+    monkeypatch.setattr(program, "train" if "student" in module else "extract", taken.append)
+    values = {field.name: 3 if field.name in ("lr", "steps") else field.name for field in dataclasses.fields(record)}
+    program.main([f"--{name.replace('_', '-')}={value}" for name, value in values.items()])
+    assert taken == [record(**values)]

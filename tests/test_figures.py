@@ -145,6 +145,7 @@ def test_a_figure_is_one_or_two_columns_wide_and_draws_something(name):
     assert any(ax.lines or ax.images or ax.patches for ax in figure.axes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_saved_twice_gives_the_same_bytes(name, tmp_path):
     for run in ("first", "again"):

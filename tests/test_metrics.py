@@ -2,14 +2,11 @@ import math
 
 import pytest
 import torch
+from inputs import generator
 from rsatoolbox.rdm import RDMs, compare
 from scipy.stats import rankdata, spearmanr
 
 from alignet import metrics
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def counts_of_uniform_people(n, people, seed=0):
@@ -139,6 +136,7 @@ def test_intervals_of_accuracy_hold_the_truth_in_95_percent_of_worlds():
     assert covered(500, 0.6, interval) == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 def test_intervals_of_a_rank_correlation_hold_the_truth_in_95_percent_of_worlds(correlation):
     truth = 6 / math.pi * math.asin(correlation / 2)  # Spearman of a bivariate normal
@@ -221,6 +219,7 @@ def test_rsa_of_a_matrix_with_itself_is_one_and_with_permuted_labels_about_zero(
     assert moved == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_intervals_of_rsa_over_objects_do_not_miss_the_truth_too_often():
     similarity, other = matrices(1500)
     truth, pairs = metrics.rsa(similarity, other), torch.triu_indices(20, 20, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from alignet import kernels, nb
 
-pytestmark = pytest.mark.xdist_group("nb")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nb")]
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 PARAMETERS = 'name = "nobody"\nsteps = 1\nlr = None'
 PRINTS = "import sys\nprint('progress', file=sys.stderr)\nprint(name, steps + 1, lr, type(lr).__name__)"

@@ -138,7 +138,7 @@ def test_missing_things_files_columns_and_pictures_are_named(tmp_path):
         things.write_choices(folder, OBJECTS, tmp_path / "out.parquet")
     (folder / "triplet_dataset" / "validationset.txt").unlink()
     with pytest.raises(
-        tables.WorldError, match=r"validationset\.txt: no such file \(python -m alignet\.fetch things\)"
+        tables.WorldError, match=r"validationset\.txt: no such file \(python -m alignet\.worlds\.fetch things\)"
     ):
         things.write_choices(folder, OBJECTS, tmp_path / "out.parquet")
     (folder / "things_concepts.tsv").write_text("uniqueID\nacorn\nacorn\n")
@@ -241,7 +241,7 @@ def test_a_pickle_that_is_cut_short_or_missing_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:30])
     with pytest.raises(tables.WorldError, match=r"levels\.pkl: cannot be read as a pickle"):
         read_levels(path)
-    with pytest.raises(tables.WorldError, match=r"none\.pkl: no such file \(python -m alignet\.fetch levels\)"):
+    with pytest.raises(tables.WorldError, match=r"none\.pkl: no such file \(python -m alignet\.worlds\.fetch levels\)"):
         read_levels(tmp_path / "none.pkl")
 
 
@@ -347,7 +347,7 @@ def test_without_pictures_for_validation_only_levels_are_tested(paper, tmp_path)
         ("train", r"train: no such folder \(register at image-net\.org"),
         ("class", r"train: cats is no class of ImageNet-1k"),
         ("picture", r"Levels: 1 of \d+ pictures are not in ImageNet here: n01440764_0"),
-        ("things", r"things_concepts\.tsv: no such file \(python -m alignet\.fetch things\)"),
+        ("things", r"things_concepts\.tsv: no such file \(python -m alignet\.worlds\.fetch things\)"),
         ("choices", r"triplets_large.*row 2: \[99, "),
     ],
 )
@@ -478,6 +478,7 @@ def shrunk(params, folder):
     return params
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("paper's files")
 def test_the_whole_pipeline_runs_on_the_papers_file_formats(paper, tmp_path):
     folder = runs.copy_of_the_repository(tmp_path, shrunk(runs.paper_params(), paper))

@@ -36,7 +36,7 @@ TEACHER_COLUMNS = {
 }
 
 # One process runs these in order, on one finished run.
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
 
 @pytest.fixture(scope="session")

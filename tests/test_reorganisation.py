@@ -161,6 +161,7 @@ def test_the_cka_table_has_a_row_for_each_pair_of_layers_and_intervals_for_a_lay
     assert ((own["ci_low"] <= own["cka"] + 1e-9) & (own["cka"] <= own["ci_high"] + 1e-9)).all()
 
 
+@pytest.mark.slow
 def test_maps_are_the_same_every_time_and_those_after_alignment_lie_over_the_bases():
     base = random_features(12, 5)
     turn, _ = torch.linalg.qr(random_features(5, 5, seed=4))

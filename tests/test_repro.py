@@ -14,6 +14,8 @@ import yaml
 from alignet import repro
 from alignet.config import ROOT
 
+pytestmark = pytest.mark.slow
+
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 STAGES = {
     "a": {"cmd": "echo hello a && echo 1 > a.txt", "outs": ["a.txt"]},

@@ -6,15 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inputs import generator
 
 from alignet.synthesis import schemes
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=40).map(torch.tensor)
 SEEDS = st.integers(0, 2**31)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def fits(scheme, kinds):

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from inputs import generator
 from rsatoolbox.inference import eval_fixed
 from rsatoolbox.model import ModelFixed
 from rsatoolbox.rdm import RDMs
@@ -19,10 +20,6 @@ from alignet.worlds.readers import matrices
 SETTINGS = config.Similarity(seed=0, bootstrap=200, rater_groups=3, pairs=2, matrices=[])
 CONCEPTS, PICTURES = 12, 2  # of each split; a class holds 4 concepts
 PAIRS = torch.triu_indices(CONCEPTS, CONCEPTS, 1)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def known_world(people=6, sharpness=6.0):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import inputs
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,8 +42,7 @@ SMALL = {
 
 
 def settings(**changes):
-    loaded = config.load("students.vit", config.Student, "params/smoke.yaml")
-    return dataclasses.replace(loaded, **(SMALL | changes))  # replace: None is a value here
+    return inputs.settings("students.vit", inputs.SMOKE, **(SMALL | changes))
 
 
 def tiny(convolutional=False, dropout=0.0, **changes):
@@ -210,6 +210,7 @@ def test_a_diverging_fit_stops(toy):
         fit(tiny(), toy, settings(lr=10.0, steps=20, warmup_steps=0, **STOP))
 
 
+@pytest.mark.slow
 def test_a_healthy_fit_that_starts_at_a_tiny_loss_goes_on(toy):
     model = tiny(head_width=8)
     fit(model, toy, settings(steps=60, lr=0.003))
@@ -311,6 +312,7 @@ def with_a_frozen_part(toy, chosen, store, cache_bytes):
     return state(model), training.fit(model, feed, held_out_of(toy), chosen), state(model), sum(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"batch_parts": 2}, {"gradient_checkpointing": True}])
 def test_the_frozen_part_runs_once_a_picture_and_changes_nothing_beyond_rounding(toy, tmp_path, changes):
     """Not to the last bit: the frozen part's kernels add in another order in batches of another size."""
@@ -374,8 +376,13 @@ def test_the_largest_gradient_is_clipped(toy):
     held, clipped = trained(toy, settings(steps=1, clip_gradient=float(limit)))
     assert clipped["gradient_norm"][0] == pytest.approx(curve["gradient_norm"][0])  # the norm before it was clipped
     assert any(not torch.equal(free[name], held[name]) for name in free)
+    model = tiny()
+    fit(model, toy, settings(steps=1, clip_gradient=float(limit)))
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert torch.cat([gradient.flatten() for gradient in gradients]).norm().item() == pytest.approx(limit, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_half_precision_with_a_scaled_loss_learns_too(toy):
     _, curve = trained(toy, settings(steps=30, precision="float16", warmup_steps=5))
     assert curve["loss"][25:30].mean() < 0.6 * curve["loss"][:5].mean()
@@ -397,6 +404,7 @@ def killed_and_resumed(toy, chosen, path, monkeypatch, stop, dropout):
     return trained(toy, chosen, dropout, checkpoint=path, work="same")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", range(1, 10))
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tmp_path, monkeypatch, stop):
     chosen = settings(steps=10, checkpoint_every=1 + stop % 3)
@@ -407,6 +415,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights_bit_for_bit(toy, tm
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dropout", "changes"),
     [(0.3, {}), (0.3, {"gradient_checkpointing": True}), (0.0, {"precision": "float16"}), (0.3, {"batch_parts": 2})],
@@ -419,6 +428,7 @@ def test_a_killed_run_also_goes_on_with_its_random_numbers_and_its_scaler(toy, t
     pd.testing.assert_frame_equal(resumed, curve)
 
 
+@pytest.mark.slow
 def test_a_process_killed_from_outside_ends_with_the_same_weights(tmp_path):
     """SIGKILL at a random moment of a run in a process of its own; ten of them: python bench/resume.py."""
     command = [sys.executable, str(config.ROOT / "bench" / "resume.py"), "1", str(tmp_path / "resume.csv")]
@@ -451,6 +461,7 @@ def test_a_step_is_adams_and_the_decay_from_the_weights_before_it(toy):
             torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_compiled_student_takes_the_same_steps(toy, monkeypatch):
     compiled, plain = [], torch.nn.Module.compile
 
@@ -538,6 +549,7 @@ def test_a_broken_picture_is_named_before_the_first_step(toy, tmp_path, cache_by
         feed_of((paths, *toy[1:]), settings(), cache_bytes)
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(tmp_path):
     """One torchrun of two gloo processes and one process alone, the same global batches."""
     script = tmp_path / "two.py"

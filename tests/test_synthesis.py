@@ -1,21 +1,19 @@
+import inputs
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from inputs import generator
 
-from alignet import config, metrics
+from alignet import metrics
 from alignet.synthesis import label_checks, labelling, pair_kernel, schemes, triplet_files
 from alignet.teacher.affine_map import AffineMap
 from alignet.worlds.format.tables import World
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def settings(**changes):
     small = {"clusters": 5, "train_triplets": 60, "valid_triplets": 40}
-    return config.load("synthesis", config.Synthesis, "params.yaml", **(small | changes))
+    return inputs.settings("synthesis", **(small | changes))
 
 
 @pytest.fixture(scope="module")

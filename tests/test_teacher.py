@@ -1,28 +1,22 @@
 import dataclasses
 import json
 
+import inputs
 import pandas as pd
 import pytest
 import torch
+from inputs import generator, random_triplets
 from safetensors import safe_open
 
-from alignet import config, losses, metrics
+from alignet import losses, metrics
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher import affine_map, comparisons, cross_validation
 from alignet.triplets import pair_similarities
 from alignet.worlds.format.tables import World
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def settings(**changes):
-    return config.load("teacher", config.Teacher, "params.yaml", **changes)
-
-
-def random_triplets(pool, n, seed=0):
-    return pool[torch.rand(n, len(pool), generator=generator(seed)).topk(3, dim=1).indices]
+    return inputs.settings("teacher", **changes)
 
 
 def people(representation, triplets, raters, seed=0):
@@ -242,6 +236,7 @@ def test_the_local_term_keeps_the_neighbourhoods_of_other_pictures(recovery):
         affine_map.fit(features, train, dataclasses.replace(chosen, local_weight=0.5))
 
 
+@pytest.mark.slow
 def test_soft_targets_teach_more_than_argmax_ones_where_triplets_are_few(recovery):
     features, train, _, truth = recovery
     informed = train.with_targets(pair_similarities(truth[train.triplets]).softmax(-1))

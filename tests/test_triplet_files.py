@@ -77,6 +77,7 @@ def test_any_slices_of_a_deflated_file_are_those_of_the_stored_one(tmp_path_fact
         assert (other.shape, other.dtype, len(other)) == (mapped.shape, mapped.dtype, len(mapped))
 
 
+@pytest.mark.slow
 def test_a_deflated_file_is_checked_in_memory_that_its_names_do_not_set(tmp_path, monkeypatch):
     names = np.array([f"train/n{number:08d}/n{number:08d}_{number}.JPEG" for number in range(50)])
     drawn = np.tile(example(1000, 50)[1], (150, 1))

@@ -2,15 +2,12 @@ import itertools
 
 import pytest
 import torch
+from inputs import generator
 
 from alignet import metrics, triplets
 from alignet.student import batches
 
 ORDERS = list(itertools.permutations(range(3)))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def embeddings(n=20, dim=5):

@@ -1,23 +1,17 @@
 import math
 
+import inputs
 import pytest
 import torch
+from inputs import generator, random_triplets
 
-from alignet import config, metrics
+from alignet import metrics
 from alignet.people import vice
 from alignet.triplets import pair_similarities
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def settings(**changes):
-    return config.load("human_uncertainty", config.HumanUncertainty, "params.yaml", **changes)
-
-
-def random_triplets(n_objects, n, seed=0):
-    return torch.rand(n, n_objects, generator=generator(seed)).topk(3, dim=1).indices
+    return inputs.settings("human_uncertainty", **changes)
 
 
 def simulated(n, objects=40, dimensions=3, seed=0):
@@ -25,7 +19,7 @@ def simulated(n, objects=40, dimensions=3, seed=0):
     drawn = generator(9)
     embedding = 2 * torch.rand(objects, dimensions, generator=drawn)
     embedding = embedding * (torch.rand(objects, dimensions, generator=drawn) < 0.4)
-    triplets = random_triplets(objects, n, seed)
+    triplets = random_triplets(torch.arange(objects), n, seed)
     truth = pair_similarities(embedding[triplets]).softmax(-1)
     return triplets, torch.multinomial(truth, 1, generator=generator(seed)).squeeze(1), truth
 
@@ -52,14 +46,14 @@ def test_the_prior_is_the_mixture_of_two_gaussians():
 def test_a_sure_posterior_gives_the_softmax_of_its_similarities():
     mu = torch.rand(6, 2, generator=generator())
     posterior = vice.Posterior(mu, torch.full_like(mu, 1e-9))
-    triplets = random_triplets(6, 20)
+    triplets = random_triplets(torch.arange(6), 20)
     expected = pair_similarities(mu[triplets]).softmax(-1)
     torch.testing.assert_close(posterior.choice_distribution(triplets, 3, 0), expected)
 
 
 def test_an_unsure_posterior_gives_flatter_choices():
     mu = 2 * torch.rand(6, 2, generator=generator())
-    triplets = random_triplets(6, 20)
+    triplets = random_triplets(torch.arange(6), 20)
     sure, unsure = (
         vice.Posterior(mu, torch.full_like(mu, sigma)).choice_distribution(triplets, 400, 0) for sigma in (1e-6, 1.0)
     )
@@ -96,7 +90,7 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tmp_path, capsys, ch
 
 def test_many_triplets_are_scored_in_chunks_as_at_once(monkeypatch):
     mu = torch.rand(6, 2, generator=generator())
-    posterior, triplets = vice.Posterior(mu, torch.full_like(mu, 0.5)), random_triplets(6, 50)
+    posterior, triplets = vice.Posterior(mu, torch.full_like(mu, 0.5)), random_triplets(torch.arange(6), 50)
     whole = posterior.choice_distribution(triplets, 3, 0)
     monkeypatch.setattr(vice, "CHUNK", 7)
     torch.testing.assert_close(posterior.choice_distribution(triplets, 3, 0), whole)
@@ -122,6 +116,7 @@ def test_a_fit_stops_once_its_dimensions_stand_still_after_the_burn_in():
     assert not vice.converged(curves["still"][1:], chosen)
 
 
+@pytest.mark.slow
 def test_a_fit_comes_near_the_truth_of_choices_it_has_not_seen():
     triplets, odd, _ = simulated(20000)
     unseen, chosen, truth = simulated(4000, seed=1)

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from inputs import generator
 from PIL import Image
 
 from alignet import config
@@ -26,10 +27,6 @@ SMALL = {
 
 def small(**changes):
     return config.load("emoji", config.Emoji, "params.yaml", **(SMALL | changes))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +188,7 @@ def test_people_leave_out_the_concept_that_is_alone_in_its_class_most_of_the_tim
     assert 0.6 < (border["odd"].to_numpy() == alone).mean() < 1
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_bytes_and_another_gives_others(world, tmp_path):
     again, other = emoji_world.make(small(), tmp_path / "again"), emoji_world.make(small(seed=1), tmp_path / "other")
     names = [path.relative_to(world.pictures) for path in world.pictures.rglob("*") if path.is_file()]

@@ -1,0 +1,44 @@
+"""What many tests begin with: generators, settings with some values changed, small backbones, random triplets."""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alignet import config
+
+RECORDS = {
+    "cost": config.Cost,
+    "human_uncertainty": config.HumanUncertainty,
+    "synthesis": config.Synthesis,
+    "teacher": config.Teacher,
+    "students.vit": config.Student,
+}
+SMOKE = "params/smoke.yaml"
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def settings(section: str, params_file: str = "params.yaml", **changes: Any) -> Any:
+    """A section of a params file; unlike an override of `config.load`, a change to None is a value."""
+    return dataclasses.replace(config.load(section, RECORDS[section], params_file), **changes)
+
+
+def backbone(
+    model: str, weights: str = "random", layer: str = "pooled", seed: int = 0, **options: Any
+) -> config.Backbone:
+    """A timm model at 32 pixels."""
+    return config.Backbone(model=model, options=options, weights=weights, layer=layer, picture_size=32, seed=seed)
+
+
+def random_triplets(pool: Tensor, n: int, seed: int = 0) -> Tensor:
+    """n triplets of three different entries of `pool`, (n, 3)."""
+    return pool[torch.rand(n, len(pool), generator=generator(seed)).topk(3, dim=1).indices]
+
+
+def random_pictures(n: int = 2, size: int = 32) -> Tensor:
+    """(n, 3, size, size) uint8."""
+    return torch.randint(256, (n, 3, size, size), generator=generator(), dtype=torch.uint8)
