@@ -229,7 +229,7 @@ def test_intervals_of_rsa_over_objects_do_not_miss_the_truth_too_often():
         return metrics.spearman_interval(*upper, metrics.pair_weights(drawn(20, 200, seed), pairs))
 
     # Above 95 %: pairs share objects, and copies of an object are left out, which makes such intervals too wide.
-    assert 0.93 <= covered(500, truth, interval) <= 1
+    assert 0.93 <= covered(500, truth, interval) <= 0.99
 
 
 def test_cka_is_rsatoolboxs_whitened_cosine_and_the_direct_formula():
