@@ -193,14 +193,15 @@ def spearman_samples(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     Args: x, y: (n,); weights: (resamples, n), how often a sample holds each unit.
     Returns: (resamples,) float64 in [-1, 1].
     """
-    found = []
-    for part in weights.double().split(max(1, RANKED_AT_ONCE // max(1, len(x)))):
-        share = part / part.sum(1, keepdim=True)
-        planes = [weighted_ranks(values, part) - 0.5 for values in (x, y)]  # the mean of midranks is 1/2
-        xy, xx, yy = ((share * planes[a] * planes[b]).sum(1) for a, b in ((0, 1), (0, 0), (1, 1)))
-        varies = (xx > 1e-15) & (yy > 1e-15)  # two different values of n: at least (n - 1) / (4 n^2)
-        found.append(torch.where(varies, xy / (xx * yy).sqrt(), torch.nan))
-    return torch.cat(found)
+    correlations = []
+    for samples in weights.double().split(max(1, RANKED_AT_ONCE // max(1, len(x)))):
+        share = samples / samples.sum(1, keepdim=True)
+        rank_x, rank_y = (weighted_ranks(values, samples) - 0.5 for values in (x, y))  # the mean of midranks is 1/2
+        covariance = (share * rank_x * rank_y).sum(1)
+        variance_x, variance_y = (share * rank_x * rank_x).sum(1), (share * rank_y * rank_y).sum(1)
+        varies = (variance_x > 1e-15) & (variance_y > 1e-15)  # two different values of n: at least (n - 1) / (4 n^2)
+        correlations.append(torch.where(varies, covariance / (variance_x * variance_y).sqrt(), torch.nan))
+    return torch.cat(correlations)
 
 
 def spearman(x: Tensor, y: Tensor) -> float:

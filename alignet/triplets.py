@@ -24,7 +24,7 @@ def pair_similarities(embeddings: Tensor) -> Tensor:
 
 
 def row_pair_similarities(embeddings: Tensor, triplets: Tensor) -> Tensor:
-    """The same from rows of an embedding, a third of the time of gathering them all at once.
+    """Pair similarities of triplets of an embedding's rows; a third of the time of gathering all rows at once.
 
     Args: embeddings: (n, dim); triplets: (m, 3) row numbers. Returns: (m, 3).
     """
@@ -34,7 +34,7 @@ def row_pair_similarities(embeddings: Tensor, triplets: Tensor) -> Tensor:
 
 
 def gather_pair_similarities(similarities: Tensor, triplets: Tensor) -> Tensor:
-    """The same from a similarity matrix.
+    """Pair similarities of triplets, looked up in a similarity matrix.
 
     Args: similarities: (n, n); triplets: (m, 3) row numbers.
     Returns: (m, 3); entry t belongs to the two items other than t.

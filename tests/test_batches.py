@@ -105,3 +105,15 @@ def test_reading_batches_draws_nothing_from_the_generator_that_dropout_uses(work
     steps = list(batches.Feed(source(), paths, 8, workers, cache_bytes=0).steps(3, 6))
     assert [len(shown) for shown, _ in steps] == [12, 12, 12]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_hands_are_dealt_to_the_batches_in_turn():
+    hands = np.array([[3, 0], [1, 2], [8, 6], [4, 5], [9, 9]])  # two clusters' hands, and one that is left over
+    assert batches._dealt(hands, 2, 2).tolist() == [[3, 0, 8, 6], [1, 2, 4, 5]]
+
+
+def test_hands_are_of_one_cluster_and_no_cluster_gives_more_than_asked():
+    clusters = np.array([0] * 9 + [1] * 5 + [2])
+    hands = batches._shuffled_hands(clusters, 2, 3, np.random.default_rng(0))
+    assert sorted(clusters[hands].tolist()) == [[0, 0]] * 3 + [[1, 1]] * 2
+    assert len(set(hands.flatten().tolist())) == 10

@@ -1,4 +1,4 @@
-"""What alignment costs beside pre-training: floating-point operations, pictures, seconds (method.md, 9)."""
+"""What alignment costs beside pre-training: operations, pictures and seconds (docs/method.md, section 9)."""
 
 import math
 import time
@@ -136,7 +136,23 @@ def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     return output if isinstance(output, Tensor) else output[-1]
 
 
-def _backward(grad, x, weight, *others, out_shape=None, **named) -> int:
-    """A convolution's backward pass costs its forward pass once for the input's gradient and once for the weight's."""
-    mask, transposed = others[-1], others[4]
-    return conv_flop_count(x, weight, grad, transposed=transposed) * (bool(mask[0]) + bool(mask[1]))
+def _backward(
+    grad_output: torch.Size,
+    inputs: torch.Size,
+    weight: torch.Size,
+    bias_sizes: list[int] | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    output_mask: list[bool],
+    out_shape: object = None,
+) -> int:
+    """Operations of aten.convolution_backward, whose arguments these are, tensors given by their shapes.
+
+    Its cost is that of the forward pass for the gradient of the input, and once more for that of the weight.
+    """
+    of_input, of_weight, _ = output_mask
+    return conv_flop_count(inputs, weight, grad_output, transposed=transposed) * (bool(of_input) + bool(of_weight))

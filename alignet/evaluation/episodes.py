@@ -175,38 +175,51 @@ def _numbered(pictures: Labelled, shots: int) -> tuple[Tensor, int]:
 
 
 def _episode(pictures: Labelled, label: Tensor, shots: int, generator: torch.Generator) -> Episode:
-    """Concepts in random order, the last one of each class kept back; from the others one picture each, in turns."""
-    concept = pictures.concept
-    order = torch.randperm(len(label), generator=generator)
-    order = order[pictures.train[order] & (label[order] >= 0)]
-    key = torch.randperm(int(concept.max()) + 1, generator=generator)
-    kind, name = label[order].numpy(), key[concept[order]].numpy()
-    last = np.zeros(kind.max() + 1, np.int64)
-    np.maximum.at(last, kind, name)
-    inner = np.flatnonzero(name < last[kind])
-    inner = inner[np.lexsort((name[inner], _turns(name[inner]), kind[inner]))]  # by class, a picture of each concept
-    support = order[torch.from_numpy(inner[_turns(kind[inner]) < shots])]
-    seen = torch.zeros(len(key), dtype=torch.bool)
-    seen[concept[support]] = True
-    query = (pictures.test & (label >= 0) & ~seen[concept]).nonzero().flatten()
-    return Episode(support, label[support], query, label[query])
+    """`shots` training pictures of each class, and all pictures of other concepts to be tested.
+
+    The concepts of a class are put in random order and the last one is kept back for the test. From the others,
+    training pictures are taken in rounds: one picture of each concept, then a second one, until there are enough.
+
+    Example: the class bird has pictures a, b of owl, c, d of duck and e of swan. If the order is owl, duck, swan, then
+    swan is kept back, and the rounds are (a or b, c or d), then the other owl and duck. For shots = 2 an owl and a duck
+    are learnt from, and e is tested; for shots = 1 an owl is learnt from, and c, d and e are tested.
+
+    Args: label: (n,) classes numbered from 0, -1 for pictures of classes that do not take part.
+    """
+    shuffled = torch.randperm(len(label), generator=generator)
+    candidates = shuffled[pictures.train[shuffled] & (label[shuffled] >= 0)]
+    rank_of_concept = torch.randperm(int(pictures.concept.max()) + 1, generator=generator)
+    class_of = label[candidates].numpy()
+    rank_of = rank_of_concept[pictures.concept[candidates]].numpy()
+    kept_back = np.zeros(class_of.max() + 1, np.int64)  # the highest rank among the concepts of each class
+    np.maximum.at(kept_back, class_of, rank_of)
+    offered = np.flatnonzero(rank_of < kept_back[class_of])
+    round_of = _occurrences_before(rank_of[offered])
+    offered = offered[np.lexsort((rank_of[offered], round_of, class_of[offered]))]  # by class, round and concept
+    chosen = offered[_occurrences_before(class_of[offered]) < shots]
+    train = candidates[torch.from_numpy(chosen)]
+    learnt_from = torch.zeros(len(rank_of_concept), dtype=torch.bool)
+    learnt_from[pictures.concept[train]] = True
+    test = (pictures.test & (label >= 0) & ~learnt_from[pictures.concept]).nonzero().flatten()
+    return Episode(train, label[train], test, label[test])
 
 
-def _turns(groups: np.ndarray) -> np.ndarray:
-    """How many equal entries stand before each entry, (n,)."""
-    order = np.argsort(groups, kind="stable")
-    ordered, turns = groups[order], np.empty(len(groups), np.int64)
-    turns[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
-    return turns
+def _occurrences_before(values: np.ndarray) -> np.ndarray:
+    """How many equal values stand before each value, (n,): [7, 5, 7, 7, 5] gives [0, 0, 1, 2, 1]."""
+    order = np.argsort(values, kind="stable")
+    ordered, occurrences = values[order], np.empty(len(values), np.int64)
+    occurrences[order] = np.arange(len(values)) - np.searchsorted(ordered, ordered)
+    return occurrences
 
 
 def _halves(classes: Tensor, sub: Tensor, groups: dict[int, Tensor], generator: torch.Generator) -> Episode:
-    sides = [[], [], [], []]
+    """Each class split by subclass: pictures of a random half of its subclasses to learn from, the others to test."""
+    train, train_labels, test, test_labels = [], [], [], []
     for number, (label, members) in enumerate(groups.items()):
         chosen = members[torch.randperm(len(members), generator=generator)[: len(members) // 2]]
-        first = torch.isin(sub, chosen)
-        for place, side in ((0, first), (2, ~first)):
-            rows = ((classes == label) & side).nonzero().flatten()
-            sides[place].append(rows)
-            sides[place + 1].append(torch.full_like(rows, number))
-    return Episode(*(torch.cat(side) for side in sides))
+        of_chosen = torch.isin(sub, chosen)
+        train.append(((classes == label) & of_chosen).nonzero().flatten())
+        train_labels.append(torch.full_like(train[-1], number))
+        test.append(((classes == label) & ~of_chosen).nonzero().flatten())
+        test_labels.append(torch.full_like(test[-1], number))
+    return Episode(torch.cat(train), torch.cat(train_labels), torch.cat(test), torch.cat(test_labels))

@@ -97,10 +97,11 @@ def _pairs(world: World, rows: Tensor, settings: Reorganisation) -> tuple[_Pairs
 
 
 def _by_relation(pairs: _Pairs, change: Tensor, names: list[str]) -> Iterator[dict]:
-    count, total, squares = (pairs.sums(change**power, pairs.relation) for power in (0, 1, 2))
-    mean = total / count
-    spread = ((squares / count - mean**2).clamp(min=0) * count / (count - 1)).sqrt()
-    effect = torch.where(spread > 1e-9, mean / spread, torch.nan)
+    count = pairs.sums(torch.ones_like(change), pairs.relation)
+    mean = pairs.sums(change, pairs.relation) / count
+    mean_square = pairs.sums(change**2, pairs.relation) / count
+    deviation = ((mean_square - mean**2).clamp(min=0) * count / (count - 1)).sqrt()
+    effect = torch.where(deviation > 1e-9, mean / deviation, torch.nan)
     for number in pairs.relation.unique().tolist():
         row = {"relation": names[number], **_scores("change", "ci", mean[:, number])}
         row |= _scores("effect_size", "effect_size", effect[:, number])
@@ -109,11 +110,16 @@ def _by_relation(pairs: _Pairs, change: Tensor, names: list[str]) -> Iterator[di
 
 def _correlations(pairs: _Pairs, x: Tensor, y: Tensor) -> Tensor:
     """Pearson correlation of two values of the pairs, in the sample and in each resample: (1 + resamples,)."""
-    x, y, one = x - x.mean(), y - y.mean(), torch.zeros_like(pairs.relation)
-    count, *sums = (pairs.sums(value, one)[:, 0] for value in (torch.ones_like(x), x, y, x * x, y * y, x * y))
-    mean = [total / count for total in sums]
-    spread = (mean[2] - mean[0] ** 2) * (mean[3] - mean[1] ** 2)
-    return (mean[4] - mean[0] * mean[1]) / spread.clamp(min=0).sqrt()
+    x, y, one_group = x - x.mean(), y - y.mean(), torch.zeros_like(pairs.relation)
+    count = pairs.sums(torch.ones_like(x), one_group)[:, 0]
+
+    def mean(values: Tensor) -> Tensor:
+        return pairs.sums(values, one_group)[:, 0] / count
+
+    mean_x, mean_y = mean(x), mean(y)
+    variance_x, variance_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    return covariance / (variance_x * variance_y).clamp(min=0).sqrt()
 
 
 def _scores(name: str, interval: str, values: Tensor) -> dict[str, float]:
@@ -123,7 +129,7 @@ def _scores(name: str, interval: str, values: Tensor) -> dict[str, float]:
 
 def tables_of(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> tuple[pd.DataFrame, ...]:
     """`reorganisation`, `alignment`, `maps` and `neighbours` of the same pictures and layers."""
-    return tuple(of(world, rows, layers, settings) for of in (reorganisation, alignment, maps, neighbours))
+    return tuple(table(world, rows, layers, settings) for table in (reorganisation, alignment, maps, neighbours))
 
 
 def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:

@@ -103,7 +103,7 @@ def at_layers(
     device, kept = embedders[0].mean.device, [{name: [] for name in (*layers, "pooled")} for _ in embedders]
 
     def keep(rows: list[Tensor], embedder: Embedder):
-        return lambda module, args, output: rows.append(_flat(embedder, output))
+        return lambda module, args, output: rows.append(embedder.pooled(output).cpu())
 
     hooks = [
         embedder.model.get_submodule(name).register_forward_hook(keep(rows[name], embedder))
@@ -127,10 +127,3 @@ def _pooled(embedders: list[Embedder], shown: Tensor, splits: list[Split] | None
         return [embedder(shown) for embedder in embedders]
     activations = splits[0].before(shown)
     return [split.after(activations) for split in splits]
-
-
-def _flat(embedder: Embedder, output: Tensor) -> Tensor:
-    """Mean over space (batch, dim, height, width) or over patch tokens (batch, tokens, dim), as `at_layer`."""
-    if output.ndim == 4:
-        return output.mean((2, 3), dtype=torch.float32).cpu()
-    return output[:, embedder.model.num_prefix_tokens :].mean(1, dtype=torch.float32).cpu()

@@ -49,8 +49,14 @@ class Embedder(nn.Module):
     def at_layer(self, pictures: Tensor, layer: str) -> Tensor:
         if layer == "pooled":
             return self(pictures)
-        output = self.output_of(layer, pictures)
-        return output.mean((2, 3)) if output.ndim == 4 else output[:, self.model.num_prefix_tokens :].mean(1)
+        return self.pooled(self.output_of(layer, pictures))
+
+    def pooled(self, output: Tensor) -> Tensor:
+        """A layer's output averaged over space (batch, dim, height, width) or over patch tokens (batch, tokens, dim):
+        (batch, dim) float32."""
+        if output.ndim == 4:
+            return output.mean((2, 3), dtype=torch.float32)
+        return output[:, self.model.num_prefix_tokens :].mean(1, dtype=torch.float32)
 
     def output_of(self, layer: str, pictures: Tensor) -> Tensor:
         """The output of a submodule as it is; what comes after it is not run."""

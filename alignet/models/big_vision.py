@@ -33,6 +33,7 @@ Pillow's, which does: there, features of the two correlated .986.
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -137,19 +138,20 @@ def by_example(
     tuned, problems = {}, []
     for name, tensor in reference.items():
         values = tensor.double().numpy()
-        places = [_places(values, base, name)]
-        if not places[0] and ".attn.qkv." in name:
-            places = [_places(part, base, name) for part in np.split(values, 3)]
-        if any(np.shape(arrays.get(place)) != base[place].shape for of in places for place, *_ in of):
+        sections = [_places(values, base, name)]  # for each section of the tensor, all places that have its values
+        if not sections[0] and ".attn.qkv." in name:
+            sections = [_places(third, base, name) for third in np.split(values, 3)]
+        places = [place for candidates in sections for place in candidates]
+        if any(np.shape(arrays.get(place.array)) != base[place.array].shape for place in places):
             problems.append(f"the dump has other arrays than the base model's where {name} stands")
             continue
-        parts = [[_laid(arrays[place], shape, layout) for place, layout, shape in of] for of in places]
-        if not all(parts):
+        tuned_sections = [[place.values(arrays) for place in candidates] for candidates in sections]
+        if not all(tuned_sections):
             problems.append(f"no array has the values of {name}")
-        elif any(not np.array_equal(of[0], other) for of in parts for other in of):
+        elif any(not np.array_equal(candidates[0], other) for candidates in tuned_sections for other in candidates):
             problems.append(f"several arrays have the values of {name}")
         else:
-            tuned[name] = np.concatenate([of[0] for of in parts])
+            tuned[name] = np.concatenate([candidates[0] for candidates in tuned_sections])
     if problems:
         raise ValueError(f"{source}: " + "; ".join(_some(problems)))
     return tuned | {name: arrays[name] for name in PROBE if name in arrays}
@@ -214,25 +216,38 @@ def dump(saved_model: Path, file: Path, size: int = 224) -> None:
     np.savez(file, **arrays, **dict(zip(PROBE, (pictures, outputs), strict=True)))
 
 
-def _places(values: np.ndarray, base: dict[str, np.ndarray], name: str) -> list[tuple[str, str, tuple]]:
-    """Where the values lie: array, layout, shape. Position embeddings: also the only array of their size."""
-    sized = [place for place, array in base.items() if array.size == values.size and place not in PROBE]
+LAYOUTS = ("same", "transposed", "convolution")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor's values lie in a dump: the array's name, its layout, and the tensor's shape."""
+
+    array: str
+    layout: str
+    shape: tuple[int, ...]
+
+    def values(self, arrays: dict[str, np.ndarray]) -> np.ndarray | None:
+        """The values that a dump of the same architecture has there; None if they cannot be laid out so."""
+        return _laid(arrays[self.array], self.shape, self.layout)
+
+
+def _places(values: np.ndarray, base: dict[str, np.ndarray], name: str) -> list[_Place]:
+    """All places where the values lie; for position embeddings that were resampled, the only array of their size."""
+    sized = [array for array in base if base[array].size == values.size and array not in PROBE]
     size = np.sqrt(np.square(values).mean())
-    found = []
-    for place in sized:
-        if not np.isclose(np.sqrt(np.square(base[place], dtype=np.float64).mean()), size, rtol=1e-3, atol=1e-12):
+    places = []
+    for array in sized:
+        if not np.isclose(np.sqrt(np.square(base[array], dtype=np.float64).mean()), size, rtol=1e-3, atol=1e-12):
             continue
         for layout in LAYOUTS:
-            laid = _laid(base[place], values.shape, layout)
+            laid = _laid(base[array], values.shape, layout)
             if laid is not None and np.allclose(laid, values, rtol=1e-3, atol=1e-3 * size):
-                found.append((place, layout, values.shape))
+                places.append(_Place(array, layout, values.shape))
                 break
-    if not found and name == "pos_embed" and len(sized) == 1:
-        return [(sized[0], "same", values.shape)]
-    return found
-
-
-LAYOUTS = ("same", "transposed", "convolution")
+    if not places and name == "pos_embed" and len(sized) == 1:
+        return [_Place(sized[0], "same", values.shape)]
+    return places
 
 
 def _laid(array: np.ndarray, shape: tuple, layout: str) -> np.ndarray | None:

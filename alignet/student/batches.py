@@ -39,9 +39,13 @@ class Source(Protocol):
 class InBatch:
     """P clusters x K pictures a batch, with the triplets of one scheme among them. *(ours)*
 
-    An epoch shows every picture at most once: each cluster's pictures are cut into groups of K in random order, and
-    the groups dealt out like cards to B batches, so that no batch holds two groups of a cluster. B is the largest
-    number for which P * B groups remain when no cluster gives more than B.
+    An epoch shows every picture at most once. Each cluster's pictures are shuffled and cut into hands of K, and the
+    hands are laid out cluster by cluster and dealt to the B batches in turn, like cards. A cluster gives at most B
+    hands, so no batch gets two of one cluster. B is the largest number for which P * B hands remain.
+
+    Example: P = 2, K = 2, clusters a with 4 and b with 5 pictures. Each gives two hands, so B = 2. Shuffled hands
+    (a3 a0), (a1 a2), (b4 b2), (b0 b1) are dealt to batches 0, 1, 0, 1: batch 0 is a3 a0 b4 b2, batch 1 is a1 a2 b0 b1,
+    and b3 is left out of this epoch.
 
     Args: representation: (n, p) whose dot products are the labels' logits, perhaps memory-mapped; clusters: (n,).
     Raises: ValueError if fewer than P clusters have K pictures.
@@ -71,14 +75,8 @@ class InBatch:
     def _epoch(self, epoch: int) -> np.ndarray:
         """Picture numbers of every batch of an epoch, (batches, P * K), group by group."""
         generator = np.random.default_rng((self.settings.seed, epoch))
-        size, labels = self.settings.batch_pictures, generator.permutation(self.clusters.max() + 1)[self.clusters]
-        order = np.lexsort((generator.random(len(labels)), labels))  # clusters in random order, shuffled inside
-        counts = np.bincount(labels)
-        place = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
-        kept = np.minimum(counts // size, self.batches) * size
-        cards = order[place < np.repeat(kept, counts)].reshape(-1, size)[: self.batches * self.settings.batch_clusters]
-        dealt = cards.reshape(self.settings.batch_clusters, self.batches, size).transpose(1, 0, 2)
-        return generator.permutation(dealt.reshape(self.batches, -1))
+        hands = _shuffled_hands(self.clusters, self.settings.batch_pictures, self.batches, generator)
+        return generator.permutation(_dealt(hands, self.settings.batch_clusters, self.batches))
 
 
 class FromFile:
@@ -191,6 +189,23 @@ class _Steps(Dataset):
     def __getitem__(self, step: int) -> tuple[Tensor, Batch]:
         batch = self.feed.source.at(step)
         return self.feed.show(devices.part(batch.rows, self.rank, self.count)), batch
+
+
+def _shuffled_hands(clusters: np.ndarray, size: int, most: int, generator: np.random.Generator) -> np.ndarray:
+    """Picture numbers in hands of `size` of one cluster, (hands, size): clusters in random order, pictures shuffled
+    inside them, and at most `most` hands of a cluster, which stand together."""
+    labels = generator.permutation(clusters.max() + 1)[clusters]
+    order = np.lexsort((generator.random(len(labels)), labels))
+    counts = np.bincount(labels)
+    place_in_cluster = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
+    kept = np.minimum(counts // size, most) * size
+    return order[place_in_cluster < np.repeat(kept, counts)].reshape(-1, size)
+
+
+def _dealt(hands: np.ndarray, hands_of_batch: int, batches: int) -> np.ndarray:
+    """Hand h to batch h modulo `batches`, until each batch has `hands_of_batch`: (batches, pictures of a batch)."""
+    rounds = hands[: batches * hands_of_batch].reshape(hands_of_batch, batches, -1)
+    return rounds.transpose(1, 0, 2).reshape(batches, -1)
 
 
 def _largest_deal(groups: np.ndarray, batch_clusters: int) -> int:
