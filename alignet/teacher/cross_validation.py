@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -54,14 +55,13 @@ def cross_validate(
     folds = splits(judgements, concepts, settings)
     work = list(itertools.product(enumerate(folds), [None, *cells(settings)]))
 
-    def fitted(one: tuple) -> list[dict]:
-        (fold, split), cell = one
+    def fitted(work_item: tuple[tuple[int, dict[str, ChoiceCounts]], Teacher | None]) -> list[dict]:
+        (fold, split), cell = work_item
         affine = rescaled(features, split["train"]) if cell is None else fit(features, split["train"], cell, others)
-        return [_row(fold, part, cell, affine, features, judged, settings) for part, judged in split.items()]
+        return _Fit(fold, cell, affine).rows(features, split, settings)
 
-    found = devices.each(fitted, work)
-    rows = [row for one in tqdm(found, desc="teacher", unit="fit", mininterval=2, total=len(work)) for row in one]
-    return pd.DataFrame(rows)
+    fits = tqdm(devices.each(fitted, work), desc="teacher", unit="fit", mininterval=2, total=len(work))
+    return pd.DataFrame([row for rows in fits for row in rows])
 
 
 def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
@@ -87,15 +87,23 @@ def refit(
     """The final map, from all training triplets, and its scores there and on the test triplets (fold 'all')."""
     split = {"train": train} | ({"test": test} if test is not None else {})
     affine = fit(features, train, settings, others)
-    rows = [
-        _row("all", part, cell, mapped, features, judged, settings)
-        for cell, mapped in ((None, rescaled(features, train)), (settings, affine))
-        for part, judged in split.items()
-    ]
-    return affine, pd.DataFrame(rows)
+    fits = [_Fit("all", None, rescaled(features, train)), _Fit("all", settings, affine)]
+    return affine, pd.DataFrame([row for each in fits for row in each.rows(features, split, settings)])
 
 
-def _row(fold, part: str, cell: Teacher | None, affine: AffineMap, features, judged: ChoiceCounts, settings) -> dict:
-    setting = {column: float("nan") if cell is None else getattr(cell, name) for name, column in GRID.items()}
-    place = {"fold": fold, "map": "none" if cell is None else "fitted", "split": part} | setting
-    return place | scores(affine, features, judged, settings)
+@dataclass(frozen=True)
+class _Fit:
+    """A map of one fold (`all`: the final one), fitted with the settings of `cell`; None for the map before a fit."""
+
+    fold: int | str
+    cell: Teacher | None
+    affine: AffineMap
+
+    def rows(self, features: Tensor, split: dict[str, ChoiceCounts], settings: Teacher) -> list[dict]:
+        """A row of teacher.csv for each part of the split: fold, map, split, the cell's settings and the scores."""
+        cell = {column: float("nan") if self.cell is None else getattr(self.cell, key) for key, column in GRID.items()}
+        place = {"fold": self.fold, "map": "none" if self.cell is None else "fitted"}
+        return [
+            place | {"split": name} | cell | scores(self.affine, features, counts, settings)
+            for name, counts in split.items()
+        ]
