@@ -1,53 +1,61 @@
-"""params.yaml -> frozen, typed settings. Every number is chosen there; nothing here has a default.
+"""Reads params.yaml into frozen, typed settings. Every number is chosen in that file; nothing here has a default.
 
 A profile (params/paper.yaml, params/smoke.yaml) holds only what differs from the params file that its `base` names. An
-entry of its `backbones` or `students` may be `like: NAME`: it has the values of that entry but for those that it gives.
-`load` merges the two; `python -m alignet.config params/paper.yaml` writes the merged values to params.yaml for dvc.
+entry of its `backbones` or `students` may say `like: NAME`: it then takes all values that it does not give itself from
+the entry NAME. `load` merges a profile with its base; `python -m alignet.config params/paper.yaml` writes the merged
+values to params.yaml, which is the file that dvc reads.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, dataclass_transform
 
 import yaml
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = "params.yaml"
 SHARING = ("backbones", "students")  # sections whose entries may be `like` another
-BASE, PROFILE = "base", "profile"  # keys: a profile's base; in a params.yaml that was written from a profile, its name
+BASE = "base"  # key of a profile: the params file that it differs from
+PROFILE = "profile"  # key of a params.yaml that was written from a profile: that profile's file
 
-settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def settings(section: type) -> type:
+    """Make a class the settings of one section: frozen, each value of exactly its type, no unknown keys."""
+    return dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))(section)
 
 
 class ConfigError(ValueError):
-    """A key of the params file that is missing, unknown or of the wrong type: one line for each."""
+    """The params file has missing, unknown or mistyped keys; the message has one line for each."""
 
 
 @settings
 class World:
     source: Literal["emoji", "folder", "imagenet"]
-    path: str | None  # the folder of a world (source: folder), from the project's root or absolute
+    path: str | None  # the world's folder (source: folder), absolute or relative to the project's root
 
 
 @settings
 class Emoji:
-    """The embedded world: drawing (pixels, degrees, fractions of the picture) and simulated participants."""
+    """The built-in world: how its pictures are drawn (in pixels, degrees or fractions of the picture's side), and its
+    simulated participants."""
 
     seed: int
-    classes: int | None  # this many, spread over the taxonomy; null: all
+    classes: int | None  # how many classes to use, spread over the taxonomy; null: all
     picture_size: int
     colour_renderings: int
     line_renderings: int
-    glyph_scale: list[float]  # smallest and largest glyph, fraction of the picture's side
-    tilt: float  # largest, degrees
-    hue_shift: float  # largest, degrees
+    glyph_scale: list[float]  # smallest and largest glyph, as fractions of the picture's side
+    tilt: float  # largest tilt of a glyph, degrees
+    hue_shift: float  # largest shift of a glyph's hue, degrees
     background_contrast: float  # standard deviation of the background's texture, in [0, 1] pixel values
     split_shares: dict[Literal["human", "synthesis", "test"], float]
-    human_test_share: float  # share of the human split's concepts kept for triplets.csv's test rows
+    human_test_share: float  # share of the human split's concepts that are kept for the test rows of triplets.csv
     similarity_weights: dict[Literal["domain", "category", "class", "keywords", "colour", "shape"], float]
     participants: int
     choice_temperature: float  # of the median participant, in units of the similarity
@@ -55,21 +63,21 @@ class Emoji:
     lapse_rate: float  # share of choices made at random
     triplets_train: int
     raters_train: int
-    triplets_validation: int  # of the training concepts, each judged by several: calibration and its ceiling
+    triplets_validation: int  # of training concepts, each judged by several people: for calibration and its ceiling
     triplets_test: int
     triplets_per_level: int
-    raters_test: int  # for the validation and test triplets and the levels
+    raters_test: int  # people who judge each validation and test triplet and each triplet of the levels
 
 
 @settings
 class ImageNet:
-    """Where the paper's data lies (world.source: imagenet); folders are from the project's root or absolute."""
+    """Where the paper's data lies (world.source: imagenet). Folders are absolute or relative to the project's root."""
 
-    things: str  # a folder: things_concepts.tsv, the files of choices (here or in triplet_dataset/), images/
+    things: str  # a folder with things_concepts.tsv, images/ and the files of choices (here or in triplet_dataset/)
     levels: str  # pruned_dataset.pkl
-    imagenet: str  # a folder: train/ and val/ with a folder for each WordNet id
+    imagenet: str  # a folder with train/ and val/, each with a folder for each WordNet id
     validation_pictures: bool  # take the pictures of val/ into the test split
-    levels_rt: str  # the entry of Levels' trials that holds the response time
+    levels_rt: str  # the key under which a trial of Levels holds its response time
     levels_rt_unit: Literal["seconds", "milliseconds"]
     superclass_depth: int  # steps below WordNet's root; a shallower synset is its own superclass
     domain_depth: int
@@ -88,33 +96,33 @@ class Backbone:
 @settings
 class Features:
     batch_size: int
-    workers: int  # processes that decode pictures; 0: in this one
+    workers: int  # processes that decode pictures; 0: this process decodes them
     precision: Literal["float32", "bfloat16", "float16"]
-    cache_bytes: int  # students: decoded pictures are kept in memory where they take no more
-    devices: int  # processes on this machine, one a device
+    cache_bytes: int  # students keep the decoded pictures in memory if these take no more than this
+    devices: int  # processes on this machine, one for each device
 
 
 @settings
 class HumanUncertainty:
-    """VICE and what is made of it. Names beside the paper's: spike_weight is pi, min_objects k, stable_epochs ws."""
+    """VICE and what is derived from it. In the paper spike_weight is called pi, min_objects k, and stable_epochs ws."""
 
-    uncertainty: Literal["vice", "empirical"]  # the soft targets: VICE's, or the shares of the people who chose
+    uncertainty: Literal["vice", "empirical"]  # soft targets: from VICE, or the shares of people who chose each item
     objects: Literal["concept", "picture"]  # what VICE embeds: values of the finest label, or single pictures
-    held_out_most: int  # held-out triplets that are scored, those that most people judged first
-    held_out_share: float  # of the triplets, for calibration, where triplets.csv names no rows for it
-    smoothing: float  # choices added to each item of an empirical distribution that is scored on held-out choices
+    held_out_most: int  # held-out triplets to score, starting with those that the most people judged
+    held_out_share: float  # share of triplets held out for calibration if triplets.csv names no rows for it
+    smoothing: float  # added to each item's count where an empirical distribution is scored on held-out choices
     bins: int  # of the reliability diagram
     bootstrap: int  # resamples of the triplets
     seed: int
     dimensions: int  # at the start, before pruning
-    spike: float  # standard deviations of the prior's two parts
-    slab: float
+    spike: float  # standard deviation of the prior's narrow part
+    slab: float  # standard deviation of the prior's wide part
     spike_weight: float
     lr: float
-    batch_size: int  # choices a step
+    batch_size: int  # choices per step
     max_epochs: int
-    burn_in: int  # epochs before dimensions are counted for the stop
-    stable_epochs: int
+    burn_in: int  # epochs before the number of dimensions counts towards stopping
+    stable_epochs: int  # VICE stops after this many epochs with an unchanged number of dimensions
     fdr: float  # false-discovery rate of the pruning
     min_objects: int  # a dimension with more significant objects than this is kept
     samples: int  # Monte-Carlo samples of the embedding for a choice distribution
@@ -129,18 +137,17 @@ class Teacher:
     regularisation: float  # lambda of || W - mean(diag W) I ||_F^2
     lr: float
     steps: int
-    batch_size: int  # triplets a step
-    local_weight: float  # alpha of gLocal's local term; 0: none
+    batch_size: int  # triplets per step
+    local_weight: float  # alpha, the weight of gLocal's local term; 0: no such term
     local_temperature: float  # tau of its cosine similarities
-    local_batch: int  # pictures of the synthesis split a step
+    local_batch: int  # pictures of the synthesis split per step
     pca: int | None  # principal axes of the judged pictures that the map works in; null: all dimensions
     precision: Literal["float32", "bfloat16"]
     folds: int  # over concepts
-    grid: list[
-        dict[Literal["sigma", "regularisation", "lr", "steps"], list[int] | list[float]]
-    ]  # tried instead of these
+    # Values that cross-validation tries in place of the fields of the same names above.
+    grid: list[dict[Literal["sigma", "regularisation", "lr", "steps"], list[int] | list[float]]]
     soft_labels: list[int]  # numbers of training triplets at which soft, hard and argmax targets are compared
-    layer_triplets: int  # drawn to compare layers
+    layer_triplets: int  # triplets drawn to compare layers
     bootstrap: int  # resamples of the triplets
 
 
@@ -148,14 +155,14 @@ class Teacher:
 class Synthesis:
     seed: int
     clusters: int
-    points_per_cluster: int  # pictures that the centroids are fitted to: clusters * points_per_cluster at most
+    points_per_cluster: int  # the centroids are fitted to at most clusters * points_per_cluster pictures
     elbow: list[int]  # numbers of clusters whose inertia is shown beside the chosen one's
     precision: Literal["float16", "float32"]  # of the stored representation
     scheme: Literal["random", "between_class", "class_border", "within_class", "cluster_border"]
-    class_label: str | None  # column of the hierarchy for the class schemes; None: the one above the finest
+    class_label: str | None  # label of the hierarchy that the class schemes use; null: the one above the finest
     train_triplets: int
     valid_triplets: int
-    signal_backbone: str | None  # independent of the teacher's, for the signal check; None: no check
+    signal_backbone: str | None  # a backbone independent of the teacher's, for the signal check; null: no check
 
 
 @settings
@@ -170,13 +177,13 @@ class Student:
     warmup_steps: int
     decay_to_initial: float  # wd of theta <- theta - lr * (adam_step + wd * (theta - theta_0))
     clip_gradient: float | None  # largest norm; null: no limit
-    source: Literal["in_batch", "file"]  # triplets among the pictures of a batch, or of the release file
+    source: Literal["in_batch", "file"]  # train on triplets among a batch's pictures, or on those of a release file
     scheme: Literal["cluster_border", "within_cluster", "between_cluster", "random"]  # in_batch
-    file_scheme: str  # of the release files: the held-out triplets, and with source file the training triplets
-    batch_clusters: int  # in_batch: P clusters x K pictures make a batch
-    batch_pictures: int
-    batch_triplets: int | None  # triplets a step; null (in_batch only): all
-    batch_parts: int  # parts in which a batch is forwarded, to save memory: the same step, one forward pass more
+    file_scheme: str  # scheme of the release file with the held-out triplets (source: file: the training ones too)
+    batch_clusters: int  # in_batch: clusters in a batch (P)
+    batch_pictures: int  # in_batch: pictures of each of these clusters (K)
+    batch_triplets: int | None  # triplets per step; null (in_batch only): all
+    batch_parts: int  # a batch passes in this many parts: less memory, the same step, one more forward pass
     frozen_batch_norm: bool
     frozen_layers: list[str]  # submodules of the backbone that keep their initial weights
     gradient_checkpointing: bool
@@ -184,29 +191,29 @@ class Student:
     precision: Literal["float32", "bfloat16", "float16"]
     held_out_triplets: int
     held_out_every: int  # steps
-    # A fit stops where the last stop_watches held-out losses are all more than stop_above times the first one and more
-    # than stop_margin (nats) above it, the newest no lower than the oldest of them.
+    # A fit stops when the last stop_watches held-out losses are all more than stop_above times the first one and more
+    # than stop_margin (nats) above it, and the newest of them is no lower than the oldest.
     stop_above: float
     stop_margin: float
     stop_watches: int
     checkpoint_every: int  # steps
-    devices: int  # processes on this machine, one a device
+    devices: int  # processes on this machine, one for each device
 
 
 @settings
 class Levels:
     seed: int
-    centred: bool  # subtract the mean representation of the scored pictures before the cosine
+    centred: bool  # subtract the mean representation of the scored pictures before taking cosine similarities
     bootstrap: int  # resamples of the triplets
     reliability_bins: int  # of equal width in [0, 1]
 
 
 @settings
 class Cost:
-    """Published figures of pre-training, by student, and of the paper's alignment; sources in params.yaml."""
+    """Published figures about each student's pre-training and the paper's alignment; params.yaml names the sources."""
 
     timed_steps: int
-    pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or not known
+    pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or unknown
     paper_model: str  # a timm model name
     paper_picture_size: int
     paper_alignment_images: int
@@ -218,7 +225,7 @@ class Similarity:
     seed: int
     bootstrap: int  # resamples of the triplets, concepts or pairs
     rater_groups: int  # people are put into this many groups for RSA's noise ceiling
-    pairs: int  # the disagreement experiment: pairs each way
+    pairs: int  # pairs in each direction of the disagreement experiment
     matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: worlds/readers/matrices.py
 
 
@@ -227,8 +234,8 @@ class Reorganisation:
     seed: int
     bootstrap: int  # resamples of the concepts
     pictures_per_concept: int
-    neighbours: int  # shown of each example picture
-    examples: int
+    neighbours: int  # nearest neighbours that are shown of each example picture
+    examples: int  # example pictures
     umap_neighbours: int
 
 
@@ -242,21 +249,21 @@ class Downstream:
     logistic_iterations: int
     bootstrap: int  # resamples of the episodes
     corruptions: list[Literal["loud background", "grey", "blur", "noise"]]
-    public: list[dict[Literal["name", "root", "lists"], str]]  # data sets that are used where their folder is on disk
+    public: list[dict[Literal["name", "root", "lists"], str]]  # data sets, each used if its folder is on disk
     public_pictures_per_class: int
 
 
 def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -> Any:
     """One section of the params file as a frozen record.
 
-    Args: section: key, dotted where nested ('students.lite0'); cls: the record's class; params_file: from
-        ROOT or absolute; overrides: fields to replace, None meaning 'as the file says'.
+    Args: section: its key, dotted if it is nested ('students.lite0'); cls: the record's class; params_file: absolute
+        or relative to ROOT; overrides: fields to replace; None keeps the file's value.
     Raises: ConfigError with a line for each missing, unknown or mistyped key.
     """
-    values, where = _section(section, params_file), f"{params_file}: {section}"
+    fields, where = _section(section, params_file), f"{params_file}: {section}"
     try:
         changes = {name: value for name, value in overrides.items() if value is not None}
-        return cls(**(values | changes))
+        return cls(**(fields | changes))
     except ValidationError as error:
         raise ConfigError("\n".join(_line(where, problem) for problem in error.errors())) from None
 
@@ -267,21 +274,21 @@ def value(key: str, params_file: str = PARAMS) -> Any:
 
 
 def names(key: str, params_file: str = PARAMS) -> list[str]:
-    """A list of names of the section `run` (backbones, students or targets)."""
+    """One of the lists of names in the section `run`: backbones, students or targets."""
     return list(_section(f"run.{key}", params_file))
 
 
 def folders(out_dir: str) -> tuple[Path, Path]:
-    """The data and reports folders of a run; `out_dir` is from ROOT or absolute."""
+    """The data and reports folders of a run; `out_dir` is absolute or relative to ROOT."""
     base = ROOT / out_dir
     return base / "data", base / "reports"
 
 
 def values(params_file: str = PARAMS) -> dict[str, Any]:
-    """All values of a params file; those of a profile are merged over its base's, mapping by mapping.
+    """All values of a params file. A profile's values are merged over those of its base, mapping by mapping.
 
-    Raises: ConfigError if a file is missing, a profile has a section that its base lacks, or its base is params.yaml
-        and that was written from another profile.
+    Raises: ConfigError if a file is missing, if a profile has a section that its base lacks, or if its base is a
+        params.yaml that was written from another profile.
     """
     own = _read(params_file)
     if BASE not in own:
@@ -299,9 +306,9 @@ def values(params_file: str = PARAMS) -> dict[str, Any]:
 
 
 def write_profile(params_file: str) -> None:
-    """Replace params.yaml by a profile's merged values, its comments kept, so that `dvc repro` runs the profile.
+    """Write a profile's merged values into params.yaml and keep its comments, so that `dvc repro` runs the profile.
 
-    Raises: ConfigError as `values`, or if the file is no profile.
+    Raises: ConfigError as `values` does, or if the file is not a profile of params.yaml.
     """
     from ruamel.yaml import YAML
 
@@ -312,19 +319,19 @@ def write_profile(params_file: str) -> None:
     engine.width = 120
     document = engine.load(path.read_text(encoding="utf-8"))
     _update(document, {PROFILE: params_file} | merged)
-    part = path.with_name(f"{PARAMS}.part")
-    with part.open("w", encoding="utf-8") as file:
+    unfinished = path.with_name(f"{PARAMS}.part")
+    with unfinished.open("w", encoding="utf-8") as file:
         engine.dump(document, file)
-    part.replace(path)
+    unfinished.replace(path)
 
 
 def _section(section: str, params_file: str) -> Any:
-    found: Any = values(params_file)
+    entry: Any = values(params_file)
     for key in section.split("."):
-        if not isinstance(found, dict) or key not in found:
+        if not isinstance(entry, dict) or key not in entry:
             raise ConfigError(f"{params_file}: no section {section!r}")
-        found = found[key]
-    return found
+        entry = entry[key]
+    return entry
 
 
 def _read(params_file: str) -> dict[str, Any]:
@@ -335,14 +342,14 @@ def _read(params_file: str) -> dict[str, Any]:
 
 
 def _merged(base: Any, own: Any) -> Any:
-    """The override's values over the base's: mappings key by key, anything else (lists too) as a whole."""
+    """The base with the profile's own values over it: mappings key by key, anything else (also a list) as a whole."""
     if not isinstance(base, dict) or not isinstance(own, dict):
         return own
     return base | {key: _merged(base.get(key), value) for key, value in own.items()}
 
 
 def _alike(entries: dict[str, Any], where: str) -> dict[str, Any]:
-    """The entries of a section, those that are `like` another with its values under their own."""
+    """The entries of a section; one that is `like` another has that entry's values wherever it gives none itself."""
 
     def full(name: str, seen: tuple[str, ...] = ()) -> Any:
         entry = entries.get(name)
@@ -357,7 +364,7 @@ def _alike(entries: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _update(document: Any, merged: Mapping[str, Any]) -> None:
-    """Set in a round-trip YAML document the values that differ, so that its comments stay where they are."""
+    """Change only the values of a round-trip YAML document that differ, so that its comments stay where they are."""
     for key, value in merged.items():
         if isinstance(value, dict) and isinstance(document.get(key), dict):
             _update(document[key], value)
@@ -365,7 +372,8 @@ def _update(document: Any, merged: Mapping[str, Any]) -> None:
             document[key] = value
 
 
-def _line(where: str, problem: dict) -> str:
+def _line(where: str, problem: ErrorDetails) -> str:
+    """One problem of a section's values, as it is told to the user."""
     key = ".".join([where, *(str(part) for part in problem["loc"])])
     if problem["type"] == "missing":
         return f"{key}: missing"

@@ -1,4 +1,4 @@
-"""Processes and devices: one process on one device, or several that torchrun started (one a device)."""
+"""Processes and devices: one process on one device, or several that torchrun started (one for each device)."""
 
 import os
 import platform
@@ -14,25 +14,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 
 def local() -> torch.device:
-    """This process's device: its own GPU where there is one, else the CPU."""
+    """This process's device: its own GPU if there is one, otherwise the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
 
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
-
-
 @lru_cache
 def warn_of_emulation(precision: str, device: str) -> None:
-    """Say once, in a line on stderr, that this processor has no units for a precision and what to set instead."""
+    """Warn once, on stderr, if the processor has no units for a precision, and name the setting to change."""
     if has_units(precision, device):
         return
     name = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or "processor"
     print(
-        f"precision {precision}: this {name} has no units for it and takes 4 to 160 times as long with it as with "
+        f"precision {precision}: this {name} has no units for it and takes 4 to 160 times as long as with "
         "float32; set `precision: float32` (features, students.<name>, teacher) in the params file",
         file=sys.stderr,
     )
@@ -41,20 +41,21 @@ def warn_of_emulation(precision: str, device: str) -> None:
 def has_units(precision: str, device: str) -> bool:
     """Whether a device computes in a precision (float32, bfloat16 or float16) rather than emulating it.
 
-    A processor whose units torch does not know counts as having them. Processors with AVX2 only ran EfficientNet-Lite2
-    13 times, Lite0 160 times and a small ViT 14 times slower under bfloat16 (two cores of an EPYC, torch 2.12).
+    If torch cannot tell, the answer is yes. On a processor with AVX2 only, EfficientNet-Lite2 ran 13 times, Lite0 160
+    times and a small ViT 14 times slower under bfloat16 than under float32 (two cores of an EPYC, torch 2.12).
     """
     if precision == "float32":
         return True
     if device == "cuda":
         return precision == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities()
-    names = {"bfloat16": ("avx512_bf16", "amx_bf16", "bf16"), "float16": ("avx512_fp16", "amx_fp16", "fp16_arith")}
-    return any(known.get(name) for name in names[precision]) or not any(name in known for name in names[precision])
+    capabilities = torch.cpu.get_capabilities()
+    units = {"bfloat16": ("avx512_bf16", "amx_bf16", "bf16"), "float16": ("avx512_fp16", "amx_fp16", "fp16_arith")}
+    present = any(capabilities.get(unit) for unit in units[precision])
+    return present or not any(unit in capabilities for unit in units[precision])
 
 
 def rank() -> int:
-    """This process's number, 0 where it is alone."""
+    """This process's number; 0 if it works alone."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -64,15 +65,18 @@ def count() -> int:
 
 
 def wait() -> None:
-    """Go on when all processes have come here."""
+    """Wait until all processes have reached this call."""
     if dist.is_initialized():
         dist.barrier()
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute on `count` threads in here: on one where the operations are small, as two would mostly wait for each
-    other, and far longer where another process keeps a core busy (bench/disturbed.py)."""
+    """Compute on `count` threads inside the `with` block, and on the former number afterwards.
+
+    One thread is best for small operations: two would mostly wait for each other, and far longer if another process
+    keeps a core busy (bench/disturbed.py).
+    """
     former = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -82,10 +86,10 @@ def threads(count: int) -> Iterator[None]:
 
 
 def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """work(item) of all items in their order, as many at a time as there are threads to compute on, each on one."""
+    """Yields work(item) for all items in their order; as many run at once as there are threads, one thread for each."""
 
     def alone(item: Item) -> Result:
-        torch.set_num_threads(1)  # of this thread, and of those that start later
+        torch.set_num_threads(1)  # for this thread, and for those that start later
         return work(item)
 
     with threads(torch.get_num_threads()), ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -94,7 +98,7 @@ def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Resu
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes that torchrun started (nccl on GPUs, gloo on CPUs); nothing to do for a process alone."""
+    """Connect the processes that torchrun started (nccl on GPUs, gloo on CPUs); a process alone needs nothing."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return
@@ -108,26 +112,26 @@ def process_group() -> Iterator[None]:
 
 
 def part(rows: Tensor, rank: int, count: int) -> Tensor:
-    """The equal share of process `rank` of `count`, (ceil(n / count),); the last entry is repeated to fill up."""
+    """The rows for process `rank` of `count`, (ceil(n / count),); the last row is repeated so that all have as many."""
     length = -(-len(rows) // count)
     padded = torch.cat([rows, rows[-1:].expand(length * count - len(rows))])
     return padded[rank * length : (rank + 1) * length]
 
 
 def gather(shares: Tensor, n: int) -> Tensor:
-    """The first n rows of all processes' `part`s in order; gradients flow into this process's own rows only."""
+    """The rows of all processes' `part`s in order, the first n; gradients flow into this process's own rows only."""
     if count() == 1:
         return shares
-    found = [torch.empty_like(shares) for _ in range(count())]
-    dist.all_gather(found, shares.detach().contiguous())
-    found[rank()] = shares
-    return torch.cat(found)[:n]
+    gathered = [torch.empty_like(shares) for _ in range(count())]
+    dist.all_gather(gathered, shares.detach().contiguous())
+    gathered[rank()] = shares
+    return torch.cat(gathered)[:n]
 
 
 def launch(module: str, options: Mapping[str, object], devices: int) -> None:
     """Run `python -m module` in `devices` processes of this machine.
 
-    Args: options: command-line options by name, underscores for hyphens; those that are None are left out.
+    Args: options: command-line options by name, with underscores for hyphens; those that are None are left out.
     Raises: subprocess.CalledProcessError if one of them fails.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]

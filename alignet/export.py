@@ -1,13 +1,14 @@
-"""A student as a file that timm loads: python -m alignet.export <student> <target> <folder>
+"""Export a student as a folder that timm loads: python -m alignet.export <student> <target> <folder>
 
-The folder holds model.safetensors (the backbone, timm's names), triplet_head.safetensors, config.json (timm's own
-format: `timm.create_model("local-dir:<folder>", pretrained=True)`) and README.md, the model card.
+The folder holds model.safetensors (the backbone, with timm's names), triplet_head.safetensors, config.json (in timm's
+format, for `timm.create_model("local-dir:<folder>", pretrained=True)`) and README.md, the model card.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import timm
@@ -65,9 +66,9 @@ TAUGHT = {
 
 
 def export(student: str, target: str, folder: Path, params_file: str, out_dir: str) -> None:
-    """Write a fine-tuned student to `folder` with all that timm needs and a model card.
+    """Write a fine-tuned student to `folder`, with all that timm needs to load it and a model card.
 
-    Raises: ValueError naming the file that is missing or the tensors that do not fit the backbone.
+    Raises: ValueError that names the missing file, or the tensors that do not fit the backbone.
     """
     settings = config.load(f"backbones.{student}", Backbone, params_file)
     data, reports = config.folders(out_dir)
@@ -86,10 +87,12 @@ def export(student: str, target: str, folder: Path, params_file: str, out_dir: s
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def parts(state: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> tuple[dict, dict]:
-    """A student's checkpoint as the backbone's tensors, by timm's names, and the head's weight and bias.
+def parts(
+    state: dict[str, Tensor], expected: dict[str, Tensor], source: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A student's checkpoint in two parts: the backbone's tensors, by timm's names, and the head's weight and bias.
 
-    Raises: ValueError naming each tensor that is missing, unexpected or of another shape than the model's.
+    Raises: ValueError that names each tensor that is missing, unexpected or of another shape than the model's.
     """
     prefixes = ("embedder.model.", "triplet_head.")
     model, head = (
@@ -111,10 +114,11 @@ def parts(state: dict[str, Tensor], expected: dict[str, Tensor], source: str) ->
     return model, head
 
 
-def timm_config(embedder: Embedder, settings: Backbone) -> dict:
-    """timm's config.json: the architecture and its arguments, and how pictures are prepared."""
-    known = embedder.model.pretrained_cfg
-    size, mean, std = settings.picture_size, embedder.mean / 255, embedder.std / 255
+def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
+    """The content of timm's config.json: the architecture with its arguments, and how pictures are prepared."""
+    known = cast(dict[str, Any], embedder.model.pretrained_cfg)  # timm's; torch takes every attribute for a module
+    mean, std = (buffer / 255 for buffer in (embedder.get_buffer("mean"), embedder.get_buffer("std")))
+    size = settings.picture_size
     prepared = {
         "input_size": [3, size, size],
         "interpolation": "bicubic",  # as worlds.pictures resizes them: the whole picture
@@ -135,10 +139,12 @@ def timm_config(embedder: Embedder, settings: Backbone) -> dict:
     }
 
 
-def card(student: str, target: str, settings: Backbone, record: dict, world: World, scores: pd.DataFrame) -> str:
-    """The model card: training data, target, use, scores and licence; SIMULATED choices are called so on top.
+def card(
+    student: str, target: str, settings: Backbone, record: dict[str, Any], world: World, scores: pd.DataFrame
+) -> str:
+    """The model card: training data, target, use, scores and licence; a warning on top if choices are SIMULATED.
 
-    Raises: ValueError if the scores have no row of this student and target.
+    Raises: ValueError if the scores have no row for this student and target.
     """
     simulated, prepared = world.choices == "simulated", record["pretrained_cfg"]
     warning = (
@@ -168,9 +174,9 @@ def card(student: str, target: str, settings: Backbone, record: dict, world: Wor
 
 
 def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
-    """levels.csv's pooled rows of the student, before and after, as a Markdown table.
+    """The student's scores in levels.csv (pooled layer) before and after alignment, as a Markdown table.
 
-    Raises: ValueError if there is none for the target.
+    Raises: ValueError if there are none for the target.
     """
     rows = scores[(scores["student"] == student) & (scores["representation"] == "pooled")]
     if target not in set(rows["target"]):
@@ -185,7 +191,8 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
     return "\n".join(lines)
 
 
-def _terms(settings: Backbone, prepared: dict) -> str:
+def _terms(settings: Backbone, prepared: dict[str, Any]) -> str:
+    """Whose terms the starting weights are under."""
     if settings.weights == "random":
         return "no starting weights"
     if settings.weights == "timm":
@@ -194,6 +201,7 @@ def _terms(settings: Backbone, prepared: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Export one student; 1 and a message if that cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m alignet.export", description=__doc__.splitlines()[0])
     parser.add_argument("student")
     parser.add_argument("target")

@@ -1,9 +1,9 @@
-"""Kernels that begin with what every stage imports: python -m alignet.kernels SOCKET
+"""Kernels that start with the packages of every stage already imported: python -m alignet.kernels SOCKET
 
-Importing torch, timm, pandas and matplotlib takes longer than many a stage. On Linux `alignet.repro` keeps a process
-that has imported them and forks the stages' kernels from itself; `alignet.nb` asks it for one at the address in
-ALIGNET_KERNELS, and starts a kernel the usual way where nobody answers. Nothing of this project is imported
-beforehand, so a change of it counts from the next stage on.
+Importing torch, timm, pandas and matplotlib takes longer than many a stage. On Linux `alignet.repro` therefore keeps a
+server, a process that has imported them and forks the stages' kernels from itself. `alignet.nb` asks the server for a
+kernel at the address in ALIGNET_KERNELS, and starts one the usual way if nobody answers. Nothing of this project is
+imported beforehand, so a change to its code takes effect from the next stage on.
 """
 
 import gc
@@ -26,26 +26,26 @@ import psutil
 
 ADDRESS = "ALIGNET_KERNELS"  # environment variable: the path of the server's socket
 LAUNCHER = ["-m", "ipykernel_launcher"]
-PACKAGES = ("ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "seaborn", "timm", "sklearn.linear_model")
-PACKAGES += ("rsatoolbox", "umap")
-# Memory that a kernel has freed is used again before it goes back to the system (glibc reads these when it starts): a
-# fifth of the time of large operations went into getting it anew. Whoever has set one otherwise keeps it.
+PACKAGES = ["ipykernel.kernelapp", "matplotlib.pyplot", "pandas", "seaborn", "timm", "sklearn.linear_model"]
+PACKAGES += ["rsatoolbox", "umap"]
+# With these variables, which glibc reads when a process starts, a kernel reuses freed memory rather than return it to
+# the system: a fifth of the time of large operations went into getting it anew. A value that the user has set is kept.
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 31), "MALLOC_TOP_PAD_": str(1 << 26)}
 
 
-_asked_for: list["Forked"] = []  # by this process
+_asked_for: list["Forked"] = []  # the kernels that this process has asked for
 
 
 class Server:
-    """The process that forks kernels, for whoever runs many stages. It ends with this one, however this one ends."""
+    """The process that forks kernels, for a program that runs many stages. It ends however that program ends."""
 
     def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="alignet-")  # nobody else may read it, so nor the socket
+        self.folder = tempfile.TemporaryDirectory(prefix="alignet-")  # private, and so is the socket in it
         self.address = Path(self.folder.name) / "kernels"
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Begin to import; until that has ended, kernels start the usual way. Nothing to do but on Linux, once."""
+        """Begin to import, on Linux only and only once; until the imports end, kernels start the usual way."""
         if sys.platform == "linux" and self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "alignet.kernels", str(self.address)],
@@ -56,15 +56,17 @@ class Server:
             )
 
     def close(self) -> None:
+        """End the process, if it was started, and remove its folder."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+            assert self.process.stdin is not None  # `start` opens it as a pipe
             self.process.stdin.close()
         self.folder.cleanup()
 
 
 class Forked(psutil.Process):
-    """A kernel that a server has forked, as jupyter_client expects a subprocess.Popen."""
+    """A kernel that a server has forked, with what jupyter_client uses of a subprocess.Popen."""
 
     stdin = stdout = stderr = None
 
@@ -77,9 +79,9 @@ class Forked(psutil.Process):
 
 
 def forked(command: list[str], environment: Mapping[str, str], folder: str) -> Forked | None:
-    """A kernel from the server at ALIGNET_KERNELS; None where there is none, or if `command` is another Python's.
+    """A kernel from the server at ALIGNET_KERNELS; None if there is no server, or if `command` starts another Python.
 
-    Args: command: as of a kernel spec, [python, '-m', 'ipykernel_launcher', ...]; folder: where the kernel works.
+    Args: command: that of a kernel spec, [python, '-m', 'ipykernel_launcher', ...]; folder: where the kernel works.
     """
     address = environment.get(ADDRESS)
     if not address or command[:3] != [sys.executable, *LAUNCHER]:
@@ -87,31 +89,31 @@ def forked(command: list[str], environment: Mapping[str, str], folder: str) -> F
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(address)
-        socket.send_fds(connection, [b"\n"], [1, 2])  # this process's output is the kernel's
+        socket.send_fds(connection, [b"\n"], [1, 2])  # the kernel writes to this process's stdout and stderr
         connection.sendall(json.dumps([command[3:], dict(environment), folder]).encode() + b"\n")
         _asked_for.append(Forked(int(connection.recv(16)), connection))
         return _asked_for[-1]
-    except (OSError, ValueError, psutil.NoSuchProcess):  # not there yet, or ended: an empty answer
+    except (OSError, ValueError, psutil.NoSuchProcess):  # the server is not there yet, or has ended (an empty answer)
         connection.close()
         return None
 
 
 def started() -> list[psutil.Process]:
-    """All that this process has started, the kernels that were forked for it and what they have started too."""
-    found = []
+    """All processes that this one has started, the kernels that were forked for it, and all that these have started."""
+    processes: list[psutil.Process] = []
     for process in (psutil.Process(), *_asked_for):
         with suppress(psutil.NoSuchProcess):
-            found += process.children(recursive=True)
-    return found + _asked_for
+            processes += process.children(recursive=True)
+    return processes + _asked_for
 
 
 def serve(address: str) -> None:
-    """Import, then fork a kernel for everybody who asks, until stdin closes. Returns in each kernel too."""
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # both are read on import, and in a kernel
-    os.environ["JPY_PARENT_PID"] = str(os.getpid())  # set before: a kernel ends when its parent does
+    """Import the packages, then fork a kernel for each request until stdin closes. It returns in each kernel too."""
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # read on import, in a kernel too
+    os.environ["JPY_PARENT_PID"] = str(os.getpid())  # a kernel reads it and ends when its parent does
     for package in PACKAGES:
         import_module(package)
-    sys.modules["pandas"].set_option("display.max_columns", 20)  # its default where it is imported in a notebook
+    sys.modules["pandas"].set_option("display.max_columns", 20)  # pandas' default in a notebook
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the kernels
     with socket.socket(socket.AF_UNIX) as listener:
@@ -127,13 +129,14 @@ def serve(address: str) -> None:
             if os.fork() == 0:
                 listener.close()
                 return _become_kernel(connection, streams, *request)
-            for open_one in (connection.detach(), *streams):
-                os.close(open_one)
+            for descriptor in (connection.detach(), *streams):
+                os.close(descriptor)
 
 
 def _become_kernel(
     connection: socket.socket, streams: list[int], arguments: list[str], environment: dict[str, str], folder: str
 ) -> None:
+    """Turn this forked process into the kernel of a request, and return when that kernel ends."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, stream in enumerate([os.open(os.devnull, os.O_RDONLY), *streams]):
@@ -149,7 +152,7 @@ def _become_kernel(
 
 
 def _end_with(connection: socket.socket) -> None:
-    """Kill this process and all that it has started as soon as whoever asked for it is gone."""
+    """Kill this process and all that it has started as soon as the process that asked for it is gone."""
     with suppress(OSError):
         connection.recv(1)
     for process in started():

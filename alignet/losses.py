@@ -1,4 +1,4 @@
-"""Losses on choice distributions and regularisers: pure tensor functions. All are means over the batch, in nats."""
+"""Losses on choice distributions, and regularisers: pure tensor functions. A loss is a mean over the batch, in nats."""
 
 import math
 
@@ -8,25 +8,28 @@ from torch import Tensor
 
 
 def hard(similarities: Tensor, targets: Tensor) -> Tensor:
-    """-log q(the target's most likely odd one out). Source: gLocal, global loss.
+    """Negative log of the probability q that the model gives to the target's most likely odd one out.
 
-    Args: similarities: (n, 3) of the model, already divided by its temperature; targets: (n, 3) probabilities.
+    Args: similarities: (n, 3), the model's, already divided by its temperature; targets: (n, 3) probabilities.
+    Source: gLocal, the global loss.
     """
     return F.cross_entropy(similarities, targets.argmax(-1))
 
 
 def kl(similarities: Tensor, targets: Tensor) -> Tensor:
-    """KL(p || q) of targets p and q = softmax(similarities). Source: the paper, uncertainty distillation.
+    """Divergence KL(p || q) of the targets p from the model's q = softmax(similarities).
 
-    Args: as in `hard`.
+    Args: as for `hard`.
+    Source: the paper, uncertainty distillation.
     """
     return F.kl_div(similarities.log_softmax(-1), targets, reduction="batchmean")
 
 
 def jsd(similarities: Tensor, targets: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of targets and softmax(similarities), in [0, log 2]. Source: the release's default.
+    """Jensen-Shannon divergence between the targets and softmax(similarities), in [0, log 2].
 
-    Args: as in `hard`.
+    Args: as for `hard`.
+    Source: the default loss of the paper's released code.
     """
     log_q = similarities.log_softmax(-1)
     log_p = targets.clamp(min=1e-12).log()
@@ -38,16 +41,17 @@ BY_NAME = {"hard": hard, "uncertainty": kl, "kl": kl, "jsd": jsd}
 
 
 def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy between the softmaxes of each picture's cosine similarities to the others, before and after a map.
+    """How far a map changes each picture's neighbourhood: the cross-entropy between the softmaxes of its cosine
+    similarities to the other pictures, before and after the map.
 
     Args: before: (n, p) and after: (n, q), representations of the same n pictures; temperature: of the similarities.
-    Returns: the mean over the n pictures, in nats; least where the neighbourhoods are as before.
-    Source: gLocal, the local (contrastive) term; the mean over rows as in its published code.
+    Returns: the mean over the n pictures, in nats; it is least where the neighbourhoods stay as they were.
+    Source: gLocal, the local (contrastive) term, as a mean over rows like in its published code.
     """
     logits = []
     for rows in (before, after):
         unit = F.normalize(rows, dim=1)
-        # a picture is no neighbour of its own; not -inf, of which 0 times is not 0
+        # A picture is not its own neighbour. The mask is finite, because 0 * -inf would be NaN.
         logits.append((unit @ unit.T / temperature).fill_diagonal_(torch.finfo(unit.dtype).min / 2))
     return F.cross_entropy(logits[1], logits[0].softmax(1))
 

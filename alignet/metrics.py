@@ -1,4 +1,4 @@
-"""Scores: odd-one-out accuracy, noise ceiling, calibration, rank correlation, RSA, CKA, bootstrap: pure functions."""
+"""Scores as pure functions: odd-one-out accuracy, noise ceiling, calibration, rank correlation, CKA, bootstrap."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RANKED_AT_ONCE = 2_000_000  # resamples x units: bounds the memory of a bootstrap
+RANKED_AT_ONCE = 2_000_000  # resamples x units that are ranked together: bounds the memory of a bootstrap
 
 
 def agreement(choice: Tensor, counts: Tensor) -> Tensor:
@@ -21,57 +21,61 @@ def agreement(choice: Tensor, counts: Tensor) -> Tensor:
 
 
 def odd_one_out_accuracy(choice: Tensor, counts: Tensor) -> float:
-    """Agreement with the single choices of people, over all choices; chance is 1/3. Shapes as in `agreement`."""
+    """Share of all people's single choices that the model makes too; chance is 1/3. Args: as for `agreement`."""
     return weighted_mean(agreement(choice, counts), counts.sum(1))
 
 
 def leave_one_out_agreement(counts: Tensor) -> Tensor:
-    """How often one person agrees with the majority of the others, per triplet that each person judged once.
+    """How often one person agrees with the majority of the others, for triplets that each person judged once.
 
-    Where the others' majority is tied between k items, a person who chose one of them agrees by 1 / k.
+    If k items tie for the others' majority, a person who chose one of these items counts as 1 / k.
 
     Args: counts: (n, 3) people per item.
     Returns: (n,) in [0, 1]; NaN where fewer than two people judged the triplet.
     """
-    own = torch.eye(3, dtype=counts.dtype).repeat(len(counts), 1)  # one choice of each item: row 3 n + item
+    own = torch.eye(3, dtype=counts.dtype).repeat(len(counts), 1)  # row 3 t + i: one choice of item i in triplet t
     agrees = _agreement_with_others(own, counts.repeat_interleave(3, 0)).view(-1, 3)
     agreed = (counts * agrees).sum(1) / counts.sum(1)
     return agreed.masked_fill(counts.sum(1) < 2, torch.nan)
 
 
 def leave_participant_out_agreement(own: Tensor, triplet: Tensor, n: int) -> Tensor:
-    """`leave_one_out_agreement` where a person may have judged a triplet twice: all of one's choices are left out.
+    """`leave_one_out_agreement` for people who may have judged a triplet twice: all choices of a person are left out.
 
-    Args: own: (m, 3) choices per item of one person about one triplet; triplet: (m,) numbers below n.
+    Args: own: (m, 3), each row one person's choices per item of one triplet; triplet: (m,), the number of that triplet,
+        below n.
     Returns: (n,) in [0, 1], a mean over choices; NaN where fewer than two people judged the triplet.
     """
     counts = torch.zeros(n, 3, dtype=own.dtype).index_add_(0, triplet, own)
     agreed = _agreement_with_others(own, counts[triplet]) * own.sum(1)
     people = torch.bincount(triplet, minlength=n)
-    found = torch.zeros(n, dtype=agreed.dtype).index_add_(0, triplet, agreed) / counts.sum(1)
-    return found.masked_fill(people < 2, torch.nan)
+    share = torch.zeros(n, dtype=agreed.dtype).index_add_(0, triplet, agreed) / counts.sum(1)
+    return share.masked_fill(people < 2, torch.nan)
 
 
 def _agreement_with_others(own: Tensor, counts: Tensor) -> Tensor:
-    """Share of a person's choices (m, 3) that are the majority, or 1 / k of it, of the others' (counts - own)."""
+    """Share of each person's choices `own` (m, 3) that are the majority of the others', `counts - own`.
+
+    A choice of one of k items that tie for the majority counts as 1 / k.
+    """
     others = counts - own
     majority = others == others.max(1, keepdim=True).values
     return (own * majority).sum(1) / majority.sum(1) / own.sum(1)
 
 
 def odd_one_out_noise_ceiling(counts: Tensor) -> float:
-    """Mean of `leave_one_out_agreement` over all choices of triplets that two or more people judged; NaN if none."""
+    """Mean of `leave_one_out_agreement` over all choices about triplets that several people judged; NaN without any."""
     judged = counts.sum(1) >= 2
     return weighted_mean(leave_one_out_agreement(counts)[judged], counts[judged].sum(1))
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> float:
-    """Mean of `values` with `weights`, both (n,); NaN without any."""
+    """Mean of `values`, (n,), weighted by `weights`, (n,); NaN if n is 0 or the weights sum to 0."""
     return float((values * weights).sum() / weights.sum())
 
 
 def resample_weights(units: int, resamples: int, generator: torch.Generator) -> Tensor:
-    """How often each unit is drawn in each bootstrap resample: (resamples, units) float64, rows sum to `units`."""
+    """How often each bootstrap resample draws each unit: (resamples, units) float64; each row sums to `units`."""
     drawn = torch.randint(units, (resamples, units), generator=generator)
     return torch.zeros(resamples, units, dtype=torch.float64).scatter_add_(
         1, drawn, torch.ones(()).double().expand_as(drawn)
@@ -79,7 +83,10 @@ def resample_weights(units: int, resamples: int, generator: torch.Generator) -> 
 
 
 def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
-    """The middle `level` of bootstrap results, (resamples,); those that are NaN are left out; NaN if none is left."""
+    """The interval that holds the middle share `level` of bootstrap results, (resamples,).
+
+    Results that are NaN are left out; both ends are NaN if no other result is left.
+    """
     values = values[~values.isnan()].double()
     if len(values) == 0:
         return float("nan"), float("nan")
@@ -88,7 +95,7 @@ def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, flo
 
 
 def weighted_means(values: Tensor, weights: Tensor, drawn: Tensor) -> Tensor:
-    """Weighted mean in each resample, (resamples,); values that are NaN do not count.
+    """Weighted mean of each resample, (resamples,); values that are NaN do not count.
 
     Args: values, weights: (n,); drawn: (resamples, n), see `resample_weights`.
     """
@@ -97,9 +104,10 @@ def weighted_means(values: Tensor, weights: Tensor, drawn: Tensor) -> Tensor:
 
 
 def bootstrap_interval(values: Tensor, weights: Tensor, drawn: Tensor) -> tuple[float, float]:
-    """95 % percentile interval of the weighted mean over resamples of the units (triplets). Args: as `weighted_means`.
+    """95 % percentile interval of the weighted mean over resamples of the units (triplets).
 
-    Two intervals over the same `drawn` are paired: the difference of their `weighted_means` has an interval too.
+    Two intervals from the same `drawn` are paired, so the difference of their `weighted_means` has an interval too.
+    Args: as for `weighted_means`.
     """
     return percentile_interval(weighted_means(values, weights, drawn))
 
@@ -110,14 +118,18 @@ def entropy(probabilities: Tensor) -> Tensor:
 
 
 def unit_vectors(embeddings: Tensor, centred: bool) -> Tensor:
-    """Rows of length 1, whose dot products are (centred: after subtracting the mean row) cosine similarities."""
+    """The rows scaled to length 1, so that their dot products are cosine similarities.
+
+    Args: embeddings: (n, dim); centred: subtract the mean row first.
+    """
     return F.normalize(embeddings - embeddings.mean(0) if centred else embeddings, dim=1)
 
 
 def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int = 10) -> float:
-    """Mean distance between a choice's predicted probability and how often people made it, in equal-width bins.
+    """Mean distance between the predicted probability of choices and how often people made them, in equal-width bins.
 
-    Every (triplet, item) pair is one prediction, weighted by the people who judged the triplet (class-wise ECE).
+    Each (triplet, item) pair is one prediction, weighted by the number of people who judged the triplet (class-wise
+    ECE).
 
     Args: probabilities, counts: (n, 3).
     Returns: in [0, 1]; 0 for a calibrated prediction.
@@ -133,27 +145,30 @@ def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int 
 
 
 def reliability_bins(predicted: Tensor, counts: Tensor, bins: int, drawn: Tensor) -> pd.DataFrame:
-    """How often people choose an item, by the probability that it was given, in bins of equal width.
+    """How often people choose an item, by its predicted probability, in bins of equal width.
 
-    Args: predicted, counts: (n, k, 3), k predictions of each triplet's choices and the people whom each is about;
-        drawn: (resamples, n), see `resample_weights`.
-    Returns: bin (from 0), predicted (mean probability), chosen (share of people), ci_low, ci_high (95 % bootstrap over
-        the n triplets), n (items that somebody judged); empty bins are left out.
+    Args: predicted: (n, k, 3), k predictions of each triplet's choices; counts: (n, k, 3), the choices of the people
+        whom each prediction is about; drawn: (resamples, n), see `resample_weights`.
+    Returns: a row for each bin that is not empty: bin (from 0), predicted (mean probability), chosen (share of people),
+        ci_low and ci_high (95 % bootstrap over the n triplets), n (items that somebody judged).
     """
     people = counts.sum(-1, keepdim=True).double().expand_as(counts)
     group, rows = (predicted * bins).long().clamp(max=bins - 1), []
     for number in group[people > 0].unique().tolist():
         weight = people * (group == number)
-        chosen, shown = (counts * (group == number)).double().sum((1, 2)), weight.sum((1, 2))
-        low, high = percentile_interval(drawn @ chosen / (drawn @ shown))
+        chosen, judged = (counts * (group == number)).double().sum((1, 2)), weight.sum((1, 2))
+        low, high = percentile_interval(drawn @ chosen / (drawn @ judged))
         row = {"bin": number, "predicted": float((predicted * weight).sum() / weight.sum())}
-        row |= {"chosen": float(chosen.sum() / shown.sum()), "ci_low": low, "ci_high": high}
+        row |= {"chosen": float(chosen.sum() / judged.sum()), "ci_low": low, "ci_high": high}
         rows.append(row | {"n": int((weight > 0).sum())})
     return pd.DataFrame(rows)
 
 
 def solve_increasing(function: Callable[[float], float], target: float, low: float, high: float) -> float:
-    """Where an increasing function reaches `target`, by bisection of log x in [low, high] to 1e-6 relative."""
+    """The x in [low, high] at which an increasing function reaches `target`, to a relative precision of 1e-6.
+
+    It is found by bisection of log x; both ends must be positive.
+    """
     while high / low > 1 + 1e-6:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if function(middle) < target else (low, middle)
@@ -161,7 +176,7 @@ def solve_increasing(function: Callable[[float], float], target: float, low: flo
 
 
 def majority_agreement(choice: Tensor, counts: Tensor) -> Tensor:
-    """Whether the model chooses as most people do, per triplet; 1 / k where k items share the most votes.
+    """Whether the model chooses as most people do, per triplet; 1 / k where k items tie for the most votes.
 
     Args: choice: (n,) in {0, 1, 2}, or -1 for a tie, which agrees with nobody; counts: (n, 3) people per item.
     Returns: (n,) in [0, 1].
@@ -171,10 +186,10 @@ def majority_agreement(choice: Tensor, counts: Tensor) -> Tensor:
 
 
 def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
-    """Ranks of n values in samples that hold value i weights[r, i] times, ties averaged, as shares of the sample.
+    """Ranks of n values in samples of them, as shares of the sample; tied values share their mean rank.
 
-    Args: values: (n,); weights: (resamples, n), at least 0.
-    Returns: (resamples, n) float64 in [0, 1]; those of values that a sample does not hold mean nothing.
+    Args: values: (n,); weights: (resamples, n), how often each sample holds each value, at least 0.
+    Returns: (resamples, n) float64 in [0, 1]; the ranks of values that a sample does not hold mean nothing.
     """
     _, group, number = values.unique(return_inverse=True, return_counts=True)  # numbered in ascending order
     held = weights.double()[:, values.argsort()].cumsum(1)[:, number.cumsum(0) - 1]  # up to each value
@@ -183,12 +198,12 @@ def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks of (n,) values, ties averaged, as shares of n: float64 in [0, 1]."""
+    """Ranks of values, (n,), as shares of n: float64 in [0, 1]; tied values share their mean rank."""
     return weighted_ranks(values, torch.ones(1, len(values)))[0]
 
 
 def spearman_samples(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Rank correlation in each sample, ranked anew in each; NaN where x or y is constant there.
+    """Rank correlation (Spearman's rho) in each sample, which is ranked anew; NaN where x or y is constant in it.
 
     Args: x, y: (n,); weights: (resamples, n), how often a sample holds each unit.
     Returns: (resamples,) float64 in [-1, 1].
@@ -196,52 +211,48 @@ def spearman_samples(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     correlations = []
     for samples in weights.double().split(max(1, RANKED_AT_ONCE // max(1, len(x)))):
         share = samples / samples.sum(1, keepdim=True)
-        rank_x, rank_y = (weighted_ranks(values, samples) - 0.5 for values in (x, y))  # the mean of midranks is 1/2
-        covariance = (share * rank_x * rank_y).sum(1)
-        variance_x, variance_y = (share * rank_x * rank_x).sum(1), (share * rank_y * rank_y).sum(1)
-        varies = (variance_x > 1e-15) & (variance_y > 1e-15)  # two different values of n: at least (n - 1) / (4 n^2)
+        centred_x, centred_y = (weighted_ranks(values, samples) - 0.5 for values in (x, y))  # mean ranks are 1/2
+        covariance = (share * centred_x * centred_y).sum(1)
+        variance_x, variance_y = (share * centred_x * centred_x).sum(1), (share * centred_y * centred_y).sum(1)
+        varies = (variance_x > 1e-15) & (variance_y > 1e-15)  # (n - 1) / (4 n^2) or more if any differ
         correlations.append(torch.where(varies, covariance / (variance_x * variance_y).sqrt(), torch.nan))
     return torch.cat(correlations)
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
-    """Rank correlation of two flat tensors, in [-1, 1]; ties share their mean rank; NaN where one is constant."""
+    """Rank correlation of x and y, (n,) each, in [-1, 1]; tied values share their mean rank; NaN if one is constant."""
     if len(x) == 0:
         return float("nan")
     return float(spearman_samples(x, y, torch.ones(1, len(x))))
 
 
 def spearman_interval(x: Tensor, y: Tensor, weights: Tensor) -> tuple[float, float]:
-    """95 % interval of `spearman` over bootstrap samples; weights: (resamples, n), see `resample_weights`."""
+    """95 % bootstrap interval of `spearman`; NaN for fewer than three units.
+
+    Args: x, y: (n,); weights: (resamples, n), see `resample_weights`.
+    """
     if len(x) < 3:
         return float("nan"), float("nan")
     return percentile_interval(spearman_samples(x, y, weights))
 
 
 def pair_weights(weights: Tensor, pairs: Tensor) -> Tensor:
-    """How often each pair of objects stands in samples of objects; an object and its own copy are no pair.
+    """How often each sample of objects holds each pair of objects; an object and its own copy are not a pair.
 
-    Args: weights: (resamples, objects); pairs: (2, n) object numbers, first and second differing.
+    Args: weights: (resamples, objects); pairs: (2, n), the numbers of two different objects in each column.
     Returns: (resamples, n).
     """
     return weights[:, pairs[0]] * weights[:, pairs[1]]
 
 
 def upper_triangle(matrix: Tensor) -> Tensor:
-    """The entries above the diagonal of (n, n), row by row: (n (n - 1) / 2,), as rsatoolbox orders them."""
+    """The entries above the diagonal of an (n, n) matrix, row by row as in rsatoolbox: (n (n - 1) / 2,)."""
     row, column = torch.triu_indices(len(matrix), len(matrix), 1)
     return matrix[row, column]
 
 
-def rsa(similarity: Tensor, other: Tensor) -> float:
-    """Spearman correlation of two (n, n) matrices above the diagonal, over the pairs where neither is NaN."""
-    x, y = upper_triangle(similarity), upper_triangle(other)
-    known = ~(x.isnan() | y.isnan())
-    return spearman(x[known], y[known])
-
-
 def pair_sums(values: Tensor, weights: Tensor) -> Tensor:
-    """Sum over pairs of objects of value x weight x weight, for each resample: (resamples,) float64.
+    """For each resample, the sum over pairs of objects of value x weight x weight: (resamples,) float64.
 
     Args: values: (n, n), zero where a pair does not count; weights: (resamples, n).
     """
@@ -258,11 +269,11 @@ def cka(x: Tensor, y: Tensor) -> float:
 
 
 def centred_gram(x: Tensor) -> Tensor:
-    """Dot products of the rows of (n, p) after subtracting their mean: (n, n) float64."""
+    """Dot products between the rows of x, (n, p), after their mean is subtracted: (n, n) float64."""
     x = x.double() - x.double().mean(0)
     return x @ x.T
 
 
 def gram_alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine of two centred Gram matrices (n, n): CKA."""
+    """CKA from two centred Gram matrices, (n, n) each: the cosine between them."""
     return (first * second).sum() / (first.norm() * second.norm())

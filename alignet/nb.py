@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
+from typing import Any, cast
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C during the imports
@@ -19,12 +20,13 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import psutil
 import yaml
 
-if "rfc3987_syntax" not in sys.modules:  # jsonschema would compile its grammar of addresses: 3 s at every start
-    sys.modules["rfc3987_syntax"] = None
+if "rfc3987_syntax" not in sys.modules:  # None forbids its import; jsonschema would compile its grammar: 3 s a start
+    cast(dict[str, ModuleType | None], sys.modules)["rfc3987_syntax"] = None
 
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -34,9 +36,9 @@ from alignet import kernels
 
 
 class Provisioner(LocalProvisioner):
-    """Takes a kernel from the process that `alignet.repro` keeps, where there is one."""
+    """Takes a kernel from the server that `alignet.repro` keeps, if there is one, or starts one the usual way."""
 
-    async def launch_kernel(self, cmd: list[str], **options: object) -> dict:
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
         self.process = kernels.forked(cmd, options["env"], options.get("cwd") or os.getcwd())
         if self.process is None:
             return await super().launch_kernel(cmd, **options)
@@ -46,36 +48,37 @@ class Provisioner(LocalProvisioner):
 
 
 class StageKernel(AsyncKernelManager):
-    """The kernel of a stage: its messages are encrypted, and it is asked to end without an interrupt before."""
+    """The kernel of a stage: its messages are encrypted, and it is asked to end without being interrupted first."""
 
-    def __init__(self, **traits: object) -> None:
+    def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        atexit.register(self.cleanup_connection_file)  # if a signal ends the runner while the kernel starts
+        atexit.register(self.cleanup_connection_file)  # in case a signal ends the runner while the kernel starts
 
     @default("transport_encryption")
     def _encrypted_where_possible(self) -> str:
         return "auto"
 
-    async def _async_pre_start_kernel(self, **options: object) -> tuple[list[str], dict]:
+    async def _async_pre_start_kernel(self, **options: Any) -> tuple[list[str], dict[str, Any]]:
         self.kernel_id = self.kernel_id or str(uuid.uuid4())
         self.provisioner = Provisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
         return await super()._async_pre_start_kernel(**options)
 
-    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+    # AsyncKernelManager overrides KernelManager in the same way: what it returns is awaited.
+    async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:  # type: ignore[override]
         await self.request_shutdown(restart=restart)
         await self.finish_shutdown(restart=restart)
         await self.cleanup_resources(restart=restart)
 
 
-def run(notebook: Path, executed: Path, parameters: dict) -> None:
-    """Execute a notebook with parameters and save it, its outputs but no timings, at `executed`.
+def run(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook with parameters and save it, with its outputs but without timings, at `executed`.
 
-    What the cells print appears as it is printed, and their results after each cell.
+    What a cell prints appears at once, and its results when it ends.
     Raises: PapermillExecutionError with the failing cell's traceback; DeadKernelError if the kernel was killed.
     """
     executed.parent.mkdir(parents=True, exist_ok=True)
     for name, value in kernels.MEMORY.items():
-        os.environ.setdefault(name, value)  # of the kernel
+        os.environ.setdefault(name, value)  # the kernel inherits it
     try:
         papermill.execute_notebook(
             notebook,
@@ -93,8 +96,8 @@ def run(notebook: Path, executed: Path, parameters: dict) -> None:
             clean(executed)
 
 
-def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:
-    """Print the results of a cell that read as text; pictures and pages stand in the executed notebook only."""
+def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
+    """Print those results of a cell that are text; pictures and pages appear only in the executed notebook."""
     for output in cell.outputs:
         data = output.get("data", {})
         text = data.get("text/markdown") or data.get("text/plain", "")
@@ -103,7 +106,7 @@ def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: di
 
 
 def clean(path: Path) -> None:
-    """Drop from an executed notebook what differs from run to run: papermill's records, timings, progress bars."""
+    """Remove from an executed notebook what differs from run to run: papermill's records, timings, progress bars."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -115,24 +118,24 @@ def clean(path: Path) -> None:
 
 
 def calls(traceback: list[str]) -> list[str]:
-    """The calls that led to an error, 'place: code' each; of those inside installed packages the last one only.
+    """The calls that led to an error, each as 'place: code', without those inside installed packages but for the last.
 
-    The traceback as it is where it names no call, as for a cell that cannot be parsed.
+    If the traceback names no call, as for a cell that cannot be parsed, its lines are returned unchanged.
     """
     lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(traceback)).splitlines()
-    found: list[tuple[str, str]] = []
+    stack: list[tuple[str, str]] = []  # place and code of each call
     for line in lines:
         if place := re.match(r"File (.+?:\d+)|(Cell In\[\d+\], line \d+)", line):
-            found.append(((place[1] or place[2]).removeprefix(f"{Path.cwd()}{os.sep}"), ""))
-        elif found and (code := re.match(r"-+> \d+ +(.*)", line)):
-            found[-1] = (found[-1][0], code[1])
-    shown = [call for call in found[:-1] if "site-packages" not in call[0]] + found[-1:]
+            stack.append(((place[1] or place[2]).removeprefix(f"{Path.cwd()}{os.sep}"), ""))
+        elif stack and (code := re.match(r"-+> \d+ +(.*)", line)):
+            stack[-1] = (stack[-1][0], code[1])
+    shown = [call for call in stack[:-1] if "site-packages" not in call[0]] + stack[-1:]
     return [f"{place}: {code}" for place, code in shown] or lines
 
 
 @contextmanager
 def ended_by_signals(notebook: Path) -> Iterator[None]:
-    """While a notebook runs, Ctrl-C says one line and, like SIGTERM, ends the kernel with all that it has started."""
+    """While a notebook runs, Ctrl-C prints one line and, like SIGTERM, ends the kernel and all that it has started."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         for process in kernels.started():
@@ -140,7 +143,7 @@ def ended_by_signals(notebook: Path) -> Iterator[None]:
                 process.kill()
         if number == signal.SIGINT:
             stage = os.environ.get("DVC_STAGE")
-            place = f"stage {stage}: 'dvc repro' goes on from there" if stage else notebook
+            place = f"stage {stage}: 'dvc repro' goes on from there" if stage else str(notebook)
             print(f"\nstopped in {place}", file=sys.stderr)
         sys.exit(128 + number)
 
@@ -170,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"The whole traceback is in {options.executed}.", file=sys.stderr)
         return 1
     except DeadKernelError:
-        print(f"{options.notebook}: its kernel was killed, by the system where memory ran out", file=sys.stderr)
+        print(f"{options.notebook}: its kernel was killed, perhaps because memory ran out", file=sys.stderr)
         return 1
     return 0
 

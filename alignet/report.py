@@ -1,6 +1,7 @@
-"""The executed notebooks as one page that shows off line: python -m alignet.report -> reports/index.html"""
+"""Put the executed notebooks on one page, reports/index.html, that can be read offline: python -m alignet.report"""
 
 import sys
+from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
@@ -8,8 +9,8 @@ from nbconvert import HTMLExporter
 from alignet.config import ROOT
 
 
-def merged(folder) -> nbformat.NotebookNode:
-    """All executed notebooks of a folder, in order, as one; their code is left out, as the notebooks show it."""
+def merged(folder: Path) -> nbformat.NotebookNode:
+    """All executed notebooks of a folder, in order, as one notebook."""
     book = nbformat.v4.new_notebook()
     for path in sorted(folder.glob("*.ipynb")):
         for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
@@ -19,6 +20,7 @@ def merged(folder) -> nbformat.NotebookNode:
 
 
 def main() -> int:
+    """Write the page, without the notebooks' code; 1 if there are no executed notebooks."""
     executed = ROOT / "reports" / "notebooks"
     book = merged(executed)
     if not book.cells:

@@ -1,7 +1,7 @@
-"""Run the pipeline and show how far it is: python -m alignet.repro [arguments of dvc repro]
+"""Run the pipeline and show its progress: python -m alignet.repro [arguments of dvc repro]
 
-`dvc repro` runs as a child in a session of its own, so that Ctrl-C reaches this process alone, which then ends the
-stage, its Jupyter kernel and everything that they have started.
+`dvc repro` runs as a child in a session of its own, so that Ctrl-C reaches this process only. This process then ends
+the stage, its Jupyter kernel and everything that they have started.
 """
 
 import json
@@ -25,7 +25,7 @@ import yaml
 from alignet import kernels
 
 NO_SCM = "[core]\n    no_scm = true\n"  # .dvc/config.local where there is no .git
-DVC = re.compile(  # how a line of dvc's ends: a stage may have written something without a newline before it
+DVC = re.compile(  # the end of a line from dvc: a stage may have written something without a newline before it
     rb"(?:Running stage '(?P<run>.+)':"
     rb"|Stage '(?P<unchanged>.+)' didn't change, skipping"
     rb"|Stage '(?P<restored>.+)' is cached - skipping run, checking out outputs"
@@ -33,7 +33,7 @@ DVC = re.compile(  # how a line of dvc's ends: a stage may have written somethin
     rb"|(?P<current>Data and pipelines are up to date\.)"
     rb"|(?P<advice>Use `dvc push` to send your updates to remote storage\.))\r?$"
 )
-HEADS = (
+HEADS = (  # how lines from dvc begin
     b"Running stage '",
     b"Stage '",
     b"Generating lock",
@@ -42,11 +42,11 @@ HEADS = (
     b"Use `dvc",
     b"> ",
 )
-Spans = dict[str, list[float]]  # of a stage: its start, and its end once it has ended, in seconds
+Spans = dict[str, list[float]]  # for each stage its start and, once it has ended, its end, in seconds
 
 
 def stages(folder: Path) -> int | None:
-    """Number of stages that dvc.yaml expands to with params.yaml; None if that cannot be told."""
+    """The number of stages that dvc.yaml expands to with params.yaml; None if it cannot be determined."""
 
     def read(path: Path) -> dict:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -68,7 +68,8 @@ def stages(folder: Path) -> int | None:
 
 
 def written(child: subprocess.Popen) -> Iterator[tuple[str, bytes]]:
-    """('out' | 'err', bytes) as soon as a child or a process of its own has written them, until the child ends."""
+    """What a child and its own processes write, until the child ends: ('out' | 'err', bytes) as soon as it arrives."""
+    assert child.stderr is not None and child.stdout is not None  # `dvc_repro` opens them as pipes
     with selectors.DefaultSelector() as selector:
         selector.register(child.stderr, selectors.EVENT_READ, "err")
         selector.register(child.stdout, selectors.EVENT_READ, "out")
@@ -84,12 +85,12 @@ def written(child: subprocess.Popen) -> Iterator[tuple[str, bytes]]:
 
 
 def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """The same pieces, with the lines of dvc's own taken out of 'out' and told as events.
+    """Turns the lines in 'out' that dvc itself has written into events and passes everything else on.
 
     Yields: ('run' | 'unchanged' | 'restored', name of a stage), ('saved' | 'current' | 'advice', dvc's words), and
     ('out' | 'err', bytes) of everything else. The command that dvc repeats below 'Running stage' is left out.
     """
-    held, last = b"", ""
+    held, last = b"", ""  # the start of an unfinished line; the kind of dvc's last line
     for stream, piece in pieces:
         if stream == "err":
             yield stream, piece
@@ -97,12 +98,12 @@ def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
         *lines, held = (held + piece).split(b"\n")
         for line in lines:
             command = last == "run" and line.startswith(b"> ")
-            found = DVC.search(line)
-            last = found.lastgroup if found else ""
-            if found and found.start():
-                yield "out", line[: found.start()]
-            if found:
-                yield last, found[last]
+            words = DVC.search(line)
+            last = (words.lastgroup or "") if words else ""
+            if words and words.start():
+                yield "out", line[: words.start()]
+            if words:
+                yield last, words[last]
             elif not command:
                 yield "out", line + b"\n"
         if held and not any(held.startswith(head) or head.startswith(held) for head in HEADS):
@@ -113,20 +114,21 @@ def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
 
 
 def with_kernels(told: Iterable[tuple[str, bytes]], server: kernels.Server) -> Iterator[tuple[str, bytes]]:
-    """The same events; when the first stage runs, the server begins to import for those after it."""
+    """Passes events on; when the first stage runs, the server begins to import for the stages after it."""
     for kind, content in told:
         if kind == "run":
             server.start()
         yield kind, content
 
 
-def follow(told: Iterable[tuple[str, bytes]], total: int | None, spans: Spans) -> Counter:
-    """Show events as they come: a line before each stage that runs, one for those before it that need not.
+def follow(told: Iterable[tuple[str, bytes]], total: int | None, spans: Spans) -> Counter[str]:
+    """Show events as they come: a line for each stage that runs, and before it one for the stages that need not run.
 
-    Args: spans: filled in; what it holds stays there if a signal ends this.
+    Args: spans: filled in as stages start and end, so that it is known how far they came if a signal ends this.
     Returns: how many events of each kind there were.
     """
-    counts, unchanged, at_start = Counter(), 0, True
+    counts: Counter[str] = Counter()
+    unchanged, at_start = 0, True
 
     def say(text: str) -> None:
         number = counts["run"] + counts["restored"] + counts["unchanged"]
@@ -159,12 +161,12 @@ def follow(told: Iterable[tuple[str, bytes]], total: int | None, spans: Spans) -
 
 
 def unfinished(spans: Spans) -> str | None:
-    """The stage that runs."""
+    """The stage that is running, if there is one."""
     return next((name for name, span in spans.items() if len(span) == 1), None)
 
 
-def summary(spans: Spans, counts: Counter, seconds: float) -> list[str]:
-    """The last lines of a run in which nothing failed: the seconds of each stage that ran and of everything."""
+def summary(spans: Spans, counts: Counter[str], seconds: float) -> list[str]:
+    """The last lines of a run in which nothing failed: the time of each stage that ran, and the total."""
     if counts["current"]:
         return [f"everything is up to date ({seconds:.1f} s)"]
     rows = [(name, end - start) for name, (start, end) in spans.items()] + [("total", seconds)]
@@ -176,14 +178,15 @@ def summary(spans: Spans, counts: Counter, seconds: float) -> list[str]:
 def stop(child: subprocess.Popen, server: kernels.Server) -> None:
     """End dvc and everything that it started within two seconds.
 
-    The stage goes first: dvc then ends by itself and gives its locks back. It is interrupted only if it runs no stage,
-    and after a moment, since a signal while it writes one of its files leaves that file broken.
+    The stage is ended first: dvc then ends by itself and releases its locks. dvc itself is interrupted only if it runs
+    no stage, and after a moment, since a signal while it writes one of its files would leave that file broken.
     """
     roots, sessions, stages_seen = [child.pid], {child.pid}, False
     if server.process is not None:
         roots.append(server.process.pid)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline, asked = time.monotonic() + 0.7, set()
+        deadline = time.monotonic() + 0.7
+        asked: set[psutil.Process] = set()
         while child.poll() is None and time.monotonic() < deadline:
             started = _processes(roots, sessions)
             for process in started - asked:
@@ -202,10 +205,12 @@ def stop(child: subprocess.Popen, server: kernels.Server) -> None:
 
 
 def _processes(roots: list[int], sessions: set[int]) -> set[psutil.Process]:
-    """The processes that dvc and the kernels' server, `roots`, have started. A kernel opens a session, whose number is
-    added to `sessions`, so that what it started is found after its end too.
+    """The processes that dvc and the kernels' server, `roots`, have started.
+
+    A kernel opens a session of its own. Its number is added to `sessions`, so that what the kernel has started is found
+    even after the kernel has ended.
     """
-    found = set()
+    processes = set()
     for root in roots:
         with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(root).children(recursive=True):
@@ -214,12 +219,12 @@ def _processes(roots: list[int], sessions: set[int]) -> set[psutil.Process]:
     for pid in set(psutil.pids()) - set(roots):
         with suppress(OSError, psutil.NoSuchProcess):
             if os.getsid(pid) in sessions and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.add(psutil.Process(pid))
-    return found
+                processes.add(psutil.Process(pid))
+    return processes
 
 
 def without_git(folder: Path) -> None:
-    """Tell dvc whether there is a git repository: without one, as in a downloaded archive, it refuses to run."""
+    """Tell dvc whether there is a git repository: unless told that there is none, it refuses to run without one."""
     local = folder / ".dvc" / "config.local"
     text = local.read_text(encoding="utf-8") if local.exists() else ""
     inside = any((parent / ".git").exists() for parent in (folder, *folder.parents))
@@ -230,7 +235,7 @@ def without_git(folder: Path) -> None:
 
 
 def mend_locks(folder: Path) -> None:
-    """Remove dvc's table of locks if it is broken, as after a signal while it was written: dvc refuses to run then."""
+    """Remove dvc's table of locks if a signal has broken it while it was written: dvc would refuse to run."""
     table = folder / ".dvc" / "tmp" / "rwlock"
     for wait in (0.2, 0):  # another dvc may just be writing it
         try:
@@ -245,10 +250,12 @@ def mend_locks(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """Run the pipeline: 0, dvc's exit code if it fails, 130 after Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    begun, spans = time.monotonic(), {}
+    begun = time.monotonic()
+    spans: Spans = {}
     try:
         without_git(Path.cwd())
         mend_locks(Path.cwd())
@@ -277,7 +284,7 @@ def main(arguments: list[str]) -> int:
 
 
 def dvc_repro(arguments: list[str], server: kernels.Server) -> subprocess.Popen:
-    """`dvc repro` in a new session, with this Python first on the PATH: the stages' commands begin with 'python'."""
+    """`dvc repro` in a new session. This Python comes first on its PATH: the stages' commands begin with 'python'."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", *arguments],

@@ -1,7 +1,7 @@
 """Pair similarities, choices and triplet sampling: pure tensor functions.
 
-Odd-one-out order, everywhere in the package: entry t of a similarity or probability vector belongs to the
-pair that is left when item t is taken out, so the argmax over the three pair similarities is the odd one out.
+Odd-one-out order, everywhere in the package: entry t of a similarity or probability vector belongs to the pair that is
+left when item t is taken out, so the argmax over the three pair similarities is the odd one out.
 """
 
 import torch
@@ -24,28 +24,30 @@ def pair_similarities(embeddings: Tensor) -> Tensor:
 
 
 def row_pair_similarities(embeddings: Tensor, triplets: Tensor) -> Tensor:
-    """Pair similarities of triplets of an embedding's rows; a third of the time of gathering all rows at once.
+    """Pair similarities of triplets that name rows of an embedding.
 
-    Args: embeddings: (n, dim); triplets: (m, 3) row numbers. Returns: (m, 3).
+    It takes a third of the time of `pair_similarities(embeddings[triplets])`.
+    Args: embeddings: (n, dim); triplets: (m, 3) row numbers.
+    Returns: (m, 3) dot products; entry t belongs to the two items other than t.
     """
-    # F.embedding, not indexing, whose backward pass adds in any order: equal seeds must give equal fits.
+    # F.embedding rather than indexing: indexing adds up gradients in any order, and equal seeds must give equal fits.
     first, second, third = (F.embedding(column, embeddings) for column in triplets.unbind(1))
     return torch.stack([(second * third).sum(-1), (first * third).sum(-1), (first * second).sum(-1)], dim=1)
 
 
 def gather_pair_similarities(similarities: Tensor, triplets: Tensor) -> Tensor:
-    """Pair similarities of triplets, looked up in a similarity matrix.
+    """Pair similarities of triplets, looked up in a matrix of all similarities.
 
     Args: similarities: (n, n); triplets: (m, 3) row numbers.
     Returns: (m, 3); entry t belongs to the two items other than t.
     """
     pairs = triplets[:, FIRST] * len(similarities) + triplets[:, SECOND]
-    # index_select, not indexing, whose backward pass adds in any order: equal seeds must give equal students.
+    # index_select rather than indexing: indexing adds up gradients in any order; equal seeds must give equal students.
     return similarities.flatten().index_select(0, pairs.flatten()).view(pairs.shape)
 
 
 def odd_one_out(similarities: Tensor) -> Tensor:
-    """The odd one out of each triplet, (m,) in {0, 1, 2}; -1 where the maximum is tied: no choice, never right.
+    """The odd one out of each triplet, (m,) in {0, 1, 2}; -1 where the maximum is tied, which agrees with nobody.
 
     Args: similarities: (m, 3) in odd-one-out order.
     """
@@ -55,10 +57,10 @@ def odd_one_out(similarities: Tensor) -> Tensor:
 
 
 def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
-    """How often each item of each distinct triplet was chosen, whatever order the triplet was shown in.
+    """How often each item of each distinct triplet was chosen, in whatever order the triplet was shown.
 
     Args: triplets: (m, 3) item numbers, one row per choice; odd: (m,) position of the chosen odd one out.
-    Returns: distinct triplets, (n, 3), each in ascending order; counts, (n, 3) int64 in the same order.
+    Returns: the distinct triplets, (n, 3), each in ascending order, and their counts, (n, 3) int64 in that order.
     """
     ordered, order = triplets.sort(dim=1)
     chosen = (order == odd[:, None]).long()

@@ -95,7 +95,8 @@ def test_rsa_is_that_of_metrics_and_one_for_features_that_are_the_hierarchy():
     world, rows, features = make_world(), torch.arange(12), random_features(12, 5)
     lowest, _names = reorganisation.relations(world, rows)
     table = reorganisation.reorganisation(world, rows, layers_of(features, features), SETTINGS)
-    assert table["rsa"].iloc[0] == pytest.approx(metrics.rsa(reorganisation.distances(features), lowest.double()))
+    matrices = (reorganisation.distances(features), lowest.double())
+    assert table["rsa"].iloc[0] == pytest.approx(metrics.spearman(*map(metrics.upper_triangle, matrices)))
     assert (table["rsa_low"] <= table["rsa"] + 1e-9).all()
     tree = torch.cat(  # equal steps at each of three levels, centred: distance grows with the lowest common level
         [torch.nn.functional.one_hot(world.codes(name)).float() for name in ("concept", "class", "domain")], dim=1

@@ -136,13 +136,13 @@ def main(arguments: list[str] | None = None) -> int:
 def run(wanted: argparse.Namespace) -> pd.DataFrame:
     """Score, add to the table, draw; the model's own rows."""
     data, reports = config.folders(wanted.out_dir)
-    size = {"picture_size": wanted.picture_size}
+    size = wanted.picture_size
     model = config.Backbone(
-        model=wanted.backbone, options={}, weights=wanted.weights, layer=wanted.layer, seed=0, **size
+        model=wanted.backbone, options={}, weights=wanted.weights, layer=wanted.layer, seed=0, picture_size=size
     )
     world, name = tables.read(data / "world"), wanted.name or wanted.backbone
     scores = tidy(evaluate(name, model, world, wanted.params_file))
-    key = {"model": name, "weights": wanted.weights, "layer": wanted.layer, **size, "world": world.name}
+    key = {"model": name, "weights": wanted.weights, "layer": wanted.layer, "picture_size": size, "world": world.name}
     folder = reports / "comparison"
     table = with_model(folder / "comparison.csv", key, scores)
     style.use()

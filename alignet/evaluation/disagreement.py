@@ -1,6 +1,7 @@
 """The disagreement experiment: pairs of pictures that AligNet and its control place most differently."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,8 @@ def _placed(candidates: pd.DataFrame, features: dict[str, Tensor]) -> pd.DataFra
 
 def _top(placed: pd.DataFrame, sign: int, count: int) -> pd.DataFrame:
     """The `count` pairs with the largest (sign 1) or smallest (sign -1) difference that share no picture."""
-    used, kept = set(), []
+    used: set[str] = set()
+    kept: list[Any] = []
     for row in placed.sort_values("difference", ascending=sign < 0, kind="stable").itertuples():
         if sign * row.difference <= 0 or len(kept) == count:
             break

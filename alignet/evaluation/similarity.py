@@ -175,7 +175,9 @@ def rsa_noise_ceiling(people: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _triplet_accuracy(world: World, table, rows: Tensor, human: Layers, settings: Similarity) -> list[dict]:
+def _triplet_accuracy(
+    world: World, table: pd.DataFrame, rows: Tensor, human: Layers, settings: Similarity
+) -> list[dict]:
     names = {"benchmark": "held-out triplets", "metric": "odd_one_out_accuracy", "ci_unit": "triplets"}
     if table.empty:
         return [names | {"note": "triplets.csv has no rows of split 'test'"}]
@@ -196,7 +198,9 @@ def _triplet_accuracy(world: World, table, rows: Tensor, human: Layers, settings
     return scores
 
 
-def _choice_rsa(name: str, world: World, table, rows: Tensor, found: Layers, settings: Similarity) -> list[dict]:
+def _choice_rsa(
+    name: str, world: World, table: pd.DataFrame | None, rows: Tensor, found: Layers, settings: Similarity
+) -> list[dict]:
     names = {"benchmark": f"choice probabilities, {name}", "metric": "rsa_spearman", "ci_unit": "concepts"}
     if table is None or table.empty:
         return [names | {"note": "the world has no such choices"}]

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -67,7 +68,12 @@ def _panel(ax: Axes, panel: pd.DataFrame, order: list[str]) -> None:
     for _, row in panel.iterrows():
         aligned = row["model"].endswith(style.LABELS["alignet"])
         errors = style.ends(row["value"], row["ci_low"], row["ci_high"])
-        marks = {"fmt": "o", "markersize": 3.5, "elinewidth": 0.8, "color": "#1f77b4" if aligned else "0.35"}
+        marks: dict[str, Any] = {
+            "fmt": "o",
+            "markersize": 3.5,
+            "elinewidth": 0.8,
+            "color": "#1f77b4" if aligned else "0.35",
+        }
         face = marks["color"] if aligned else "0.8" if style.LABELS["unalignet"] in row["model"] else "white"
         ax.errorbar(row["value"], order.index(label(row)), xerr=errors, markerfacecolor=face, **marks)
     for column, line in (("chance", ":"), ("noise_ceiling", "--")):

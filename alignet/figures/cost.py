@@ -1,6 +1,7 @@
 """Operations of alignment beside pre-training. Tables in, Figures out."""
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -37,7 +38,7 @@ def operations(costs: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(students)), students)
     ax.margins(x=0.1)
     ax.set(xscale="log", xlabel="Floating-point operations", ylim=(len(students) - 0.4, -0.6))
-    dot = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 6}
+    dot: dict[str, Any] = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 6}
     handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("0.3", "white")]
     labels = ["alignment, one target (number: share of pre-training)", "pre-training (published)"]
     figure.legend(handles, labels, loc="outside lower center", ncols=2)

@@ -1,5 +1,7 @@
 """Downstream tasks: few-shot curves, and every protocol beside its base and control. Tables in, Figures out."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -68,10 +70,25 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
                 continue
             _bar(axes[0], rows.loc[target], "accuracy", "ci", place + offset, target, colour)
             if target != "base":
-                _bar(axes[1], rows.loc[target], *["relative_improvement"] * 2, place + offset, target, colour)
+                _bar(
+                    axes[1],
+                    rows.loc[target],
+                    "relative_improvement",
+                    "relative_improvement",
+                    place + offset,
+                    target,
+                    colour,
+                )
         verdict = _verdict(rows)
-        look = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 6, "annotation_clip": False}
-        axes[1].annotate(verdict, (1.01, place), color="#c00000" if verdict != "AligNet" else "0.3", **look)
+        look: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "va": "center",
+            "fontsize": 6,
+            "annotation_clip": False,
+        }
+        axes[1].annotate(
+            verdict, (1.01, place), color="#c00000" if verdict != "AligNet" else "0.3", annotation_clip=False, **look
+        )
     axes[0].set_yticks(range(len(tasks)), [_name(task) for task in tasks], fontsize=6)
     axes[0].set(xlabel="Accuracy (dotted: chance)", ylim=(len(tasks) - 0.5, -0.7))
     axes[1].axvline(0, color="0.4", linewidth=0.8, zorder=0)
@@ -122,19 +139,25 @@ def _verdict(rows: pd.DataFrame) -> str:
 def _bar(ax: Axes, row: pd.Series, value: str, interval: str, y: float, target: str, colour: str) -> None:
     marker, face = LOOKS[target]
     errors = style.ends(row[value], row[f"{interval}_low"], row[f"{interval}_high"])
-    look = {"color": colour, "markerfacecolor": face or colour, "markersize": 3, "elinewidth": 0.7}
+    look: dict[str, Any] = {"color": colour, "markerfacecolor": face or colour, "markersize": 3, "elinewidth": 0.7}
     ax.errorbar(row[value], y, xerr=errors, fmt=marker, markeredgewidth=0.7, **look)
 
 
 def _line(ax: Axes, line: pd.DataFrame, target: str, classifier: str, colour: str) -> None:
     marker, face = LOOKS[target]
     errors = style.ends(line["accuracy"], line["ci_low"], line["ci_high"])
-    look = {"color": colour, "markerfacecolor": face or colour, "markersize": 3.5, "elinewidth": 0.7, "linewidth": 0.8}
+    look: dict[str, Any] = {
+        "color": colour,
+        "markerfacecolor": face or colour,
+        "markersize": 3.5,
+        "elinewidth": 0.7,
+        "linewidth": 0.8,
+    }
     ax.errorbar(line["shots"], line["accuracy"], yerr=errors, fmt=marker, linestyle=LINES[classifier], **look)
 
 
 def _legend(figure: Figure, scores: pd.DataFrame, handles: list, labels: list[str]) -> None:
-    look = {"color": "0.3", "linestyle": "none", "markersize": 4}
+    look: dict[str, Any] = {"color": "0.3", "linestyle": "none", "markersize": 4}
     faces = [(marker, face or "0.3") for marker, face in LOOKS.values()]
     dots = [plt.Line2D([], [], marker=marker, markerfacecolor=face, **look) for marker, face in faces]
     people = style.people(scores["choices"].iloc[0])

@@ -1,5 +1,7 @@
 """Levels of abstraction and uncertainty. Tables in, Figures out."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -50,7 +52,12 @@ def improvement(scores: pd.DataFrame, representation: str = "pooled") -> Figure:
     if shown.empty:
         return style.only_text(NO_LEVELS)
     present = [level for level in LEVELS if (shown["level"] == level).any()]
-    size = {"figsize": (style.DOUBLE, 0.62 * style.DOUBLE), "sharey": "row", "squeeze": False, "layout": "constrained"}
+    size: dict[str, Any] = {
+        "figsize": (style.DOUBLE, 0.62 * style.DOUBLE),
+        "sharey": "row",
+        "squeeze": False,
+        "layout": "constrained",
+    }
     figure, axes = plt.subplots(2, len(present), **size)
     for column, level in enumerate(present):
         panel = shown[shown["level"] == level]
@@ -78,7 +85,11 @@ def uncertainty(scores: pd.DataFrame) -> Figure:
         return style.only_text("No figure: the world has no choices with an uncertainty")
     kinds = [kind for kind in AGAINST if (shown["against"] == kind).any()]
     present = [level for level in LEVELS if (shown["level"] == level).any()]
-    size = {"figsize": (style.DOUBLE, 0.33 * style.DOUBLE * len(kinds)), "sharey": True, "squeeze": False}
+    size: dict[str, Any] = {
+        "figsize": (style.DOUBLE, 0.33 * style.DOUBLE * len(kinds)),
+        "sharey": True,
+        "squeeze": False,
+    }
     figure, axes = plt.subplots(len(kinds), len(present), layout="constrained", **size)
     for row, kind in zip(axes, kinds, strict=True):
         for ax, level in zip(row, present, strict=True):
@@ -114,7 +125,7 @@ def reliability(table: pd.DataFrame) -> Figure:
 
 
 def _panels(count: int, height: float) -> tuple[Figure, np.ndarray]:
-    size = {"figsize": (style.DOUBLE, height * style.DOUBLE), "sharey": True, "squeeze": False}
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, height * style.DOUBLE), "sharey": True, "squeeze": False}
     figure, (axes,) = plt.subplots(1, count, layout="constrained", **size)
     return figure, axes
 

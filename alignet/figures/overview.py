@@ -1,6 +1,7 @@
 """Pages of pictures and triplets, and how alike a backbone finds groups of pictures. Tables in, Figures out."""
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -80,6 +81,6 @@ def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
     top = 1 - style.TITLE / figure.get_figheight()
     figure.subplots_adjust(left=0, right=1, top=top, bottom=0.03, wspace=0.06, hspace=0.1)
     for line, name in enumerate(labels):
-        marks = {"va": "top", "fontsize": 7, "color": COLOURS.get(name, "0.1")}
+        marks: dict[str, Any] = {"va": "top", "fontsize": 7, "color": COLOURS.get(name, "0.1")}
         figure.text(0.16 * line, 0.995, style.LABELS.get(name, name), **marks)
     return figure

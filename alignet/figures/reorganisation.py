@@ -1,5 +1,8 @@
 """What alignment changes inside a model. Tables in, Figures out."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from alignet.figures import style
 
+Colour = str | tuple[float, float, float]
 MARKS = {"base": ("o", "white"), "unalignet": ("s", "0.8"), "alignet": ("D", None)}
 
 
@@ -21,7 +25,12 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
     """
     shown = scores[scores["layer"] == "pooled"]
     students, colours = _students(shown)
-    size = {"figsize": (style.DOUBLE, 0.5 * style.DOUBLE), "sharex": True, "squeeze": False, "layout": "constrained"}
+    size: dict[str, Any] = {
+        "figsize": (style.DOUBLE, 0.5 * style.DOUBLE),
+        "sharex": True,
+        "squeeze": False,
+        "layout": "constrained",
+    }
     figure, axes = plt.subplots(2, len(students), sharey="row", **size)
     panels = (("change", "ci", "Change of distance\n(SD of base)"), ("effect_size", "effect_size", "Effect size $d_z$"))
     for column, student in enumerate(students):
@@ -46,7 +55,11 @@ def by_layer(scores: pd.DataFrame) -> Figure:
     """
     students, colours = _students(scores)
     targets = [target for target in style.TARGETS[1:] if (scores["target"] == target).any()]
-    shape = {"figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)), "squeeze": False, "layout": "constrained"}
+    shape: dict[str, Any] = {
+        "figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)),
+        "squeeze": False,
+        "layout": "constrained",
+    }
     figure, axes = plt.subplots(len(students), len(targets) + 1, **shape)
     for row, student in zip(axes, students, strict=True):
         part = scores[scores["student"] == student]
@@ -73,7 +86,11 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
     """
     students = list(dict.fromkeys(table["student"]))
     targets = [target for target in style.TARGETS if (table["target"] == target).any()]
-    size = {"figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)), "squeeze": False, "layout": "constrained"}
+    size: dict[str, Any] = {
+        "figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)),
+        "squeeze": False,
+        "layout": "constrained",
+    }
     figure, axes = plt.subplots(len(students), len(targets), **size)
     for row, student in zip(axes, students, strict=True):
         for ax, target in zip(row, targets, strict=True):
@@ -103,7 +120,7 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
     palette = style.COLOUR_BLIND_SAFE if len(values) <= 10 else sns.color_palette("husl", len(values))
     colours = dict(zip(values, palette, strict=False))
     targets = [target for target in style.TARGETS if (shown["target"] == target).any()]
-    size = {"figsize": (style.DOUBLE, 0.68 * style.DOUBLE), "squeeze": False, "layout": "constrained"}
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.68 * style.DOUBLE), "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(2, len(targets), sharex="row", sharey="row", **size)
     for row, method in zip(axes, ("PCA", "UMAP"), strict=True):
         for ax, target in zip(row, targets, strict=True):
@@ -145,7 +162,7 @@ def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relation
     return figure
 
 
-def _framed(ax: Axes, picture: Tensor, colour) -> None:
+def _framed(ax: Axes, picture: Tensor, colour: Colour) -> None:
     if ax.images:
         return  # the example, which each target's rows begin with
     ax.imshow(picture.permute(1, 2, 0))
@@ -155,7 +172,7 @@ def _framed(ax: Axes, picture: Tensor, colour) -> None:
         spine.set(visible=True, color=colour, linewidth=2)
 
 
-def _frames_legend(figure: Figure, shown: pd.DataFrame, scale: dict[str, tuple]) -> None:
+def _frames_legend(figure: Figure, shown: pd.DataFrame, scale: dict[str, Colour]) -> None:
     present = [name for name in scale if (shown.loc[shown["rank"] > 0, "relation"] == name).any()]
     handles = [plt.Line2D([], [], color=scale[name], linewidth=2) for name in present]
     figure.legend(handles, present, loc="lower center", ncols=5, title=_aligned_to(shown))
@@ -168,7 +185,7 @@ def _relations(ax: Axes, part: pd.DataFrame) -> None:
         ax.fill_between(lines["depth"], lines["ci_low"], lines["ci_high"], color=colour, alpha=0.2, linewidth=0)
 
 
-def _scale(table: pd.DataFrame) -> dict[str, tuple]:
+def _scale(table: pd.DataFrame) -> dict[str, Colour]:
     """Colours from the nearest relation (dark) to unrelated (light)."""
     import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
 
@@ -176,13 +193,30 @@ def _scale(table: pd.DataFrame) -> dict[str, tuple]:
     return dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
 
 
-def _points(ax: Axes, rows, value, interval, target, colour, offset, line="none", x=None) -> None:
+def _points(
+    ax: Axes,
+    rows: pd.DataFrame,
+    value: str,
+    interval: str,
+    target: str,
+    colour: str,
+    offset: float,
+    line: str = "none",
+    x: str | None = None,
+) -> None:
+    """A target's values with error bars, at 0, 1, ... or at the column `x`, moved by `offset`."""
     if rows.empty:
         return
     marker, face = MARKS[target]
     places = np.arange(len(rows)) if x is None else rows[x].to_numpy()
     errors = style.ends(rows[value], rows[f"{interval}_low"], rows[f"{interval}_high"])
-    look = {"color": colour, "markerfacecolor": face or colour, "markersize": 4, "elinewidth": 0.8, "linewidth": 0.8}
+    look: dict[str, Any] = {
+        "color": colour,
+        "markerfacecolor": face or colour,
+        "markersize": 4,
+        "elinewidth": 0.8,
+        "linewidth": 0.8,
+    }
     ax.errorbar(places + offset, rows[value], yerr=errors, fmt=marker, linestyle=line, **look)
 
 
@@ -196,8 +230,8 @@ def _students(scores: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
     return students, style.student_colours(students)
 
 
-def _legend(figure: Figure, targets, scores: pd.DataFrame, relations: bool = False) -> None:
-    look = {"color": "0.3", "linestyle": "none", "markersize": 4}
+def _legend(figure: Figure, targets: Sequence[str], scores: pd.DataFrame, relations: bool = False) -> None:
+    look: dict[str, Any] = {"color": "0.3", "linestyle": "none", "markersize": 4}
     faces = [(MARKS[target][0], MARKS[target][1] or "0.3") for target in targets]
     handles = [plt.Line2D([], [], marker=marker, markerfacecolor=face, **look) for marker, face in faces]
     labels = [style.LABELS[target] for target in targets]

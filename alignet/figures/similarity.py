@@ -1,6 +1,7 @@
 """Other human similarity judgements: scores, RDMs, pairs to be rated. Tables in, Figures out."""
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +28,11 @@ def scores(table: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(zip(shown["benchmark"], shown["metric"], strict=True)))
     columns = min(5, len(names))
     rows = math.ceil(len(names) / columns)
-    size = {"figsize": (style.DOUBLE, (0.34 * rows + 0.06) * style.DOUBLE), "squeeze": False, "layout": "constrained"}
+    size: dict[str, Any] = {
+        "figsize": (style.DOUBLE, (0.34 * rows + 0.06) * style.DOUBLE),
+        "squeeze": False,
+        "layout": "constrained",
+    }
     figure, axes = plt.subplots(rows, columns, **size)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
@@ -74,8 +79,8 @@ def rating_page(pictures: Tensor, numbers: list[int]) -> Figure:
     columns = 5
     rows = math.ceil(len(numbers) / columns)
     height = rows * (style.DOUBLE / columns / 2 + 1.2 * style.TITLE)
-    size = {"figsize": (style.DOUBLE, height), "squeeze": False, "layout": "constrained"}
-    figure, axes = plt.subplots(rows, columns, **size)
+    size = (style.DOUBLE, height)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, pair, number in zip(axes.flat, pictures, numbers, strict=False):

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -16,8 +18,8 @@ SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
 TITLE = 0.16  # height of a row's title, inches
 CHANCE = 1 / 3
 TARGETS = ("base", "unalignet", "alignet")
-COLOUR_BLIND_SAFE = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc")  # seaborn's 'colorblind'
-COLOUR_BLIND_SAFE += ("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
+COLOUR_BLIND_SAFE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]  # seaborn's 'colorblind'
+COLOUR_BLIND_SAFE += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
 LABELS = {"base": "Base", "unalignet": "UnAligNet (control)", "alignet": "AligNet"}
 
 
@@ -57,15 +59,15 @@ def ceiling_band(ax: Axes, panel: pd.DataFrame) -> None:
     ax.axhline(score["noise_ceiling"], color="0.5", linewidth=0.6, zorder=0)
 
 
-def ends(value, low, high) -> np.ndarray:
-    """Lengths of error bars, (2, n), of numbers or columns; without a spread an end may miss its point by rounding."""
+def ends(value: float | pd.Series, low: float | pd.Series, high: float | pd.Series) -> np.ndarray:
+    """Lengths of error bars, (2, n); at least 0, since rounding may put an end on the wrong side of its value."""
     return np.maximum([value - low, high - value], 0).reshape(2, -1)
 
 
 def reliability(ax: Axes, bins: pd.DataFrame, colour: str, label: str) -> None:
     """One line of a reliability diagram. Args: bins: predicted, chosen, ci_low, ci_high (see `metrics`)."""
     errors = ends(bins["chosen"], bins["ci_low"], bins["ci_high"])
-    marks = {"fmt": "o-", "markersize": 3, "linewidth": 0.8, "elinewidth": 0.8}
+    marks: dict[str, Any] = {"fmt": "o-", "markersize": 3, "linewidth": 0.8, "elinewidth": 0.8}
     ax.errorbar(bins["predicted"], bins["chosen"], errors, color=colour, label=label, **marks)
 
 
@@ -79,7 +81,13 @@ def chance(ax: Axes) -> None:
 def zero(ax: Axes, name: str) -> None:
     """A dotted line at 0 and what it stands for."""
     ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
-    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "top", "fontsize": 6, "color": "0.4"}
+    place: dict[str, Any] = {
+        "xycoords": ("axes fraction", "data"),
+        "ha": "right",
+        "va": "top",
+        "fontsize": 6,
+        "color": "0.4",
+    }
     ax.annotate(name, (1, 0), xytext=(0, -1), textcoords="offset points", **place)
 
 
@@ -104,8 +112,8 @@ def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -
 
 def target_legend(figure: Figure, choices: str, ceiling: bool = True) -> None:
     """What the marks mean and whose choices they are set against; ceiling: with the noise ceiling's band."""
-    dot = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
-    handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
+    dot: dict[str, Any] = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
+    handles: list[Artist] = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
     handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85") if ceiling else plt.Line2D([], [], linestyle="none"))
     labels = [LABELS[target] for target in TARGETS]
     labels.append(f"noise ceiling ({people(choices)})" if ceiling else f"against {people(choices)}")

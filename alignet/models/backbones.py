@@ -3,10 +3,11 @@
 import copy
 import importlib.resources
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,10 @@ class Embedder(nn.Module):
     expect; `at_layer` gives another layer's output, average-pooled over space or patch tokens.
     """
 
-    def __init__(self, model: nn.Module, mean: tuple, std: tuple):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Any, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
         self.model, self.dim = model, model.num_features
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
@@ -87,7 +91,9 @@ def create(settings: Backbone) -> Embedder:
     name = _known(settings.model)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights
-        model = timm.create_model(name, pretrained=settings.weights == "timm", num_classes=0, **settings.options)
+        model = timm.create_model(
+            name, pretrained=settings.weights == "timm", num_classes=0, **dict[str, Any](settings.options)
+        )
     arrays = _released_arrays(settings)
     if arrays is not None:
         model.load_state_dict(big_vision.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
@@ -101,7 +107,9 @@ def create(settings: Backbone) -> Embedder:
         mean, std = PACKAGED_MEAN, PACKAGED_STD
     if arrays is not None:
         mean, std = big_vision.normalisation(model.eval(), arrays, [UNIT, (mean, std)], settings.weights)
-    return Embedder(model, mean, std).eval().to(memory_format=torch.channels_last)
+    embedder = Embedder(model, mean, std).eval()
+    embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch declares it without devices
+    return embedder
 
 
 def folded(embedder: Embedder, layer: str, size: int) -> Embedder:
@@ -147,7 +155,7 @@ def _known(model: str) -> str:
     return model
 
 
-def autocast(precision: str, device: str = "cpu"):
+def autocast(precision: str, device: str = "cpu") -> AbstractContextManager:
     """A context in which matrix products and convolutions run in `precision` (float32, bfloat16 or float16).
 
     A precision that the device has no units for is warned of, once.

@@ -311,7 +311,9 @@ def _leaf(module: str, leaf: str, kernel: Callable[[np.ndarray], np.ndarray]) ->
     return ((f"{module}/scale",), _same) if norm else ((f"{module}/kernel",), kernel)
 
 
-def _joined(tree: dict[str, np.ndarray], parts: tuple[str, ...], change: Callable[[np.ndarray], np.ndarray]):
+def _joined(
+    tree: dict[str, np.ndarray], parts: tuple[str, ...], change: Callable[[np.ndarray], np.ndarray]
+) -> Tensor | None:
     """The tensor that the parts make, or None if their shapes are not those of such parts."""
     try:
         return _tensor(np.concatenate([change(tree[part]) for part in parts]))

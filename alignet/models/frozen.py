@@ -7,7 +7,7 @@ before and after fine-tuning: it is run once a picture, and the rest goes on fro
 import copy
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +198,7 @@ def _candidates(embedder: Embedder, changing: set[str], pictures: Tensor) -> lis
     each with the outermost submodules that have started until then and must be skipped."""
     started, found, active = [], [], True
 
-    def start(name: str):
+    def start(name: str) -> Callable:
         def hook(module: nn.Module, args: tuple) -> None:
             nonlocal active
             active = active and name not in changing
@@ -206,7 +206,7 @@ def _candidates(embedder: Embedder, changing: set[str], pictures: Tensor) -> lis
 
         return hook
 
-    def end(name: str):
+    def end(name: str) -> Callable:
         def hook(module: nn.Module, args: tuple, output: object) -> None:
             if active and isinstance(output, Tensor) and _in_sequence(embedder.model, name):
                 found.append((name, _outermost(started, name)))

@@ -56,7 +56,8 @@ class Streamed:
     def __init__(self, path: Path, name: str, shape: tuple, dtype: np.dtype, backwards: bool = False):
         self.path, self.name, self.shape, self.dtype, self.backwards = path, name, shape, dtype, backwards
         self.ndim, self.row_bytes = len(shape), dtype.itemsize * int(np.prod(shape[1:]))
-        self._open, self._row = None, 0
+        self._open: IO[bytes] | None = None
+        self._row = 0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -87,12 +88,15 @@ class Streamed:
         """The member's decompressed bytes from a row on."""
         if self._open is None or row < self._row:
             archive = zipfile.ZipFile(self.path)  # its file closes with the last member that is open
-            self._open, self._row = archive.open(f"{self.name}.npy"), 0
-            _header(self._open)
+            member = self._open = archive.open(f"{self.name}.npy")
+            _header(member)
+            self._row = 0
+        else:
+            member = self._open
         left = (row - self._row) * self.row_bytes
-        while left > 0 and (skipped := len(self._open.read(min(left, 1 << 20)))):
+        while left > 0 and (skipped := len(member.read(min(left, 1 << 20)))):
             left -= skipped
-        return self._open
+        return member
 
 
 def released_path(folder: Path, target: str, split: str, scheme: str) -> Path:

@@ -1,7 +1,9 @@
-"""CSV and Parquet files -> tables of text, with the place of each row in its file."""
+"""Reads CSV and Parquet files as tables of text, with the number of each row in its file."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,24 +13,24 @@ import pyarrow.parquet
 
 ENDINGS = (".csv", ".parquet")
 CODED = pa.dictionary(pa.int32(), pa.string())
-FIRST_ROW = {".csv": 2, ".parquet": 1}  # the number of the first row under the names of the columns
+FIRST_ROW = {".csv": 2, ".parquet": 1}  # the number of the first row of values; in a CSV file row 1 names the columns
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """The table `name` of a folder as CSV or Parquet.
+    """The file of the table `name` in a folder, CSV or Parquet; None if there is none.
 
-    Raises: ValueError if both stand there.
+    Raises: ValueError if there are both.
     """
-    found = [folder / f"{name}{ending}" for ending in ENDINGS if (folder / f"{name}{ending}").is_file()]
-    if len(found) > 1:
-        raise ValueError(f"{found[0].name}: stands beside {found[1].name}; keep one of them")
-    return found[0] if found else None
+    paths = [folder / f"{name}{ending}" for ending in ENDINGS if (folder / f"{name}{ending}").is_file()]
+    if len(paths) > 1:
+        raise ValueError(f"{paths[0].name}: stands beside {paths[1].name}; keep one of them")
+    return paths[0] if paths else None
 
 
 def read(path: Path, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[str]]:
-    """A file's table, the row numbers in the file (n,), and a line for each row of the wrong length.
+    """A file's table, the number of each row in the file, (n,), and a line for each row of the wrong length.
 
-    Its columns are text, '' for nothing; those of Parquet are dictionaries of text.
+    The columns hold text, with '' for no value; those of Parquet files are dictionary-encoded.
     Raises: ValueError with one line if the file cannot be read as a table at all.
     """
     try:
@@ -38,9 +40,9 @@ def read(path: Path, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[s
 
 
 def column_names(path: Path, delimiter: str = ",") -> list[str]:
-    """The first line of a CSV file.
+    """The names of the columns, from the first line of a CSV file.
 
-    Raises: ValueError if there is none, or a name stands twice.
+    Raises: ValueError if the file is empty, or if a name stands twice.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         names = next(csv.reader(file, delimiter=delimiter), [])
@@ -52,8 +54,10 @@ def column_names(path: Path, delimiter: str = ",") -> list[str]:
     return names
 
 
-def csv_options(names: list[str], delimiter: str, handler=None) -> dict:
-    """How every CSV is read: all columns text, rows in order, rows of another length handed to `handler`."""
+def csv_options(
+    names: list[str], delimiter: str, handler: Callable[[pa.csv.InvalidRow], str] | None = None
+) -> dict[str, Any]:
+    """How every CSV file is read: all columns as text, rows in their order, rows of the wrong length by `handler`."""
     text = dict.fromkeys(names, pa.string())
     return {
         "read_options": pa.csv.ReadOptions(use_threads=False),
@@ -67,9 +71,9 @@ def csv_options(names: list[str], delimiter: str, handler=None) -> dict:
 def _csv(path: Path, delimiter: str) -> tuple[pa.Table, np.ndarray, list[str]]:
     names, skipped, problems = column_names(path, delimiter), [], []
 
-    def handler(row) -> str:
+    def handler(row: pa.csv.InvalidRow) -> str:
         skipped.append(row.number)
-        if row.text.strip():  # an empty line is no row
+        if row.text.strip():  # an empty line is not a row
             problems.append(f"{path.name}, row {row.number}: {row.actual_columns} values for {len(names)} columns")
         return "skip"
 
@@ -87,7 +91,7 @@ def _parquet(path: Path) -> tuple[pa.Table, np.ndarray, list[str]]:
 
 
 def _text(array: pa.Array) -> pa.Array:
-    """Values as the text that a CSV file would hold; each distinct value is written once."""
+    """Values as the text that a CSV file would hold, dictionary-encoded, so that each distinct value is there once."""
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     words, codes = coded.dictionary.cast(pa.string()).fill_null(""), coded.indices.cast(pa.int32())
     if codes.null_count:

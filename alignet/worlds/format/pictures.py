@@ -1,4 +1,4 @@
-"""Decoding: picture files -> uint8 tensors of one size."""
+"""Decodes picture files to uint8 tensors of one size."""
 
 from pathlib import Path
 
@@ -10,17 +10,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from alignet.worlds.format.tables import WorldError
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises at broken files
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for broken files
 
 
 def decode(path: Path, size: int) -> Tensor:
-    """The whole picture, resized (bicubic, not cropped), RGB over white: (3, size, size) uint8.
+    """The whole picture as RGB over white, resized (bicubic) and not cropped: (3, size, size) uint8.
 
-    Raises: WorldError naming the file if it is no picture that Pillow can read.
+    Raises: WorldError that names the file if Pillow cannot read it as a picture.
     """
     try:
-        with Image.open(path) as picture:
-            picture = _eight_bits(picture).convert("RGBA")
+        with Image.open(path) as file:
+            picture = _eight_bits(file).convert("RGBA")
     except UNREADABLE as error:
         raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
     white = Image.new("RGBA", picture.size, "white")
@@ -29,14 +29,16 @@ def decode(path: Path, size: int) -> Tensor:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Pillow clips 16-bit greys at 255 when it converts them: they are divided by 257 first."""
+    """The picture with 8 bits per value: Pillow would clip 16-bit greys at 255, so they are divided by 257 here."""
     if not picture.mode.startswith("I"):
         return picture
     return Image.fromarray((np.asarray(picture, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
 
 
 class _Files(Dataset):
-    def __init__(self, paths: list[Path], size: int):
+    """Decoded pictures, (3, size, size) uint8 each."""
+
+    def __init__(self, paths: list[Path], size: int) -> None:
         self.paths, self.size = paths, size
 
     def __len__(self) -> int:
@@ -47,7 +49,7 @@ class _Files(Dataset):
 
 
 def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> DataLoader:
-    """Pictures in the order of `paths`, in batches (batch, 3, size, size) uint8, decoded by worker processes."""
+    """The pictures in the order of `paths`, in batches (batch, 3, size, size) uint8 that worker processes decode."""
     return DataLoader(_Files(paths, size), batch_size, num_workers=workers, generator=torch.Generator())
 
 
@@ -57,16 +59,18 @@ def stack(paths: list[Path], size: int, workers: int) -> Tensor:
 
 
 def check(paths: list[Path], workers: int) -> None:
-    """Read every picture once, JPEGs at an eighth of their size, which is quick and finds cut files too.
+    """Read every picture once, JPEGs at an eighth of their size, which is quick and finds truncated files too.
 
-    Raises: WorldError naming the first one that cannot be read.
+    Raises: WorldError that names the first picture that cannot be read.
     """
     for _ in DataLoader(_Readable(paths), 256, num_workers=workers, generator=torch.Generator()):
         pass
 
 
 class _Readable(Dataset):
-    def __init__(self, paths: list[Path]):
+    """True for each picture; a picture that cannot be read raises WorldError."""
+
+    def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
 
     def __len__(self) -> int:

@@ -1,16 +1,20 @@
-"""The columns of a world's tables and the keys of world.yaml, declared once; docs: the world format, version 1."""
+"""The columns of a world's tables and the keys of world.yaml, declared once, and the checks of their values."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-SPLITS = ("human", "synthesis", "test")
-LEVELS = ("coarse", "boundary", "fine")
-CHOICE_SPLITS = ("train", "validation", "test")
+Split = Literal["human", "synthesis", "test"]
+LevelName = Literal["coarse", "boundary", "fine"]
+ChoiceSplit = Literal["train", "validation", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
+LEVELS: tuple[str, ...] = get_args(LevelName)
+CHOICE_SPLITS: tuple[str, ...] = get_args(ChoiceSplit)
 
 Text = Annotated[str, Field(min_length=1, description="filled in")]
 Position = Annotated[int, Field(ge=0, le=2, description="0, 1 or 2")]
@@ -19,16 +23,16 @@ Number = Annotated[float, Field(allow_inf_nan=False, description="a number")]
 
 
 class Image(BaseModel):
-    """A row of images.csv; the columns that `hierarchy` names are Text too."""
+    """A row of images.csv, which has a further column of Text for each label that `hierarchy` names."""
 
     image: Text
     path: Text
-    split: Annotated[Literal[SPLITS], Field(description=f"one of {', '.join(SPLITS)}")]
+    split: Annotated[Split, Field(description=f"one of {', '.join(SPLITS)}")]
     style: Text | None = None
 
 
 class Choice(BaseModel):
-    """A row of triplets.csv: one person's odd one out of three pictures."""
+    """A row of triplets.csv: which of three pictures one person chose as the odd one out."""
 
     image_0: Text
     image_1: Text
@@ -36,17 +40,17 @@ class Choice(BaseModel):
     odd: Position
     participant: Text
     rt: Seconds | None = None
-    split: Annotated[Literal[CHOICE_SPLITS], Field(description=f"one of {', '.join(CHOICE_SPLITS)}")] | None = None
+    split: Annotated[ChoiceSplit, Field(description=f"one of {', '.join(CHOICE_SPLITS)}")] | None = None
 
 
 class Level(Choice):
-    """A row of levels.csv: a choice at a named level of abstraction."""
+    """A row of levels.csv: a choice, with the level of abstraction of its triplet."""
 
-    level: Annotated[Literal[LEVELS], Field(description=f"one of {', '.join(LEVELS)}")]
+    level: Annotated[LevelName, Field(description=f"one of {', '.join(LEVELS)}")]
 
 
 class Rating(BaseModel):
-    """A row of ratings.csv: how similar two pictures are to one person."""
+    """A row of ratings.csv: how similar one person finds two pictures."""
 
     image_0: Text
     image_1: Text
@@ -54,18 +58,18 @@ class Rating(BaseModel):
     participant: Text
 
 
-TABLES = {"images": Image, "triplets": Choice, "levels": Level, "ratings": Rating}
+TABLES: dict[str, type[BaseModel]] = {"images": Image, "triplets": Choice, "levels": Level, "ratings": Rating}
 
 
 class Source(BaseModel):
-    """Where a part of the world comes from; further keys are kept."""
+    """Where a part of the world comes from. Further keys are allowed, and kept."""
 
     model_config = ConfigDict(extra="allow")
     name: Text
 
 
 class Header(BaseModel):
-    """world.yaml. `choices` and `pictures` are written by alignet: who chose, and where the pictures lie."""
+    """The keys of world.yaml. alignet writes `choices` (who chose) and `pictures` (where the pictures lie) itself."""
 
     model_config = ConfigDict(extra="forbid")
     format: Literal[1]
@@ -79,27 +83,27 @@ class Header(BaseModel):
 
 
 def header(values: Any) -> tuple[Header | None, list[str]]:
-    """world.yaml's content, or a line for each key that is missing, unknown or wrong."""
+    """The header that world.yaml's content makes, or None; and a line for each missing, unknown or wrong key."""
     if not isinstance(values, dict):
         return None, ["world.yaml: holds no keys"]
     try:
-        found = Header(**values)
+        checked = Header(**values)
     except ValidationError as error:
         return None, [_header_line(problem) for problem in error.errors()]
-    names = found.hierarchy
+    names = checked.hierarchy
     twice = sorted({name for name in names if names.count(name) > 1} | set(names) & set(Image.model_fields))
-    return found, [f"world.yaml: hierarchy: {name!r} stands twice, or names another column" for name in twice]
+    return checked, [f"world.yaml: hierarchy: {name!r} stands twice, or names another column" for name in twice]
 
 
 def typed(
     name: str, table: pa.Table, rows: np.ndarray, hierarchy: list[str], file: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """A table with the columns' types, and a line for each column that is missing or holds a wrong value.
+    """A table whose columns have their declared types, and a line for each missing column or column with wrong values.
 
-    Every distinct value of a column is checked once, so that millions of rows cost little.
+    Each distinct value of a column is checked once, so that millions of rows cost little.
 
-    Args: name: a key of TABLES; table: columns of text, or dictionaries of it, '' for nothing; rows: (n,) where each
-        row stands in its file; hierarchy: the label columns of images; file: the name for the lines.
+    Args: name: a key of TABLES; table: columns of text, or of dictionary-encoded text, with '' for no value; rows: (n,)
+        the number of each row in its file; hierarchy: the label columns of images; file: the name to put in the lines.
     """
     fields = _fields(name, hierarchy)
     missing = [key for key, (_, needed, _) in fields.items() if needed and key not in table.column_names]
@@ -117,9 +121,10 @@ def typed(
 
 
 def refused(name: str, column: str, rows: np.ndarray, wrong: np.ndarray, values: pd.Series, why: str) -> list[str]:
-    """One line for the wrong rows of a column, if any: the first row and its value, and how many more.
+    """A line about the wrong rows of a column, if there are any: the first one, its value, and how many more there are.
 
-    Args: name: the file's; wrong: (n,) bool; values: the column.
+    Args: name: of the file; rows: (n,) the number of each row in the file; wrong: (n,) bool; values: the column, (n,);
+        why: what is wrong with the value, as the end of the sentence.
     """
     if not wrong.any():
         return []
@@ -129,7 +134,7 @@ def refused(name: str, column: str, rows: np.ndarray, wrong: np.ndarray, values:
 
 
 def _fields(name: str, hierarchy: list[str]) -> dict[str, tuple[Any, bool, str]]:
-    """For each column that is known: its type, whether it must be there, and what it takes, in words."""
+    """For each declared column its type, whether the table must have it, and in words the values that it takes."""
     model = TABLES[name]
     declared = model.model_json_schema()["properties"]
     fields = {
@@ -141,36 +146,38 @@ def _fields(name: str, hierarchy: list[str]) -> dict[str, tuple[Any, bool, str]]
     return fields
 
 
-def _description(declared: dict) -> str:
-    return next(part["description"] for part in [declared, *declared.get("anyOf", [])] if "description" in part)
+def _description(declared: dict[str, Any]) -> str:
+    """The description in a column's JSON schema; that of an optional column stands in one of its alternatives."""
+    return next(entry["description"] for entry in [declared, *declared.get("anyOf", [])] if "description" in entry)
 
 
 def _typed_column(
     column: pa.ChunkedArray, annotation: Any, needed: bool, numeric: bool
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """A column's numbers, (n,), None if it is text or wrong; and which rows are wrong, (n,) bool."""
+    """The numbers in a column, (n,), or None if it holds text or wrong values; and which rows are wrong, (n,) bool."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     coded = column.unify_dictionaries().combine_chunks()
     coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     texts, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
-    used = set(pa.compute.unique(coded.indices).to_pylist())  # a dictionary may hold texts that no row has
+    used = set(pa.compute.unique(coded.indices).to_pylist())  # a dictionary may hold texts that no row uses
     texts = [text if number in used or not used else texts[codes[0]] for number, text in enumerate(texts)]
     values = [None if text == "" and not needed else text for text in texts]
     try:
         values = TypeAdapter(list[annotation]).validate_python(values)
     except ValidationError as error:
-        bad = sorted({problem["loc"][0] for problem in error.errors()})
+        bad = sorted({int(problem["loc"][0]) for problem in error.errors()})
         return None, np.isin(codes, bad)
-    right = np.zeros(len(codes), bool)
+    nothing_wrong = np.zeros(len(codes), bool)
     if any(isinstance(value, int) for value in values):
-        return np.array(values, np.int64)[codes], right
+        return np.array(values, np.int64)[codes], nothing_wrong
     if numeric and values:
-        return np.array([np.nan if value is None else value for value in values], float)[codes], right
-    return None, right
+        return np.array([np.nan if value is None else value for value in values], float)[codes], nothing_wrong
+    return None, nothing_wrong
 
 
-def _header_line(problem: dict) -> str:
+def _header_line(problem: ErrorDetails) -> str:
+    """One problem of world.yaml, as it is told to the user."""
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"world.yaml: missing key {key}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,23 +21,24 @@ FORMAT = 1
 TRIPLET = ["image_0", "image_1", "image_2"]
 NAMES = ("images", "triplets", "levels", "ratings")
 SHOWN = 12  # the most values of the coarsest label that `examples` shows
+# A path that leaves its folder: absolute, on another drive, or with '..' in it.
 OUTSIDE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)"
 
 
 class WorldError(ValueError):
-    """What is wrong with a world: one line for each problem, naming file, column, row and value."""
+    """A world is wrong; the message has one line for each problem, which names its file, column, row and value."""
 
 
 @dataclass(frozen=True)
 class World:
     """The tables of one world.
 
-    images: one row per picture (image, path, one column per entry of hierarchy, split, style where given);
-    triplets, levels: one row per choice (image_0, image_1, image_2, odd, participant, ...); ratings: one row per
-    rated pair (image_0, image_1, rating, participant); levels and ratings are None where the world has none.
-    hierarchy: label columns from fine to coarse. pictures: the folder that images.path starts from; roots: where
-    given, other folders by the first part of the path. choices: 'human' or 'simulated'. shared_concepts: a value of
-    the finest label may stand in several splits.
+    images: one row per picture (image, path, one column for each entry of hierarchy, split, and style if it is given).
+    triplets, levels: one row per choice (image_0, image_1, image_2, odd, participant, ...). ratings: one row per rated
+    pair (image_0, image_1, rating, participant). levels and ratings are None if the world has none.
+    hierarchy: the label columns, from fine to coarse. pictures: the folder that images.path starts from. roots: other
+    folders, if any, by the first component of the path. choices: 'human' or 'simulated'. shared_concepts: whether a
+    value of the finest label may stand in several splits.
     """
 
     name: str
@@ -51,11 +53,11 @@ class World:
     shared_concepts: bool = False
 
     def rows(self, split: str) -> Tensor:
-        """Row numbers in `images` of one split's pictures, (n,) int64."""
+        """The row numbers in `images` of one split's pictures, (n,) int64."""
         return torch.from_numpy(np.flatnonzero(self.images["split"] == split))
 
     def paths(self, rows: Tensor | None = None) -> list[Path]:
-        """Picture files of some rows of `images`, or of all."""
+        """The picture files of the given rows of `images`, or of all rows."""
         paths = self.images["path"] if rows is None else self.images["path"].iloc[rows.tolist()]
         return [self._path(path) for path in paths]
 
@@ -64,19 +66,19 @@ class World:
         return self.roots[first] / rest if first in self.roots else self.pictures / path
 
     def examples(self, columns: int) -> tuple[Tensor, list[str]]:
-        """Evenly spread pictures of each value of the coarsest label: rows of `images` (values, columns), names.
+        """Evenly spread pictures of each value of the coarsest label: rows of `images`, (values, columns), and names.
 
-        Of more than SHOWN values, those with the most pictures.
+        If there are more than SHOWN values, only those with the most pictures are returned.
         """
         labels = self.images[self.hierarchy[-1]]
         common = set(labels.value_counts(sort=True).index[:SHOWN])
         names = [name for name in dict.fromkeys(labels) if name in common]
-        found = [np.flatnonzero(labels == name) for name in names]
-        spread = [rows[np.linspace(0, len(rows) - 1, columns).round().astype(int)] for rows in found]
+        members = [np.flatnonzero(labels == name) for name in names]
+        spread = [rows[np.linspace(0, len(rows) - 1, columns).round().astype(int)] for rows in members]
         return torch.from_numpy(np.stack(spread)), names
 
     def codes(self, label: str) -> Tensor:
-        """A label of every picture as integers, (n_images,) int64; equal labels have equal numbers."""
+        """One label of every picture as a number, (n_images,) int64; equal labels have equal numbers."""
         return torch.from_numpy(pd.factorize(self.images[label])[0])
 
     def choice_rows(self, table: pd.DataFrame) -> tuple[Tensor, Tensor]:
@@ -89,46 +91,64 @@ class World:
         return torch.from_numpy(triplets), torch.tensor(table["odd"].to_numpy(np.int64))
 
 
+@dataclass(frozen=True)
+class _TableFile:
+    """One table of a world as it was read from its file.
+
+    name: a key of schema.TABLES. table: empty if the file cannot be read. rows: (n,) the number of each row in the
+    file. problems: a line for each problem that reading has found.
+    """
+
+    name: str
+    path: Path
+    table: pd.DataFrame
+    rows: np.ndarray
+    problems: list[str]
+
+    def refused(self, column: str, wrong: np.ndarray, why: str) -> list[str]:
+        """A line about the wrong rows, (n,) bool, of a column, if there are any."""
+        return schema.refused(self.path.name, column, self.rows, wrong, self.table[column], why)
+
+
 def read(folder: Path) -> World:
     """A world from its folder; its pictures are not opened (see `check.pictures`).
 
-    Raises: WorldError listing every problem found: a missing file, key or column, a value that the column does not
-        take, an unknown or repeated image, an image twice in a triplet, a path that leaves the folder, a concept or a
-        file in two splits, an empty split or table, a choice about pictures of the wrong split.
+    Raises: WorldError that lists every problem: a missing file, key or column, a value that its column does not take,
+        an unknown or repeated image, an image twice in a triplet, a path that leaves the folder, a concept or a file in
+        two splits, an empty split or table, a choice about pictures of the wrong split.
     """
     folder = Path(folder)
     header, problems = _header(folder)
     paths = {name: _find(folder, name, problems) for name in NAMES}
     problems += [f"{folder / name}.csv: no such file" for name in NAMES[:2] if paths[name] is None]
+    if header is None or problems:
+        raise WorldError("\n".join(problems))
+    parts = {name: _table_file(name, path, header.hierarchy) for name, path in paths.items() if path is not None}
+    problems += [problem for part in parts.values() for problem in part.problems]
+    problems += _image_problems(parts["images"], header)
+    for name in NAMES[1:]:
+        if name in parts:
+            problems += _choice_problems(parts[name], parts["images"].table)
     if problems:
         raise WorldError("\n".join(problems))
-    tables, names, rows = {}, {}, {}
-    for name, path in paths.items():
-        tables[name], names[name], rows[name] = None, path.name if path else None, None
-        if path is not None:
-            tables[name], rows[name], found = _table(name, path, header.hierarchy)
-            problems += found
-    if tables["images"] is not None:
-        problems += _image_problems(tables["images"], names["images"], rows["images"], header)
-        for name in NAMES[1:]:
-            if tables[name] is not None:
-                problems += _choice_problems(name, tables[name], names[name], rows[name], tables["images"])
-    if problems:
-        raise WorldError("\n".join(problems))
+    tables = {name: part.table for name, part in parts.items()}
     roots = header.pictures if isinstance(header.pictures, dict) else {}
     return World(
         name=header.name,
         choices=header.choices,
-        pictures=folder / ("." if roots else header.pictures),
+        pictures=folder / (header.pictures if isinstance(header.pictures, str) else "."),
         hierarchy=tuple(header.hierarchy),
+        images=tables["images"],
+        triplets=tables["triplets"],
+        levels=tables.get("levels"),
+        ratings=tables.get("ratings"),
         roots={name: folder / path for name, path in roots.items()},
         shared_concepts=header.shared_concepts,
-        **tables,
     )
 
 
-def write(world: World, folder: Path, parquet: bool = False, **header) -> None:
-    """Write a world's tables into a folder, as CSV or Parquet; `header`: further entries of world.yaml."""
+def write(world: World, folder: Path, parquet: bool = False, **header: Any) -> None:
+    """Write a world's tables to a folder, as CSV or Parquet, and its world.yaml with the further entries `header`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_header(world, folder, **header)
     for name in NAMES:
@@ -139,9 +159,14 @@ def write(world: World, folder: Path, parquet: bool = False, **header) -> None:
             table.to_csv(folder / f"{name}.csv", index=False)
 
 
-def write_header(world: World, folder: Path, **header) -> None:
-    """world.yaml; `header`: its further entries (sources, notes)."""
-    entries = {"format": FORMAT, "name": world.name, "choices": world.choices, "hierarchy": list(world.hierarchy)}
+def write_header(world: World, folder: Path, **header: Any) -> None:
+    """Write a world's world.yaml to a folder, with the further entries `header` (sources, notes)."""
+    entries: dict[str, Any] = {
+        "format": FORMAT,
+        "name": world.name,
+        "choices": world.choices,
+        "hierarchy": list(world.hierarchy),
+    }
     if world.shared_concepts:
         entries["shared_concepts"] = True
     if world.roots:
@@ -153,22 +178,22 @@ def write_header(world: World, folder: Path, **header) -> None:
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A folder to write in that becomes `out` once all is written, and is gone if anything fails."""
-    part = out.with_name(f"{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    """A new folder to write in. It replaces `out` when the `with` block ends, and is removed if the block fails."""
+    unfinished = out.with_name(f"{out.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     try:
-        yield part
+        yield unfinished
     except BaseException:
-        shutil.rmtree(part)
+        shutil.rmtree(unfinished)
         raise
     if out.exists():
         shutil.rmtree(out)
-    part.rename(out)
+    unfinished.rename(out)
 
 
 def save_csv(table: pd.DataFrame, path: Path) -> None:
-    """A table of results: six significant digits, so that equal results are equal bytes."""
+    """Write a table of results with six significant digits, so that equal results are equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, float_format="%.6g")
 
@@ -191,22 +216,24 @@ def _find(folder: Path, name: str, problems: list[str]) -> Path | None:
         return folder / name
 
 
-def _table(name: str, path: Path, hierarchy: list[str]) -> tuple[pd.DataFrame | None, np.ndarray | None, list[str]]:
+def _table_file(name: str, path: Path, hierarchy: list[str]) -> _TableFile:
     try:
         text, rows, problems = files.read(path)
     except ValueError as error:
-        return None, None, [str(error)]
-    table, found = schema.typed(name, text, rows, hierarchy, path.name)
+        return _TableFile(name, path, pd.DataFrame(), np.arange(0), [str(error)])
+    table, wrong = schema.typed(name, text, rows, hierarchy, path.name)
     if not len(table):
-        found.append(f"{path.name}: holds no rows")
-    return table, rows, problems + found
+        wrong.append(f"{path.name}: holds no rows")
+    return _TableFile(name, path, table, rows, problems + wrong)
 
 
-def _image_problems(images: pd.DataFrame, file: str, rows: np.ndarray, header: schema.Header) -> list[str]:
-    lines, finest = [], header.hierarchy[0]
+def _image_problems(file: _TableFile, header: schema.Header) -> list[str]:
+    """A line for each problem of the images that no column shows by itself."""
+    images, finest = file.table, header.hierarchy[0]
+    lines: list[str] = []
 
     def refuse(column: str, wrong: pd.Series, why: str) -> None:
-        lines.extend(schema.refused(file, column, rows, wrong.to_numpy(bool), images[column], why))
+        lines.extend(file.refused(column, wrong.to_numpy(bool), why))
 
     if "image" in images:
         refuse("image", images["image"].duplicated(), "stands twice")
@@ -219,47 +246,51 @@ def _image_problems(images: pd.DataFrame, file: str, rows: np.ndarray, header: s
             why = "stands in two splits (world.yaml may say shared_concepts: true)"
             refuse(finest, _in_two_splits(images, finest), why)
         absent = [split for split in SPLITS if not (images["split"] == split).any()]
-        lines += [f"{file}, column split: no picture is {split!r}" for split in absent]
+        lines += [f"{file.path.name}, column split: no picture is {split!r}" for split in absent]
     return lines
 
 
 def _in_two_splits(images: pd.DataFrame, column: str) -> pd.Series:
-    """Rows whose value of `column` stands first in another split than theirs."""
+    """Whether the value of `column` first stands in another split, for each row."""
     return images["split"] != images.groupby(column, sort=False)["split"].transform("first")
 
 
-def _choice_problems(name: str, table: pd.DataFrame, file: str, rows: np.ndarray, images: pd.DataFrame) -> list[str]:
-    columns = [column for column in TRIPLET if column in schema.TABLES[name].model_fields and column in table]
+def _choice_problems(file: _TableFile, images: pd.DataFrame) -> list[str]:
+    """A line for each problem with the pictures that a table of choices or ratings names."""
+    table = file.table
+    columns = [column for column in TRIPLET if column in schema.TABLES[file.name].model_fields and column in table]
     if "image" not in images or not len(table):
         return []
     known = images.drop_duplicates("image").set_index("image")
-    needed = {"triplets": "human", "levels": "test"}.get(name) if "split" in images else None
-    lines, numbers = [], []
+    needed = {"triplets": "human", "levels": "test"}.get(file.name) if "split" in images else None
+    lines: list[str] = []
+    numbers: list[np.ndarray] = []  # of the images that each column names; those that are unknown count as different
     for column in columns:
         codes, values = _coded(table[column])
         place = known.index.get_indexer(values)
         unknown = (place < 0) & (np.asarray(values) != "")  # an empty one has its line already
-        lines += schema.refused(file, column, rows, unknown[codes], table[column], "is not among the images")
+        lines += file.refused(column, unknown[codes], "is not among the images")
         if needed and (known["split"] == needed).any():
             other = (place >= 0) & (known["split"].to_numpy()[place] != needed)
-            lines += schema.refused(file, column, rows, other[codes], table[column], f"is not of the split {needed!r}")
+            lines += file.refused(column, other[codes], f"is not of the split {needed!r}")
         numbers.append(np.where(place >= 0, place, -1 - len(numbers)).astype(np.int32)[codes])
-    return lines + _twice(table, file, rows, columns, numbers)
+    return lines + _twice(file, columns, numbers)
 
 
 def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
-    """A number for each row's text, (n,) int32, and the distinct texts: half the memory of pd.factorize."""
-    texts = pa.array(column.array)  # of the array, not the Series, which would be walked text by text
+    """A number for each row's text, (n,) int32, and the distinct texts. It takes half the memory of pd.factorize."""
+    texts = pa.array(column.array)  # not from the Series, which pyarrow would walk text by text
     coded = (texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])).dictionary_encode()
     coded = coded.combine_chunks()
     coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
     return coded.indices.to_numpy(), pd.Index(coded.dictionary.to_pylist(), dtype=object)
 
 
-def _twice(table, file: str, rows: np.ndarray, columns: list[str], numbers: list[np.ndarray]) -> list[str]:
-    lines = []
+def _twice(file: _TableFile, columns: list[str], numbers: list[np.ndarray]) -> list[str]:
+    """A line for each column with a picture that an earlier column of its row names too."""
+    lines: list[str] = []
     for later in range(1, len(columns)):
         equal = np.any([numbers[later] == numbers[earlier] for earlier in range(later)], axis=0)
         why = f"stands with the same picture twice in one {'triplet' if len(columns) == 3 else 'pair'}"
-        lines += schema.refused(file, columns[later], rows, equal, table[columns[later]], why)
+        lines += file.refused(columns[later], equal, why)
     return lines
