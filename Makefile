@@ -28,7 +28,7 @@ help:
 	@echo "make report  the executed notebooks in one page, reports/index.html"
 	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
-	@echo "make lint    ruff and the checks on notebooks"
+	@echo "make lint    ruff, the checks on notebooks, and types (mypy)"
 	@echo "make lock    compile requirements.txt anew from requirements.in (needs uv)"
 
 repro: $(READY)
@@ -48,7 +48,7 @@ lab: $(READY)
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)"
 
 lint: $(READY)
-	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m nbstripout --verify notebooks/*.ipynb
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m nbstripout --verify notebooks/*.ipynb && $(RUN) -m mypy
 
 lock:
 	uv pip compile requirements.in --universal --python-version 3.11.0 --no-emit-index-url --no-emit-find-links \

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from alignet import config, devices
 from alignet.evaluation import downstream, levels, similarity, uncertainty
@@ -39,23 +39,22 @@ VALUES = {"odd_one_out_accuracy": "value", "spearman": "value", "accuracy": "val
 STAGES = ("levels", "uncertainty", "similarity", "downstream")
 
 
-class AtLayer(nn.Module):
+class AtLayer(Embedder):
     """A backbone whose output is one of its layers: (batch, 3, size, size) uint8 -> (batch, dim)."""
 
     def __init__(self, embedder: Embedder, layer: str):
-        super().__init__()
-        self.embedder, self.layer = embedder, layer
-        self.model, self.mean = embedder.model, embedder.mean
+        super().__init__(embedder.model, (0, 0, 0), (1, 1, 1))
+        self.mean, self.std, self.layer = embedder.mean, embedder.std, layer  # buffers, which move with the model
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.embedder.at_layer(pictures, self.layer)
+        return super().forward(pictures) if self.layer == "pooled" else self.at_layer(pictures, self.layer)
 
 
 def evaluate(name: str, model: config.Backbone, world: World, params_file: str) -> dict[str, pd.DataFrame]:
     """The tables of the evaluation stages, by their names, for one model: its rows are of target 'base'."""
     reading = config.load("features", config.Features, params_file)
     embedder = AtLayer(backbones.create(model), model.layer).eval().to(devices.local())
-    students = {(name, "base"): (embedder, model.picture_size)}
+    students: activations.Students = {(name, "base"): (embedder, model.picture_size)}
     test = activations.forward(students, world.paths(world.rows("test")), reading)
     _, rows = similarity.held_out(world)
     human = activations.forward(students, world.paths(rows), reading) if len(rows) else {}

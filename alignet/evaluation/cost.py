@@ -55,6 +55,7 @@ def timings(params_file: str, settings: Cost) -> pd.DataFrame:
 def step_images(settings: config.Student) -> int:
     """Pictures forwarded a step; with triplets of a file at most this many, since a repeated one is forwarded once."""
     if settings.source == "file":
+        assert settings.batch_triplets is not None  # `batches` has refused such settings
         return 3 * settings.batch_triplets
     return settings.batch_clusters * settings.batch_pictures
 
@@ -137,9 +138,9 @@ def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 
 def _backward(
-    grad_output: torch.Size,
-    inputs: torch.Size,
-    weight: torch.Size,
+    grad_output: list[int],
+    inputs: list[int],
+    weight: list[int],
     bias_sizes: list[int] | None,
     stride: list[int],
     padding: list[int],

@@ -147,35 +147,37 @@ def _pair(table: pd.DataFrame) -> pd.Series:
 
 
 def _student_scores(world: World, part: pd.DataFrame, settings: Similarity) -> list[dict]:
-    def interval(rows: pd.DataFrame, *values: Tensor) -> tuple[float, float]:
-        drawn = metrics.resample_weights(len(rows), settings.bootstrap, torch.Generator().manual_seed(settings.seed))
+    def interval(*values: Tensor) -> tuple[float, float]:
+        drawn = metrics.resample_weights(
+            len(values[0]), settings.bootstrap, torch.Generator().manual_seed(settings.seed)
+        )
         if len(values) == 2:
-            return metrics.spearman_interval(*values, drawn)
-        return metrics.bootstrap_interval(values[0], torch.ones(len(rows)), drawn)
+            return metrics.spearman_interval(values[0], values[1], drawn)
+        return metrics.bootstrap_interval(values[0], torch.ones(len(values[0])), drawn)
 
     table = []
     for target in CONTENDERS:
         closer = part[part["closer_in"] == target]
         rating = torch.tensor(closer["rating"].to_numpy(float))
         row = {"target": target, "metric": "mean_rating_of_closer_pairs", "value": float(rating.mean())}
-        table.append(row | _ends(interval(closer, rating)) | {"n": len(closer)})
+        table.append(row | _ends(interval(rating)) | {"n": len(closer)})
     for target in (target for target in TARGETS if part[f"distance_{target}"].notna().all()):
         values = [torch.tensor(part[column].to_numpy(float)) for column in (f"distance_{target}", "rating")]
         row = {"target": target, "metric": "spearman_distance_rating", "value": metrics.spearman(*values)}
-        table.append(row | _ends(interval(part, *values)) | {"n": len(part)})
-    return [*table, _paired_t(world, part)]
+        table.append(row | _ends(interval(*values)) | {"n": len(part)})
+    return [*table, _paired_t(world.ratings, part)]
 
 
 def _ends(interval: tuple[float, float]) -> dict:
     return {"ci_low": interval[0], "ci_high": interval[1], "ci_unit": "pairs"}
 
 
-def _paired_t(world: World, part: pd.DataFrame) -> dict:
+def _paired_t(ratings: pd.DataFrame, part: pd.DataFrame) -> dict:
     closer = pd.Series(part["closer_in"].to_numpy(), index=_pair(part))
     closer = closer[~closer.index.duplicated(keep=False)]  # a pair cannot be closer in both
-    side = _pair(world.ratings).map(closer)
-    rating = pd.to_numeric(world.ratings["rating"])
-    means = rating.groupby([world.ratings["participant"], side]).mean().unstack().reindex(columns=list(CONTENDERS))
+    side = _pair(ratings).map(closer)
+    rating = pd.to_numeric(ratings["rating"])
+    means = rating.groupby([ratings["participant"], side]).mean().unstack().reindex(columns=list(CONTENDERS))
     means = means.dropna()
     row = {"target": "alignet", "metric": "paired_t", "ci_unit": "participants", "n": len(means)}
     if len(means) < 2 or (means["alignet"] - means["unalignet"]).std() == 0:

@@ -1,7 +1,8 @@
 """Downstream: few-shot, linear probe, shifts of subclass, style and corruption, named public data sets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -62,7 +63,8 @@ def rows_of(
     weights = metrics.resample_weights(draws, settings.bootstrap, torch.Generator().manual_seed(settings.seed)) / draws
     rows = []
     for (student, target), values in accuracy.items():
-        row = {"student": student, "target": target, "dataset": task.dataset, "protocol": task.protocol}
+        row: dict[str, Any] = {"student": student, "target": target}
+        row |= {"dataset": task.dataset, "protocol": task.protocol}
         row |= {"shots": task.shots, "classifier": task.classifier, "accuracy": float(values.mean())}
         row |= _interval("ci", weights @ values) | {"ci_unit": "episodes"}
         base, control = accuracy[student, "base"], accuracy.get((student, CONTROL))
@@ -185,7 +187,7 @@ def _replaced(test: Layers, rows: Tensor, changed: Layers) -> Layers:
     return {key: {"pooled": test[key]["pooled"].index_copy(0, rows, changed[key]["pooled"])} for key in test}
 
 
-def _public_rows(entry: dict[str, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
+def _public_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
     """k-shot on a public data set, or one row that says why not; BREEDS: source against target subclasses."""
     dataset, why = public.available(entry["name"], entry["root"])
     if dataset is None:
@@ -195,15 +197,15 @@ def _public_rows(entry: dict[str, str], students: Students, features: Features, 
     sizes = {size for _, size in students.values()}
     found = embed(students, {size: public.pictures(dataset, rows, size) for size in sizes}, features)
     if "lists" in entry:
-        chosen = _breeds(entry, dataset.classes, labels[rows], settings)
+        tasks = _breeds(entry, dataset.classes, labels[rows], settings)
     else:
         every = torch.ones(len(rows), dtype=torch.bool)  # each picture is a concept of its own
-        chosen = Labelled(entry["name"], "few-shot", labels[rows], torch.arange(len(rows)), every, every)
-        chosen = episodes.few_shot(chosen, settings) + episodes.linear_probe(chosen, settings)
-    return [row for task in chosen for row in scored(task, found, found, settings)]
+        labelled = Labelled(entry["name"], "few-shot", labels[rows], torch.arange(len(rows)), every, every)
+        tasks = episodes.few_shot(labelled, settings) + episodes.linear_probe(labelled, settings)
+    return [row for task in tasks for row in scored(task, found, found, settings)]
 
 
-def _breeds(entry: dict[str, str], names: list[str], classes: Tensor, settings: Downstream) -> list[Task]:
+def _breeds(entry: Mapping[Any, str], names: list[str], classes: Tensor, settings: Downstream) -> list[Task]:
     lists, sides = public.breeds(entry["lists"], names), []
     number = {name: place for place, name in enumerate(dict.fromkeys(lists["superclass"]))}
     for split in ("source", "target"):

@@ -41,6 +41,8 @@ def choices_by_level(world: World) -> Iterator[TimedChoices]:
 
     Raises: ValueError if levels.csv shows a picture outside the test split.
     """
+    if world.levels is None:
+        return
     test = world.rows("test")
     position = torch.full((len(world.images),), -1)
     position[test] = torch.arange(len(test))

@@ -1,5 +1,7 @@
 """Levels: representations against people's choices from fine to coarse. One row per student, target and level."""
 
+from typing import Any
+
 import pandas as pd
 import torch
 from torch import Tensor
@@ -47,7 +49,7 @@ def levels(world: World, representations: Representations, settings: Levels) -> 
         common = {"level": judged.level, "n_triplets": len(counts), "n_choices": len(judged.item)}
         common |= _noise_ceiling(ceiling, counts, drawn)
         for (student, target, representation), agreement in agrees.items():
-            row = {"student": student, "target": target, "representation": representation}
+            row: dict[str, Any] = {"student": student, "target": target, "representation": representation}
             row |= _interval("odd_one_out_accuracy", "ci", agreement, counts.sum(1), drawn)
             majority = metrics.majority_agreement(*_choices(unit[student, target, representation], judged, counts))
             row |= _interval("majority_accuracy", "majority", majority, torch.ones(len(counts)), drawn)

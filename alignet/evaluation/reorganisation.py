@@ -183,11 +183,12 @@ def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -
     group, names = pd.factorize(labels[world.hierarchy[0]])
     if len(names) < 5:
         raise ValueError(f"images.csv, column {world.hierarchy[0]}: a map needs 5 test concepts, found {len(names)}")
-    names, table, first = labels.drop_duplicates(world.hierarchy[0]).reset_index(drop=True), [], {}
+    names, table = labels.drop_duplicates(world.hierarchy[0]).reset_index(drop=True), []
+    of_base: dict[tuple[str, str], np.ndarray] = {}
     for (student, target), found in layers.items():
         mean = _mean_of_each(unit_vectors(found["pooled"].double(), centred=True), torch.from_numpy(group))
         for method, places in (("PCA", _principal(mean)), ("UMAP", _umap(mean, settings))):
-            base = first.setdefault((student, method), places)  # the base comes first
+            base = of_base.setdefault((student, method), places)  # the base comes first
             places = places if target == "base" else _superposed(places, base)
             place = {"student": student, "target": target, "method": method, "x": places[:, 0], "y": places[:, 1]}
             table.append(names.assign(**place))

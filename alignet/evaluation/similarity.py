@@ -5,9 +5,10 @@ the noise ceiling is what the mean of the other groups (lower) and of all groups
 groups because one person judges too few pairs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def rsa_over_groups(model: Tensor, people: Tensor) -> float:
 
 
 def rsa_over_groups_interval(model: Tensor, people: Tensor, weights: Tensor) -> tuple[float, float]:
-    """95 % bootstrap interval of `rsa`; weights: (resamples, n) of pairs, ranked anew in each resample.
+    """95 % bootstrap interval of `rsa_over_groups`; weights: (resamples, n) of pairs, ranked anew in each resample.
 
     Equal, resample by resample, to rsatoolbox on the same draw of objects (tests/test_similarity.py). Ours because most
     pairs were never judged: rsatoolbox carries them as NaN, which takes five times as long (0.9 s against 5 s for 500
@@ -157,7 +158,7 @@ def rsa_over_groups_interval(model: Tensor, people: Tensor, weights: Tensor) -> 
 
 
 def rsa_noise_ceiling(people: Tensor) -> tuple[float, float]:
-    """Lower and upper noise ceiling of `rsa`, by rsatoolbox (boot_noise_ceiling); NaN for a single group.
+    """Lower and upper noise ceiling of `rsa_over_groups`, by rsatoolbox (boot_noise_ceiling); NaN for a single group.
 
     Args: people: (groups, n) similarities of n pairs, none NaN.
     """
@@ -240,7 +241,7 @@ def _rating_rsa(world: World, test: Layers, settings: Similarity) -> list[dict]:
     return _rsa_rows(names, benchmark, {key: unit @ unit.T for key, unit in units.items()}, settings)
 
 
-def _matrix_rsa(world: World, matrix: dict[str, str], test: Layers, settings: Similarity) -> list[dict]:
+def _matrix_rsa(world: World, matrix: Mapping[Any, str], test: Layers, settings: Similarity) -> list[dict]:
     values, named = matrices.read(ROOT, matrix)
     names = {"benchmark": matrix["name"], "metric": "rsa_spearman", "ci_unit": "concepts"}
     means = {key: concept_features(layers["pooled"], world, world.rows("test")) for key, layers in test.items()}

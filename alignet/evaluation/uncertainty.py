@@ -46,11 +46,11 @@ def uncertainty(world: World, representations: Representations, settings: Levels
         for against, people in (("response_entropy", response_entropy), ("response_time", mean_log_time)):
             value = people(judged, torch.ones_like(halves))
             common = uncertainty_ceiling(people(judged, halves), people(judged, ~halves), drawn)
-            common |= {"level": judged.level, "against": against, "choices": world.choices, "ci_unit": "triplets"}
+            names = {"level": judged.level, "against": against, "choices": world.choices, "ci_unit": "triplets"}
             for (student, target), entropy in entropies.items():
                 score = _rank_correlation(entropy, value, drawn)
                 note = "" if score["n"] else NOTHING[against]
-                table.append({"student": student, "target": target} | score | common | {"note": note})
+                table.append({"student": student, "target": target} | score | common | names | {"note": note})
     return pd.DataFrame(table)[COLUMNS]
 
 

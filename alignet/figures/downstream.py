@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from alignet.figures import style
 
 LOOKS = {"base": ("o", "white"), "unalignet": ("s", "0.8"), "alignet": ("D", None)}
-LINES = {"centroid": "-", "logistic": "--"}
+LINES: dict[str, Any] = {"centroid": "-", "logistic": "--"}
 
 
 def by_shots(scores: pd.DataFrame) -> Figure:
@@ -70,25 +70,11 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
                 continue
             _bar(axes[0], rows.loc[target], "accuracy", "ci", place + offset, target, colour)
             if target != "base":
-                _bar(
-                    axes[1],
-                    rows.loc[target],
-                    "relative_improvement",
-                    "relative_improvement",
-                    place + offset,
-                    target,
-                    colour,
-                )
+                percent = "relative_improvement"
+                _bar(axes[1], rows.loc[target], percent, percent, place + offset, target, colour)
         verdict = _verdict(rows)
-        look: dict[str, Any] = {
-            "xycoords": ("axes fraction", "data"),
-            "va": "center",
-            "fontsize": 6,
-            "annotation_clip": False,
-        }
-        axes[1].annotate(
-            verdict, (1.01, place), color="#c00000" if verdict != "AligNet" else "0.3", annotation_clip=False, **look
-        )
+        look: dict[str, Any] = {"va": "center", "fontsize": 6, "color": "#c00000" if verdict != "AligNet" else "0.3"}
+        axes[1].annotate(verdict, (1.01, place), xycoords=("axes fraction", "data"), annotation_clip=False, **look)
     axes[0].set_yticks(range(len(tasks)), [_name(task) for task in tasks], fontsize=6)
     axes[0].set(xlabel="Accuracy (dotted: chance)", ylim=(len(tasks) - 0.5, -0.7))
     axes[1].axvline(0, color="0.4", linewidth=0.8, zorder=0)

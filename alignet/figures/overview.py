@@ -70,17 +70,11 @@ def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
             y = size * (1.06 + 0.28 * line)
             for place, probability in enumerate(probabilities[number].tolist()):
                 weight = "bold" if place == int(probabilities[number].argmax()) else "normal"
-                marks = {
-                    "ha": "center",
-                    "va": "top",
-                    "fontsize": 6,
-                    "weight": weight,
-                    "color": COLOURS.get(name, "0.1"),
-                }
-                ax.text((place + 0.5) * size, y, f"{probability:.2f}", **marks)
+                look: dict[str, Any] = {"va": "top", "color": COLOURS.get(name, "0.1"), "weight": weight}
+                ax.text((place + 0.5) * size, y, f"{probability:.2f}", ha="center", fontsize=6, **look)
     top = 1 - style.TITLE / figure.get_figheight()
     figure.subplots_adjust(left=0, right=1, top=top, bottom=0.03, wspace=0.06, hspace=0.1)
     for line, name in enumerate(labels):
-        marks: dict[str, Any] = {"va": "top", "fontsize": 7, "color": COLOURS.get(name, "0.1")}
-        figure.text(0.16 * line, 0.995, style.LABELS.get(name, name), **marks)
+        colour = COLOURS.get(name, "0.1")
+        figure.text(0.16 * line, 0.995, style.LABELS.get(name, name), va="top", fontsize=7, color=colour)
     return figure

@@ -123,7 +123,7 @@ def soft_labels(scores: pd.DataFrame) -> Figure:
     return figure
 
 
-def _cells(ax: Axes, run: pd.DataFrame, column: str, places: list[float], colour, name: str) -> None:
+def _cells(ax: Axes, run: pd.DataFrame, column: str, places: list[float], colour: str, name: str) -> None:
     ax.plot(places, run[column], ".", markersize=3, alpha=0.6, color=colour)
     means = run.assign(place=places).groupby("place").agg({column: "mean", "chosen": "any"})
     ax.plot(means.index, means[column], "o", markersize=5, markerfacecolor="white", color=colour, label=name)

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -64,7 +64,7 @@ def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_l
 
     What the models of one student have in common, their frozen part, is run once a picture for all of them.
     """
-    found = {}
+    features: Layers = {}
     for student in dict.fromkeys(name for name, _ in students):
         models = {key: embedder for key, (embedder, _) in students.items() if key[0] == student}
         size = next(size for key, (_, size) in students.items() if key in models)
@@ -72,8 +72,8 @@ def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_l
         layers = layer_names(embedders[0]) if by_layer else []
         splits = frozen.split_all(embedders, size)
         outputs = at_layers(embedders, batches, layers, settings.precision, splits)
-        found |= dict(zip(models, outputs, strict=True))
-    return found
+        features |= dict(zip(models, outputs, strict=True))
+    return features
 
 
 def layer_names(embedder: Embedder) -> list[str]:
@@ -100,9 +100,10 @@ def at_layers(
     Each batch goes once through each model or, given their splits, once through the part that they have in common
     and from there on through each.
     """
-    device, kept = embedders[0].mean.device, [{name: [] for name in (*layers, "pooled")} for _ in embedders]
+    device = embedders[0].mean.device
+    kept: list[dict[str, list[Tensor]]] = [{name: [] for name in (*layers, "pooled")} for _ in embedders]
 
-    def keep(rows: list[Tensor], embedder: Embedder):
+    def keep(rows: list[Tensor], embedder: Embedder) -> Callable:
         return lambda module, args, output: rows.append(embedder.pooled(output).cpu())
 
     hooks = [

@@ -89,11 +89,10 @@ def create(settings: Backbone) -> Embedder:
     import timm  # takes three seconds, and stored features are read without it
 
     name = _known(settings.model)
+    options: dict[str, Any] = dict(settings.options)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights
-        model = timm.create_model(
-            name, pretrained=settings.weights == "timm", num_classes=0, **dict[str, Any](settings.options)
-        )
+        model = timm.create_model(name, pretrained=settings.weights == "timm", num_classes=0, **options)
     arrays = _released_arrays(settings)
     if arrays is not None:
         model.load_state_dict(big_vision.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
@@ -194,7 +193,7 @@ def packaged_state(model: str) -> dict[str, Tensor]:
     import timm
 
     with torch.device("meta"):
-        stages = timm.create_model(model).blocks
+        stages: Any = timm.create_model(model).blocks
     flat = [(f"blocks.{s}.{b}", s == 0) for s, stage in enumerate(stages) for b in range(len(stage))]
     return {_timm_name(name, flat): tensor for name, tensor in state.items()}
 

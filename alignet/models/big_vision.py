@@ -66,10 +66,16 @@ def timm_state(arrays: dict[str, np.ndarray], expected: dict[str, Tensor], sourc
     unknown = [f"the model's {name} has no counterpart" for name, rules in sorted(wanted.items()) if rules is None]
     problems = _some(unknown) + _some([f"missing {name}" for name in sorted(needed - tree.keys())])
     problems += _some([f"unexpected {name}" for name in sorted(tree.keys() - needed)])
-    if not problems:
-        state = {name: _joined(tree, parts, change) for name, (parts, change) in wanted.items()}
-        wrong = [name for name, tensor in expected.items() if state[name] is None or state[name].shape != tensor.shape]
-        problems = _some([_misfit(name, state[name], wanted[name][0], tree, expected[name]) for name in wrong])
+    state, misfits = {}, []
+    for name, found in wanted.items() if not problems else ():
+        assert found is not None  # or it would be a problem
+        parts, change = found
+        tensor = _joined(tree, parts, change)
+        if tensor is None or tensor.shape != expected[name].shape:
+            misfits.append(_misfit(name, tensor, parts, tree, expected[name]))
+        else:
+            state[name] = tensor
+    problems += _some(misfits)
     if problems:
         raise ValueError(f"{source}: " + "; ".join(problems))
     return state
@@ -142,10 +148,11 @@ def by_example(
         if not sections[0] and ".attn.qkv." in name:
             sections = [_places(third, base, name) for third in np.split(values, 3)]
         places = [place for candidates in sections for place in candidates]
-        if any(np.shape(arrays.get(place.array)) != base[place.array].shape for place in places):
+        if any(place.array not in arrays or arrays[place.array].shape != base[place.array].shape for place in places):
             problems.append(f"the dump has other arrays than the base model's where {name} stands")
             continue
-        tuned_sections = [[place.values(arrays) for place in candidates] for candidates in sections]
+        laid = [[place.values(arrays) for place in candidates] for candidates in sections]
+        tuned_sections = [[values for values in candidates if values is not None] for candidates in laid]
         if not all(tuned_sections):
             problems.append(f"no array has the values of {name}")
         elif any(not np.array_equal(candidates[0], other) for candidates in tuned_sections for other in candidates):
@@ -358,7 +365,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--base and --like go together")
     dumps = [dict(np.load(file)) for file in (chosen.source, chosen.base)]
     try:
-        np.savez(chosen.file, **by_example(*dumps, load_file(chosen.like), str(chosen.source)))
+        tuned, base = dumps
+        np.savez(chosen.file, allow_pickle=False, **by_example(tuned, base, load_file(chosen.like), str(chosen.source)))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,9 +5,12 @@ oneDNN has no fast gradient of the weights there: 47 ms, where the forward pass 
 channel for each channel of each picture, it takes 6. EfficientNet's last stages see so few pixels of a small picture.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 
 class _DepthwiseConv2d(nn.Conv2d):
@@ -26,17 +29,17 @@ class _DepthwiseConv2d(nn.Conv2d):
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, shown: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, shown: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(shown, weight)
         ctx.padding = padding
         return F.conv2d(shown, weight, padding=padding, groups=len(weight))
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
         shown, weight = ctx.saved_tensors
         of_shown = None
         if ctx.needs_input_grad[0]:
-            of_shown = nn.grad.conv2d_input(shown.shape, weight, gradient, padding=ctx.padding, groups=len(weight))
+            of_shown = conv2d_input(shown.shape, weight, gradient, padding=ctx.padding, groups=len(weight))
         maps, kernels = _channels(shown), _channels(gradient).transpose(0, 1)
         found = F.conv2d(maps, kernels, padding=ctx.padding, groups=len(kernels))
         return of_shown, found.view(len(shown), *weight.shape).sum(0), None

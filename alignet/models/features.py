@@ -143,7 +143,7 @@ def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> T
         paths, outputs = world.paths(rows[chosen]), None
         if part is not None and split != "human" and paths:
             outputs = frozen.outputs(part, paths, size, settings.precision, settings, store)
-        if outputs is not None:
+        if part is not None and outputs is not None:
             shown, rest = outputs.split(settings.batch_size), part.after
             part.rest.eval()
         else:

@@ -255,7 +255,8 @@ def _without(model: nn.Module, skipped: tuple[str, ...]) -> nn.Module:
     return copies[""]
 
 
-def _shallow(module: nn.Module) -> nn.Module:
+def _shallow(module: nn.Module | None) -> nn.Module:
+    assert module is not None  # a name that named_modules has given
     twin = copy.copy(module)
     twin._modules = dict(module._modules)
     return twin

@@ -93,12 +93,13 @@ class FromFile:
                 f"got {settings.batch_triplets}"
             )
         self.triplets, self.similarities, self.settings = triplets, similarities, settings
-        self.batches = len(triplets) // settings.batch_triplets
+        self.size = settings.batch_triplets
+        self.batches = len(triplets) // self.size
         self.epoch = lru_cache(maxsize=2)(self._epoch)
 
     def at(self, step: int) -> Batch:
         epoch, number = divmod(step, self.batches)
-        size = self.settings.batch_triplets
+        size = self.size
         return batch_of(self.triplets, self.similarities, np.sort(self.epoch(epoch)[number * size :][:size]))
 
     def _epoch(self, epoch: int) -> np.ndarray:
@@ -151,7 +152,8 @@ class Feed:
         outputs: Tensor | None = None,
     ):
         self.source, self.paths, self.size, self.workers = source, paths, size, workers
-        self.cache_bytes, self.cached, self.again = cache_bytes, outputs, None
+        self.cache_bytes, self.cached = cache_bytes, outputs
+        self.again: tuple[Tensor, Tensor] | None = None  # row numbers and pictures of the last `watched`
         if self.cached is None and len(paths) * 3 * size * size <= cache_bytes:
             self.cached = pictures.stack(paths, size, workers)
         elif self.cached is None and devices.rank() == 0:

@@ -120,7 +120,7 @@ def _work(labels: Path, settings: config.Student, backbone: Backbone) -> str:
         content = np.memmap(path, np.uint8, "r")
         digest.update(f"{path.name} {len(content)}".encode())
         for start in np.linspace(0, max(0, len(content) - PIECE), 256).astype(int):
-            digest.update(content[start : start + PIECE])
+            digest.update(content[start : start + PIECE].tobytes())
     return digest.hexdigest()
 
 

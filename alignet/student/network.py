@@ -32,8 +32,8 @@ class Student(nn.Module):
         nn.init.zeros_(self.triplet_head.bias)
 
     def forward(self, shown: Tensor) -> tuple[Tensor, Tensor]:
-        whole = self.split is None or shown.dtype == torch.uint8
-        pooled = self.embedder(shown) if whole else self.split.after(shown)
+        on = self.embedder if self.split is None or shown.dtype == torch.uint8 else self.split.after
+        pooled = on(shown)
         return pooled, self.triplet_head(pooled)
 
     def train(self, mode: bool = True) -> "Student":

@@ -3,6 +3,7 @@
 import os
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,8 @@ class DecayToInitial:
     """
 
     def __init__(self, parameters: list[nn.Parameter], weight_decay: float):
-        self.parameters, self.weight_decay = parameters, weight_decay
+        self.parameters: list[Tensor] = [*parameters]
+        self.weight_decay = weight_decay
         self.initial = [parameter.detach().clone() for parameter in parameters]
 
     @torch.no_grad()
@@ -43,13 +45,14 @@ class Run:
 
     def __init__(self, student: Student, settings: config.Student, work: str = ""):
         self.student, self.settings, self.work = student, settings, work
-        self.step, self.curve = 0, []
+        self.step = 0
+        self.curve: list[dict[str, float]] = []
         self.parameters = trainable(student, settings.frozen_layers)
         self.device = self.parameters[0].device
         self.optimiser = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
         self.decay = DecayToInitial(self.parameters, settings.decay_to_initial)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
-        self.forward = student
+        self.forward: Any = student
         if settings.gradient_checkpointing:
             for model in [student.embedder.model, *([student.split.rest] if student.split else [])]:
                 model.set_grad_checkpointing(True)
@@ -133,6 +136,7 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
     # DistributedDataParallel takes the mean of the gradients over processes; here each holds a part of one sum.
     run.scaler.scale(loss * devices.count()).backward()
     if len(parts) > 1:
+        assert head.grad is not None  # the backward pass has just given it
         _backward_by_part(run, parts, head.grad)
     run.scaler.unscale_(run.optimiser)
     limit = settings.clip_gradient if settings.clip_gradient is not None else torch.inf

@@ -50,7 +50,9 @@ def fit(rows: np.ndarray, clusters: int, points_per_cluster: int, seed: int, chu
     )
     engine.train(sample)
     del sample
-    return assign(rows, engine.centroids, chunk)
+    centroids = engine.centroids
+    assert centroids is not None  # it is trained
+    return assign(rows, centroids, chunk)
 
 
 def assign(rows: np.ndarray, centroids: np.ndarray, chunk: int = 1 << 15) -> Clustering:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -38,9 +38,9 @@ class Release:
     """
 
     path: Path
-    filenames: "np.ndarray | Streamed"
-    triplets: "np.ndarray | Streamed"
-    similarities: "np.ndarray | Streamed"
+    filenames: Any
+    triplets: Any
+    similarities: Any
 
     def __len__(self) -> int:
         return len(self.triplets)

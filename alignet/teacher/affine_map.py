@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,9 @@ def fit(features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: T
     return dataclasses.replace(start, weight=weight.detach(), bias=bias.detach())
 
 
-def _objective(start: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: Tensor | None):
+def _objective(
+    start: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: Tensor | None
+) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of the next batch as a function of W and b."""
     generator = torch.Generator().manual_seed(settings.seed)
     rows, triplets = judgements.triplets.unique(return_inverse=True)
@@ -94,10 +97,10 @@ def _objective(start: AffineMap, features: Tensor, judgements: ChoiceCounts, set
         batch = torch.randint(len(triplets), (settings.batch_size,), generator=generator)
         similarities = row_pair_similarities((z @ weight.T + bias).float(), triplets[batch])
         total = (1 - settings.local_weight) * losses.kl(similarities, targets[batch])
-        if settings.local_weight:
-            shown = kept[torch.randint(len(kept), (settings.local_batch,), generator=generator)]
-            after = (shown @ weight.T + bias).float()
-            total = total + settings.local_weight * losses.local(shown, after, settings.local_temperature)
+        if settings.local_weight and kept is not None:
+            before = kept[torch.randint(len(kept), (settings.local_batch,), generator=generator)]
+            after = (before @ weight.T + bias).float()
+            total = total + settings.local_weight * losses.local(before, after, settings.local_temperature)
         return total + settings.regularisation * losses.distance_to_scaled_identity(weight)
 
     return loss

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from torch import bincount
+from torch import Tensor, bincount
 
 from alignet import metrics
 from alignet.triplets import choice_counts
@@ -77,7 +77,7 @@ def _parts(world: World) -> list:
     return parts
 
 
-def _choices(world: World, name: str, table) -> str:
+def _choices(world: World, name: str, table: pd.DataFrame) -> str:
     counts = choice_counts(*world.choice_rows(table))[1]
     raters = counts.sum(1)
     line = f"  {name:<12} {len(table):>8} choices by {table['participant'].nunique()} participants"
@@ -91,7 +91,7 @@ def _choices(world: World, name: str, table) -> str:
     return line
 
 
-def _spread(raters) -> str:
+def _spread(raters: Tensor) -> str:
     shares = bincount(raters)
     present = np.flatnonzero(shares.numpy())
     return str(present[0]) if len(present) == 1 else f"{present[0]} to {present[-1]}"
@@ -110,7 +110,8 @@ def _fault(path: Path) -> str | None:
 
 def _in_two_splits(paths: list[Path], splits: list[str], faults: list[str | None]) -> list[tuple[int, int]]:
     """Pairs of rows with equal bytes in different splits; only files of equal size are read."""
-    by_size, first, pairs = defaultdict(list), {}, []
+    by_size, pairs = defaultdict(list), []
+    first: dict[bytes, int] = {}  # the first row with each content, by its digest
     for row, (path, fault) in enumerate(zip(paths, faults, strict=True)):
         if fault is None:
             by_size[path.stat().st_size].append(row)

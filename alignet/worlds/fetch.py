@@ -13,6 +13,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 from tqdm import tqdm
@@ -137,15 +138,15 @@ def _check(path: Path, file: File, folder: Path) -> None:
     """Compare with the record, or record at the first time. Raises: FetchError if they differ."""
     record = folder / RECORD
     known = json.loads(record.read_text()) if record.is_file() else {}
-    found = {"url": file.url, "size": path.stat().st_size, "sha256": sha256(path)}
-    before = known.get(file.path)
+    present: dict[str, Any] = {"url": file.url, "size": path.stat().st_size, "sha256": sha256(path)}
+    before: dict[str, Any] | None = known.get(file.path)
     if before is None:
         staged = record.with_name(f"{RECORD}.part")
-        staged.write_text(json.dumps(known | {file.path: found}, indent=1, sort_keys=True) + "\n")
+        staged.write_text(json.dumps(known | {file.path: present}, indent=1, sort_keys=True) + "\n")
         staged.replace(record)
-    elif (before["size"], before["sha256"]) != (found["size"], found["sha256"]):
+    elif (before["size"], before["sha256"]) != (present["size"], present["sha256"]):
         raise FetchError(
-            f"{path}: sha256 {found['sha256'][:12]}..., {found['size']} bytes, and not as recorded in {record} "
+            f"{path}: sha256 {present['sha256'][:12]}..., {present['size']} bytes, and not as recorded in {record} "
             f"({before['sha256'][:12]}..., {before['size']} bytes): refused, nothing was overwritten; delete it, "
             "and the record's entry if the new file is the right one"
         )

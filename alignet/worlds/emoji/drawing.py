@@ -55,7 +55,8 @@ def shape_similarity(glyphs: Tensor) -> Tensor:
 
 def _placement(n: int, settings: Emoji, generator: torch.Generator) -> Tensor:
     """Affine maps from picture to glyph coordinates, (n, 2, 3), as F.affine_grid takes them."""
-    scale = _uniform(n, *settings.glyph_scale, generator)
+    smallest, largest = settings.glyph_scale
+    scale = _uniform(n, smallest, largest, generator)
     tilt = _uniform(n, -settings.tilt, settings.tilt, generator) * math.pi / 180
     mirror = torch.randint(0, 2, (n,), generator=generator) * 2.0 - 1
     place = torch.stack([_uniform(n, -1, 1, generator), _uniform(n, -1, 1, generator)], dim=1)

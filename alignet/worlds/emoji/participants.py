@@ -1,6 +1,10 @@
 """SIMULATED participants: odd-one-out choices and response times from a known similarity. Nobody was asked."""
 
+import functools
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,9 +34,9 @@ def overlap(sets: pd.Series) -> Tensor:
     return shared / (size[:, None] + size[None, :] - shared).clamp(min=1)
 
 
-def similarity(relations: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+def similarity(relations: dict[str, Tensor], weights: Mapping[Any, float]) -> Tensor:
     """Weighted sum of the relations, (n, n)."""
-    return sum(weight * relations[name] for name, weight in weights.items())
+    return functools.reduce(torch.add, (weight * relations[name] for name, weight in weights.items()))
 
 
 def draw_people(settings: Emoji, generator: torch.Generator) -> Tensor:
@@ -41,36 +45,43 @@ def draw_people(settings: Emoji, generator: torch.Generator) -> Tensor:
     return settings.choice_temperature * spread.exp()
 
 
-def judge(
-    concepts: pd.DataFrame,
-    images: pd.DataFrame,
-    similarity: Tensor,
-    people: Tensor,
-    settings: Emoji,
-    generator: torch.Generator,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choices for triplets.csv (validation triplets of the training concepts, test triplets of others) and levels.csv
-    (test split, three levels).
+@dataclass(frozen=True)
+class Experiment:
+    """What is asked of whom.
 
-    Args: concepts: split and held_out per concept; images: the pictures of each concept (only colour ones are
-        shown); similarity: (n_concepts, n_concepts); people: (participants,) temperatures.
+    concepts: split, held_out and class of each of n concepts. images: their pictures, of which only colour ones are
+    shown. similarity: (n, n), the one that people judge by. people: (participants,) choice temperatures.
     """
+
+    concepts: pd.DataFrame
+    images: pd.DataFrame
+    similarity: Tensor
+    people: Tensor
+    settings: Emoji
+    generator: torch.Generator
+
+
+def judge(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Choices for triplets.csv (training and validation triplets of the training concepts, test triplets of others) and
+    for levels.csv (test split, three levels).
+    """
+    concepts, settings, generator = experiment.concepts, experiment.settings, experiment.generator
     human, held_out = concepts["split"] == "human", concepts["held_out"]
     classes = torch.from_numpy(pd.factorize(concepts["class"])[0])
 
-    def table(triplets: Tensor, raters: int, **columns) -> pd.DataFrame:
-        return _choices(triplets, raters, concepts, images, similarity, people, settings, generator).assign(**columns)
+    def table(triplets: Tensor, raters: int, **columns: str) -> pd.DataFrame:
+        return _choices(experiment, triplets, raters).assign(**columns)
 
     train = _different(_rows(human & ~held_out), settings.triplets_train, generator)
     test = _different(_rows(held_out), settings.triplets_test, generator)
     triplets = [table(train, settings.raters_train, split="train"), table(test, settings.raters_test, split="test")]
     pool, n = _rows(concepts["split"] == "test"), settings.triplets_per_level
-    levels = {
+    shown = {
         "coarse": _in_classes(pool, classes, (1, 1, 1), n, generator),
         "boundary": _in_classes(pool, classes, (2, 1), n, generator),
         "fine": _in_classes(pool, classes, (3,), n, generator),
     }
-    levels = [table(shown, settings.raters_test, level=level) for level, shown in levels.items()]
+    levels = [table(of_level, settings.raters_test, level=level) for level, of_level in shown.items()]
     validation = _different(_rows(human & ~held_out), settings.triplets_validation, generator)
     triplets.append(table(validation, settings.raters_test, split="validation"))
     return pd.concat(triplets, ignore_index=True), pd.concat(levels, ignore_index=True)
@@ -105,13 +116,14 @@ def _in_classes(pool: Tensor, classes: Tensor, sizes: tuple[int, ...], n: int, g
     return drawn.gather(1, shuffle)
 
 
-def _choices(triplets, raters, concepts, images, similarity, people, settings, generator) -> pd.DataFrame:
+def _choices(experiment: Experiment, triplets: Tensor, raters: int) -> pd.DataFrame:
     """One row per choice: each triplet is shown, with the same pictures, to `raters` different participants."""
-    names = _shown_pictures(triplets, concepts, images, generator)
-    n, everybody = len(triplets), len(people)
+    settings, generator = experiment.settings, experiment.generator
+    names = _shown_pictures(experiment, triplets)
+    n, everybody = len(triplets), len(experiment.people)
     asked = torch.rand(n, everybody, generator=generator).topk(raters, dim=1).indices
-    pairs = gather_pair_similarities(similarity, triplets)
-    chances = torch.softmax(pairs[:, None, :] / people[asked][:, :, None], dim=-1)
+    pairs = gather_pair_similarities(experiment.similarity, triplets)
+    chances = torch.softmax(pairs[:, None, :] / experiment.people[asked][:, :, None], dim=-1)
     chances = (1 - settings.lapse_rate) * chances + settings.lapse_rate / 3
     odd = torch.multinomial(chances.flatten(0, 1), 1, generator=generator).view(n, raters)
     entropy = -(chances * chances.log()).sum(-1) / math.log(3)
@@ -123,9 +135,10 @@ def _choices(triplets, raters, concepts, images, similarity, people, settings, g
     return table.assign(rt=seconds.flatten().numpy().round(3))
 
 
-def _shown_pictures(triplets: Tensor, concepts: pd.DataFrame, images: pd.DataFrame, generator) -> np.ndarray:
+def _shown_pictures(experiment: Experiment, triplets: Tensor) -> np.ndarray:
     """A random colour picture of each concept, (n, 3) picture ids."""
+    images = experiment.images
     colour = images[images["style"] == "colour"].groupby("concept")["image"].apply(list)
-    pictures = np.array(colour[concepts["concept"]].tolist())  # (n_concepts, renderings)
-    which = torch.randint(pictures.shape[1], triplets.shape, generator=generator)
+    pictures = np.array(colour[experiment.concepts["concept"]].tolist())  # (n_concepts, renderings)
+    which = torch.randint(pictures.shape[1], triplets.shape, generator=experiment.generator)
     return pictures[triplets.numpy(), which.numpy()]

@@ -46,7 +46,8 @@ def make(settings: Emoji, out: Path) -> tables.World:
     images = _draw(concepts, settings, out, generator)
     similarity = participants.similarity(_relations(concepts), settings.similarity_weights)
     people = participants.draw_people(settings, generator)
-    triplets, levels = participants.judge(concepts, images, similarity, people, settings, generator)
+    experiment = participants.Experiment(concepts, images, similarity, people, settings, generator)
+    triplets, levels = participants.judge(experiment)
     world = tables.World("emoji", "simulated", out, HIERARCHY, images, triplets, levels)
     tables.write(world, out, sources=SOURCES, notes=NOTES)
     return tables.read(out)
@@ -92,7 +93,7 @@ def line_glyph(glyph: str, weight: int) -> Tensor:
 
 def _with_splits(concepts: pd.DataFrame, settings: Emoji, generator: torch.Generator) -> pd.DataFrame:
     """Give each concept a split, stratified within its class, and mark the human test concepts (held_out)."""
-    ends = np.cumsum([settings.split_shares[split] for split in SPLITS])
+    ends = np.cumsum(pd.Series(settings.split_shares)[list(SPLITS)].to_numpy())
     order = torch.rand(len(concepts), generator=generator, dtype=torch.float64).numpy()
     shuffled = concepts.assign(order=order).sort_values(["class", "order"])
     # The golden-ratio sequence is evenly spread over [0, 1) in every stretch of it, so with the classes laid end

@@ -83,7 +83,9 @@ def _labels(paths: list[PurePosixPath]) -> tuple[pd.DataFrame, list[str]]:
     return table.assign(picture=table["image"]), ["picture", *names]
 
 
-def _splits(table: pd.DataFrame, hierarchy: list[str], shares: dict[str, float], generator) -> pd.Series:
+def _splits(
+    table: pd.DataFrame, hierarchy: list[str], shares: dict[str, float], generator: torch.Generator
+) -> pd.Series:
     """A split for every value of the finest label, in about the given shares within each value of the next."""
     labels = table[hierarchy[:2]].drop_duplicates(hierarchy[0])
     order = torch.rand(len(labels), generator=generator, dtype=torch.float64).numpy()

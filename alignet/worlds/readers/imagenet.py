@@ -5,6 +5,7 @@ Nothing is copied: images.parquet refers to the pictures by two roots, `things` 
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -99,7 +100,7 @@ def _with_ids(judged: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, 
 
 
 def _labelled(
-    images: pd.DataFrame, settings: ImageNet, wordnet=None
+    images: pd.DataFrame, settings: ImageNet, wordnet: Any = None
 ) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
     """The pictures with columns superclass and domain from WordNet if it is there, the hierarchy, and notes."""
     wordnet = wordnet or _wordnet()
@@ -115,7 +116,7 @@ def _labelled(
     return images, ("concept", *depths), []
 
 
-def _hypernyms(name: str, wordnet) -> list[str]:
+def _hypernyms(name: str, wordnet: Any) -> list[str]:
     """WordNet's names from entity down to the synset, by its first path; name: a WordNet id or 'dog.n.01'."""
     from nltk.corpus.reader.wordnet import WordNetError
 
@@ -127,7 +128,7 @@ def _hypernyms(name: str, wordnet) -> list[str]:
     return [above.name().split(".")[0].replace("_", " ") for above in synset.hypernym_paths()[0]]
 
 
-def _wordnet():
+def _wordnet() -> Any:
     """nltk's WordNet, or None where its data is not installed."""
     from nltk.corpus import wordnet
 

@@ -74,7 +74,8 @@ def read(path: Path, rt: str, seconds_per_unit: float) -> pd.DataFrame:
     people = read_pickle(path)
     if not isinstance(people, dict) or not all(isinstance(trials, list | tuple) for trials in people.values()):
         raise WorldError(f"{path}: is no dict of participants with lists of trials")
-    rows, problems = [], {}
+    rows = []
+    problems: dict[str, list[str]] = {}
     for person, trials in people.items():
         for number, values in enumerate(trials):
             if isinstance(values, dict) and _plain(values.get("exp_trial_type")) != "exp_trial":

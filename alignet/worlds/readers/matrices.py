@@ -1,6 +1,8 @@
 """Square matrices of similarity judgements, such as those of multi-arrangement data sets: a file in, a tensor out."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def read(root: Path, matrix: dict[str, str]) -> tuple[Tensor, list[str]]:
+def read(root: Path, matrix: Mapping[Any, str]) -> tuple[Tensor, list[str]]:
     """People's judgements as similarities (n, n) float64, NaN where there is none, and the name of each row.
 
     Args: root: the folder that relative names start from; matrix: name; file: .csv with names in the first row and
@@ -46,7 +48,7 @@ def _csv(root: Path, name: str) -> tuple[np.ndarray, list[str]]:
     return numbers.to_numpy(float), rows
 
 
-def _numpy(root: Path, matrix: dict[str, str]) -> tuple[np.ndarray, list[str]]:
+def _numpy(root: Path, matrix: Mapping[Any, str]) -> tuple[np.ndarray, list[str]]:
     if "labels" not in matrix:
         raise ValueError(f"{matrix['file']}: needs labels, a text file with a name a line (similarity.matrices)")
     lines = _found(root, matrix["labels"]).read_text(encoding="utf-8").splitlines()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ KNOWN: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-def available(name: str, root: str) -> tuple[object | None, str]:
+def available(name: str, root: str) -> tuple[Any, str]:
     """A data set and '', or None and one line that says why it is skipped.
 
     Args: root: the folder, from the project's root or absolute, that torchvision would have downloaded into; of BREEDS,
@@ -46,7 +47,7 @@ def available(name: str, root: str) -> tuple[object | None, str]:
         return None, f"skipped: {root} is not as torchvision expects ({str(error).splitlines()[0]})"
 
 
-def targets(dataset: object) -> Tensor:
+def targets(dataset: Any) -> Tensor:
     """The class of every picture, (n,) int64."""
     for name in ("targets", "_labels"):
         if hasattr(dataset, name):
@@ -61,7 +62,7 @@ def some_of_each(labels: Tensor, per_class: int, generator: torch.Generator) -> 
     return shuffled[torch.from_numpy(np.flatnonzero(turn < per_class))].sort().values
 
 
-def pictures(dataset: object, rows: Tensor, size: int) -> Tensor:
+def pictures(dataset: Any, rows: Tensor, size: int) -> Tensor:
     """Whole pictures resized (bicubic, not cropped): (n, 3, size, size) uint8.
 
     Raises: WorldError naming the data set and the number of the picture that cannot be read.
@@ -69,7 +70,7 @@ def pictures(dataset: object, rows: Tensor, size: int) -> Tensor:
     return torch.stack([_picture(dataset, row, size) for row in rows.tolist()])
 
 
-def _picture(dataset: object, row: int, size: int) -> Tensor:
+def _picture(dataset: Any, row: int, size: int) -> Tensor:
     try:
         shown = dataset[row][0].convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
     except UNREADABLE as error:

@@ -13,6 +13,7 @@ Only this module knows these conventions.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,7 @@ def _choices(folder: Path, n: int) -> Iterator[tuple]:
         triplets = np.stack([_numbers(batch[f"image{place}"]) for place in (1, 2, 3)], axis=1) - 1
         odd = _numbers(batch["choice"]) - 1
         problems.add(row, ((triplets < 0) | (triplets >= n)).any(1), triplets + 1, f"is not 1 to {n}: image1 to image3")
-        problems.add(row, (odd < 0) | (odd > 2), odd + 1, "is not 1, 2 or 3: choice")
+        problems.add(row, np.logical_or(odd < 0, odd > 2), odd + 1, "is not 1, 2 or 3: choice")
         problems.add(row, _twice(triplets), triplets + 1, "shows an object twice: image1 to image3")
         row += len(odd)
         if not problems.lines:
@@ -204,9 +205,10 @@ class _Problems:
     """One line for each kind of problem: the first row and the count."""
 
     def __init__(self, file: str):
-        self.file, self.lines = file, {}
+        self.file = file
+        self.lines: dict[str, tuple[int, Any, int]] = {}  # why -> first row, its value, count
 
-    def add(self, first_row: int, wrong: np.ndarray, values: np.ndarray, why: str) -> None:
+    def add(self, first_row: int, wrong: Any, values: np.ndarray, why: str) -> None:
         if wrong.any():
             place = int(wrong.argmax())
             row, value, count = self.lines.get(why, (first_row + place, values[place].tolist(), 0))
