@@ -192,7 +192,7 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
 
 
 def _terms(settings: Backbone, prepared: dict[str, Any]) -> str:
-    """Whose terms the starting weights are under."""
+    """A line of the model card: the licence of the starting weights, or where to look for it."""
     if settings.weights == "random":
         return "no starting weights"
     if settings.weights == "timm":

@@ -1,4 +1,8 @@
-"""Losses on choice distributions, and regularisers: pure tensor functions. A loss is a mean over the batch, in nats."""
+"""Losses on choice distributions, and regularisers: pure tensor functions. A loss is a mean over the batch, in nats.
+
+Equations are those of docs/method.md. gLocal: Muttenthaler et al., Improving neural network representations using human
+similarity judgments, NeurIPS 2023.
+"""
 
 import math
 
@@ -11,7 +15,7 @@ def hard(similarities: Tensor, targets: Tensor) -> Tensor:
     """Negative log of the probability q that the model gives to the target's most likely odd one out.
 
     Args: similarities: (n, 3), the model's, already divided by its temperature; targets: (n, 3) probabilities.
-    Source: gLocal, the global loss.
+    Source: gLocal, the global loss (Eq. 9, right).
     """
     return F.cross_entropy(similarities, targets.argmax(-1))
 
@@ -20,7 +24,7 @@ def kl(similarities: Tensor, targets: Tensor) -> Tensor:
     """Divergence KL(p || q) of the targets p from the model's q = softmax(similarities).
 
     Args: as for `hard`.
-    Source: the paper, uncertainty distillation.
+    Source: the paper, uncertainty distillation (Eq. 6 and Eq. 9).
     """
     return F.kl_div(similarities.log_softmax(-1), targets, reduction="batchmean")
 
@@ -29,7 +33,7 @@ def jsd(similarities: Tensor, targets: Tensor) -> Tensor:
     """Jensen-Shannon divergence between the targets and softmax(similarities), in [0, log 2].
 
     Args: as for `hard`.
-    Source: the default loss of the paper's released code.
+    Source: the default loss of the paper's released code (Eq. 9).
     """
     log_q = similarities.log_softmax(-1)
     log_p = targets.clamp(min=1e-12).log()
@@ -46,7 +50,7 @@ def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
 
     Args: before: (n, p) and after: (n, q), representations of the same n pictures; temperature: of the similarities.
     Returns: the mean over the n pictures, in nats; it is least where the neighbourhoods stay as they were.
-    Source: gLocal, the local (contrastive) term, as a mean over rows like in its published code.
+    Source: gLocal, the local (contrastive) term (Eq. 7), a mean over rows as in its published code.
     """
     logits = []
     for rows in (before, after):
@@ -57,6 +61,8 @@ def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
 
 
 def distance_to_scaled_identity(weight: Tensor) -> Tensor:
-    """|| W - mean(diag W) I ||_F^2 for a square W. Source: gLocal's regulariser, kept by the paper."""
+    """|| W - mean(diag W) I ||_F^2 for a square W. Source: gLocal's regulariser, kept by the
+    paper (Eq. 6).
+    """
     centre = weight.diagonal().mean()
     return weight.square().sum() - 2 * centre * weight.trace() + centre.square() * len(weight)

@@ -263,7 +263,8 @@ def cka(x: Tensor, y: Tensor) -> float:
     """Linear centred kernel alignment of two representations of the same n pictures, in [0, 1].
 
     Args: x: (n, p); y: (n, q).
-    Source: Kornblith et al., Similarity of neural network representations revisited, ICML 2019, Eq. 3 to 4.
+    Source: Kornblith et al., Similarity of neural network representations revisited, ICML 2019, Eq. 3 to 4; Eq. 15 of
+    docs/method.md.
     """
     return float(gram_alignment(centred_gram(x), centred_gram(y)))
 

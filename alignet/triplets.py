@@ -1,7 +1,8 @@
 """Pair similarities, choices and triplet sampling: pure tensor functions.
 
-Odd-one-out order, everywhere in the package: entry t of a similarity or probability vector belongs to the pair that is
-left when item t is taken out, so the argmax over the three pair similarities is the odd one out.
+Odd-one-out order (docs/method.md, Eq. 1), everywhere in the package: entry t of a similarity or probability vector
+belongs to the pair that is left when item t is taken out, so the argmax over the three pair similarities is the odd one
+out.
 """
 
 import torch

@@ -127,7 +127,7 @@ def _with_pretraining(aligned: dict, model: str, size: int, images: int) -> list
 
 
 def _published_flops(model: str, size: int) -> int:
-    """Of a picture's training step of the whole network with its classifier, as timm builds it."""
+    """Operations of one picture's training step, of the whole network with its classifier as timm builds it."""
     with torch.device("meta"):
         network = timm.create_model(model)
     return training_flops(network, size)

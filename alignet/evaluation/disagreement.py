@@ -33,7 +33,7 @@ def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
     for raters, in an order that tells nothing. rating: mean over people where ratings.csv has the pair.
 
     Returns: the columns of disagreements.csv; no rows if no student has both targets or no class has two concepts.
-    Source: the paper, human-validation experiment, whose pairs are of one ImageNet class.
+    Source: the paper, human-validation experiment, whose pairs are of one ImageNet class (Eq. 13 of docs/method.md).
     """
     candidates, table = _pairs_of_a_class(world), []
     for student in dict.fromkeys(student for student, _ in test) if len(candidates) > 1 else ():
@@ -126,7 +126,7 @@ def _top(placed: pd.DataFrame, sign: int, count: int) -> pd.DataFrame:
 
 
 def _paged(found: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """With `page`: numbers from 1 in random order, one for each pair of pictures whoever's it is."""
+    """Add `page`: a number from 1 for each pair of pictures, in random order; pairs of several students share one."""
     code, distinct = pd.factorize(_pair(found))
     number = 1 + torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed)).numpy()
     return found.assign(page=number[code])
@@ -141,7 +141,7 @@ def _rated(found: pd.DataFrame, world: World) -> pd.DataFrame:
 
 
 def _pair(table: pd.DataFrame) -> pd.Series:
-    """The same text for (a, b) and (b, a)."""
+    """A text for each pair of pictures, in whatever order the two stand."""
     ends = np.sort(table[["image_0", "image_1"]].to_numpy(str), axis=1)
     return pd.Series([f"{a}\n{b}" for a, b in ends], index=table.index)
 

@@ -36,7 +36,7 @@ def levels(world: World, representations: Representations, settings: Levels) -> 
     Returns: the columns of levels.csv, `choices` ('human' or 'simulated') and `note`; a world without levels.csv
         gives rows of level 'all' without numbers and a note that says so.
     Raises: ValueError if levels.csv shows a picture outside the test split.
-    Source: the paper, 'Levels'.
+    Source: the paper, Results, 'Levels' (Eq. 11 of docs/method.md).
     """
     if world.levels is None:
         return _without_levels(world, representations)

@@ -79,7 +79,7 @@ def _downstream(downstream: pd.DataFrame) -> dict[str, dict]:
 
 
 def _ratings(similarity: pd.DataFrame) -> dict[str, dict]:
-    """Of the first student whose disagreement pairs people rated."""
+    """People's ratings of the disagreement pairs of the first student for which there are any."""
     names = {
         ("mean_rating_of_closer_pairs", "alignet"): "rating of pairs that AligNet holds closer",
         ("mean_rating_of_closer_pairs", "unalignet"): "rating of pairs that UnAligNet holds closer",

@@ -48,6 +48,7 @@ def reorganisation(world: World, rows: Tensor, layers: Layers, settings: Reorgan
     concepts. For the base change is 0 by definition.
 
     Args: rows: (n,) of images.csv; layers: their features, the same layers before and after.
+    Source: the paper, Results, 'reorganisation' (Eq. 14 of docs/method.md).
     """
     pairs, names = _pairs(world, rows, settings)
     hierarchy, table = metrics.ranks(pairs.relation), []

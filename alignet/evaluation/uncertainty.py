@@ -32,7 +32,7 @@ def uncertainty(world: World, representations: Representations, settings: Levels
     each with the other's. Intervals: 95 % bootstrap over triplets. noise_ceiling: see `uncertainty_ceiling`.
 
     Returns: the columns of uncertainty.csv, `choices` and `note`; a single row with a note without levels.csv.
-    Source: the paper, 'uncertainty alignment'. The ceiling is ours.
+    Source: the paper, 'uncertainty alignment' (docs/method.md, section 6). The ceiling is ours.
     """
     if world.levels is None:
         return pd.DataFrame([{"n": 0, "choices": world.choices, "note": NO_LEVELS}], columns=COLUMNS)
@@ -92,7 +92,7 @@ def cross_fitted(similarities: Tensor, counts: Tensor, seed: int) -> Tensor:
 def fitted_sharpness(similarities: Tensor, counts: Tensor) -> float:
     """1 / tau of the softmax under which the choices are most likely, in [0.001, 1000].
 
-    The log-likelihood is concave in it: its slope is 0 where the expected similarity is that of the chosen pairs.
+    The log-likelihood is concave in it; its slope is 0 where Eq. 12 of docs/method.md holds.
     """
     values, people = similarities.double(), counts.sum(1)
     seen = float((values * counts).sum())

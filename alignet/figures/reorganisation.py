@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from alignet.figures import style
@@ -37,7 +38,8 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
         for ax, (value, interval, label) in zip(axes[:, column], panels, strict=True):
             for place, target in enumerate(style.TARGETS):
                 rows = shown[(shown["student"] == student) & (shown["target"] == target)].dropna(subset=value)
-                _points(ax, rows, value, interval, target, colours[student], 0.22 * (place - 1))
+                look = _look(target, colours[student])
+                _points(ax, rows, value, interval, np.arange(len(rows)) + 0.22 * (place - 1), look)
             ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
             if column == 0:
                 ax.set_ylabel(label)
@@ -69,7 +71,7 @@ def by_layer(scores: pd.DataFrame) -> Figure:
         row[0].set_ylabel("Change of distance\n(SD of base)")
         for target in style.TARGETS:
             lines = part[part["target"] == target].drop_duplicates("layer")
-            _points(row[-1], lines.assign(change=0), "rsa", "rsa", target, colours[student], 0, line="-", x="depth")
+            _points(row[-1], lines, "rsa", "rsa", lines["depth"], _look(target, colours[student], line="-"))
         row[-1].set(title=f"{student}, all pairs", ylabel="RSA to the hierarchy")
         for ax in row:
             ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
@@ -193,31 +195,18 @@ def _scale(table: pd.DataFrame) -> dict[str, Colour]:
     return dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
 
 
-def _points(
-    ax: Axes,
-    rows: pd.DataFrame,
-    value: str,
-    interval: str,
-    target: str,
-    colour: str,
-    offset: float,
-    line: str = "none",
-    x: str | None = None,
-) -> None:
-    """A target's values with error bars, at 0, 1, ... or at the column `x`, moved by `offset`."""
+def _points(ax: Axes, rows: pd.DataFrame, value: str, interval: str, places: ArrayLike, look: dict[str, Any]) -> None:
+    """One target's values at `places` on the x axis, (rows,), with error bars."""
     if rows.empty:
         return
-    marker, face = MARKS[target]
-    places = np.arange(len(rows)) if x is None else rows[x].to_numpy()
     errors = style.ends(rows[value], rows[f"{interval}_low"], rows[f"{interval}_high"])
-    look: dict[str, Any] = {
-        "color": colour,
-        "markerfacecolor": face or colour,
-        "markersize": 4,
-        "elinewidth": 0.8,
-        "linewidth": 0.8,
-    }
-    ax.errorbar(places + offset, rows[value], yerr=errors, fmt=marker, linestyle=line, **look)
+    ax.errorbar(places, rows[value], yerr=errors, **look)
+
+
+def _look(target: str, colour: str, line: str = "none") -> dict[str, Any]:
+    marker, face = MARKS[target]
+    look: dict[str, Any] = {"marker": marker, "color": colour, "markerfacecolor": face or colour, "markersize": 4}
+    return look | {"linestyle": line, "elinewidth": 0.8, "linewidth": 0.8}
 
 
 def _limits(part: pd.DataFrame, interval: str) -> tuple[float, float]:

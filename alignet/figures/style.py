@@ -92,7 +92,7 @@ def zero(ax: Axes, name: str) -> None:
 
 
 def marks(target: str, colour: str) -> dict:
-    """Of a point with an error bar: base hollow, control grey, AligNet filled, in the student's colour."""
+    """How a point with an error bar is drawn: base hollow, control grey, AligNet filled, in the student's colour."""
     face = {"base": "white", "unalignet": "0.8", "alignet": colour}[target]
     return {"marker": "o", "markersize": 5, "markerfacecolor": face, "color": colour, "elinewidth": 0.8}
 

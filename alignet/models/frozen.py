@@ -54,7 +54,7 @@ class Split:
 @torch.inference_mode(False)
 @torch.no_grad()
 def outputs(
-    part: Split, paths: list[Path], size: int, precision: str, settings: Features, folder: Path
+    split: Split, paths: list[Path], size: int, precision: str, settings: Features, folder: Path
 ) -> Tensor | None:
     """The frozen part's output for every picture, (n, ...) on the CPU; None where all take more than cache_bytes.
 
@@ -64,42 +64,43 @@ def outputs(
     Args: paths: of the pictures; size: pixels; precision: as of `backbones.autocast`.
     Raises: WorldError naming the first picture that cannot be read.
     """
-    device = part.embedder.mean.device
+    device = split.embedder.mean.device
 
     def run(shown: Tensor) -> Tensor:
         with autocast(precision, device.type):
-            return part.before(shown.to(device)).cpu()
+            return split.before(shown.to(device)).cpu()
 
     first = run(pictures.stack(paths[:1], size, 0))
     if len(paths) * first.nbytes > settings.cache_bytes:
         return None
-    file = folder / f"{_digest(part, paths, size, precision)}.safetensors"
+    file = folder / f"{_digest(split, paths, size, precision)}.safetensors"
     if not file.is_file() and devices.rank() == 0:
         shown = pictures.batches(paths, size, settings.batch_size, settings.workers)
-        found = torch.cat([run(batch) for batch in tqdm(shown, desc="frozen part", unit="batch", mininterval=2)])
-        _store(found, file, settings.cache_bytes)
+        outputs = torch.cat([run(batch) for batch in tqdm(shown, desc="frozen part", unit="batch", mininterval=2)])
+        _store(outputs, file, settings.cache_bytes)
     devices.wait()
     return load_file(file)["outputs"]
 
 
-def _digest(part: Split, paths: list[Path], size: int, precision: str) -> str:
-    """Of what decides a frozen part's outputs: its weights, how they are used, and the pictures' contents."""
-    model, used = part.embedder.model, (torch.__version__, str(part.embedder.mean.device), size, precision, part.layer)
-    digest = hashlib.sha256(repr((used, model, part.embedder.mean.tolist(), part.embedder.std.tolist())).encode())
-    for name, tensor in model.state_dict().items():
-        if any(name.startswith(f"{skipped}.") for skipped in part.skipped):
+def _digest(split: Split, paths: list[Path], size: int, precision: str) -> str:
+    """A fingerprint of what decides a frozen part's outputs: its weights, their use, and the pictures' contents."""
+    embedder = split.embedder
+    used = (torch.__version__, str(embedder.mean.device), size, precision, split.layer)
+    digest = hashlib.sha256(repr((used, embedder.model, embedder.mean.tolist(), embedder.std.tolist())).encode())
+    for name, tensor in embedder.model.state_dict().items():
+        if any(name.startswith(f"{skipped}.") for skipped in split.skipped):
             digest.update(name.encode() + tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     for path in paths:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _store(found: Tensor, file: Path, most: int) -> None:
+def _store(outputs: Tensor, file: Path, most: int) -> None:
     """Write a file whole or not at all, and delete the oldest ones beside it until all take at most `most` bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.partial")
     try:
-        save_file({"outputs": found.contiguous()}, partial)
+        save_file({"outputs": outputs.contiguous()}, partial)
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
@@ -233,7 +234,7 @@ def _in_sequence(model: nn.Module, name: str) -> bool:
 
 
 def _outermost(started: list[str], layer: str) -> tuple[str, ...]:
-    """Of the submodules started so far those that do not hold `layer` and do not lie inside another of them."""
+    """The submodules started so far that do not hold `layer` and do not lie inside another of them."""
     parts = layer.split(".")
     ancestors = {".".join(parts[:length]) for length in range(len(parts))}
     done = [name for name in dict.fromkeys(started) if name not in ancestors]

@@ -1,6 +1,6 @@
 """VICE: single human choices -> a sparse, non-negative embedding with uncertainty -> choice distributions.
 
-Source: Muttenthaler et al., VICE, NeurIPS 2022 (method.md, section 1).
+Source: Muttenthaler et al., VICE, NeurIPS 2022, sections 3.1 to 3.3 (docs/method.md, section 1).
 """
 
 import hashlib
@@ -43,12 +43,12 @@ class Posterior:
         return cls(**load_file(path))
 
     def pruned(self, settings: HumanUncertainty) -> "Posterior":
-        """Without the dimensions that `kept_dimensions` drops."""
+        """The posterior of the dimensions that `kept_dimensions` keeps."""
         kept = kept_dimensions(self, settings.fdr, settings.min_objects)
         return Posterior(self.mu[:, kept], self.sigma[:, kept])
 
     def choice_distribution(self, triplets: Tensor, samples: int, seed: int) -> Tensor:
-        """Mean softmax over Monte-Carlo samples of the embedding. Source: VICE, 3.3.
+        """Mean softmax over Monte-Carlo samples of the embedding (Eq. 4). Source: VICE, 3.3.
 
         Args: triplets: (n, 3) object numbers. Returns: (n, 3) probabilities in odd-one-out order.
         """
@@ -64,8 +64,8 @@ class Posterior:
 
 @dataclass
 class State:
-    """What a fit needs to go on: parameters, Adam's moments, the generator, the kept dimensions per epoch, and `work`,
-    a fingerprint of the choices and settings that it belongs to."""
+    """What a fit needs to resume: parameters, Adam's moments, the generator, the curve so far, and `work`, a
+    fingerprint of the choices and settings that are being fitted."""
 
     mu: Tensor
     log_sigma: Tensor
@@ -75,7 +75,7 @@ class State:
     curve: list[dict] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """One safetensors file, written beside and moved, so that a stop in between leaves the former one."""
+        """Write one safetensors file, under another name first: an interruption leaves the former file whole."""
         tensors = {"mu": self.mu.detach(), "log_sigma": self.log_sigma.detach()}
         for name, parameter in (("mu", self.mu), ("log_sigma", self.log_sigma)):
             tensors |= {f"{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
@@ -86,7 +86,7 @@ class State:
         path.with_suffix(".part").replace(path)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same work; one of other choices or settings is left alone, with a line."""
+        """Resume from a checkpoint; one of other choices or settings is not used, and a printed line says so."""
         with safe_open(path, "pt") as file:
             if file.metadata()["work"] != self.work:
                 print(f"{path}: a checkpoint of other choices or settings, starting anew")
@@ -104,12 +104,13 @@ class State:
 def fit(
     triplets: Tensor, odd: Tensor, n_objects: int, settings: HumanUncertainty, checkpoint: Path | None = None
 ) -> tuple[Posterior, pd.DataFrame]:
-    """The posterior of all dimensions, pruned or not, and the curve (epoch, nll, complexity, dimensions).
+    """Minimise Eq. 2.
 
     Stops after `max_epochs`, or earlier once, after `burn_in` epochs, the number of kept dimensions has not changed
-    for `stable_epochs`. With a `checkpoint` it saves there after each epoch and goes on from what lies there.
+    for `stable_epochs`. If `checkpoint` names a file, the fit is saved there after each epoch and resumes from it.
 
     Args: triplets: (n, 3) objects, a row per choice; odd: (n,) position of the chosen odd one out.
+    Returns: the posterior of all dimensions, pruned or not, and the curve (epoch, nll, complexity, dimensions).
     Raises: ValueError if an object number is outside [0, n_objects).
     """
     if triplets.min() < 0 or triplets.max() >= n_objects:
@@ -167,7 +168,7 @@ def top_objects(posterior: Posterior, count: int) -> Tensor:
 
 
 def log_prior(x: Tensor, settings: HumanUncertainty) -> Tensor:
-    """log of pi N(x; 0, spike^2) + (1 - pi) N(x; 0, slab^2), entry by entry, up to the constant -log sqrt(2 pi)."""
+    """log of the prior (Eq. 3), entry by entry, up to the constant -log sqrt(2 pi)."""
     slab = math.log((1 - settings.spike_weight) / settings.slab)
     ratio = settings.spike_weight / (1 - settings.spike_weight) * settings.slab / settings.spike
     gap = (settings.spike**-2 - settings.slab**-2) / 2
@@ -176,7 +177,7 @@ def log_prior(x: Tensor, settings: HumanUncertainty) -> Tensor:
 
 
 def _work(triplets: Tensor, odd: Tensor, settings: HumanUncertainty) -> str:
-    """Equal for fits whose checkpoints may be exchanged: how long to go on does not matter."""
+    """A fingerprint of the choices and of all settings that shape the fit; when to stop is not among them."""
     kept = {name: getattr(settings, name) for name in FITTED}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for tensor in (triplets, odd):

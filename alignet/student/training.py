@@ -23,8 +23,8 @@ from alignet.triplets import gather_pair_similarities, odd_one_out
 class DecayToInitial:
     """Decoupled decay to the initial weights: theta <- theta - lr * wd * (theta - theta_0).
 
-    Before the Adam step, which does not see the weights: in all theta - lr * (adam_step + wd * (theta - theta_0)).
-    Source: the release (wd = 1.0).
+    It comes before the Adam step, which does not depend on the weights, so that both together are Eq. 10 of
+    docs/method.md. Source: the release (wd = 1.0).
     """
 
     def __init__(self, parameters: list[nn.Parameter], weight_decay: float):
@@ -62,7 +62,7 @@ class Run:
             self.forward = DistributedDataParallel(student)
 
     def save(self, path: Path) -> None:
-        """Write all state, whole or not at all."""
+        """Write all state, under another name first, so that an interruption leaves the former file whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         state = {name: getattr(self, name).state_dict() for name in ("student", "optimiser", "scaler")}
@@ -71,7 +71,7 @@ class Run:
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same work; one of other settings or labels is left alone, with a line."""
+        """Resume from a checkpoint; one of other settings or labels is not used, and a printed line says so."""
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)

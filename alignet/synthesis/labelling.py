@@ -21,9 +21,10 @@ ROWS = 1 << 15  # pictures handled at a time
 def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthesis) -> AffineMap:
     """The map whose dot products label `target`: 'alignet' (the teacher) or 'unalignet' (the control).
 
-    The control is the same teacher without its map, on a scale of its own: such that the mean choice entropy on its
-    own cluster-border triplets equals the aligned teacher's on its. Its labels are as decided as AligNet's and differ
-    in what they say only. Both entropies are those of at most clusters * points_per_cluster pictures.
+    The control is the teacher's standardised features without its map, multiplied by one scale: the one at which the
+    mean choice entropy on the control's own cluster-border triplets equals the aligned teacher's on its own (Eq. 8 of
+    docs/method.md). Both targets are then equally sure of their choices. The entropies are measured on at most
+    clusters * points_per_cluster pictures.
 
     Args: features: (n, p) of the pictures to be labelled.
     Raises: ValueError if the target is neither.
@@ -142,7 +143,7 @@ def label_similarities(affine: AffineMap, features: Tensor, drawn: Tensor) -> Te
 
 
 def _border_similarities(representation: Tensor, settings: Synthesis) -> Tensor:
-    """Of valid_triplets triplets sampled at the borders of the representation's own clusters."""
+    """Pair similarities of valid_triplets triplets sampled at the borders of the representation's own clusters."""
     generator = torch.Generator().manual_seed(settings.seed)
     clusters = torch.from_numpy(cluster(representation.numpy(), settings).labels)
     border = groups("cluster_border", clusters)

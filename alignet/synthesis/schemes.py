@@ -26,7 +26,10 @@ class Groups:
 
     @classmethod
     def of(cls, labels: Tensor, needed: int) -> "Groups":
-        """From the group of every image, (n_images,) int64 >= 0. Numbers that no image has are no groups."""
+        """Groups of images that share a label.
+
+        Args: labels: (n_images,) int64 >= 0; unused label values are ignored.
+        """
         size = torch.bincount(labels)
         usable = torch.nonzero(size >= needed).flatten()
         return cls(labels.argsort(stable=True), size.cumsum(0) - size, size, usable, needed)

@@ -81,7 +81,7 @@ class Streamed:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def reversed(self) -> "Streamed":
-        """The same array with its columns in reverse order."""
+        """A view of this array with its columns in reverse order."""
         return Streamed(self.path, self.name, self.shape, self.dtype, not self.backwards)
 
     def _at(self, row: int) -> IO[bytes]:

@@ -23,7 +23,8 @@ FINAL_LR = 0.05  # the learning rate falls linearly to this share of its start
 
 @dataclass(frozen=True)
 class AffineMap:
-    """x' = W z + b with z = (features - mean) / scale, z projected on the principal axes where there are any.
+    """x' = W z + b with z = (features - mean) / scale, z projected on the principal axes where there are any (Eq. 5 of
+    docs/method.md).
 
     weight: (k, k); bias: (k,); mean: (p,); scale: scalar; components: (k, p) with orthonormal rows, or None, and then
     k = p. mean, scale and components come from the training objects only.
@@ -59,9 +60,9 @@ class AffineMap:
 def fit(features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: Tensor | None = None) -> AffineMap:
     """Fit W and b by Adam on batches of triplets, from W = sigma I and b = 0.
 
-    The loss is (1 - alpha) L + alpha `losses.local` + lambda || W - mean(diag W) I ||_F^2, where L is KL to the
-    judgements' targets (loss 'uncertainty') or -log q of the people's single choices ('hard').
-    Source: the paper, Methods, 'uncertainty distillation'; gLocal. Settings that worked: see params.yaml.
+    The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - mean(diag W) I ||_F^2,
+    where L is KL to the judgements' targets (loss 'uncertainty') or -log q of the people's single choices ('hard').
+    Source: the paper, Methods, 'uncertainty distillation'; gLocal (Muttenthaler et al., NeurIPS 2023).
 
     Args: features: (n, p) of all pictures; only those in `judgements` are used. others: (m, p) of other pictures, whose
         neighbourhoods the local term keeps.

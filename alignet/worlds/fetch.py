@@ -2,8 +2,8 @@
 
 python -m alignet.worlds.fetch things | levels | alignet-release [FILE ...] | imagenet
 
-Files go to data/external/. A cut download goes on where it stopped. Size and sha256 are recorded in fetched.json at the
-first download and checked ever after; a file that differs is refused, and nothing is overwritten.
+Files go to data/external/. An interrupted download resumes where it stopped. Each file's size and SHA-256 are recorded
+in fetched.json at its first download and verified in all later runs; a file that differs is refused and kept.
 """
 
 import argparse

@@ -91,6 +91,6 @@ def _splits(
     order = torch.rand(len(labels), generator=generator, dtype=torch.float64).numpy()
     shuffled = labels.assign(order=order).sort_values([*hierarchy[1:2], "order"])
     ends = np.cumsum([shares[split] for split in SPLITS])
-    place = np.arange(len(shuffled)) * (np.sqrt(5) - 1) / 2 % 1  # evenly spread in every stretch: see emoji.py
+    place = np.arange(len(shuffled)) * (np.sqrt(5) - 1) / 2 % 1  # evenly spread in every stretch: see emoji/world.py
     drawn = np.array(SPLITS)[np.searchsorted(ends / ends[-1], place, side="right")]
     return table[hierarchy[0]].map(dict(zip(shuffled[hierarchy[0]], drawn, strict=True)))
