@@ -109,9 +109,9 @@ def of_the_run(reports: Path, world: World) -> pd.DataFrame:
     files = {stage: reports / "tables" / f"{stage}.csv" for stage in STAGES}
     if not all(file.is_file() for file in files.values()):
         return pd.DataFrame(columns=[*MODEL, *SCORE])
-    found = tidy({stage: pd.read_csv(file) for stage, file in files.items()})
-    labels = found["student"] + ", " + found["target"].map(style.LABELS)
-    return found.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])
+    scores = tidy({stage: pd.read_csv(file) for stage, file in files.items()})
+    labels = scores["student"] + ", " + scores["target"].map(style.LABELS)
+    return scores.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])
 
 
 def main(arguments: list[str] | None = None) -> int:

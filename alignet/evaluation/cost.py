@@ -69,24 +69,24 @@ def training_flops(model: nn.Module, size: int) -> int:
     Source: torch.utils.flop_counter. Differs from it: the backward pass of a grouped convolution, which it counts as
     if the groups were one (40 times too much for a depthwise network).
     """
-    shown = torch.empty(1, 3, size, size, device="meta", dtype=torch.float32)
+    picture = torch.empty(1, 3, size, size, device="meta", dtype=torch.float32)
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
-        _first(model.to("meta")(shown)).sum().backward()
+        _first(model.to("meta")(picture)).sum().backward()
     return counter.get_total_flops()
 
 
 def timed_step(model: Student, size: int, settings: config.Student, steps: int) -> float:
     """Median seconds of a forward and a backward pass of a step's pictures here, after one untimed step."""
-    shown = torch.zeros(step_images(settings), 3, size, size, dtype=torch.uint8)
-    part = network.split(model, settings, size)
-    if part is not None:
+    inputs = torch.zeros(step_images(settings), 3, size, size, dtype=torch.uint8)
+    split = network.split(model, settings, size)
+    if split is not None:
         with torch.no_grad(), autocast(settings.precision):
-            shown = part.before(shown)
+            inputs = split.before(inputs)
     seconds = []
     for _ in range(steps + 1):
         start = time.perf_counter()
         with autocast(settings.precision):
-            head = model(shown)[1].float()
+            head = model(inputs)[1].float()
         (head @ head.T).mean().backward()
         seconds.append(time.perf_counter() - start)
     return median(seconds[1:])

@@ -43,8 +43,8 @@ def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
                 table.append(_top(placed, sign, settings.pairs).assign(student=student, closer_in=closer))
     if not table:
         return pd.DataFrame(columns=COLUMNS)
-    found = pd.concat(table, ignore_index=True)
-    return _rated(_paged(found, settings.seed), world).assign(choices=world.choices).reindex(columns=COLUMNS)
+    selected = pd.concat(table, ignore_index=True)
+    return _rated(_paged(selected, settings.seed), world).assign(choices=world.choices).reindex(columns=COLUMNS)
 
 
 def scores(world: World, found: pd.DataFrame, settings: Similarity) -> pd.DataFrame:
@@ -94,9 +94,9 @@ def _pairs_of_a_class(world: World) -> pd.DataFrame:
     first, label = images.drop_duplicates(world.hierarchy[0]), world.hierarchy[min(1, len(world.hierarchy) - 1)]
     for name, members in first.groupby(label, sort=True):
         a, b = np.triu_indices(len(members), 1)
-        shown, rows = members["image"].to_numpy(), members.index.to_numpy()
-        part = {"class": name, "image_0": shown[a], "image_1": shown[b], "row_0": rows[a], "row_1": rows[b]}
-        parts.append(pd.DataFrame(part))
+        names, rows = members["image"].to_numpy(), members.index.to_numpy()
+        columns = {"class": name, "image_0": names[a], "image_1": names[b], "row_0": rows[a], "row_1": rows[b]}
+        parts.append(pd.DataFrame(columns))
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
 
 

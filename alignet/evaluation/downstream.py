@@ -81,10 +81,10 @@ def fitted(task: Task, train: Tensor, settings: Downstream) -> list[Linear]:
     """A classifier for each episode. Args: train: (n, dim) features that the episodes' row numbers point into."""
 
     def fit(episode: Episode) -> Linear:
-        shown = train[episode.train].float()
+        rows = train[episode.train].float()
         if task.classifier == "centroid":
-            return linear_centroids(shown, episode.train_labels)
-        return linear_logistic(shown, episode.train_labels, settings)
+            return linear_centroids(rows, episode.train_labels)
+        return linear_logistic(rows, episode.train_labels, settings)
 
     with ThreadpoolController().limit(limits=1, user_api="blas"):  # small products: two threads take ten times as long
         return list(devices.each(fit, task.episodes))
@@ -99,13 +99,13 @@ def accuracies(task: Task, classifiers: list[Linear], test: Tensor) -> Tensor:
     for episode in task.episodes:
         asked[episode.test] = True
     place, test = asked.cumsum(0) - 1, test[asked].float()  # the pictures that some episode tests, and no others
-    found = []
+    by_episode = []
     for episode, predicted in zip(task.episodes, _predictions(classifiers, test), strict=True):
         right = (predicted[place[episode.test]] == episode.test_labels).double()
         pictures = torch.bincount(episode.test_labels).double()
         share = torch.bincount(episode.test_labels, right) / pictures
-        found.append(share[pictures > 0].mean())
-    return torch.stack(found)
+        by_episode.append(share[pictures > 0].mean())
+    return torch.stack(by_episode)
 
 
 def linear_centroids(train: Tensor, labels: Tensor) -> Linear:
@@ -130,16 +130,16 @@ def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> Line
     """
     centre = train.mean(0)
     scale = (train - centre).square().mean().sqrt().clamp(min=1e-12)
-    shown, axes = (train - centre) / scale, None
-    if len(shown) < shown.shape[1]:
-        axes, lengths = torch.linalg.qr(shown.T)  # shown = lengths.T @ axes.T
-        shown = lengths.T
+    rows, axes = (train - centre) / scale, None
+    if len(rows) < rows.shape[1]:
+        axes, lengths = torch.linalg.qr(rows.T)  # rows = lengths.T @ axes.T
+        rows = lengths.T
     copies = 2 if len(labels.unique()) == len(labels) else 1  # of a picture a class scikit-learn warns; two at half C
     model = LogisticRegression(C=1 / copies, max_iter=settings.logistic_iterations, tol=1e-3)
-    model.fit(shown.repeat(copies, 1).numpy(), labels.repeat(copies).numpy())
-    weights, biases = (torch.from_numpy(part).to(train.dtype) for part in (model.coef_, model.intercept_))
+    model.fit(rows.repeat(copies, 1).numpy(), labels.repeat(copies).numpy())
+    weights, biases = (torch.from_numpy(array).to(train.dtype) for array in (model.coef_, model.intercept_))
     if len(weights) == 1:  # two classes: scikit-learn keeps the second one's score
-        weights, biases = (torch.cat([torch.zeros_like(part), part]) for part in (weights, biases))
+        weights, biases = (torch.cat([torch.zeros_like(array), array]) for array in (weights, biases))
     weights = (weights if axes is None else weights @ axes.T) / scale
     return torch.from_numpy(model.classes_), weights, biases - weights @ centre
 
@@ -170,11 +170,11 @@ def _corruption_rows(
     tested[rows] = True
     chosen = episodes.few_shot(replace(pictures, test=tested), replace(settings, logistic_draws=0))
     classifiers = [{key: fitted(task, test[key]["pooled"], settings) for key in test} for task in chosen]
-    shown, table = stacks(students, world.paths(world.rows("test")[rows]), features), []
+    clean, table = stacks(students, world.paths(world.rows("test")[rows]), features), []
     for corruption in ("none", *settings.corruptions):
         asked = test
         if corruption != "none":
-            changed = {size: corruptions.corrupted(stack, corruption, settings.seed) for size, stack in shown.items()}
+            changed = {size: corruptions.corrupted(stack, corruption, settings.seed) for size, stack in clean.items()}
             asked = _replaced(test, rows, embed(students, changed, features))
         for task, found in zip(chosen, classifiers, strict=True):
             named = replace(task, protocol=f"corruption {corruption}, {label}")
@@ -195,23 +195,23 @@ def _public_rows(entry: Mapping[Any, str], students: Students, features: Feature
     labels, generator = public.targets(dataset), torch.Generator().manual_seed(settings.seed)
     rows = public.some_of_each(labels, settings.public_pictures_per_class, generator)
     sizes = {size for _, size in students.values()}
-    found = embed(students, {size: public.pictures(dataset, rows, size) for size in sizes}, features)
+    embedded = embed(students, {size: public.pictures(dataset, rows, size) for size in sizes}, features)
     if "lists" in entry:
         tasks = _breeds(entry, dataset.classes, labels[rows], settings)
     else:
         every = torch.ones(len(rows), dtype=torch.bool)  # each picture is a concept of its own
         labelled = Labelled(entry["name"], "few-shot", labels[rows], torch.arange(len(rows)), every, every)
         tasks = episodes.few_shot(labelled, settings) + episodes.linear_probe(labelled, settings)
-    return [row for task in tasks for row in scored(task, found, found, settings)]
+    return [row for task in tasks for row in scored(task, embedded, embedded, settings)]
 
 
 def _breeds(entry: Mapping[Any, str], names: list[str], classes: Tensor, settings: Downstream) -> list[Task]:
     lists, sides = public.breeds(entry["lists"], names), []
     number = {name: place for place, name in enumerate(dict.fromkeys(lists["superclass"]))}
     for split in ("source", "target"):
-        part = lists[lists["split"] == split]
+        of_split = lists[lists["split"] == split]
         superclass = torch.full((len(names),), -1)
-        superclass[part["number"].tolist()] = torch.tensor(part["superclass"].map(number).tolist())
+        superclass[of_split["number"].tolist()] = torch.tensor(of_split["superclass"].map(number).tolist())
         rows = (superclass[classes] >= 0).nonzero().flatten()
         sides += [rows, superclass[classes[rows]]]
     return episodes.source_and_target(entry["name"], Episode(*sides), len(number), settings)

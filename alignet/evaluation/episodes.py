@@ -50,12 +50,12 @@ def of_world(world: World, settings: Downstream) -> list[Task]:
 
     Row numbers count the pictures of the test split.
     """
-    found = [task for label in world.hierarchy[1:] for task in few_shot(labelled(world, label), settings)]
+    tasks = [task for label in world.hierarchy[1:] for task in few_shot(labelled(world, label), settings)]
     for label in world.hierarchy[1:2]:
-        found += linear_probe(labelled(world, label), settings)
+        tasks += linear_probe(labelled(world, label), settings)
     for sub, label in zip(world.hierarchy[1:], world.hierarchy[2:], strict=False):
-        found += unseen_subclasses(labelled(world, label), _codes(world, sub), f"unseen {sub} of a {label}", settings)
-    return found + _styles(world, settings)
+        tasks += unseen_subclasses(labelled(world, label), _codes(world, sub), f"unseen {sub} of a {label}", settings)
+    return tasks + _styles(world, settings)
 
 
 def labelled(world: World, label: str) -> Labelled:
@@ -72,7 +72,7 @@ def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
     out, and so is a number of shots that fewer than two classes allow. Logistic regression gets the first episodes of
     the nearest centroid's.
     """
-    found = []
+    tasks = []
     for shots in settings.shots:
         label, classes = _numbered(pictures, shots)
         if classes < 2:
@@ -82,8 +82,8 @@ def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
         episodes = [_episode(pictures, label, shots, generator) for _ in range(draws)]
         for classifier, count in (("centroid", settings.centroid_draws), ("logistic", settings.logistic_draws)):
             names = (pictures.dataset, pictures.protocol, shots, classifier, classes)
-            found += [Task(*names, episodes[:count])] if count else []
-    return found
+            tasks += [Task(*names, episodes[:count])] if count else []
+    return tasks
 
 
 def linear_probe(pictures: Labelled, settings: Downstream) -> list[Task]:
@@ -98,7 +98,7 @@ def linear_probe(pictures: Labelled, settings: Downstream) -> list[Task]:
         shuffled = concepts.iloc[torch.randperm(len(concepts), generator=generator).tolist()]
         group = shuffled.groupby("class")["concept"]
         first = group.cumcount() < group.transform("size") // 2
-        sides = [torch.tensor(shuffled["concept"][part].to_numpy()) for part in (first, ~first)]
+        sides = [torch.tensor(shuffled["concept"][chosen].to_numpy()) for chosen in (first, ~first)]
         train, test = (torch.isin(pictures.concept, side).nonzero().flatten() for side in sides)
         episodes.append(Episode(train, pictures.classes[train], test, pictures.classes[test]))
     protocol = pictures.protocol.replace("few-shot", "linear probe")
@@ -146,12 +146,12 @@ def _styles(world: World, settings: Downstream) -> list[Task]:
         return []
     label, first = world.hierarchy[1], images["style"].iloc[0]
     train = torch.tensor((images["style"] == first).to_numpy())
-    pictures, found = labelled(world, label), []
+    pictures, tasks = labelled(world, label), []
     for to, test in ((first, train), ("other", ~train)):
         protocol = f"style {first} to {to}, {label}"
-        shown = replace(pictures, protocol=protocol, train=train, test=test)
-        found += few_shot(shown, replace(settings, logistic_draws=0))
-    return found
+        shifted = replace(pictures, protocol=protocol, train=train, test=test)
+        tasks += few_shot(shifted, replace(settings, logistic_draws=0))
+    return tasks
 
 
 def _images(world: World) -> pd.DataFrame:

@@ -81,8 +81,8 @@ def _noise_ceiling(ceiling: Tensor, counts: Tensor, drawn: Tensor) -> dict[str, 
 
 
 def _above_ceiling(agreement: Tensor, ceiling: Tensor, counts: Tensor, drawn: Tensor) -> dict:
-    found = _interval("above_ceiling", "above_ceiling", agreement - ceiling, counts.sum(1), drawn)
-    return found | {"passes_ceiling": found["above_ceiling_low"] > 0}
+    difference = _interval("above_ceiling", "above_ceiling", agreement - ceiling, counts.sum(1), drawn)
+    return difference | {"passes_ceiling": difference["above_ceiling_low"] > 0}
 
 
 def _improvement(agreement: Tensor, base: Tensor, counts: Tensor, drawn: Tensor) -> dict[str, float]:

@@ -36,32 +36,32 @@ def beside(world: World, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     if unknown:
         raise KeyError(f"{PUBLISHED.name} has no quantity {', '.join(sorted(unknown))}")
     ours = [measured.get(quantity, {}) for quantity in published["quantity"]]
-    found = pd.concat([published, pd.DataFrame(ours, index=published.index)], axis=1)
-    return found.assign(choices=world.choices).reindex(columns=COLUMNS)
+    rows = pd.concat([published, pd.DataFrame(ours, index=published.index)], axis=1)
+    return rows.assign(choices=world.choices).reindex(columns=COLUMNS)
 
 
 def _people(world: World) -> dict[str, dict]:
     judged, where = world.triplets, f"world {world.name}, triplets.csv"
-    shown = world.images["image"].isin(pd.unique(judged[TRIPLET].to_numpy().ravel()))
+    judged_images = world.images["image"].isin(pd.unique(judged[TRIPLET].to_numpy().ravel()))
     counts = {
         "human choices behind the teacher": len(judged),
         "participants behind the teacher": judged["participant"].nunique(),
-        "objects behind the teacher": world.images.loc[shown, world.hierarchy[0]].nunique(),
+        "objects behind the teacher": world.images.loc[judged_images, world.hierarchy[0]].nunique(),
     }
-    found = {quantity: {"ours": count, "ours_of": where} for quantity, count in counts.items()}
+    measured = {quantity: {"ours": count, "ours_of": where} for quantity, count in counts.items()}
     if world.levels is not None:
         people = {"ours": world.levels["participant"].nunique(), "ours_of": f"world {world.name}, levels.csv"}
-        found["participants of Levels"] = people
-    return found
+        measured["participants of Levels"] = people
+    return measured
 
 
 def _coarse(levels: pd.DataFrame) -> dict[str, dict]:
     """The largest relative improvement at the coarse level among the students, as the paper reports its."""
-    shown = levels[(levels["level"] == "coarse") & (levels["target"] == "alignet")]
-    shown = shown[shown["representation"] == "pooled"].dropna(subset=["relative_improvement"])
-    if shown.empty:
+    improved = levels[(levels["level"] == "coarse") & (levels["target"] == "alignet")]
+    improved = improved[improved["representation"] == "pooled"].dropna(subset=["relative_improvement"])
+    if improved.empty:
         return {}
-    best = shown.loc[shown["relative_improvement"].idxmax()]
+    best = improved.loc[improved["relative_improvement"].idxmax()]
     ends = {"ours_low": best["relative_improvement_low"], "ours_high": best["relative_improvement_high"]}
     row = {"ours": best["relative_improvement"], **ends, "ours_of": f"{best['student']}, the most improved student"}
     return {"relative improvement at the coarse level": row}
@@ -69,13 +69,12 @@ def _coarse(levels: pd.DataFrame) -> dict[str, dict]:
 
 def _downstream(downstream: pd.DataFrame) -> dict[str, dict]:
     """Smallest and largest relative improvement over all protocols and students; the middle one between them."""
-    shown = downstream.loc[downstream["target"] == "alignet", "relative_improvement"].dropna()
-    if shown.empty:
+    percents = downstream.loc[downstream["target"] == "alignet", "relative_improvement"].dropna()
+    if percents.empty:
         return {}
-    row = {"ours": shown.median(), "ours_low": shown.min(), "ours_high": shown.max()}
-    return {
-        "relative improvement downstream": row | {"ours_of": f"median and range of {len(shown)} rows of downstream.csv"}
-    }
+    row = {"ours": percents.median(), "ours_low": percents.min(), "ours_high": percents.max()}
+    row |= {"ours_of": f"median and range of {len(percents)} rows of downstream.csv"}
+    return {"relative improvement downstream": row}
 
 
 def _ratings(similarity: pd.DataFrame) -> dict[str, dict]:
@@ -86,11 +85,11 @@ def _ratings(similarity: pd.DataFrame) -> dict[str, dict]:
         ("spearman_distance_rating", "alignet"): "Spearman of AligNet's distance with the mean rating",
         ("spearman_distance_rating", "unalignet"): "Spearman of UnAligNet's distance with the mean rating",
     }
-    found = {}
+    measured = {}
     for (metric, target), quantity in names.items():
         rows = similarity[(similarity["metric"] == metric) & (similarity["target"] == target)].dropna(subset=["value"])
         if len(rows):
             first = rows.iloc[0]
             ends = {"ours": first["value"], "ours_low": first["ci_low"], "ours_high": first["ci_high"]}
-            found[quantity] = ends | {"ours_of": f"{first['student']}, {first['n']} {first['ci_unit']}"}
-    return found
+            measured[quantity] = ends | {"ours_of": f"{first['student']}, {first['n']} {first['ci_unit']}"}
+    return measured

@@ -15,15 +15,15 @@ Representations = dict[tuple[str, str, str], Tensor]  # (student, target, 'poole
 
 def load(data: Path, world: World, students: list[str], targets: list[str]) -> Representations:
     """The test pictures as every student sees them: before (target 'base'; it has no head) and after each target."""
-    test, found = world.rows("test"), {}
+    test, representations = world.rows("test"), {}
     for student in students:
         features = load_features(data / "features" / student, world.images["image"], test)
-        found[student, "base", "pooled"] = features[test]
+        representations[student, "base", "pooled"] = features[test]
         for target in targets:
             for name in ("pooled", "head"):
                 rows = np.load(data / "students" / student / target / f"{name}.npy")
-                found[student, target, name] = torch.from_numpy(rows)
-    return found
+                representations[student, target, name] = torch.from_numpy(rows)
+    return representations
 
 
 def pooled(stored: Representations) -> Layers:

@@ -81,8 +81,8 @@ def similarity(world: World, human: Layers, test: Layers, settings: Similarity) 
         parts.append(_choice_rsa(f"levels.csv, {level}", world, chosen, world.rows("test"), test, settings))
     parts.append(_rating_rsa(world, test, settings))
     parts += [_matrix_rsa(world, matrix, test, settings) for matrix in settings.matrices]
-    found = pd.DataFrame([row for part in parts for row in part]).reindex(columns=COLUMNS)
-    return found.assign(n=found["n"].fillna(0).astype(int), note=found["note"].fillna(""), choices=world.choices)
+    scores = pd.DataFrame([row for part in parts for row in part]).reindex(columns=COLUMNS)
+    return scores.assign(n=scores["n"].fillna(0).astype(int), note=scores["note"].fillna(""), choices=world.choices)
 
 
 def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tensor, pd.DataFrame]:
@@ -109,11 +109,11 @@ def rdms(world: World, test: Layers) -> tuple[dict[tuple[str, str], Tensor], pd.
 
     Concepts stand in the order of the hierarchy, coarse to fine.
     """
-    rows, found = world.rows("test"), {}
+    rows, matrices_of = world.rows("test"), {}
     for key, layers in test.items():
         means, labels = concept_features(layers["pooled"], world, rows)
-        found[key] = 1 - cosine(means)
-    return found, labels
+        matrices_of[key] = 1 - cosine(means)
+    return matrices_of, labels
 
 
 def choice_matrices(triplets: Tensor, odd: Tensor, group: Tensor, n: int, groups: int) -> Tensor:
@@ -128,9 +128,9 @@ def choice_matrices(triplets: Tensor, odd: Tensor, group: Tensor, n: int, groups
             place = (group * n + triplets[:, first]) * n + triplets[:, second]
             shown.index_add_(0, place, torch.ones(len(place)).double())
             together.index_add_(0, place, (odd == item).double())
-    found = (together / shown).view(groups, n, n)  # 0 / 0 is NaN: not shown
-    found[:, range(n), range(n)] = torch.nan
-    return found
+    shares = (together / shown).view(groups, n, n)  # 0 / 0 is NaN: not shown
+    shares[:, range(n), range(n)] = torch.nan
+    return shares
 
 
 def people_groups(participants: pd.Series, groups: int) -> Tensor:

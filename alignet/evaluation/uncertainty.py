@@ -65,8 +65,8 @@ def reliability(world: World, representations: Representations, settings: Levels
     drawn, counts, parts = triplet_weights(judged, settings), judged.counts()[:, None], []
     for student, target, rows in _pooled(representations, settings):
         predicted = model_probabilities(rows, judged, settings)[:, None]
-        found = metrics.reliability_bins(predicted, counts, settings.reliability_bins, drawn)
-        parts.append(found.assign(student=student, target=target))
+        bins = metrics.reliability_bins(predicted, counts, settings.reliability_bins, drawn)
+        parts.append(bins.assign(student=student, target=target))
     return pd.concat(parts, ignore_index=True).assign(choices=world.choices, ci_unit="triplets")[BINS]
 
 
@@ -81,12 +81,12 @@ def cross_fitted(similarities: Tensor, counts: Tensor, seed: int) -> Tensor:
     Args: similarities: (n, 3) in odd-one-out order; counts: (n, 3) people. Returns: (n, 3) float64.
     """
     half = torch.rand(len(counts), generator=torch.Generator().manual_seed(seed)) < 0.5
-    found = torch.empty(len(counts), 3, dtype=torch.float64)
+    probabilities = torch.empty(len(counts), 3, dtype=torch.float64)
     for inside in (half, ~half):
         other = ~inside if (~inside).any() else inside
         sharpness = fitted_sharpness(similarities[other], counts[other])
-        found[inside] = (sharpness * similarities[inside].double()).softmax(1)
-    return found
+        probabilities[inside] = (sharpness * similarities[inside].double()).softmax(1)
+    return probabilities
 
 
 def fitted_sharpness(similarities: Tensor, counts: Tensor) -> float:

@@ -31,10 +31,10 @@ def by_shots(scores: pd.DataFrame) -> Figure:
     )
     for row, student in zip(axes, students, strict=True):
         for ax, protocol in zip(row, protocols, strict=True):
-            part = shown[(shown["student"] == student) & (shown["protocol"] == protocol)]
-            for (target, classifier), line in part.groupby(["target", "classifier"], sort=False):
+            panel = shown[(shown["student"] == student) & (shown["protocol"] == protocol)]
+            for (target, classifier), line in panel.groupby(["target", "classifier"], sort=False):
                 _line(ax, line, target, classifier, colours[student])
-            chance = part.drop_duplicates("shots").sort_values("shots")
+            chance = panel.drop_duplicates("shots").sort_values("shots")
             ax.plot(chance["shots"], chance["chance"], color="0.4", linestyle=":", linewidth=0.8, zorder=0)
             ax.set_xscale("log")
             ax.set_xticks(chance["shots"], chance["shots"].astype(int))
@@ -55,13 +55,13 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
     bootstrap intervals over episodes; the right-hand ones are paired. In red on the right: the protocols on which
     AligNet does not beat the control, a tie where the interval of the difference holds 0.
     """
-    part = scores[scores["student"] == student]
-    tasks = _tasks(part)
+    of_student = scores[scores["student"] == student]
+    tasks = _tasks(of_student)
     size = (style.DOUBLE, (len(tasks) + 5) * 0.135)
     figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     (colour,) = style.student_colours([student]).values()
     for place, task in enumerate(tasks):
-        rows = _rows_of(part, task).set_index("target")
+        rows = _rows_of(of_student, task).set_index("target")
         axes[0].plot(
             [rows["chance"].iloc[0]] * 2, [place - 0.35, place + 0.35], color="0.4", linestyle=":", linewidth=1
         )
@@ -93,13 +93,13 @@ def _tasks(part: pd.DataFrame) -> list[tuple]:
     """(dataset, protocol, shots, classifier) of the rows of `summary`."""
     scored = part[part["accuracy"].notna()]
     ends = scored.groupby(["dataset", "protocol"])["shots"].agg(["min", "max"])
-    found = []
+    tasks = []
     columns = ["dataset", "protocol", "shots", "classifier"]
     for dataset, protocol, shots, classifier in scored[columns].drop_duplicates().itertuples(index=False):
         extreme = shots in ends.loc[(dataset, protocol)].tolist() and classifier == "centroid"
         if pd.isna(shots) or extreme:
-            found.append((dataset, protocol, shots, classifier))
-    return found
+            tasks.append((dataset, protocol, shots, classifier))
+    return tasks
 
 
 def _rows_of(part: pd.DataFrame, task: tuple) -> pd.DataFrame:

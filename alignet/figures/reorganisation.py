@@ -64,18 +64,18 @@ def by_layer(scores: pd.DataFrame) -> Figure:
     }
     figure, axes = plt.subplots(len(students), len(targets) + 1, **shape)
     for row, student in zip(axes, students, strict=True):
-        part = scores[scores["student"] == student]
+        of_student = scores[scores["student"] == student]
         for ax, target in zip(row, targets, strict=False):
-            _relations(ax, part[part["target"] == target])
-            ax.set(title=f"{student}, {style.LABELS[target]}", ylim=_limits(part, "ci"))
+            _relations(ax, of_student[of_student["target"] == target])
+            ax.set(title=f"{student}, {style.LABELS[target]}", ylim=_limits(of_student, "ci"))
         row[0].set_ylabel("Change of distance\n(SD of base)")
         for target in style.TARGETS:
-            lines = part[part["target"] == target].drop_duplicates("layer")
+            lines = of_student[of_student["target"] == target].drop_duplicates("layer")
             _points(row[-1], lines, "rsa", "rsa", lines["depth"], _look(target, colours[student], line="-"))
         row[-1].set(title=f"{student}, all pairs", ylabel="RSA to the hierarchy")
         for ax in row:
             ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
-            layers = part.drop_duplicates("layer")
+            layers = of_student.drop_duplicates("layer")
             ax.set_xticks(layers["depth"], layers["layer"], rotation=60, ha="right", fontsize=6)
     _legend(figure, style.TARGETS, scores, relations=True)
     return figure
@@ -96,9 +96,9 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(len(students), len(targets), **size)
     for row, student in zip(axes, students, strict=True):
         for ax, target in zip(row, targets, strict=True):
-            part = table[(table["student"] == student) & (table["target"] == target)]
-            layers = list(dict.fromkeys(part["layer"]))
-            square = part.pivot(index="layer", columns="base_layer", values="cka").loc[layers, layers]
+            of_target = table[(table["student"] == student) & (table["target"] == target)]
+            layers = list(dict.fromkeys(of_target["layer"]))
+            square = of_target.pivot(index="layer", columns="base_layer", values="cka").loc[layers, layers]
             image = ax.imshow(square, cmap="viridis", vmin=0, vmax=1, origin="lower")
             ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=6)
             ax.set_yticks(range(len(layers)), layers, fontsize=6)
@@ -115,23 +115,23 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
 
     Args: table: student, target, method, x, y and labels; label: the column that gives the colours.
     """
-    shown = table[table["student"] == student]
-    values = list(dict.fromkeys(shown[label]))
+    of_student = table[table["student"] == student]
+    values = list(dict.fromkeys(of_student[label]))
     import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
 
     palette = style.COLOUR_BLIND_SAFE if len(values) <= 10 else sns.color_palette("husl", len(values))
     colours = dict(zip(values, palette, strict=False))
-    targets = [target for target in style.TARGETS if (shown["target"] == target).any()]
+    targets = [target for target in style.TARGETS if (of_student["target"] == target).any()]
     size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.68 * style.DOUBLE), "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(2, len(targets), sharex="row", sharey="row", **size)
     for row, method in zip(axes, ("PCA", "UMAP"), strict=True):
         for ax, target in zip(row, targets, strict=True):
-            part = shown[(shown["target"] == target) & (shown["method"] == method)]
-            ax.scatter(part["x"], part["y"], s=7, c=[colours[value] for value in part[label]], linewidths=0)
+            points = of_student[(of_student["target"] == target) & (of_student["method"] == method)]
+            ax.scatter(points["x"], points["y"], s=7, c=[colours[value] for value in points[label]], linewidths=0)
             ax.set(title=f"{student}, {style.LABELS[target]}", xticks=[], yticks=[])
         row[0].set_ylabel(method)
     dots = [plt.Line2D([], [], marker="o", linestyle="none", markersize=4, color=colours[value]) for value in values]
-    figure.legend(dots, values, loc="outside lower center", ncols=min(len(values), 7), title=_aligned_to(shown))
+    figure.legend(dots, values, loc="outside lower center", ncols=min(len(values), 7), title=_aligned_to(of_student))
     return figure
 
 

@@ -109,10 +109,10 @@ def soft_labels(scores: pd.DataFrame) -> Figure:
     sizes = sorted(scores["n_train"].unique())
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
         for shift, (kind, (colour, marker)) in zip((-0.15, 0, 0.15), TARGETS.items(), strict=True):
-            part = scores[scores["targets"] == kind]
-            places = [sizes.index(n) + shift for n in part["n_train"]]
-            ax.plot(places, part[column], marker, markersize=2, alpha=0.5, color=colour)
-            means = part.groupby("n_train")[column].mean()
+            of_kind = scores[scores["targets"] == kind]
+            places = [sizes.index(n) + shift for n in of_kind["n_train"]]
+            ax.plot(places, of_kind[column], marker, markersize=2, alpha=0.5, color=colour)
+            means = of_kind.groupby("n_train")[column].mean()
             places = [sizes.index(n) + shift for n in means.index]
             ax.plot(places, means, marker=marker, markersize=5, color=colour, linewidth=0.8, label=kind)
         used = scores.groupby("n_train")["n_used"].mean()

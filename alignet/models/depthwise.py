@@ -41,8 +41,8 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_shown = conv2d_input(shown.shape, weight, gradient, padding=ctx.padding, groups=len(weight))
         maps, kernels = _channels(shown), _channels(gradient).transpose(0, 1)
-        found = F.conv2d(maps, kernels, padding=ctx.padding, groups=len(kernels))
-        return of_shown, found.view(len(shown), *weight.shape).sum(0), None
+        gradient = F.conv2d(maps, kernels, padding=ctx.padding, groups=len(kernels))
+        return of_shown, gradient.view(len(shown), *weight.shape).sum(0), None
 
 
 def _channels(pictures: Tensor) -> Tensor:

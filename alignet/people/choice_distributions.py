@@ -98,8 +98,8 @@ def object_numbers(world: World, triplets: Tensor, objects: str) -> tuple[Tensor
     Numbers of objects that are not shown are -1. Args: triplets: (m, 3) rows of images.csv; objects: concept | picture.
     """
     labels = world.images[world.hierarchy[0] if objects == "concept" else "image"]
-    shown = labels.iloc[triplets.unique().tolist()].drop_duplicates()
-    return torch.from_numpy(pd.Index(shown).get_indexer(labels)), shown.tolist()
+    names = labels.iloc[triplets.unique().tolist()].drop_duplicates()
+    return torch.from_numpy(pd.Index(names).get_indexer(labels)), names.tolist()
 
 
 def object_pictures(world: World, names: list[str], objects: str) -> Tensor:
@@ -223,12 +223,12 @@ def _predictions(posterior: Posterior, held_out: ChoiceCounts, settings: HumanUn
     """name -> which triplets, probabilities and counts (n, k, 3): k predictions of a triplet's choices."""
     counts, repeated = held_out.counts, held_out.counts.sum(1) >= 2
     vice = posterior.choice_distribution(held_out.triplets, settings.samples, settings.seed)[:, None]
-    found = {"vice": ("all", vice, counts[:, None])}
-    found["uniform"] = ("all", torch.full_like(vice, 1 / 3), counts[:, None])
+    predictions = {"vice": ("all", vice, counts[:, None])}
+    predictions["uniform"] = ("all", torch.full_like(vice, 1 / 3), counts[:, None])
     if repeated.any():
-        found["vice, repeated"] = ("repeated", vice[repeated], counts[repeated, None])
-        found["empirical"] = ("repeated", *leave_one_out(counts[repeated], settings.smoothing))
-    return found
+        predictions["vice, repeated"] = ("repeated", vice[repeated], counts[repeated, None])
+        predictions["empirical"] = ("repeated", *leave_one_out(counts[repeated], settings.smoothing))
+    return predictions
 
 
 def _split(world: World) -> pd.Series:

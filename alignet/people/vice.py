@@ -144,9 +144,9 @@ def kept_dimensions(posterior: Posterior, fdr: float, min_objects: int) -> Tenso
     Returns: (kept,) dimension numbers.
     """
     p = torch.special.ndtr(-posterior.mu.double() / posterior.sigma)
-    found = benjamini_hochberg(p, fdr).sum(0) > min_objects
+    kept = benjamini_hochberg(p, fdr).sum(0) > min_objects
     order = posterior.mu.relu().sum(0).argsort(descending=True, stable=True)
-    return order[found[order]]
+    return order[kept[order]]
 
 
 def benjamini_hochberg(p: Tensor, fdr: float) -> Tensor:
@@ -201,16 +201,16 @@ def _epoch(state: State, triplets: Tensor, odd: Tensor, settings: HumanUncertain
     triplets, odd = triplets[order], odd[order]
     sums = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(triplets), settings.batch_size):
-        part = slice(start, start + settings.batch_size)
+        batch = slice(start, start + settings.batch_size)
         noise = torch.randn(state.mu.shape, generator=state.generator)
         x = state.mu + state.log_sigma.exp() * noise
-        nll = F.cross_entropy(row_pair_similarities(x.relu(), triplets[part]), odd[part])
+        nll = F.cross_entropy(row_pair_similarities(x.relu(), triplets[batch]), odd[batch])
         # log q(X) = -log sigma - noise^2 / 2 and constants: the noise does not depend on what is fitted
         complexity = -(state.log_sigma.sum() + log_prior(x, settings).sum()) / len(triplets)
         state.optimiser.zero_grad()
         (nll + complexity).backward()
         state.optimiser.step()
-        sums += torch.tensor([nll.item(), complexity.item()]) * len(odd[part])
+        sums += torch.tensor([nll.item(), complexity.item()]) * len(odd[batch])
     return tuple((sums / len(triplets)).tolist())
 
 

@@ -61,7 +61,7 @@ def assign(rows: np.ndarray, centroids: np.ndarray, chunk: int = 1 << 15) -> Clu
     index.add(centroids)
     labels, inertia = np.empty(len(rows), np.int64), 0.0
     for start in range(0, len(rows), chunk):
-        part = np.ascontiguousarray(rows[start : start + chunk], dtype=np.float32)
-        labels[start : start + chunk] = index.search(part, 1)[1][:, 0]
-        inertia += float(((part - centroids[labels[start : start + chunk]]) ** 2).sum(dtype=np.float64))
+        block = np.ascontiguousarray(rows[start : start + chunk], dtype=np.float32)
+        labels[start : start + chunk] = index.search(block, 1)[1][:, 0]
+        inertia += float(((block - centroids[labels[start : start + chunk]]) ** 2).sum(dtype=np.float64))
     return Clustering(labels, centroids, inertia)

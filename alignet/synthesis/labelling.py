@@ -55,10 +55,10 @@ def represent(features: Tensor, affine: AffineMap, path: Path, settings: Synthes
     written = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     for start in range(0, len(features), ROWS):
         with np.errstate(over="ignore"):  # said below, by name
-            part = affine(features[start : start + ROWS].float()).numpy().astype(dtype)
-        if not np.isfinite(part).all():
+            mapped = affine(features[start : start + ROWS].float()).numpy().astype(dtype)
+        if not np.isfinite(mapped).all():
             raise ValueError(f"{path}: a representation is not finite in {dtype}")
-        written[start : start + ROWS] = part
+        written[start : start + ROWS] = mapped
     written.flush()
     return np.load(path, mmap_mode="r")
 
@@ -79,11 +79,11 @@ def elbow(representation: np.ndarray, settings: Synthesis) -> pd.DataFrame:
     for k in sorted({*settings.elbow, settings.clusters}):
         if k > len(representation):
             continue
-        found = kmeans.fit(representation, k, settings.points_per_cluster, settings.seed)
-        size = np.bincount(found.labels, minlength=k)
-        sizes = {"smallest": size.min(), "median": np.median(size), "largest": size.max(), "empty": found.empty}
-        share = found.inertia / total
-        rows.append({"clusters": k, "inertia": found.inertia, "inertia_share": share, **sizes})
+        clustering = kmeans.fit(representation, k, settings.points_per_cluster, settings.seed)
+        size = np.bincount(clustering.labels, minlength=k)
+        sizes = {"smallest": size.min(), "median": np.median(size), "largest": size.max(), "empty": clustering.empty}
+        share = clustering.inertia / total
+        rows.append({"clusters": k, "inertia": clustering.inertia, "inertia_share": share, **sizes})
     return pd.DataFrame(rows).assign(chosen=lambda table: table["clusters"] == settings.clusters)
 
 

@@ -30,14 +30,14 @@ def pair_similarities(embeddings: np.ndarray, triplets: np.ndarray, chunk: int =
         raise TypeError(f"embeddings must be float16 or float32, not {embeddings.dtype}")
     rows = embeddings.view(np.uint16) if embeddings.dtype == np.float16 else embeddings
     kernel = _half if embeddings.dtype == np.float16 else _single
-    found = np.empty((len(triplets), 3), np.float32)
+    similarities = np.empty((len(triplets), 3), np.float32)
     for start in range(0, len(triplets), chunk):
-        part = np.ascontiguousarray(triplets[start : start + chunk], dtype=np.int64)
-        if part.size and (part.min() < 0 or part.max() >= len(embeddings)):
-            outside = ((part < 0) | (part >= len(embeddings))).any(1)
+        numbers = np.ascontiguousarray(triplets[start : start + chunk], dtype=np.int64)
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= len(embeddings)):
+            outside = ((numbers < 0) | (numbers >= len(embeddings))).any(1)
             raise IndexError(f"triplet {start + int(outside.argmax())} is outside the {len(embeddings)} pictures")
-        kernel(rows, part, found[start : start + chunk], AHEAD[embeddings.dtype.name])
-    return found
+        kernel(rows, numbers, similarities[start : start + chunk], AHEAD[embeddings.dtype.name])
+    return similarities
 
 
 @intrinsic

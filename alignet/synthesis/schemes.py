@@ -54,15 +54,15 @@ def groups(scheme: str, labels: Tensor) -> Groups:
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} is none of {', '.join(SCHEMES)}")
-    found = Groups.of(torch.zeros_like(labels) if scheme == "random" else labels, NEEDED[scheme])
-    kinds = int((found.size > 0).sum())
+    grouped = Groups.of(torch.zeros_like(labels) if scheme == "random" else labels, NEEDED[scheme])
+    kinds = int((grouped.size > 0).sum())
     if scheme == "between_class" and kinds < 3:
         raise ValueError(f"scheme between_class needs three classes, there are {kinds}")
-    if scheme.endswith("border") and (kinds < 2 or len(found.usable) == 0):
+    if scheme.endswith("border") and (kinds < 2 or len(grouped.usable) == 0):
         raise ValueError(f"scheme {scheme} needs two groups, and one of them with two images; there are {kinds} groups")
-    if len(found.usable) == 0:
-        raise ValueError(f"scheme {scheme} needs three images in one group, the largest has {int(found.size.max())}")
-    return found
+    if len(grouped.usable) == 0:
+        raise ValueError(f"scheme {scheme} needs three images in one group, the largest has {int(grouped.size.max())}")
+    return grouped
 
 
 def draw(scheme: str, source: Groups, n: int, generator: torch.Generator, chunk: int = 1 << 20) -> Tensor:
@@ -77,9 +77,9 @@ def draw(scheme: str, source: Groups, n: int, generator: torch.Generator, chunk:
     """
     drawn = torch.empty(n, 3, dtype=torch.int64)
     for start in range(0, n, chunk):
-        part = drawn[start : start + chunk]
-        uniform = torch.rand(len(part), WIDTH[scheme], generator=generator, dtype=torch.float64)
-        part.copy_(_from_uniform(scheme, source, uniform.T.contiguous()))
+        rows = drawn[start : start + chunk]
+        uniform = torch.rand(len(rows), WIDTH[scheme], generator=generator, dtype=torch.float64)
+        rows.copy_(_from_uniform(scheme, source, uniform.T.contiguous()))
     return drawn
 
 
@@ -111,16 +111,16 @@ def sample_distinct(scheme: str, groups: Groups, n: int, generator: torch.Genera
     Raises: ValueError if twenty times as many draws do not give that many different triplets.
     """
     images = len(groups.members)
-    found = torch.empty(0, 3, dtype=torch.int64)
+    triplets = torch.empty(0, 3, dtype=torch.int64)
     for _ in range(20):
-        drawn = draw(scheme, groups, n - len(found) + n // 50 + 100, generator)
-        found = torch.cat([found, drawn])
+        drawn = draw(scheme, groups, n - len(triplets) + n // 50 + 100, generator)
+        triplets = torch.cat([triplets, drawn])
         del drawn
-        kept = distinct(found, images)
-        found = found if len(kept) == len(found) else found[kept]
-        if len(found) >= n:
-            return found[:n]
-    raise ValueError(f"scheme {scheme}: asked for {n} different triplets, found only {len(found)}")
+        kept = distinct(triplets, images)
+        triplets = triplets if len(kept) == len(triplets) else triplets[kept]
+        if len(triplets) >= n:
+            return triplets[:n]
+    raise ValueError(f"scheme {scheme}: asked for {n} different triplets, found only {len(triplets)}")
 
 
 def scheme_triplets(world: World, clusters: Tensor, settings: Synthesis) -> tuple[dict[str, Tensor], pd.DataFrame]:

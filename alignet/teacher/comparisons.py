@@ -56,17 +56,18 @@ def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tens
     """
     generator = torch.Generator().manual_seed(settings.seed)
     some = torch.randperm(len(judgements.triplets), generator=generator)[: settings.layer_triplets]
-    shown = dataclasses.replace(judgements.where(some), triplets=concepts[judgements.triplets[some]])
-    weight, table = shown.counts.sum(1), []
+    about_concepts = dataclasses.replace(judgements.where(some), triplets=concepts[judgements.triplets[some]])
+    weight, table = about_concepts.counts.sum(1), []
     drawn = metrics.resample_weights(len(weight), settings.bootstrap, generator)
     for depth, (layer, features) in enumerate(layers.items()):
-        affine = rescaled(features, shown)
-        found = scores(affine, features, shown, settings)
-        agrees = metrics.agreement(odd_one_out(mapped_similarities(affine, features, shown.triplets)), shown.counts)
+        affine = rescaled(features, about_concepts)
+        of_layer = scores(affine, features, about_concepts, settings)
+        chosen = odd_one_out(mapped_similarities(affine, features, about_concepts.triplets))
+        agrees = metrics.agreement(chosen, about_concepts.counts)
         low, high = metrics.bootstrap_interval(agrees, weight, drawn)
         row = {"layer": layer, "depth": depth, "dimensions": features.shape[1]}
-        row |= {"odd_one_out_accuracy": found["odd_one_out_accuracy"], "ci_low": low, "ci_high": high}
-        table.append(row | {"kl": found["kl"], "ece": found["ece"], "n_triplets": found["n_triplets"]})
+        row |= {"odd_one_out_accuracy": of_layer["odd_one_out_accuracy"], "ci_low": low, "ci_high": high}
+        table.append(row | {name: of_layer[name] for name in ("kl", "ece", "n_triplets")})
     return pd.DataFrame(table)
 
 
@@ -88,10 +89,11 @@ def disagreements(
     Returns: triplets (n, 3) of picture rows, and who -> (n, 3) probabilities: people, base (`rescaled`), teacher.
     """
     maps = {"base": rescaled(features, judgements), "teacher": affine}
-    found = {name: mapped_similarities(each, features, judgements.triplets).softmax(-1) for name, each in maps.items()}
+    triplets = judgements.triplets
+    predicted = {name: mapped_similarities(each, features, triplets).softmax(-1) for name, each in maps.items()}
     people = judgements.counts.sum(1)
-    rows = (found["base"].argmax(1) != found["teacher"].argmax(1)).nonzero().flatten()
+    rows = (predicted["base"].argmax(1) != predicted["teacher"].argmax(1)).nonzero().flatten()
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
     rows = rows[people[rows].argsort(descending=True, stable=True)[:n]]
-    shown = {"people": judgements.counts / people[:, None], **found}
-    return judgements.triplets[rows], {name: each[rows] for name, each in shown.items()}
+    who = {"people": judgements.counts / people[:, None], **predicted}
+    return judgements.triplets[rows], {name: each[rows] for name, each in who.items()}

@@ -32,13 +32,13 @@ def splits(judgements: ChoiceCounts, concepts: Tensor, settings: Teacher) -> lis
     """
     _, judged = concepts[judgements.triplets].unique(return_inverse=True)
     fold_of = concept_folds(judged, settings.folds, torch.Generator().manual_seed(settings.seed))
-    found = [
+    folds = [
         {"train": judgements.where((fold_of != fold).all(1)), "validation": judgements.where((fold_of == fold).all(1))}
         for fold in range(settings.folds)
     ]
-    if any(len(part.triplets) == 0 for split in found for part in split.values()):
+    if any(len(side.triplets) == 0 for split in folds for side in split.values()):
         raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
-    return found
+    return folds
 
 
 def cells(settings: Teacher) -> list[Teacher]:

@@ -35,7 +35,7 @@ def make(settings: World, emoji_settings: Emoji, imagenet_settings: ImageNet, ou
 
 def digest(out: Path) -> str:
     """sha256 of the names and contents of all files of a made world but digest.txt."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name != DIGEST):
-        found.update(path.relative_to(out).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+        hashed.update(path.relative_to(out).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return hashed.hexdigest()

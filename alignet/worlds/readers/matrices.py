@@ -30,8 +30,8 @@ def read(root: Path, matrix: Mapping[Any, str]) -> tuple[Tensor, list[str]]:
     if len(unlike):
         row, column = unlike[0]
         raise ValueError(f"{matrix['file']}: is not symmetric at row {labels[row]!r}, column {labels[column]!r}")
-    found = torch.tensor(values, dtype=torch.float64)
-    return (found if matrix["kind"] == "similarity" else -found), labels
+    square = torch.tensor(values, dtype=torch.float64)
+    return (square if matrix["kind"] == "similarity" else -square), labels
 
 
 def _csv(root: Path, name: str) -> tuple[np.ndarray, list[str]]:
