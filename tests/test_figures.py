@@ -163,11 +163,14 @@ def test_a_figure_without_a_table_saves_none(tmp_path):
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".pdf", ".png", ".svg"]
 
 
-@pytest.mark.parametrize(("choices", "people"), [("simulated", "SIMULATED participants"), ("human", "human")])
+@pytest.mark.parametrize(
+    ("choices", "people"), [("simulated", "SIMULATED participants"), ("human", "human"), ("derived", "DERIVED from")]
+)
 def test_the_legend_says_whose_choices_they_are(choices, people):
     legend = " ".join(words(levels.by_abstraction(levels_table(choices))))
     assert people in legend
     assert ("SIMULATED" in legend) == (choices == "simulated")
+    assert ("DERIVED" in legend) == (choices == "derived")
 
 
 def test_the_teachers_figure_says_that_its_choices_are_simulated():

@@ -7,7 +7,7 @@ import yaml
 
 from alignet.config import ROOT
 
-GROUND = ("devices", "triplets", "losses", "metrics")
+GROUND = ("devices", "triplets", "losses", "metrics", "intervals")
 TOP = ("kernels", "nb", "repro", "report", "export")
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = [

@@ -69,6 +69,44 @@ def test_jsd_stays_below_log_two_and_comes_near_it():
     assert losses.jsd(*logits_and_targets()) < math.log(2)
 
 
+@pytest.mark.parametrize("gap", [1.0, 50.0, 104.0, 200.0, 1e3, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("loss", list(losses.BY_NAME.values()))
+def test_large_gaps_give_finite_losses_and_gradients_that_lead_to_the_target(loss, dtype, gap):
+    similarities = torch.tensor([[gap, 0.0, -gap], [0.0, 0.0, 0.0]], dtype=dtype, requires_grad=True)
+    targets = torch.tensor([[-gap, 0.0, gap], [gap, 0.0, 0.0]], dtype=dtype).softmax(-1)
+    value = loss(similarities, targets)
+    value.backward()
+    assert value.isfinite()
+    assert similarities.grad.isfinite().all()
+    assert value >= 0
+    assert similarities.grad[1].argmin() == 0  # undecided, and taught the first: its similarity is to grow
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gap", [0.1, 1.0, 10.0, 200.0, 1e4])
+def test_jsd_is_bounded_and_agrees_with_its_definition_at_any_gap(gap, dtype):
+    similarities = torch.tensor([[gap, 0.0, -gap]], dtype=dtype)
+    p, q = torch.tensor([[-gap, 0.0, gap]], dtype=torch.float64).softmax(-1), similarities.double().softmax(-1)
+    m = (p + q) / 2
+    expected = (torch.xlogy(p, p / m) + torch.xlogy(q, q / m)).nansum() / 2
+    value = losses.jsd(similarities, p.to(dtype))
+    assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+    assert 0 <= value <= math.log(2) + 1e-6
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1e-2, 1e-4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_local_term_and_its_gradient_are_finite_at_small_temperatures(temperature, dtype):
+    generator = torch.Generator().manual_seed(0)
+    before, after = (torch.randn(6, 4, generator=generator).to(dtype) for _ in range(2))
+    after.requires_grad_()
+    value = losses.local(before, after, temperature)
+    value.backward()
+    assert value.isfinite()
+    assert after.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("loss", [losses.kl, losses.jsd])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_targets_of_zero_give_finite_losses_and_gradients(loss, dtype):

@@ -116,6 +116,15 @@ def test_a_fit_stops_once_its_dimensions_stand_still_after_the_burn_in():
     assert not vice.converged(curves["still"][1:], chosen)
 
 
+def test_a_fit_without_kept_dimensions_has_not_converged_and_is_refused_with_what_to_do():
+    chosen = settings(burn_in=2, stable_epochs=2)
+    assert not vice.converged([{"dimensions": 0}] * 9, chosen)
+    nothing = vice.Posterior(torch.full((40, 3), -1.0), torch.ones(40, 3))
+    with pytest.raises(ValueError, match=r"VICE kept no dimension.*max_epochs.*uncertainty to empirical"):
+        nothing.pruned(chosen)
+    assert nothing.pruned(settings(uncertainty="empirical")).mu.shape == (40, 0)
+
+
 @pytest.mark.slow
 def test_a_fit_comes_near_the_truth_of_choices_it_has_not_seen():
     triplets, odd, _ = simulated(20000)

@@ -33,7 +33,7 @@ def levels(world: World, representations: Representations, settings: Levels) -> 
     paired intervals; passes_ceiling says that the whole interval of above_ceiling lies above 0. A majority of few
     others is unsure, which lowers the ceiling: to pass it is not to be more human than people.
 
-    Returns: the columns of levels.csv, `choices` ('human' or 'simulated') and `note`; a world without levels.csv
+    Returns: the columns of levels.csv, `choices` (whose they are: human, simulated or derived) and `note`; a world without levels.csv
         gives rows of level 'all' without numbers and a note that says so.
     Raises: ValueError if levels.csv shows a picture outside the test split.
     Source: the paper, Results, 'Levels' (Eq. 11 of docs/method.md).

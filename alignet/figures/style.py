@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from alignet.worlds.format.schema import PARTICIPANTS
+
 MM = 1 / 25.4
 SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
 TITLE = 0.16  # height of a row's title, inches
@@ -121,7 +123,8 @@ def target_legend(figure: Figure, choices: str, ceiling: bool = True) -> None:
 
 
 def people(choices: str) -> str:
-    return "SIMULATED participants" if choices == "simulated" else "human participants"
+    """Whose choices a figure is about, in the words of its legend."""
+    return PARTICIPANTS[choices]
 
 
 def student_colours(students: Iterable[str]) -> dict[str, str]:

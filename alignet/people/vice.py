@@ -43,8 +43,17 @@ class Posterior:
         return cls(**load_file(path))
 
     def pruned(self, settings: HumanUncertainty) -> "Posterior":
-        """The posterior of the dimensions that `kept_dimensions` keeps."""
+        """The posterior of the dimensions that `kept_dimensions` keeps.
+
+        Raises: ValueError if there are none and the teacher's targets are to come from them.
+        """
         kept = kept_dimensions(self, settings.fdr, settings.min_objects)
+        if not len(kept) and settings.uncertainty == "vice":
+            raise ValueError(
+                f"VICE kept no dimension: in none are more than {settings.min_objects} objects above 0. Raise "
+                "human_uncertainty.max_epochs, lower human_uncertainty.min_objects, collect more choices, or set "
+                "human_uncertainty.uncertainty to empirical"
+            )
         return Posterior(self.mu[:, kept], self.sigma[:, kept])
 
     def choice_distribution(self, triplets: Tensor, samples: int, seed: int) -> Tensor:
@@ -132,9 +141,12 @@ def fit(
 
 
 def converged(curve: list[dict], settings: HumanUncertainty) -> bool:
-    """Whether the number of kept dimensions stood still over the last `stable_epochs`, after `burn_in` epochs."""
+    """Whether the number of kept dimensions, above 0, stood still over the last `stable_epochs`, after `burn_in` epochs.
+
+    A fit starts without any: standing still at 0 is not to have converged.
+    """
     last = [row["dimensions"] for row in curve[-settings.stable_epochs - 1 :]]
-    return len(curve) >= settings.burn_in + settings.stable_epochs and len(set(last)) == 1
+    return len(curve) >= settings.burn_in + settings.stable_epochs and len(set(last)) == 1 and last[0] > 0
 
 
 def kept_dimensions(posterior: Posterior, fdr: float, min_objects: int) -> Tensor:

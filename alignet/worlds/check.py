@@ -13,7 +13,7 @@ from torch import Tensor, bincount
 from alignet import metrics
 from alignet.triplets import choice_counts
 from alignet.worlds.format.pictures import UNREADABLE
-from alignet.worlds.format.schema import SPLITS
+from alignet.worlds.format.schema import PARTICIPANTS, SPLITS
 from alignet.worlds.format.tables import World
 
 NAMED = 5  # the problems of one kind that are named; the others are counted
@@ -34,8 +34,7 @@ def pictures(world: World) -> list[str]:
 
 def summary(world: World) -> str:
     """The world in numbers: pictures and labels per split, choices, people, raters and noise ceilings."""
-    people = "people" if world.choices == "human" else "SIMULATED participants"
-    lines = [f"{world.name}: {len(world.images)} pictures, choices of {people}", "", "labels and pictures"]
+    lines = [f"{world.name}: {len(world.images)} pictures, choices of {PARTICIPANTS[world.choices]}", "", "labels and pictures"]
     for split in SPLITS:
         rows = world.images[world.images["split"] == split]
         labels = ", ".join(f"{rows[label].nunique()} x {label}" for label in world.hierarchy)

@@ -12,7 +12,13 @@ from pydantic_core import ErrorDetails
 Split = Literal["human", "synthesis", "test"]
 LevelName = Literal["coarse", "boundary", "fine"]
 ChoiceSplit = Literal["train", "validation", "test"]
+ChoiceKind = Literal["human", "simulated", "derived"]  # derived: drawn from embeddings fitted to people's choices
 SPLITS: tuple[str, ...] = get_args(Split)
+PARTICIPANTS = {  # whose choices a world has, in words
+    "human": "human participants",
+    "simulated": "SIMULATED participants",
+    "derived": "participants DERIVED from embeddings of people's choices",
+}
 LEVELS: tuple[str, ...] = get_args(LevelName)
 CHOICE_SPLITS: tuple[str, ...] = get_args(ChoiceSplit)
 
@@ -76,7 +82,7 @@ class Header(BaseModel):
     name: Text
     hierarchy: Annotated[list[Text], Field(min_length=1)]
     shared_concepts: bool = False
-    choices: Literal["human", "simulated"] = "human"
+    choices: ChoiceKind = "human"
     pictures: Text | dict[Text, Text] = "."
     sources: list[Source] = []
     notes: str = ""
