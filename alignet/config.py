@@ -110,9 +110,10 @@ class HumanUncertainty:
     objects: Literal["concept", "picture"]  # what VICE embeds: values of the finest label, or single pictures
     held_out_most: int  # held-out triplets to score, starting with those that the most people judged
     held_out_share: float  # share of triplets held out for calibration if triplets.csv names no rows for it
+    # Objects that no fit may see: their names, a share of the judged ones, or null (see people/held_out.py).
+    held_out_objects: float | list[str] | None
     smoothing: float  # added to each item's count where an empirical distribution is scored on held-out choices
     bins: int  # of the reliability diagram
-    bootstrap: int  # resamples of the triplets
     seed: int
     dimensions: int  # at the start, before pruning
     spike: float  # standard deviation of the prior's narrow part
@@ -148,7 +149,6 @@ class Teacher:
     grid: list[dict[Literal["sigma", "regularisation", "lr", "steps"], list[int] | list[float]]]
     soft_labels: list[int]  # numbers of training triplets at which soft, hard and argmax targets are compared
     layer_triplets: int  # triplets drawn to compare layers
-    bootstrap: int  # resamples of the triplets
 
 
 @settings
@@ -204,7 +204,6 @@ class Student:
 class Levels:
     seed: int
     centred: bool  # subtract the mean representation of the scored pictures before taking cosine similarities
-    bootstrap: int  # resamples of the triplets
     reliability_bins: int  # of equal width in [0, 1]
 
 
@@ -223,7 +222,6 @@ class Cost:
 @settings
 class Similarity:
     seed: int
-    bootstrap: int  # resamples of the triplets, concepts or pairs
     rater_groups: int  # people are put into this many groups for RSA's noise ceiling
     pairs: int  # pairs in each direction of the disagreement experiment
     matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: worlds/readers/matrices.py
@@ -232,7 +230,7 @@ class Similarity:
 @settings
 class Reorganisation:
     seed: int
-    bootstrap: int  # resamples of the concepts
+    bootstrap: int  # resamples of the concepts, for CKA
     pictures_per_concept: int
     neighbours: int  # nearest neighbours that are shown of each example picture
     examples: int  # example pictures

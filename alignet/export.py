@@ -24,7 +24,7 @@ from alignet.worlds.format.schema import PARTICIPANTS
 from alignet.worlds.format.tables import World
 
 WARNINGS = {  # on top of a card, by whose the choices are
-    "simulated": "**The human choices are SIMULATED: no person was asked, and the scores say nothing about people.**\n\n",
+    "simulated": "**The choices are SIMULATED: no person was asked, and the scores say nothing about people.**\n\n",
     "derived": "**The choices are DERIVED: drawn from embeddings that were fitted to people's, not people's own.**\n\n",
 }
 CARD = """---

@@ -1,13 +1,10 @@
-"""Scores as pure functions: odd-one-out accuracy, noise ceiling, calibration, rank correlation, CKA, bootstrap."""
+"""Scores as pure functions: odd-one-out accuracy, noise ceiling, calibration, rank correlation, CKA."""
 
 from collections.abc import Callable
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-RANKED_AT_ONCE = 2_000_000  # resamples x units that are ranked together: bounds the memory of a bootstrap
 
 
 def agreement(choice: Tensor, counts: Tensor) -> Tensor:
@@ -74,44 +71,6 @@ def weighted_mean(values: Tensor, weights: Tensor) -> float:
     return float((values * weights).sum() / weights.sum())
 
 
-def resample_weights(units: int, resamples: int, generator: torch.Generator) -> Tensor:
-    """How often each bootstrap resample draws each unit: (resamples, units) float64; each row sums to `units`."""
-    drawn = torch.randint(units, (resamples, units), generator=generator)
-    return torch.zeros(resamples, units, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(()).double().expand_as(drawn)
-    )
-
-
-def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
-    """The interval that holds the middle share `level` of bootstrap results, (resamples,).
-
-    Results that are NaN are left out; both ends are NaN if no other result is left.
-    """
-    values = values[~values.isnan()].double()
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    low, high = torch.quantile(values, torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
-    return float(low), float(high)
-
-
-def weighted_means(values: Tensor, weights: Tensor, drawn: Tensor) -> Tensor:
-    """Weighted mean of each resample, (resamples,); values that are NaN do not count.
-
-    Args: values, weights: (n,); drawn: (resamples, n), see `resample_weights`.
-    """
-    weights = weights.double() * ~values.isnan()
-    return drawn @ (values.double().nan_to_num() * weights) / (drawn @ weights)
-
-
-def bootstrap_interval(values: Tensor, weights: Tensor, drawn: Tensor) -> tuple[float, float]:
-    """95 % percentile interval of the weighted mean over resamples of the units (triplets).
-
-    Two intervals from the same `drawn` are paired, so the difference of their `weighted_means` has an interval too.
-    Args: as for `weighted_means`.
-    """
-    return percentile_interval(weighted_means(values, weights, drawn))
-
-
 def entropy(probabilities: Tensor) -> Tensor:
     """Shannon entropy in nats over the last axis; 0 log 0 = 0."""
     return -torch.xlogy(probabilities, probabilities).sum(-1)
@@ -144,26 +103,6 @@ def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int 
     return float((per_bin(predicted * weight) - per_bin(chosen)).abs().sum() / weight.sum())
 
 
-def reliability_bins(predicted: Tensor, counts: Tensor, bins: int, drawn: Tensor) -> pd.DataFrame:
-    """How often people choose an item, by its predicted probability, in bins of equal width.
-
-    Args: predicted: (n, k, 3), k predictions of each triplet's choices; counts: (n, k, 3), the choices of the people
-        whom each prediction is about; drawn: (resamples, n), see `resample_weights`.
-    Returns: a row for each bin that is not empty: bin (from 0), predicted (mean probability), chosen (share of people),
-        ci_low and ci_high (95 % bootstrap over the n triplets), n (items that somebody judged).
-    """
-    people = counts.sum(-1, keepdim=True).double().expand_as(counts)
-    group, rows = (predicted * bins).long().clamp(max=bins - 1), []
-    for number in group[people > 0].unique().tolist():
-        weight = people * (group == number)
-        chosen, judged = (counts * (group == number)).double().sum((1, 2)), weight.sum((1, 2))
-        low, high = percentile_interval(drawn @ chosen / (drawn @ judged))
-        row = {"bin": number, "predicted": float((predicted * weight).sum() / weight.sum())}
-        row |= {"chosen": float(chosen.sum() / judged.sum()), "ci_low": low, "ci_high": high}
-        rows.append(row | {"n": int((weight > 0).sum())})
-    return pd.DataFrame(rows)
-
-
 def solve_increasing(function: Callable[[float], float], target: float, low: float, high: float) -> float:
     """The x in [low, high] at which an increasing function reaches `target`, to a relative precision of 1e-6.
 
@@ -185,64 +124,18 @@ def majority_agreement(choice: Tensor, counts: Tensor) -> Tensor:
     return (majority.gather(1, choice.clamp(min=0)[:, None]).squeeze(1) / majority.sum(1)) * (choice >= 0)
 
 
-def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
-    """Ranks of n values in samples of them, as shares of the sample; tied values share their mean rank.
-
-    Args: values: (n,); weights: (resamples, n), how often each sample holds each value, at least 0.
-    Returns: (resamples, n) float64 in [0, 1]; the ranks of values that a sample does not hold mean nothing.
-    """
-    _, group, number = values.unique(return_inverse=True, return_counts=True)  # numbered in ascending order
-    held = weights.double()[:, values.argsort()].cumsum(1)[:, number.cumsum(0) - 1]  # up to each value
-    before = torch.cat([torch.zeros(len(weights), 1).double(), held[:, :-1]], 1)
-    return ((before + held) / 2)[:, group] / held[:, -1:]
-
-
 def ranks(values: Tensor) -> Tensor:
     """Ranks of values, (n,), as shares of n: float64 in [0, 1]; tied values share their mean rank."""
-    return weighted_ranks(values, torch.ones(1, len(values)))[0]
-
-
-def spearman_samples(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Rank correlation (Spearman's rho) in each sample, which is ranked anew; NaN where x or y is constant in it.
-
-    Args: x, y: (n,); weights: (resamples, n), how often a sample holds each unit.
-    Returns: (resamples,) float64 in [-1, 1].
-    """
-    correlations = []
-    for samples in weights.double().split(max(1, RANKED_AT_ONCE // max(1, len(x)))):
-        share = samples / samples.sum(1, keepdim=True)
-        centred_x, centred_y = (weighted_ranks(values, samples) - 0.5 for values in (x, y))  # mean ranks are 1/2
-        covariance = (share * centred_x * centred_y).sum(1)
-        variance_x, variance_y = (share * centred_x * centred_x).sum(1), (share * centred_y * centred_y).sum(1)
-        varies = (variance_x > 1e-15) & (variance_y > 1e-15)  # (n - 1) / (4 n^2) or more if any differ
-        correlations.append(torch.where(varies, covariance / (variance_x * variance_y).sqrt(), torch.nan))
-    return torch.cat(correlations)
+    _, group, number = values.unique(return_inverse=True, return_counts=True)  # numbered in ascending order
+    return ((number.cumsum(0) - number.double() / 2) / len(values))[group]
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
     """Rank correlation of x and y, (n,) each, in [-1, 1]; tied values share their mean rank; NaN if one is constant."""
     if len(x) == 0:
         return float("nan")
-    return float(spearman_samples(x, y, torch.ones(1, len(x))))
-
-
-def spearman_interval(x: Tensor, y: Tensor, weights: Tensor) -> tuple[float, float]:
-    """95 % bootstrap interval of `spearman`; NaN for fewer than three units.
-
-    Args: x, y: (n,); weights: (resamples, n), see `resample_weights`.
-    """
-    if len(x) < 3:
-        return float("nan"), float("nan")
-    return percentile_interval(spearman_samples(x, y, weights))
-
-
-def pair_weights(weights: Tensor, pairs: Tensor) -> Tensor:
-    """How often each sample of objects holds each pair of objects; an object and its own copy are not a pair.
-
-    Args: weights: (resamples, objects); pairs: (2, n), the numbers of two different objects in each column.
-    Returns: (resamples, n).
-    """
-    return weights[:, pairs[0]] * weights[:, pairs[1]]
+    centred_x, centred_y = ranks(x) - 0.5, ranks(y) - 0.5  # mean ranks are 1/2
+    return float((centred_x * centred_y).sum() / (centred_x.norm() * centred_y.norm()))
 
 
 def upper_triangle(matrix: Tensor) -> Tensor:

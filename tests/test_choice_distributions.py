@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import metrics
-from alignet.people import choice_distributions
+from alignet import intervals, metrics
+from alignet.people import choice_distributions, held_out
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.people.vice import Posterior
 from alignet.worlds.format.tables import World
@@ -50,26 +50,62 @@ def test_judgements_are_shares_of_people_per_distinct_triplet():
 
 def test_test_rows_of_unseen_concepts_are_kept_apart():
     rows = [("i0", "i2", "i4", 1, "train"), ("i1", "i3", "i5", 0, "train"), ("i6", "i7", "i8", 2, "test")]
-    train, test = choice_distributions.human_choice_counts(world(rows, "aabbccdde"))
+    train, test = choice_distributions.human_choice_counts(world(rows, "aabbccdde"), settings())
     assert train.triplets.tolist() == [[0, 2, 4], [1, 3, 5]]
     assert test.triplets.tolist() == [[6, 7, 8]]
     assert test.targets.tolist() == [[0, 0, 1]]
 
 
-def test_no_concept_is_both_fitted_and_tested_on():
+def test_test_rows_about_seen_objects_are_neither_fitted_nor_called_held_out():
     rows = [("i0", "i2", "i4", 1, "train"), ("i0", "i2", "i6", 0, "train"), ("i7", "i4", "i2", 2, "test")]
     shared = world(rows)  # the test row shows b, c and d, of which the training rows show other pictures too
-    train, test = choice_distributions.human_choice_counts(shared)
+    train, test = choice_distributions.human_choice_counts(shared, settings())
     assert test is None
-    assert train.triplets.tolist() == [[0, 2, 4], [0, 2, 6], [2, 4, 7]]
+    assert train.triplets.tolist() == [[0, 2, 4], [0, 2, 6]]
+    parts = held_out.choice_parts(shared, settings())
+    assert parts.seen.tolist() == [False, False, True]
+    assert not held_out.held_out_objects(shared, settings()).any()
+
+
+def things_like(n=400, objects=12):
+    """Triplets of a few objects, split by triplet and not by object, as in THINGS."""
+    shown = torch.rand(n, objects, generator=torch.Generator().manual_seed(0)).topk(3, dim=1).indices.tolist()
+    split = ["train"] * (n - 80) + ["validation"] * 40 + ["test"] * 40
+    rows = [
+        (*(f"i{i}" for i in triplet), k % 3, part) for k, (triplet, part) in enumerate(zip(shown, split, strict=True))
+    ]
+    return world(rows, [f"c{i}" for i in range(objects)])
+
+
+@pytest.mark.parametrize("chosen", [0.5, ["c1", "c4", "c5", "c8", "c9", "c11"]])
+def test_no_held_out_object_reaches_any_fit(chosen):
+    shared, changed = things_like(), settings(held_out_objects=chosen)
+    kept = held_out.held_out_objects(shared, changed)
+    assert kept.sum() == 6
+    train, test = choice_distributions.human_choice_counts(shared, changed)
+    assert not kept[train.triplets].any()
+    assert kept[test.triplets].all()
+    names = choice_distributions.single_choices(shared, changed).names
+    assert not set(names) & set(shared.images["concept"][kept.numpy()])
+    parts, triplets = held_out.choice_parts(shared, changed), shared.choice_rows(shared.triplets)[0]
+    assert (parts.fitted.int() + parts.held_out + parts.seen <= 1).all()
+    assert not kept[triplets[parts.fitted]].any()
+    assert (~kept[triplets[parts.seen]]).any(1).all()
+    assert set(shared.triplets["split"][parts.seen.numpy()]) == {"test"}
+
+
+def test_an_object_that_nobody_judged_cannot_be_held_out_and_some_choices_must_be_left():
+    with pytest.raises(ValueError, match=r"held_out_objects: triplets\.csv shows no concept 'unicorn'"):
+        held_out.held_out_objects(things_like(), settings(held_out_objects=["unicorn"]))
+    with pytest.raises(ValueError, match="no choices are left to fit to"):
+        choice_distributions.human_choice_counts(things_like(), settings(held_out_objects=1.0))
 
 
 def test_rows_without_a_split_are_all_fitted_on():
     rows = [("i0", "i2", "i4", 1, "test"), ("i1", "i3", "i6", 0, "train")]
     plain = world(rows)
-    train, test = choice_distributions.human_choice_counts(
-        World("tiny", "human", None, ("concept",), plain.images, plain.triplets.drop(columns="split"), None)
-    )
+    without = World("tiny", "human", None, ("concept",), plain.images, plain.triplets.drop(columns="split"), None)
+    train, test = choice_distributions.human_choice_counts(without, settings())
     assert test is None
     assert len(train.triplets) == 2
 
@@ -176,8 +212,7 @@ def test_single_choices_have_no_empirical_distribution_and_no_ceiling():
 def test_reliability_bins_by_hand():
     predicted = torch.tensor([[[0.1, 0.2, 0.7]], [[0.1, 0.2, 0.7]]])
     counts = torch.tensor([[[0, 1, 3]], [[0, 0, 4]]])
-    drawn = metrics.resample_weights(2, 50, torch.Generator().manual_seed(0))
-    bins = metrics.reliability_bins(predicted, counts, 2, drawn)
+    bins = intervals.reliability_bins(predicted, counts, 2, intervals.Units(torch.arange(6).view(2, 3)))
     assert bins["predicted"].tolist() == pytest.approx([0.15, 0.7])
     assert bins["chosen"].tolist() == pytest.approx([1 / 16, 7 / 8])
     assert bins["n"].tolist() == [4, 2]

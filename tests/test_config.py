@@ -18,7 +18,7 @@ SECTIONS = {
     "cost": config.Cost,
 }
 PARAMS = ["params.yaml", *(str(path.relative_to(config.ROOT)) for path in sorted(config.ROOT.glob("params/*.yaml")))]
-LEVELS = {"seed": 3, "centred": True, "bootstrap": 100, "reliability_bins": 10}
+LEVELS = {"seed": 3, "centred": True, "reliability_bins": 10}
 
 
 def params(tmp_path, **changes):
@@ -29,7 +29,7 @@ def params(tmp_path, **changes):
 
 def test_a_section_loads_as_a_frozen_record(tmp_path):
     settings = config.load("levels", config.Levels, params(tmp_path))
-    assert (settings.seed, settings.centred, settings.bootstrap) == (3, True, 100)
+    assert (settings.seed, settings.centred, settings.reliability_bins) == (3, True, 10)
     with pytest.raises(AttributeError):
         settings.seed = 4
 
@@ -46,13 +46,13 @@ def test_an_unknown_key_is_refused_by_name(tmp_path):
 def test_a_missing_key_is_refused_by_name(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("levels: {seed: 0, centred: true}")
-    with pytest.raises(config.ConfigError, match=r"mine\.yaml: levels\.bootstrap: missing"):
+    with pytest.raises(config.ConfigError, match=r"mine\.yaml: levels\.reliability_bins: missing"):
         config.load("levels", config.Levels, str(path))
 
 
 def test_every_wrong_key_has_a_line(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("levels: {centred: true, bootstrap: many, reliability_bins: 10}")
+    path.write_text("levels: {centred: true, reliability_bins: many}")
     with pytest.raises(config.ConfigError) as error:
         config.load("levels", config.Levels, str(path))
     assert len(str(error.value).splitlines()) == 2
@@ -79,14 +79,14 @@ def test_a_missing_file_is_refused_by_name():
 
 def test_an_override_of_none_keeps_the_file_and_a_number_replaces_it(tmp_path):
     path = params(tmp_path)
-    assert config.load("levels", config.Levels, path, seed=None, bootstrap=None) == config.Levels(**LEVELS)
-    assert config.load("levels", config.Levels, path, seed=None, bootstrap=7).bootstrap == 7
+    assert config.load("levels", config.Levels, path, seed=None, reliability_bins=None) == config.Levels(**LEVELS)
+    assert config.load("levels", config.Levels, path, seed=None, reliability_bins=7).reliability_bins == 7
     assert config.load("levels", config.Levels, path, seed=0).seed == 0
 
 
 def test_an_override_of_the_wrong_type_is_refused(tmp_path):
-    with pytest.raises(config.ConfigError, match=r"levels\.bootstrap"):
-        config.load("levels", config.Levels, params(tmp_path), bootstrap="many")
+    with pytest.raises(config.ConfigError, match=r"levels\.reliability_bins"):
+        config.load("levels", config.Levels, params(tmp_path), reliability_bins="many")
 
 
 def test_an_override_that_no_field_has_is_refused(tmp_path):

@@ -468,11 +468,11 @@ def shrunk(params, folder):
     params["backbones"] = {name: shrunk_backbone(values) for name, values in params["backbones"].items()}
     params["students"] = {name: values | student for name, values in params["students"].items()}
     params["features"] |= {"batch_size": 64, "workers": 0, "devices": 1}
-    params["human_uncertainty"] |= {"dimensions": 8, "max_epochs": 3, "bootstrap": 50, "held_out_most": 100}
-    params["teacher"] |= {"steps": 5, "batch_size": 128, "folds": 2, "soft_labels": [20], "bootstrap": 50}
+    params["human_uncertainty"] |= {"dimensions": 8, "max_epochs": 3, "held_out_most": 100}
+    params["teacher"] |= {"steps": 5, "batch_size": 128, "folds": 2, "soft_labels": [20]}
     params["teacher"]["grid"] = [{"regularisation": [0.0, 0.3]}]
     params["synthesis"] |= sizes | {"elbow": [2, 6], "signal_backbone": "siglip2"}
-    for section in ("levels", "similarity", "reorganisation", "downstream"):
+    for section in ("reorganisation", "downstream"):
         params[section] |= {"bootstrap": 50}
     params["downstream"] |= {"centroid_draws": 3, "logistic_draws": 2, "shots": [1, 2], "corruptions": ["grey"]}
     return params

@@ -70,7 +70,7 @@ def test_distances_are_those_by_hand_and_do_not_change_with_rotation_shift_and_s
 def test_change_and_effect_size_are_those_by_hand():
     world, rows = make_world(), torch.arange(12)
     base, aligned = random_features(12, 5), random_features(12, 5, seed=1)
-    table = reorganisation.reorganisation(world, rows, layers_of(base, aligned), SETTINGS)
+    table = reorganisation.reorganisation(world, rows, layers_of(base, aligned))
     before, after = (reorganisation.distances(x).numpy() for x in (base, aligned))
     pairs = [(i, j) for i in range(12) for j in range(i + 1, 12)]
     spread = np.std([before[pair] for pair in pairs], ddof=1)
@@ -86,7 +86,7 @@ def test_change_and_effect_size_are_those_by_hand():
 
 def test_the_base_itself_does_not_change_and_has_no_effect_size():
     base = random_features(12, 5)
-    table = reorganisation.reorganisation(make_world(), torch.arange(12), layers_of(base, 2 * base), SETTINGS)
+    table = reorganisation.reorganisation(make_world(), torch.arange(12), layers_of(base, 2 * base))
     assert table["change"].abs().max() < 1e-6
     assert table["effect_size"].isna().all()
 
@@ -94,25 +94,36 @@ def test_the_base_itself_does_not_change_and_has_no_effect_size():
 def test_rsa_is_that_of_metrics_and_one_for_features_that_are_the_hierarchy():
     world, rows, features = make_world(), torch.arange(12), random_features(12, 5)
     lowest, _names = reorganisation.relations(world, rows)
-    table = reorganisation.reorganisation(world, rows, layers_of(features, features), SETTINGS)
+    table = reorganisation.reorganisation(world, rows, layers_of(features, features))
     matrices = (reorganisation.distances(features), lowest.double())
     assert table["rsa"].iloc[0] == pytest.approx(metrics.spearman(*map(metrics.upper_triangle, matrices)))
     assert (table["rsa_low"] <= table["rsa"] + 1e-9).all()
     tree = torch.cat(  # equal steps at each of three levels, centred: distance grows with the lowest common level
         [torch.nn.functional.one_hot(world.codes(name)).float() for name in ("concept", "class", "domain")], dim=1
     )
-    ordered = reorganisation.reorganisation(world, rows, layers_of(tree, tree), SETTINGS)["rsa"].iloc[0]
+    ordered = reorganisation.reorganisation(world, rows, layers_of(tree, tree))["rsa"].iloc[0]
     assert ordered > 0.9
 
 
-def test_within_a_concept_pairs_are_drawn_once_for_each_time_that_their_concept_is():
-    pairs, names = reorganisation._pairs(make_world(), torch.arange(12), SETTINGS)
-    count = pairs.sums(torch.ones(66).double(), pairs.relation)
-    assert names[0] == "same concept"
-    assert count[0].tolist() == [6, 12, 16, 32]
-    assert count[:, 0].tolist() == [6] * 201  # six concepts in every resample, each with its pair
-    weights = pairs.weights[1]
-    assert count[1, 1] == 4 * (weights[0] * weights[1] + weights[2] * weights[3] + weights[4] * weights[5])
+def test_pairs_are_grouped_by_relation_and_know_their_concepts():
+    pairs = reorganisation._pairs(make_world(), torch.arange(12))
+    assert pairs.names[0] == "same concept"
+    assert [len(some) for some, _ in pairs.of_relation.values()] == [6, 12, 16, 32]
+    assert (pairs.of_relation[0][1].objects.diff(dim=1) == 0).all()  # both pictures show one concept
+
+
+def test_the_influence_on_an_effect_size_is_that_of_leaving_a_pair_out():
+    world, rows = make_world(), torch.arange(12)
+    change = torch.randn(66, generator=torch.Generator().manual_seed(0)).double() + 0.5
+    pairs = reorganisation._pairs(world, rows)
+    row = list(reorganisation._by_relation(pairs, change))[3]
+    some, units = pairs.of_relation[3]
+    values = change[some]
+    effects = torch.stack([(lambda rest: rest.mean() / rest.std())(values[torch.arange(32) != k]) for k in range(32)])
+    jackknife = (effects.mean() - effects) * 31 / 32
+    width = units.interval(0.0, jackknife)[1]
+    assert row["effect_size"] == pytest.approx(float(values.mean() / values.std()))
+    assert row["effect_size_high"] - row["effect_size"] == pytest.approx(width, rel=0.15)
 
 
 @pytest.mark.parametrize("width", [3, 40])

@@ -6,18 +6,21 @@ import pandas as pd
 import pytest
 import torch
 from inputs import generator
+from inputs import settings as section
 from rsatoolbox.inference import eval_fixed
 from rsatoolbox.model import ModelFixed
 from rsatoolbox.rdm import RDMs
 from scipy.stats import rankdata, spearmanr
 
-from alignet import config, metrics
-from alignet.evaluation import disagreement, similarity
+from alignet import config
+from alignet.evaluation import disagreement, rsa, similarity
+from alignet.people import held_out
 from alignet.triplets import gather_pair_similarities
 from alignet.worlds.format.tables import TRIPLET, World
 from alignet.worlds.readers import matrices
 
-SETTINGS = config.Similarity(seed=0, bootstrap=200, rater_groups=3, pairs=2, matrices=[])
+SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[])
+PEOPLE = section("human_uncertainty")
 CONCEPTS, PICTURES = 12, 2  # of each split; a class holds 4 concepts
 PAIRS = torch.triu_indices(CONCEPTS, CONCEPTS, 1)
 
@@ -54,12 +57,13 @@ def layers(*features, names=("known",)):
     return {(name, "base"): {"pooled": rows} for name, rows in zip(names, features, strict=True)}
 
 
-def scored(world, features, settings=SETTINGS):
-    _, rows = similarity.held_out(world)
+def scored(world, features, settings=SETTINGS, people=None):
+    parts = held_out.choice_parts(world, people or PEOPLE)
+    rows = similarity.tested_rows(world, parts)
     shown = torch.isin(world.rows("human"), rows)
     test = {key: layers["pooled"] for key, layers in features.items()}
     human = {key: {"pooled": rows[shown]} for key, rows in test.items()}
-    return similarity.similarity(world, human, features, settings)
+    return similarity.similarity(world, parts, human, features, settings)
 
 
 def rated(world, pairs, participants=("a", "b", "c", "d"), noise=0.0):
@@ -73,13 +77,26 @@ def rated(world, pairs, participants=("a", "b", "c", "d"), noise=0.0):
     return dataclasses.replace(world, ratings=ratings)
 
 
-def test_held_out_triplets_are_the_test_rows_and_their_pictures():
+def test_the_tested_pictures_are_those_of_held_out_and_other_test_choices():
     world, _ = known_world()
-    table, rows = similarity.held_out(world)
-    assert len(table) == len(world.triplets)
-    assert world.images["image"].iloc[rows.tolist()].tolist() == [f"human{n}_0" for n in range(CONCEPTS)]
-    none, rows = similarity.held_out(dataclasses.replace(world, triplets=world.triplets.drop(columns="split")))
-    assert len(none) == len(rows) == 0
+    everything = dataclasses.replace(world, triplets=world.triplets.assign(split="train"))
+    named = dataclasses.replace(PEOPLE, held_out_objects=[f"human{n:02d}" for n in range(4)])
+    rows = similarity.tested_rows(everything, held_out.choice_parts(everything, named))
+    assert world.images["image"].iloc[rows.tolist()].tolist() == [f"human{n}_0" for n in range(4)]
+    assert len(similarity.tested_rows(everything, held_out.choice_parts(everything, PEOPLE))) == 0
+
+
+def test_triplets_of_seen_objects_are_scored_apart_from_those_of_held_out_ones():
+    world, place = known_world()
+    half = np.arange(len(world.triplets)) % 2 == 0
+    split = dataclasses.replace(world, triplets=world.triplets.assign(split=np.where(half, "train", "test")))
+    table = scored(split, layers(place), people=dataclasses.replace(PEOPLE, held_out_objects=0.5))
+    value = table.set_index("benchmark")
+    inside = value.loc["held-out triplets", "n"]
+    outside = value.loc["test triplets, objects seen", "n"]
+    assert inside == 20  # all triplets of six objects
+    assert outside > 50
+    assert "held-out triplets" not in set(scored(split, layers(place)).dropna(subset="value")["benchmark"])
 
 
 def test_the_model_that_people_chose_by_scores_high_and_a_random_and_a_constant_one_do_not():
@@ -110,7 +127,7 @@ def test_permuted_labels_take_the_likeness_away():
 def test_choice_matrices_are_the_shares_by_hand():
     # Objects 0, 1, 2: twice 2 is the odd one out, once 0; then 0, 1, 3 by the second group.
     triplets = torch.tensor([[0, 1, 2], [2, 0, 1], [0, 1, 2], [0, 1, 3]])
-    found = similarity.choice_matrices(triplets, torch.tensor([2, 0, 0, 0]), torch.tensor([0, 0, 0, 1]), 4, 2)
+    found = rsa.choice_matrices(triplets, torch.tensor([2, 0, 0, 0]), torch.tensor([0, 0, 0, 1]), 4, 2)
     assert found[0, 0, 1] == found[0, 1, 0] == pytest.approx(2 / 3)
     assert found[0, 1, 2] == pytest.approx(1 / 3)
     assert found[0, 0, 2] == 0
@@ -121,7 +138,7 @@ def test_choice_matrices_are_the_shares_by_hand():
 
 def test_a_person_is_always_in_one_group():
     people = pd.Series(["b", "a", "c", "b", "d", "a"])
-    groups = similarity.people_groups(people, 3)
+    groups = rsa.people_groups(people, 3)
     assert groups.tolist() == [1, 0, 2, 1, 0, 0]
 
 
@@ -136,28 +153,16 @@ def test_rsa_and_its_noise_ceiling_are_rsatoolboxs():
     model, people = dissimilar()
     data = RDMs(-people.numpy())
     theirs = eval_fixed([ModelFixed("model", RDMs(-model[None].numpy()))], data, method="spearman")
-    assert similarity.rsa_over_groups(model, people) == pytest.approx(theirs.evaluations.mean(), abs=1e-6)
-    assert similarity.rsa_noise_ceiling(people) == pytest.approx(tuple(theirs.noise_ceiling), abs=1e-6)
-
-
-def test_bootstrap_samples_of_rsa_are_rsatoolboxs_on_the_same_draws():
-    model, people = dissimilar()
-    for seed in range(10):
-        drawn = torch.randint(CONCEPTS, (CONCEPTS,), generator=generator(seed))
-        weights = torch.bincount(drawn, minlength=CONCEPTS)[None].double()
-        ours = [metrics.spearman_samples(model, group, metrics.pair_weights(weights, PAIRS)) for group in people]
-        data = RDMs(-people.numpy()).subsample_pattern("index", drawn.numpy())
-        fixed = ModelFixed("model", RDMs(-model[None].numpy()).subsample_pattern("index", drawn.numpy()))
-        theirs = eval_fixed([fixed], data, method="spearman").evaluations.mean()
-        assert torch.stack(ours).mean() == pytest.approx(theirs, abs=1e-6)
+    assert rsa.rsa_over_groups(model, people)[0] == pytest.approx(theirs.evaluations.mean(), abs=1e-6)
+    assert rsa.rsa_noise_ceiling(people) == pytest.approx(tuple(theirs.noise_ceiling), abs=1e-6)
 
 
 def test_the_ceiling_of_people_who_agree_is_one_and_of_one_group_unknown():
     _, people = dissimilar(noise=0.0)
-    assert similarity.rsa_noise_ceiling(people) == pytest.approx((1, 1))
-    assert similarity.rsa_over_groups(people[0], people) == pytest.approx(1)
-    assert all(math.isnan(end) for end in similarity.rsa_noise_ceiling(people[:1]))
-    low, _ = similarity.rsa_noise_ceiling(torch.randn(3, 60, generator=generator(), dtype=torch.float64))
+    assert rsa.rsa_noise_ceiling(people) == pytest.approx((1, 1))
+    assert rsa.rsa_over_groups(people[0], people)[0] == pytest.approx(1)
+    assert all(math.isnan(end) for end in rsa.rsa_noise_ceiling(people[:1]))
+    low, _ = rsa.rsa_noise_ceiling(torch.randn(3, 60, generator=generator(), dtype=torch.float64))
     assert abs(low) < 0.3
 
 
@@ -166,7 +171,7 @@ def test_a_ceiling_of_pairs_that_fill_no_triangle_is_that_of_these_pairs():
     part = people[:, :50]
     ranks = [rankdata(group) for group in part]
     low = [spearmanr(ranks[a] + ranks[b], ranks[c]).statistic for a, b, c in ((1, 2, 0), (0, 2, 1), (0, 1, 2))]
-    assert similarity.rsa_noise_ceiling(part)[0] == pytest.approx(np.mean(low), abs=1e-6)
+    assert rsa.rsa_noise_ceiling(part)[0] == pytest.approx(np.mean(low), abs=1e-6)
 
 
 def test_one_person_has_no_noise_ceiling_and_few_pairs_no_score():
@@ -183,11 +188,12 @@ def test_one_person_has_no_noise_ceiling_and_few_pairs_no_score():
 def test_what_a_world_lacks_is_a_row_with_a_note():
     world, place = known_world()
     bare = dataclasses.replace(world, levels=None, triplets=world.triplets.assign(split="train"))
-    table = similarity.similarity(bare, {}, layers(place), SETTINGS)
+    parts = held_out.choice_parts(bare, PEOPLE)
+    table = similarity.similarity(bare, parts, {}, layers(place), SETTINGS)
     assert table["value"].isna().all()
     assert (table["note"] != "").all()
     assert list(table.columns) == similarity.COLUMNS
-    assert len(similarity.held_out_features(None, bare, {}, [], None)) == 0
+    assert similarity.tested_features(None, bare, parts, {}, [], None) == {}
 
 
 def test_ratings_that_follow_the_distance_are_matched_and_their_people_agree():
@@ -201,7 +207,7 @@ def test_ratings_that_follow_the_distance_are_matched_and_their_people_agree():
         assert row["value"] == pytest.approx(1)
         assert row["noise_ceiling"] == pytest.approx(1)
         assert row["n"] == 66
-        assert row["ci_unit"] == "pairs"
+        assert row["ci_unit"] == "pairs that share pictures"
 
 
 def write(tmp_path, values, labels, columns=None):
@@ -269,12 +275,16 @@ def test_concepts_are_means_in_the_order_of_the_hierarchy():
 
 
 def contenders():
-    """In class c0, alignet holds concepts 0 and 1 together and unalignet 0 and 2; everything else is the same."""
+    """In class c0, alignet holds concepts 0 and 1 together and unalignet 0 and 2; likewise in c1; the rest is the
+    same.
+    """
     world, _ = known_world()
     base = torch.eye(CONCEPTS).repeat_interleave(PICTURES, 0)
     alignet, unalignet = base.clone(), base.clone()
     alignet[2:4] = base[0:2] + 0.1 * base[2:4]
     unalignet[4:6] = base[0:2] + 0.1 * base[4:6]
+    alignet[10:12] = base[8:10] + 0.5 * base[10:12]  # in class c1 too, but less
+    unalignet[12:14] = base[8:10] + 0.5 * base[12:14]
     models = {"base": base, "alignet": alignet, "unalignet": unalignet}
     return world, {("m", target): {"pooled": rows} for target, rows in models.items()}
 
@@ -291,7 +301,14 @@ def test_the_pairs_are_those_that_the_two_models_place_most_differently():
     assert set(found["class"]) <= {"c0", "c1", "c2"}
     assert sorted(found["page"]) == list(range(1, len(found) + 1))
     for _, part in found.groupby("closer_in"):
-        assert not pd.concat([part["image_0"], part["image_1"]]).duplicated().any()
+        assert not part["class"].duplicated().any()
+
+
+def test_a_class_gives_at_most_one_pair_in_each_direction():
+    world, test = contenders()
+    many = disagreement.pairs(world, test, dataclasses.replace(SETTINGS, pairs=100))
+    assert many.groupby(["closer_in", "class"]).size().max() == 1
+    assert (many.groupby("closer_in")["difference"].apply(lambda d: d.abs().is_monotonic_decreasing)).all()
 
 
 def test_without_a_control_there_are_no_pairs_to_rate(tmp_path):
@@ -299,7 +316,7 @@ def test_without_a_control_there_are_no_pairs_to_rate(tmp_path):
     alone = {key: rows for key, rows in test.items() if key[1] != "unalignet"}
     found = disagreement.pairs(world, alone, SETTINGS)
     assert found.empty
-    assert disagreement.scores(world, found, SETTINGS)["note"].tolist() == ["no pairs to rate"]
+    assert disagreement.scores(world, found)["note"].tolist() == ["no pairs to rate"]
     assert disagreement.save_page(found, tmp_path / "page.csv").empty
 
 
@@ -316,10 +333,10 @@ def test_the_page_says_nothing_about_the_models_and_reads_as_ratings(tmp_path):
 def test_unrated_pairs_have_a_note_in_place_of_a_score():
     world, test = contenders()
     found = disagreement.pairs(world, test, SETTINGS)
-    table = disagreement.scores(world, found, SETTINGS)
+    table = disagreement.scores(world, found)
     assert table["note"].tolist() == ["the world has no ratings.csv"]
     other = rated(world, {("test4_0", "test11_0"): 3})
-    assert "too few" in disagreement.scores(other, disagreement.pairs(other, test, SETTINGS), SETTINGS)["note"].item()
+    assert "too few" in disagreement.scores(other, disagreement.pairs(other, test, SETTINGS))["note"].item()
 
 
 def test_rated_pairs_are_scored_as_published():
@@ -337,7 +354,7 @@ def test_rated_pairs_are_scored_as_published():
     world = dataclasses.replace(world, ratings=ratings)
     found = disagreement.pairs(world, test, SETTINGS)
     assert found["n_ratings"].tolist() == [2] * len(found)
-    table = disagreement.scores(world, found, SETTINGS).set_index(["metric", "target"])
+    table = disagreement.scores(world, found).set_index(["metric", "target"])
     for target, mean in (("alignet", 4.25 - 0.15), ("unalignet", 2.25 + 0.1 - 0.15)):
         row = table.loc[("mean_rating_of_closer_pairs", target)]
         assert row["value"] == pytest.approx(mean)

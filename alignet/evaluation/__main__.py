@@ -18,6 +18,7 @@ from alignet.evaluation import downstream, levels, similarity, uncertainty
 from alignet.figures import comparison, style
 from alignet.models import activations, backbones
 from alignet.models.backbones import Embedder
+from alignet.people import held_out
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
 
@@ -56,7 +57,9 @@ def evaluate(name: str, model: config.Backbone, world: World, params_file: str) 
     embedder = AtLayer(backbones.create(model), model.layer).eval().to(devices.local())
     students: activations.Students = {(name, "base"): (embedder, model.picture_size)}
     test = activations.forward(students, world.paths(world.rows("test")), reading)
-    _, rows = similarity.held_out(world)
+    people = config.load("human_uncertainty", config.HumanUncertainty, params_file)
+    parts = held_out.choice_parts(world, people)
+    rows = similarity.tested_rows(world, parts)
     human = activations.forward(students, world.paths(rows), reading) if len(rows) else {}
     stored = {(name, "base", "pooled"): test[name, "base"]["pooled"]}
     choices = config.load("levels", config.Levels, params_file)
@@ -65,7 +68,7 @@ def evaluate(name: str, model: config.Backbone, world: World, params_file: str) 
     return {
         "levels": levels.levels(world, stored, choices),
         "uncertainty": uncertainty.uncertainty(world, stored, choices),
-        "similarity": similarity.similarity(world, human, test, alike),
+        "similarity": similarity.similarity(world, parts, human, test, alike),
         "downstream": downstream.downstream(world, test, students, reading, tasks),
     }
 

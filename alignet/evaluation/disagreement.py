@@ -1,16 +1,15 @@
 """The disagreement experiment: pairs of pictures that AligNet and its control place most differently."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import Similarity
 from alignet.evaluation.similarity import COLUMNS as SCORES
+from alignet.intervals import Units, mean_influence, spearman_influence
 from alignet.metrics import unit_vectors
 from alignet.models.activations import Layers
 from alignet.worlds.format import pictures
@@ -29,11 +28,12 @@ def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
 
     Distances are 1 - centred cosine, z-scored over all such pairs (of each concept's first test picture) for each
     target; `settings.pairs` of them with the largest difference z_unalignet - z_alignet (closer_in alignet) and as many
-    with the smallest (closer_in unalignet) are taken, each picture once each way. page: the pair's number on the page
-    for raters, in an order that tells nothing. rating: mean over people where ratings.csv has the pair.
+    with the smallest (closer_in unalignet) are taken, at most one of a class each way. page: the pair's number on the
+    page for raters, in an order that tells nothing. rating: mean over people where ratings.csv has the pair.
 
     Returns: the columns of disagreements.csv; no rows if no student has both targets or no class has two concepts.
-    Source: the paper, human-validation experiment, whose pairs are of one ImageNet class (Eq. 13 of docs/method.md).
+    Source: the paper, human-validation experiment (Eq. 13 of docs/method.md), whose pairs are of one ImageNet class,
+        100 each way.
     """
     candidates, table = _pairs_of_a_class(world), []
     for student in dict.fromkeys(student for student, _ in test) if len(candidates) > 1 else ():
@@ -47,7 +47,7 @@ def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
     return _rated(_paged(selected, settings.seed), world).assign(choices=world.choices).reindex(columns=COLUMNS)
 
 
-def scores(world: World, found: pd.DataFrame, settings: Similarity) -> pd.DataFrame:
+def scores(world: World, found: pd.DataFrame) -> pd.DataFrame:
     """People's ratings of the pairs, in the columns of similarity.csv; a row with a note if nobody rated them.
 
     mean_rating_of_closer_pairs: of the pairs that the target holds closer than the other (over pairs);
@@ -60,7 +60,7 @@ def scores(world: World, found: pd.DataFrame, settings: Similarity) -> pd.DataFr
     rated, table = found[found["rating"].notna()], []
     for student, part in rated.groupby("student", sort=False):
         if part["closer_in"].nunique() == 2 and len(part) > 2:
-            table += [{"student": student} | row for row in _student_scores(world, part, settings)]
+            table += [{"student": student} | row for row in _student_scores(world, part)]
     if not table:
         note = "the world has no ratings.csv" if world.ratings is None else "ratings.csv has too few of these pairs"
         table = [{"note": note if len(found) else "no pairs to rate"}]
@@ -113,16 +113,10 @@ def _placed(candidates: pd.DataFrame, features: dict[str, Tensor]) -> pd.DataFra
 
 
 def _top(placed: pd.DataFrame, sign: int, count: int) -> pd.DataFrame:
-    """The `count` pairs with the largest (sign 1) or smallest (sign -1) difference that share no picture."""
-    used: set[str] = set()
-    kept: list[Any] = []
-    for row in placed.sort_values("difference", ascending=sign < 0, kind="stable").itertuples():
-        if sign * row.difference <= 0 or len(kept) == count:
-            break
-        if not {row.image_0, row.image_1} & used:
-            used |= {row.image_0, row.image_1}
-            kept.append(row.Index)
-    return placed.loc[kept].assign(rank=range(1, len(kept) + 1))
+    """The `count` pairs with the largest (sign 1) or smallest (sign -1) difference, at most one of each class."""
+    ordered = placed[sign * placed["difference"] > 0].sort_values("difference", ascending=sign < 0, kind="stable")
+    kept = ordered.drop_duplicates("class").head(count)
+    return kept.assign(rank=range(1, len(kept) + 1))
 
 
 def _paged(found: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -146,30 +140,26 @@ def _pair(table: pd.DataFrame) -> pd.Series:
     return pd.Series([f"{a}\n{b}" for a, b in ends], index=table.index)
 
 
-def _student_scores(world: World, part: pd.DataFrame, settings: Similarity) -> list[dict]:
-    def interval(*values: Tensor) -> tuple[float, float]:
-        drawn = metrics.resample_weights(
-            len(values[0]), settings.bootstrap, torch.Generator().manual_seed(settings.seed)
-        )
-        if len(values) == 2:
-            return metrics.spearman_interval(values[0], values[1], drawn)
-        return metrics.bootstrap_interval(values[0], torch.ones(len(values[0])), drawn)
-
+def _student_scores(world: World, part: pd.DataFrame) -> list[dict]:
     table = []
     for target in CONTENDERS:
         closer = part[part["closer_in"] == target]
         rating = torch.tensor(closer["rating"].to_numpy(float))
-        row = {"target": target, "metric": "mean_rating_of_closer_pairs", "value": float(rating.mean())}
-        table.append(row | _ends(interval(rating)) | {"n": len(closer)})
+        table.append(
+            _row(target, "mean_rating_of_closer_pairs", closer, mean_influence(rating, torch.ones(len(closer))))
+        )
     for target in (target for target in TARGETS if part[f"distance_{target}"].notna().all()):
-        values = [torch.tensor(part[column].to_numpy(float)) for column in (f"distance_{target}", "rating")]
-        row = {"target": target, "metric": "spearman_distance_rating", "value": metrics.spearman(*values)}
-        table.append(row | _ends(interval(*values)) | {"n": len(part)})
+        distance, rating = (torch.tensor(part[column].to_numpy(float)) for column in (f"distance_{target}", "rating"))
+        table.append(_row(target, "spearman_distance_rating", part, spearman_influence(distance, rating)))
     return [*table, _paired_t(world.ratings, part)]
 
 
-def _ends(interval: tuple[float, float]) -> dict:
-    return {"ci_low": interval[0], "ci_high": interval[1], "ci_unit": "pairs"}
+def _row(target: str, metric: str, pairs: pd.DataFrame, score: tuple[float, Tensor]) -> dict:
+    """A row of similarity.csv about some pairs. Args: score: with its influence, (pairs,)."""
+    pictures = pd.factorize(pairs[["image_0", "image_1"]].to_numpy().ravel())[0].reshape(-1, 2)
+    low, high = Units(torch.from_numpy(pictures)).interval(*score)
+    row = {"target": target, "metric": metric, "value": score[0], "ci_low": low, "ci_high": high}
+    return row | {"ci_unit": "pairs that share pictures", "n": len(pairs)}
 
 
 def _paired_t(ratings: pd.DataFrame, part: pd.DataFrame) -> dict:

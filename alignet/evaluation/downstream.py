@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from alignet import devices, metrics
+from alignet import devices, intervals
 from alignet.config import Downstream, Features
 from alignet.evaluation import corruptions, episodes
 from alignet.evaluation.episodes import Episode, Labelled, Task
@@ -60,7 +60,9 @@ def rows_of(
     """The rows of `scored` of classifiers that were `fitted` before."""
     accuracy = {key: accuracies(task, found, test[key]["pooled"]) for key, found in classifiers.items()}
     draws = len(task.episodes)
-    weights = metrics.resample_weights(draws, settings.bootstrap, torch.Generator().manual_seed(settings.seed)) / draws
+    weights = (
+        intervals.resample_weights(draws, settings.bootstrap, torch.Generator().manual_seed(settings.seed)) / draws
+    )
     rows = []
     for (student, target), values in accuracy.items():
         row: dict[str, Any] = {"student": student, "target": target}
@@ -154,7 +156,7 @@ def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
 
 
 def _interval(name: str, values: Tensor) -> dict[str, float]:
-    low, high = metrics.percentile_interval(values)
+    low, high = intervals.percentile_interval(values)
     return {f"{name}_low": low, f"{name}_high": high}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from alignet import metrics
-from alignet.config import Levels
+from alignet.intervals import Units
 from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import World
 
@@ -18,16 +18,23 @@ from alignet.worlds.format.tables import World
 class TimedChoices:
     """People's choices about the n triplets of one level, one entry of (m,) a choice.
 
-    triplets: (n, 3) numbers of test pictures, ascending; triplet: (m,) which of them; item: (m,) the chosen odd one
-    out, as a position in it; person: (m,) numbers; log_time: (m,) log of the response time in seconds, NaN where none.
+    triplets: (n, 3) numbers of test pictures, ascending; concepts: (n, 3) their concepts' numbers; triplet: (m,) which
+    of them; item: (m,) the chosen odd one out, as a position in it; person: (m,) numbers; time: (m,) log response time,
+    standardised within the person (`standardised_log_times`), NaN where none.
     """
 
     level: str
     triplets: Tensor
+    concepts: Tensor
     triplet: Tensor
     item: Tensor
     person: Tensor
-    log_time: Tensor
+    time: Tensor
+
+    @property
+    def units(self) -> Units:
+        """The triplets as units of intervals: those that show a common concept are not independent."""
+        return Units(self.concepts)
 
     def counts(self, some: Tensor | None = None) -> Tensor:
         """People per item, (n, 3) int64; some: (m,) bool, of these choices only."""
@@ -46,34 +53,52 @@ def choices_by_level(world: World) -> Iterator[TimedChoices]:
     test = world.rows("test")
     position = torch.full((len(world.images),), -1)
     position[test] = torch.arange(len(test))
+    times, concepts = standardised_log_times(world.levels), world.codes(world.hierarchy[0])[test]
     for level in (*LEVELS, "all"):
-        rows = world.levels if level == "all" else world.levels[world.levels["level"] == level]
-        if rows.empty:
+        of_level = torch.tensor((world.levels["level"] == level).tolist()) | (level == "all")
+        if not of_level.any():
             continue
+        rows = world.levels[of_level.numpy()]
         shown, odd = world.choice_rows(rows)
         if (position[shown] < 0).any():
             raise ValueError("levels.csv: shows pictures outside the test split")
-        yield group_choices(level, position[shown], odd, rows)
+        yield group_choices(level, position[shown], odd, rows["participant"], concepts, times[of_level])
 
 
-def group_choices(level: str, triplets: Tensor, odd: Tensor, rows: pd.DataFrame) -> TimedChoices:
+def group_choices(
+    level: str, triplets: Tensor, odd: Tensor, people: pd.Series, concepts: Tensor, times: Tensor | None = None
+) -> TimedChoices:
     """Choices by distinct triplet, whatever order it was shown in.
 
-    Args: triplets: (m, 3) and odd: (m,) position of the chosen one; rows: m rows with participant and perhaps rt in
-        seconds, where 0 or nothing is no time.
+    Args: triplets: (m, 3) numbers of pictures and odd: (m,) position of the chosen one; people: (m,) who chose;
+        concepts: (pictures,) number of each picture's concept; times: (m,) as in `TimedChoices`, None: none are known.
     """
     ordered, order = triplets.sort(dim=1)
     distinct, triplet = ordered.unique(dim=0, return_inverse=True)
-    seconds = pd.to_numeric(rows["rt"]).to_numpy(float) if "rt" in rows else np.full(len(rows), np.nan)
-    seconds = torch.tensor(seconds)
     return TimedChoices(
         level=level,
         triplets=distinct,
+        concepts=concepts[distinct],
         triplet=triplet,
         item=(order == odd[:, None]).long().argmax(1),
-        person=torch.from_numpy(pd.factorize(rows["participant"])[0]),
-        log_time=seconds.where(seconds > 0, torch.nan).log(),
+        person=torch.from_numpy(pd.factorize(people)[0]),
+        time=torch.full((len(odd),), torch.nan).double() if times is None else times,
     )
+
+
+def standardised_log_times(rows: pd.DataFrame) -> Tensor:
+    """Log response times with mean 0 and standard deviation 1 within each person, over all of the person's choices.
+
+    People differ in speed by more than triplets do, and each judges some triplets only. NaN where there is no time (0
+    or nothing), and for a person whose times do not vary. Args: rows: participant and perhaps rt, seconds.
+    """
+    if "rt" not in rows:
+        return torch.full((len(rows),), torch.nan).double()
+    seconds = pd.to_numeric(rows["rt"]).astype(float)
+    logs = np.log(seconds.where(seconds > 0))
+    by_person = logs.groupby(rows["participant"])
+    spread = by_person.transform("std")
+    return torch.tensor(((logs - by_person.transform("mean")) / spread.where(spread > 0)).to_numpy())
 
 
 def human_agreement(judged: TimedChoices) -> Tensor:
@@ -85,9 +110,3 @@ def human_agreement(judged: TimedChoices) -> Tensor:
     distinct, which = pairs.unique(dim=0, return_inverse=True)
     own = torch.bincount(which * 3 + judged.item, minlength=3 * len(distinct)).view(-1, 3)
     return metrics.leave_participant_out_agreement(own, distinct[:, 0], len(judged.triplets))
-
-
-def triplet_weights(judged: TimedChoices, settings: Levels) -> Tensor:
-    """Bootstrap resamples of the triplets, (resamples, n): the same in every call, so that all scores are paired."""
-    generator = torch.Generator().manual_seed(settings.seed)
-    return metrics.resample_weights(len(judged.triplets), settings.bootstrap, generator)

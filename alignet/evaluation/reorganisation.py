@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
+from alignet import intervals, metrics
 from alignet.config import Reorganisation
+from alignet.intervals import Units, mean_influence, spearman_influence
 from alignet.metrics import unit_vectors
 from alignet.models.activations import Layers
 from alignet.worlds.format.tables import World
@@ -39,98 +41,80 @@ def distances(features: Tensor) -> Tensor:
     return 1 - unit @ unit.T
 
 
-def reorganisation(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
+def reorganisation(world: World, rows: Tensor, layers: Layers) -> pd.DataFrame:
     """Change of distance by lowest common level, and RSA to the hierarchy, for each layer and target.
 
     change: mean over pairs of the distance after minus before, in standard deviations of the base's distances in that
     layer; effect_size: its mean over its standard deviation (Cohen's d_z); rsa: Spearman of the distance with the
-    lowest common level, over all pairs, the same for every relation of a layer. Intervals: 95 % bootstrap over
+    lowest common level, over all pairs, the same for every relation of a layer. Intervals: 95 %, of pairs that share
     concepts. For the base change is 0 by definition.
 
     Args: rows: (n,) of images.csv; layers: their features, the same layers before and after.
     Source: the paper, Results, 'reorganisation' (Eq. 14 of docs/method.md).
     """
-    pairs, names = _pairs(world, rows, settings)
-    hierarchy, table = metrics.ranks(pairs.relation), []
+    pairs, table = _pairs(world, rows), []
     for (student, target), found in layers.items():
         for depth, (layer, features) in enumerate(found.items()):
             after, before = (metrics.upper_triangle(distances(x)) for x in (features, layers[student, "base"][layer]))
-            rsa = _scores("rsa", "rsa", _correlations(pairs, metrics.ranks(after), hierarchy))
+            rsa = _score("rsa", "rsa", *spearman_influence(after, pairs.relation.double()), pairs.units)
             place = {"student": student, "target": target, "layer": layer, "depth": depth}
-            for row in _by_relation(pairs, (after - before) / before.std(), names):
+            for row in _by_relation(pairs, (after - before) / before.std()):
                 table.append(place | row | rsa)
-    return pd.DataFrame(table).assign(ci_unit="concepts", choices=world.choices)
+    return pd.DataFrame(table).assign(ci_unit="pairs that share concepts", choices=world.choices)
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs of pictures above the diagonal, (pairs,), and how their concepts are drawn.
-
-    relation: lowest common level; block: concept of the one x concepts + concept of the other; weights: (1 +
-    resamples, concepts) float64, how often each concept is drawn; the first row is the sample as it is.
-    """
+    """Pairs of pictures above the diagonal, (pairs,). relation: lowest common level, a number whose name is in `names`;
+    concepts: (pairs, 2)."""
 
     relation: Tensor
-    block: Tensor
-    weights: Tensor
+    concepts: Tensor
+    names: list[str]
 
-    def sums(self, values: Tensor, groups: Tensor) -> Tensor:
-        """Sums of a value over the pairs of each group in each resample: (1 + resamples, groups).
+    @cached_property
+    def units(self) -> Units:
+        return Units(self.concepts)
 
-        A pair counts as often as the product of its concepts' weights says; one within a concept as often as that.
-        """
-        concepts, count = self.weights.shape[1], int(groups.max()) + 1
-        blocks = torch.bincount(groups * concepts**2 + self.block, values, count * concepts**2)
-        blocks = blocks.view(count, concepts, concepts)
-        within = blocks.diagonal(dim1=1, dim2=2)
-        across = (blocks - torch.diag_embed(within)).transpose(0, 1).reshape(concepts, -1)
-        across = (self.weights @ across).view(-1, count, concepts)
-        return (across * self.weights[:, None]).sum(-1) + self.weights @ within.T
+    @cached_property
+    def of_relation(self) -> dict[int, tuple[Tensor, Units]]:
+        """For each relation its pairs, (n,) numbers, and these as units of intervals."""
+        rows = {number: (self.relation == number).nonzero().flatten() for number in self.relation.unique().tolist()}
+        return {number: (some, Units(self.concepts[some])) for number, some in rows.items()}
 
 
-def _pairs(world: World, rows: Tensor, settings: Reorganisation) -> tuple[_Pairs, list[str]]:
+def _pairs(world: World, rows: Tensor) -> _Pairs:
     lowest, names = relations(world, rows)
-    concept = torch.from_numpy(pd.factorize(world.codes(world.hierarchy[0])[rows].numpy())[0])
-    concepts, first, second = int(concept.max()) + 1, *torch.triu_indices(len(rows), len(rows), 1)
-    weights = metrics.resample_weights(concepts, settings.bootstrap, torch.Generator().manual_seed(settings.seed))
-    weights = torch.cat([torch.ones_like(weights[:1]), weights])
-    return _Pairs(metrics.upper_triangle(lowest), concept[first] * concepts + concept[second], weights), names
+    concept = world.codes(world.hierarchy[0])[rows]
+    first, second = torch.triu_indices(len(rows), len(rows), 1)
+    return _Pairs(metrics.upper_triangle(lowest), torch.stack([concept[first], concept[second]], 1), names)
 
 
-def _by_relation(pairs: _Pairs, change: Tensor, names: list[str]) -> Iterator[dict]:
-    count = pairs.sums(torch.ones_like(change), pairs.relation)
-    mean = pairs.sums(change, pairs.relation) / count
-    mean_square = pairs.sums(change**2, pairs.relation) / count
-    deviation = ((mean_square - mean**2).clamp(min=0) * count / (count - 1)).sqrt()
-    effect = torch.where(deviation > 1e-9, mean / deviation, torch.nan)
-    for number in pairs.relation.unique().tolist():
-        row = {"relation": names[number], **_scores("change", "ci", mean[:, number])}
-        row |= _scores("effect_size", "effect_size", effect[:, number])
-        yield row | {"n_pairs": int(count[0, number])}
+def _by_relation(pairs: _Pairs, change: Tensor) -> Iterator[dict]:
+    for number, (some, units) in pairs.of_relation.items():
+        values = change[some]
+        mean, influence = mean_influence(values, torch.ones(len(values)))
+        row = {"relation": pairs.names[number], **_score("change", "ci", mean, influence, units)}
+        deviation = float(values.std()) if len(values) > 1 else float("nan")
+        if deviation > 1e-9:
+            # d_z = mean / sd; sd moves by (square - variance) / (2 sd n) with a unit
+            of_deviation = ((values - mean).square() - deviation**2) / (2 * deviation * len(values))
+            influence = influence / deviation - mean / deviation**2 * of_deviation
+            row |= _score("effect_size", "effect_size", mean / deviation, influence, units)
+        else:
+            row |= dict.fromkeys(("effect_size", "effect_size_low", "effect_size_high"), float("nan"))
+        yield row | {"n_pairs": len(values)}
 
 
-def _correlations(pairs: _Pairs, x: Tensor, y: Tensor) -> Tensor:
-    """Pearson correlation of two values of the pairs, in the sample and in each resample: (1 + resamples,)."""
-    x, y, one_group = x - x.mean(), y - y.mean(), torch.zeros_like(pairs.relation)
-    count = pairs.sums(torch.ones_like(x), one_group)[:, 0]
-
-    def mean(values: Tensor) -> Tensor:
-        return pairs.sums(values, one_group)[:, 0] / count
-
-    mean_x, mean_y = mean(x), mean(y)
-    variance_x, variance_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
-    covariance = mean(x * y) - mean_x * mean_y
-    return covariance / (variance_x * variance_y).clamp(min=0).sqrt()
-
-
-def _scores(name: str, interval: str, values: Tensor) -> dict[str, float]:
-    low, high = metrics.percentile_interval(values[1:])
-    return {name: float(values[0]), f"{interval}_low": low, f"{interval}_high": high}
+def _score(name: str, interval: str, value: float, influence: Tensor, units: Units) -> dict[str, float]:
+    low, high = units.interval(value, influence)
+    return {name: value, f"{interval}_low": low, f"{interval}_high": high}
 
 
 def tables_of(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> tuple[pd.DataFrame, ...]:
     """`reorganisation`, `alignment`, `maps` and `neighbours` of the same pictures and layers."""
-    return tuple(table(world, rows, layers, settings) for table in (reorganisation, alignment, maps, neighbours))
+    others = (table(world, rows, layers, settings) for table in (alignment, maps, neighbours))
+    return reorganisation(world, rows, layers), *others
 
 
 def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
@@ -149,7 +133,7 @@ def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisati
                 value, low, high = float(metrics.gram_alignment(gram, base_gram)), float("nan"), float("nan")
                 if layer == base_layer and target != "base":
                     values = subset_cka(gram, base_gram, drawn)
-                    low, high = metrics.percentile_interval(values - values.median() + value)
+                    low, high = intervals.percentile_interval(values - values.median() + value)
                 table.append(names | {"cka": value, "ci_low": low, "ci_high": high, "ci_unit": "concepts"})
     return pd.DataFrame(table).assign(choices=world.choices)
 
@@ -234,7 +218,7 @@ def _drawn(world: World, rows: Tensor, settings: Reorganisation) -> Tensor:
     """Whether each picture's concept is drawn: (resamples, n) float64, 0 or 1."""
     concept = torch.from_numpy(pd.factorize(world.codes(world.hierarchy[0])[rows].numpy())[0])
     generator = torch.Generator().manual_seed(settings.seed)
-    weights = metrics.resample_weights(int(concept.max()) + 1, settings.bootstrap, generator)
+    weights = intervals.resample_weights(int(concept.max()) + 1, settings.bootstrap, generator)
     return (weights[:, concept] > 0).double()
 
 

@@ -1,6 +1,7 @@
 """Uncertainty: is a model unsure where people are, and do its probabilities mean what they say?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -8,14 +9,16 @@ from torch import Tensor
 
 from alignet import metrics
 from alignet.config import Levels
-from alignet.evaluation.human_choices import TimedChoices, choices_by_level, triplet_weights
-from alignet.evaluation.levels import NO_LEVELS
+from alignet.evaluation.human_choices import TimedChoices, choices_by_level
+from alignet.evaluation.levels import CONTROL, NO_LEVELS, UNIT
 from alignet.evaluation.representations import Representations
+from alignet.intervals import Units, reliability_bins, spearman_influence
 from alignet.metrics import unit_vectors
 from alignet.triplets import pair_similarities
 from alignet.worlds.format.tables import World
 
 COLUMNS = ["student", "target", "level", "against", "spearman", "ci_low", "ci_high"]
+COLUMNS += ["over_base", "over_base_low", "over_base_high", "over_control", "over_control_low", "over_control_high"]
 COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "n", "choices", "ci_unit", "note"]
 BINS = ["student", "target", "bin", "predicted", "chosen", "ci_low", "ci_high", "n", "choices", "ci_unit"]
 NOTHING = {
@@ -27,47 +30,100 @@ NOTHING = {
 def uncertainty(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
     """Spearman correlation over triplets of the model's choice entropy with people's uncertainty, by level.
 
-    People's uncertainty is the entropy of their choices (against response_entropy) and their mean log response time
-    (response_time). The model's temperature is fitted on other triplets than those it is scored on: two halves,
-    each with the other's. Intervals: 95 % bootstrap over triplets. noise_ceiling: see `uncertainty_ceiling`.
+    People's uncertainty is the entropy of their choices (against response_entropy) and their mean log response time,
+    standardised within each person (response_time). The model's temperature is fitted on other triplets than those it
+    is scored on: two halves, each with the other's. Level 'all' is the mean of the levels' correlations: one
+    correlation over all triplets would mostly show that levels differ. noise_ceiling: see `uncertainty_ceiling`; that
+    of 'all' is the mean too. over_base and over_control: correlation minus that of the base and of the control, paired.
 
     Returns: the columns of uncertainty.csv, `choices` and `note`; a single row with a note without levels.csv.
-    Source: the paper, 'uncertainty alignment' (docs/method.md, section 6). The ceiling is ours.
+    Source: the paper, 'uncertainty alignment' (docs/method.md, sections 6 and 10). The ceiling is ours.
     """
     if world.levels is None:
         return pd.DataFrame([{"n": 0, "choices": world.choices, "note": NO_LEVELS}], columns=COLUMNS)
+    by_level = [judged for judged in choices_by_level(world) if judged.level != "all"]
     table = []
-    for judged in choices_by_level(world):
-        drawn, halves = triplet_weights(judged, settings), half_of_people(judged, settings.seed)
-        entropies = {
-            (student, target): metrics.entropy(model_probabilities(rows, judged, settings))
-            for student, target, rows in _pooled(representations, settings)
-        }
-        for against, people in (("response_entropy", response_entropy), ("response_time", mean_log_time)):
-            value = people(judged, torch.ones_like(halves))
-            common = uncertainty_ceiling(people(judged, halves), people(judged, ~halves), drawn)
-            names = {"level": judged.level, "against": against, "choices": world.choices, "ci_unit": "triplets"}
-            for (student, target), entropy in entropies.items():
-                score = _rank_correlation(entropy, value, drawn)
-                note = "" if score["n"] else NOTHING[against]
-                table.append({"student": student, "target": target} | score | common | names | {"note": note})
-    return pd.DataFrame(table)[COLUMNS]
+    for against, people in (("response_entropy", response_entropy), ("response_time", mean_time)):
+        parts = [_level_correlations(judged, people, representations, settings) for judged in by_level]
+        for name, correlations in [*zip([j.level for j in by_level], parts, strict=True), ("all", _mean_of(parts))]:
+            n = int((correlations.people != 0).sum())
+            names = {"level": name, "against": against, "n": n, "note": "" if n else NOTHING[against]}
+            table += [row | names for row in correlations.rows()]
+    return pd.DataFrame(table).assign(choices=world.choices, ci_unit=UNIT).reindex(columns=COLUMNS)
+
+
+@dataclass(frozen=True)
+class _Correlations:
+    """Correlations over the triplets of a level, or their mean over levels, each with its influence, (n,).
+
+    models: (student, target) -> correlation of the model's entropy with people's uncertainty; halves: that between the
+    ceiling's two halves of the people, as ceiling and influence; people: (n,) 1 for the triplets that count, else 0.
+    """
+
+    units: Units
+    models: dict[tuple[str, str], tuple[float, Tensor]]
+    ceiling: tuple[float, Tensor]
+    people: Tensor
+
+    def rows(self) -> list[dict]:
+        """A row for each model, without the names of level and measure."""
+        low, high = self.units.interval(*self.ceiling)
+        common = {"noise_ceiling": self.ceiling[0]}
+        common |= {"noise_ceiling_low": max(low, 0.0), "noise_ceiling_high": min(high, 1.0)}
+        rows = []
+        for (student, target), (value, influence) in self.models.items():
+            low, high = self.units.interval(value, influence)
+            row = {"student": student, "target": target, "spearman": value, "ci_low": low, "ci_high": high}
+            for other, name in (("base", "over_base"), (CONTROL, "over_control")):
+                if target not in ("base", other) and (student, other) in self.models:
+                    before, of_before = self.models[student, other]
+                    low, high = self.units.interval(value - before, influence - of_before)
+                    row |= {name: value - before, f"{name}_low": low, f"{name}_high": high}
+            rows.append(row | common)
+        return rows
+
+
+def _level_correlations(
+    judged: TimedChoices, people: Callable, representations: Representations, settings: Levels
+) -> _Correlations:
+    """Args: people: (choices, (m,) bool which of them) -> (n,) a measure of people's uncertainty about each triplet."""
+    halves = half_of_people(judged, settings.seed)
+    value = people(judged, torch.ones_like(halves))
+    models = {}
+    for student, target, rows in _pooled(representations, settings):
+        entropy = metrics.entropy(model_probabilities(rows, judged, settings))
+        models[student, target] = spearman_influence(entropy, value)
+    ceiling = uncertainty_ceiling(people(judged, halves), people(judged, ~halves))
+    return _Correlations(judged.units, models, ceiling, (~value.isnan()).double())
+
+
+def _mean_of(parts: list[_Correlations]) -> _Correlations:
+    """The mean over levels of each correlation, with its influence over the triplets of all of them."""
+
+    def mean(scores: list[tuple[float, Tensor]]) -> tuple[float, Tensor]:
+        value = sum(score for score, _ in scores) / len(scores)
+        return value, torch.cat([influence for _, influence in scores]) / len(scores)
+
+    units = Units(torch.cat([part.units.objects for part in parts]))
+    models = {key: mean([part.models[key] for part in parts]) for key in parts[0].models}
+    ceiling, people = mean([part.ceiling for part in parts]), torch.cat([part.people for part in parts])
+    return _Correlations(units, models, ceiling, people)
 
 
 def reliability(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
     """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`).
 
-    Returns: student, target, the columns of `metrics.reliability_bins`, choices and ci_unit.
+    Returns: student, target, the columns of `intervals.reliability_bins`, choices and ci_unit.
     """
     if world.levels is None:
         return pd.DataFrame(columns=BINS)
     *_, judged = choices_by_level(world)
-    drawn, counts, parts = triplet_weights(judged, settings), judged.counts()[:, None], []
+    counts, parts = judged.counts()[:, None], []
     for student, target, rows in _pooled(representations, settings):
         predicted = model_probabilities(rows, judged, settings)[:, None]
-        bins = metrics.reliability_bins(predicted, counts, settings.reliability_bins, drawn)
+        bins = reliability_bins(predicted, counts, settings.reliability_bins, judged.units)
         parts.append(bins.assign(student=student, target=target))
-    return pd.concat(parts, ignore_index=True).assign(choices=world.choices, ci_unit="triplets")[BINS]
+    return pd.concat(parts, ignore_index=True).assign(choices=world.choices, ci_unit=UNIT)[BINS]
 
 
 def model_probabilities(unit: Tensor, judged: TimedChoices, settings: Levels) -> Tensor:
@@ -113,11 +169,11 @@ def response_entropy(judged: TimedChoices, some: Tensor) -> Tensor:
     return metrics.entropy(counts / people).where(people[:, 0] > 1, torch.nan).double()
 
 
-def mean_log_time(judged: TimedChoices, some: Tensor) -> Tensor:
-    """Mean log response time in seconds of the choices about each triplet, (n,); NaN where none has a time."""
-    known = some & ~judged.log_time.isnan()
+def mean_time(judged: TimedChoices, some: Tensor) -> Tensor:
+    """Mean standardised log response time of the choices about each triplet, (n,); NaN where none has a time."""
+    known = some & ~judged.time.isnan()
     n = len(judged.triplets)
-    sums = torch.bincount(judged.triplet[known], judged.log_time[known], minlength=n)
+    sums = torch.bincount(judged.triplet[known], judged.time[known], minlength=n)
     return sums / torch.bincount(judged.triplet[known], minlength=n)  # 0 / 0 is NaN: no time
 
 
@@ -130,26 +186,20 @@ def half_of_people(judged: TimedChoices, seed: int) -> Tensor:
     return torch.zeros_like(judged.triplet, dtype=torch.bool).scatter_(0, order, turn % 2 == 0)
 
 
-def uncertainty_ceiling(first: Tensor, second: Tensor, drawn: Tensor) -> dict[str, float]:
+def uncertainty_ceiling(first: Tensor, second: Tensor) -> tuple[float, Tensor]:
     """What a model that knew people's uncertainty exactly could reach, were only the number of answers limited.
 
     The square root of the reliability of the measure over all people, which Spearman and Brown's formula gives from
-    the rank correlation r of two halves of the people: sqrt(2 r / (1 + r)); 0 for r below 0.
+    the rank correlation r of two halves of the people: sqrt(2 r / (1 + r)); 0, without an interval, for r below 0.
 
-    Args: first, second: (n,) the same measure from each half, NaN where a half has none; drawn: (resamples, n).
-    Returns: noise_ceiling and its 95 % bootstrap interval over triplets.
+    Args: first, second: (n,) the same measure from each half, NaN where a half has none.
+    Returns: the ceiling and its influence, (n,).
     """
-    score = _rank_correlation(first, second, drawn)
-    values = torch.tensor([score["spearman"], score["ci_low"], score["ci_high"]]).double().clamp(min=0)
-    ceiling = (2 * values / (1 + values)).sqrt().tolist()
-    return dict(zip(("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"), ceiling, strict=True))
-
-
-def _rank_correlation(x: Tensor, y: Tensor, drawn: Tensor) -> dict[str, float]:
-    known = ~(x.isnan() | y.isnan())
-    score = {"spearman": metrics.spearman(x[known], y[known]), "n": int(known.sum())}
-    low, high = metrics.spearman_interval(x[known], y[known], drawn[:, known])
-    return score | {"ci_low": low, "ci_high": high}
+    r, influence = spearman_influence(first, second)
+    if not r > 0:
+        return (0.0 if r <= 0 else r), torch.full_like(influence, torch.nan)
+    ceiling = (2 * r / (1 + r)) ** 0.5
+    return ceiling, influence / (ceiling * (1 + r) ** 2)
 
 
 def _pooled(representations: Representations, settings: Levels) -> Iterator[tuple[str, str, Tensor]]:

@@ -17,7 +17,7 @@ COLUMNS, WIDTH = 4, 34  # panels a row; characters of a title's line
 def by_model(scores: pd.DataFrame) -> Figure:
     """A panel for each benchmark, a row for each model, best at the coarse level first.
 
-    Error bars: 95 % bootstrap intervals over the benchmark's units; dotted: chance; dashed: noise ceiling.
+    Error bars: 95 % intervals over the benchmark's units; dotted: chance; dashed: noise ceiling.
 
     Args: scores: comparison.csv, with rows of the students of the run or without.
     """

@@ -32,8 +32,8 @@ def fit_curve(curve: pd.DataFrame) -> Figure:
 def calibration(scores: pd.DataFrame, bins: pd.DataFrame) -> Figure:
     """How often people choose what they are predicted to: the reliability diagram; beside it NLL and accuracy.
 
-    Error bars and the ceiling's band: 95 % bootstrap intervals over the held-out triplets. Left: a point per bin of
-    predicted probability, diagonal: calibrated. Right: dotted: chance.
+    Error bars and the ceiling's band: 95 % intervals over the held-out triplets, which share objects. Left: a point per
+    bin of predicted probability, diagonal: calibrated. Right: dotted: chance.
 
     Args: scores: calibration.csv; bins: calibration_bins.csv.
     """

@@ -18,7 +18,7 @@ AGAINST = {"response_entropy": "the entropy of people's choices", "response_time
 def by_abstraction(scores: pd.DataFrame, representation: str = "pooled", majority: bool = False) -> Figure:
     """The main figure: odd-one-out accuracy of base, control and aligned students at each level of abstraction.
 
-    Error bars and the ceiling's band are 95 % bootstrap intervals over triplets; dotted: chance (1/3).
+    Error bars and the ceiling's band are 95 % intervals over triplets that share concepts; dotted: chance (1/3).
 
     Args: scores: levels.csv; majority: agreement with the majority of people, which has no ceiling, in place of that
         with single choices.
@@ -46,7 +46,7 @@ def by_abstraction(scores: pd.DataFrame, representation: str = "pooled", majorit
 def improvement(scores: pd.DataFrame, representation: str = "pooled") -> Figure:
     """Left: relative improvement over the base, percent; right: accuracy minus noise ceiling (0: as people agree).
 
-    Error bars: 95 % paired bootstrap intervals over triplets. Args: scores: levels.csv.
+    Error bars: 95 % paired intervals over triplets that share concepts. Args: scores: levels.csv.
     """
     shown = scores[(scores["representation"] == representation) & scores["level"].isin(LEVELS)]
     if shown.empty:
@@ -77,8 +77,8 @@ def improvement(scores: pd.DataFrame, representation: str = "pooled") -> Figure:
 def uncertainty(scores: pd.DataFrame) -> Figure:
     """Rank correlation of the model's choice entropy with people's uncertainty, at each level.
 
-    Error bars and the ceiling's band are 95 % bootstrap intervals over triplets; the ceiling is what a model that knew
-    the measure could reach, from two halves of the people. Args: scores: uncertainty.csv.
+    Error bars and the ceiling's band are 95 % intervals over triplets that share concepts; the ceiling is what a model
+    that knew the measure could reach, from two halves of the people. Args: scores: uncertainty.csv.
     """
     shown = scores[scores["n"] > 0]
     if shown.empty:
@@ -106,7 +106,8 @@ def uncertainty(scores: pd.DataFrame) -> Figure:
 def reliability(table: pd.DataFrame) -> Figure:
     """How often people chose an item, by the probability that the model gave it; on the diagonal: calibrated.
 
-    Error bars: 95 % bootstrap intervals over triplets; the bins are of equal width. Args: table: reliability.csv.
+    Error bars: 95 % intervals over triplets that share concepts; the bins are of equal width. Args: table:
+    reliability.csv.
     """
     if table.empty:
         return style.only_text(NO_LEVELS)

@@ -20,7 +20,7 @@ MARKS = {"base": ("o", "white"), "unalignet": ("s", "0.8"), "alignet": ("D", Non
 def by_common_level(scores: pd.DataFrame) -> Figure:
     """Change of distance, and its effect size, by lowest common level, in the pooled layer: the students are columns.
 
-    Dotted: no change, which the base has by definition. Bars: 95 % bootstrap intervals over concepts.
+    Dotted: no change, which the base has by definition. Bars: 95 % intervals over pairs that share concepts.
 
     Args: scores: reorganisation.csv.
     """
@@ -53,7 +53,8 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
 def by_layer(scores: pd.DataFrame) -> Figure:
     """Change of distance by layer and lowest common level (control, AligNet), and RSA to the hierarchy by layer.
 
-    Bands and bars: 95 % bootstrap intervals over concepts; dotted: no change, and no correlation (chance of RSA).
+    Bands and bars: 95 % intervals over pairs that share concepts; dotted: no change, and no correlation (chance of
+    RSA).
     """
     students, colours = _students(scores)
     targets = [target for target in style.TARGETS[1:] if (scores["target"] == target).any()]
@@ -227,7 +228,7 @@ def _legend(figure: Figure, targets: Sequence[str], scores: pd.DataFrame, relati
     if relations:
         handles += [plt.Line2D([], [], color=colour) for colour in _scale(scores).values()]
         labels += list(_scale(scores))
-    title = f"{_aligned_to(scores)}; 95 % bootstrap intervals over concepts"
+    title = f"{_aligned_to(scores)}; 95 % intervals over pairs that share concepts"
     figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title)
 
 

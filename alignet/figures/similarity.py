@@ -17,7 +17,7 @@ METRICS = {"odd_one_out_accuracy": "Odd-one-out accuracy", "rsa_spearman": "RSA 
 def scores(table: pd.DataFrame) -> Figure:
     """A panel for each benchmark: base, control and AligNet, with chance or zero and the noise ceiling's band.
 
-    Error bars: 95 % bootstrap intervals over the benchmark's ci_unit. The ceiling's band is its 95 % interval for
+    Error bars: 95 % intervals over the benchmark's ci_unit. The ceiling's band is its 95 % interval for
     accuracy, and for RSA its lower to its upper bound. The small line: what the world does not have.
 
     Args: table: similarity.csv.

@@ -86,7 +86,7 @@ def grid(scores: pd.DataFrame) -> Figure:
 def layers(scores: pd.DataFrame, chosen: str) -> Figure:
     """Zero-shot odd-one-out accuracy of every layer, from input to output; filled: the one that the teacher reads.
 
-    Error bars: 95 % bootstrap intervals over triplets. Args: scores: teacher_layers.csv.
+    Error bars: 95 % intervals over triplets that share concepts. Args: scores: teacher_layers.csv.
     """
     figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
     errors = [scores["odd_one_out_accuracy"] - scores["ci_low"], scores["ci_high"] - scores["odd_one_out_accuracy"]]

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from alignet import metrics
 from alignet.config import HumanUncertainty
+from alignet.intervals import Units, mean_influence, reliability_bins
+from alignet.people import held_out
 from alignet.people.vice import Posterior
 from alignet.triplets import choice_counts
 from alignet.worlds.format.tables import World
 
 FEW = 500
+UNIT = "triplets that share objects"
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,17 @@ class SingleChoices:
     held_out: ChoiceCounts
 
 
-def human_choice_counts(world: World) -> tuple[ChoiceCounts, ChoiceCounts | None]:
-    """The choices of triplets.csv to fit on, and its rows of split 'test' as a test on unseen concepts.
+def human_choice_counts(world: World, settings: HumanUncertainty) -> tuple[ChoiceCounts, ChoiceCounts | None]:
+    """The choices of triplets.csv to fit to, and those about held-out objects alone (`held_out.choice_parts`).
 
-    The second is None if there are no such rows, or if they show concepts that other rows show too: then the column
-    splits triplets, not objects, cannot test generalisation to unseen ones, and all rows are fitted on.
+    The second is None if there are none.
     """
+    parts = held_out.parts_to_fit(world, settings)
     triplets, odd = world.choice_rows(world.triplets)
-    test = _is_test(world, triplets)
-    if not test.any():
-        return ChoiceCounts.of(triplets, odd), None
-    return ChoiceCounts.of(triplets[~test], odd[~test]), ChoiceCounts.of(triplets[test], odd[test])
+    fitted_to = ChoiceCounts.of(triplets[parts.fitted], odd[parts.fitted])
+    if not parts.held_out.any():
+        return fitted_to, None
+    return fitted_to, ChoiceCounts.of(triplets[parts.held_out], odd[parts.held_out])
 
 
 def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
@@ -75,21 +78,21 @@ def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
     Raises: ValueError if objects are concepts and a triplet shows one concept twice.
     """
     triplets, odd = world.choice_rows(world.triplets)
-    fitted = ~_is_test(world, triplets)
+    fitted = held_out.parts_to_fit(world, settings).fitted
     number, names = object_numbers(world, triplets[fitted], settings.objects)
     objects, odd = number[triplets[fitted]], odd[fitted]
     if (objects.sort(1).values.diff(dim=1) == 0).any():
         raise ValueError(
             f"triplets.csv: a triplet shows one {world.hierarchy[0]} twice; set human_uncertainty.objects to picture"
         )
-    split = _split(world)[fitted.numpy()].to_numpy()
-    held_out = torch.from_numpy(split != "train")
-    if held_out.all() or not held_out.any():
-        held_out = _drawn(objects, settings)
-    judged = ChoiceCounts.of(objects[held_out], odd[held_out])
+    split = held_out.choice_split(world)[fitted.numpy()].to_numpy()
+    checked = torch.from_numpy(split != "train")
+    if checked.all() or not checked.any():
+        checked = _drawn(objects, settings)
+    judged = ChoiceCounts.of(objects[checked], odd[checked])
     order = torch.randperm(len(judged.triplets), generator=_generator(settings))
     most = order[judged.counts.sum(1)[order].argsort(descending=True, stable=True)[: settings.held_out_most]]
-    return SingleChoices(names, objects[~held_out], odd[~held_out], judged.where(most.sort().values))
+    return SingleChoices(names, objects[~checked], odd[~checked], judged.where(most.sort().values))
 
 
 def object_numbers(world: World, triplets: Tensor, objects: str) -> tuple[Tensor, list[str]]:
@@ -114,7 +117,7 @@ def soft_targets(world: World, posterior: Posterior, settings: HumanUncertainty)
 
     empirical: the shares of the people. vice: Monte-Carlo choice distributions (VICE, 3.3) of the triplets' objects.
     """
-    judged, _ = human_choice_counts(world)
+    judged, _ = human_choice_counts(world, settings)
     if settings.uncertainty == "empirical":
         return judged
     number, _ = object_numbers(world, judged.triplets, settings.objects)
@@ -153,17 +156,17 @@ def load_targets(folder: Path, judged: ChoiceCounts) -> ChoiceCounts:
     return judged.with_targets(torch.from_numpy(np.load(folder / "targets.npy")))
 
 
-def calibration(posterior: Posterior, held_out: ChoiceCounts, settings: HumanUncertainty) -> pd.DataFrame:
+def calibration(posterior: Posterior, judged: ChoiceCounts, settings: HumanUncertainty) -> pd.DataFrame:
     """Scores of choice distributions on held-out choices: the columns of calibration.csv.
 
     distribution: vice; empirical (what the others chose on the same triplet, `smoothing` choices added to each item);
     uniform. triplets: all, or those that two or more people judged, on which alone there is an empirical distribution
     and a noise ceiling. nll: mean -log probability of a choice, nats; ece: expected calibration error; accuracy: how
-    often people choose the likeliest item (1 / k where k items tie, as in the noise ceiling). Intervals: 95 % bootstrap
-    over triplets.
+    often people choose the likeliest item (1 / k where k items tie, as in the noise ceiling). Intervals: 95 %, over
+    triplets that share objects.
     """
     rows = []
-    for name, (triplets, predicted, counts) in _predictions(posterior, held_out, settings).items():
+    for name, (triplets, predicted, counts, units) in _predictions(posterior, judged, settings).items():
         people = counts.sum((1, 2))
         likeliest = (predicted == predicted.max(-1, keepdim=True).values).double()
         right = (counts * likeliest / likeliest.sum(-1, keepdim=True)).sum((1, 2)) / people
@@ -175,20 +178,21 @@ def calibration(posterior: Posterior, held_out: ChoiceCounts, settings: HumanUnc
             "n_choices": int(people.sum()),
         }
         for column, values in (("nll", loss), ("accuracy", right)):
-            low, high = metrics.bootstrap_interval(values, people, _drawn_triplets(counts, settings))
-            row |= {column: metrics.weighted_mean(values, people), f"{column}_low": low, f"{column}_high": high}
+            mean, influence = mean_influence(values, people)
+            low, high = units.interval(mean, influence)
+            row |= {column: mean, f"{column}_low": low, f"{column}_high": high}
         ece = metrics.expected_calibration_error(predicted.flatten(0, 1), counts.flatten(0, 1), settings.bins)
         rows.append(row | {"ece": ece})
-    return pd.DataFrame(rows).assign(**noise_ceiling_with_interval(held_out.counts, settings))
+    return pd.DataFrame(rows).assign(**noise_ceiling_with_interval(judged), ci_unit=UNIT)
 
 
-def reliability(posterior: Posterior, held_out: ChoiceCounts, settings: HumanUncertainty) -> pd.DataFrame:
-    """The points of the reliability diagram: distribution and the columns of `metrics.reliability_bins`; of the
+def reliability(posterior: Posterior, judged: ChoiceCounts, settings: HumanUncertainty) -> pd.DataFrame:
+    """The points of the reliability diagram: distribution and the columns of `intervals.reliability_bins`; of the
     empirical distribution, on the triplets that two or more people judged."""
     tables = []
-    for name, (_, predicted, counts) in _predictions(posterior, held_out, settings).items():
+    for name, (_, predicted, counts, units) in _predictions(posterior, judged, settings).items():
         if name in ("vice", "empirical"):
-            bins = metrics.reliability_bins(predicted, counts, settings.bins, _drawn_triplets(counts, settings))
+            bins = reliability_bins(predicted, counts, settings.bins, units)
             tables.append(bins.assign(distribution=name))
     return pd.concat(tables, ignore_index=True)
 
@@ -205,52 +209,32 @@ def leave_one_out(counts: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     return others / others.sum(-1, keepdim=True), counts[:, None, :] * one
 
 
-def noise_ceiling_with_interval(counts: Tensor, settings: HumanUncertainty) -> dict[str, float]:
-    """One person against the majority of the others, with its 95 % bootstrap interval over triplets; NaN if none."""
-    counts = counts[counts.sum(1) >= 2]
-    if not len(counts):
-        return dict.fromkeys(("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"), float("nan"))
-    agreement, people = metrics.leave_one_out_agreement(counts), counts.sum(1)
-    low, high = metrics.bootstrap_interval(agreement, people, _drawn_triplets(counts, settings))
-    return {
-        "noise_ceiling": metrics.odd_one_out_noise_ceiling(counts),
-        "noise_ceiling_low": low,
-        "noise_ceiling_high": high,
-    }
+def noise_ceiling_with_interval(judged: ChoiceCounts) -> dict[str, float]:
+    """One person against the majority of the others, with its 95 % interval over triplets that share objects; NaN if
+    nobody judged what another did."""
+    ceiling, influence = mean_influence(metrics.leave_one_out_agreement(judged.counts), judged.counts.sum(1))
+    low, high = Units(judged.triplets).interval(ceiling, influence)
+    return {"noise_ceiling": ceiling, "noise_ceiling_low": low, "noise_ceiling_high": high}
 
 
-def _predictions(posterior: Posterior, held_out: ChoiceCounts, settings: HumanUncertainty) -> dict[str, tuple]:
-    """name -> which triplets, probabilities and counts (n, k, 3): k predictions of a triplet's choices."""
-    counts, repeated = held_out.counts, held_out.counts.sum(1) >= 2
-    vice = posterior.choice_distribution(held_out.triplets, settings.samples, settings.seed)[:, None]
-    predictions = {"vice": ("all", vice, counts[:, None])}
-    predictions["uniform"] = ("all", torch.full_like(vice, 1 / 3), counts[:, None])
+def _predictions(posterior: Posterior, judged: ChoiceCounts, settings: HumanUncertainty) -> dict[str, tuple]:
+    """name -> which triplets, probabilities and counts (n, k, 3), k predictions of a triplet's choices, and units."""
+    counts, repeated, units = judged.counts, judged.counts.sum(1) >= 2, Units(judged.triplets)
+    vice = posterior.choice_distribution(judged.triplets, settings.samples, settings.seed)[:, None]
+    predictions: dict[str, tuple] = {"vice": ("all", vice, counts[:, None], units)}
+    predictions["uniform"] = ("all", torch.full_like(vice, 1 / 3), counts[:, None], units)
     if repeated.any():
-        predictions["vice, repeated"] = ("repeated", vice[repeated], counts[repeated, None])
-        predictions["empirical"] = ("repeated", *leave_one_out(counts[repeated], settings.smoothing))
+        of_repeated = Units(judged.triplets[repeated])
+        predictions["vice, repeated"] = ("repeated", vice[repeated], counts[repeated, None], of_repeated)
+        others = leave_one_out(counts[repeated], settings.smoothing)
+        predictions["empirical"] = ("repeated", *others, of_repeated)
     return predictions
-
-
-def _split(world: World) -> pd.Series:
-    missing = pd.Series("train", index=world.triplets.index)
-    return world.triplets["split"].fillna("train") if "split" in world.triplets else missing
-
-
-def _is_test(world: World, triplets: Tensor) -> Tensor:
-    """Rows of split 'test', (m,) bool, where their concepts stand in no other row; else none."""
-    test = torch.tensor((_split(world) == "test").tolist())
-    concepts = world.codes(world.hierarchy[0])[triplets]
-    return test & ~torch.isin(concepts[test], concepts[~test]).any()
 
 
 def _drawn(objects: Tensor, settings: HumanUncertainty) -> Tensor:
     """All choices of a share of the distinct triplets, (m,) bool."""
     distinct, group = objects.sort(1).values.unique(dim=0, return_inverse=True)
     return (torch.rand(len(distinct), generator=_generator(settings)) < settings.held_out_share)[group]
-
-
-def _drawn_triplets(counts: Tensor, settings: HumanUncertainty) -> Tensor:
-    return metrics.resample_weights(len(counts), settings.bootstrap, _generator(settings))
 
 
 def _generator(settings: HumanUncertainty) -> torch.Generator:

@@ -141,7 +141,8 @@ def fit(
 
 
 def converged(curve: list[dict], settings: HumanUncertainty) -> bool:
-    """Whether the number of kept dimensions, above 0, stood still over the last `stable_epochs`, after `burn_in` epochs.
+    """Whether the number of kept dimensions, above 0, stood still over the last `stable_epochs`, after `burn_in`
+    epochs.
 
     A fit starts without any: standing still at 0 is not to have converged.
     """

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from alignet import devices, metrics
 from alignet.config import Teacher
+from alignet.intervals import Units, mean_influence
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher.affine_map import AffineMap, fit, fitted_targets, mapped_similarities, rescaled, scores
 from alignet.teacher.cross_validation import splits
@@ -51,20 +52,19 @@ def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tens
 
     Args: layers: name -> (n, p), features of one picture of each concept, from input to output; judgements: about
         pictures, of which `layer_triplets` are drawn; concepts: (n_images,) row of a picture's concept in the features.
-    Returns: layer, depth, dimensions, odd_one_out_accuracy with its 95 % bootstrap interval over triplets, and the kl
-        and ece of the one scalar that predicts the targets best.
+    Returns: layer, depth, dimensions, odd_one_out_accuracy with its 95 % interval over triplets that share concepts,
+        and the kl and ece of the one scalar that predicts the targets best.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     some = torch.randperm(len(judgements.triplets), generator=generator)[: settings.layer_triplets]
     about_concepts = dataclasses.replace(judgements.where(some), triplets=concepts[judgements.triplets[some]])
-    weight, table = about_concepts.counts.sum(1), []
-    drawn = metrics.resample_weights(len(weight), settings.bootstrap, generator)
+    weight, units, table = about_concepts.counts.sum(1), Units(about_concepts.triplets), []
     for depth, (layer, features) in enumerate(layers.items()):
         affine = rescaled(features, about_concepts)
         of_layer = scores(affine, features, about_concepts, settings)
         chosen = odd_one_out(mapped_similarities(affine, features, about_concepts.triplets))
         agrees = metrics.agreement(chosen, about_concepts.counts)
-        low, high = metrics.bootstrap_interval(agrees, weight, drawn)
+        low, high = units.interval(*mean_influence(agrees, weight))
         row = {"layer": layer, "depth": depth, "dimensions": features.shape[1]}
         row |= {"odd_one_out_accuracy": of_layer["odd_one_out_accuracy"], "ci_low": low, "ci_high": high}
         table.append(row | {name: of_layer[name] for name in ("kl", "ece", "n_triplets")})

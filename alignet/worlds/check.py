@@ -34,7 +34,11 @@ def pictures(world: World) -> list[str]:
 
 def summary(world: World) -> str:
     """The world in numbers: pictures and labels per split, choices, people, raters and noise ceilings."""
-    lines = [f"{world.name}: {len(world.images)} pictures, choices of {PARTICIPANTS[world.choices]}", "", "labels and pictures"]
+    lines = [
+        f"{world.name}: {len(world.images)} pictures, choices of {PARTICIPANTS[world.choices]}",
+        "",
+        "labels and pictures",
+    ]
     for split in SPLITS:
         rows = world.images[world.images["split"] == split]
         labels = ", ".join(f"{rows[label].nunique()} x {label}" for label in world.hierarchy)

@@ -37,9 +37,9 @@ class World:
     triplets, levels: one row per choice (image_0, image_1, image_2, odd, participant, ...). ratings: one row per rated
     pair (image_0, image_1, rating, participant). levels and ratings are None if the world has none.
     hierarchy: the label columns, from fine to coarse. pictures: the folder that images.path starts from. roots: other
-    folders, if any, by the first component of the path. choices: 'human', 'simulated' or 'derived' (drawn from embeddings
-    that were fitted to people's choices). shared_concepts: whether a value of the finest label may stand in several
-    splits.
+    folders, if any, by the first component of the path. choices: 'human', 'simulated' or 'derived' (drawn from
+    embeddings that were fitted to people's choices). shared_concepts: whether a value of the finest label may stand in
+    several splits.
     """
 
     name: str

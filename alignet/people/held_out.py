@@ -1,0 +1,81 @@
+"""Which objects and choices are kept from all fitting: one rule for VICE, the teacher and all that scores them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet.config import HumanUncertainty
+from alignet.worlds.format.tables import World
+
+
+@dataclass(frozen=True)
+class ChoiceParts:
+    """The rows of triplets.csv in three parts, (m,) bool each; a row that is in none is not used.
+
+    fitted: shows no held-out object and is not of split 'test'; VICE and the teacher see these choices and no others.
+    held_out: shows held-out objects alone, of whatever split. seen: the other rows of split 'test'; a fit has seen some
+    of their objects in other triplets, so they test new triplets and not new objects.
+    """
+
+    fitted: Tensor
+    held_out: Tensor
+    seen: Tensor
+
+
+def choice_parts(world: World, settings: HumanUncertainty) -> ChoiceParts:
+    """The parts that `held_out_objects` makes of the world's choices."""
+    triplets, _ = world.choice_rows(world.triplets)
+    of_held_out = held_out_objects(world, settings)[triplets]
+    test = torch.tensor((choice_split(world) == "test").tolist())
+    fitted, held_out = ~test & ~of_held_out.any(1), of_held_out.all(1)
+    return ChoiceParts(fitted, held_out, test & ~held_out)
+
+
+def parts_to_fit(world: World, settings: HumanUncertainty) -> ChoiceParts:
+    """`choice_parts`. Raises: ValueError if no row is left to fit to."""
+    parts = choice_parts(world, settings)
+    if not parts.fitted.any():
+        raise ValueError("triplets.csv: no choices are left to fit to: all are of split test, or show held-out objects")
+    return parts
+
+
+def held_out_objects(world: World, settings: HumanUncertainty) -> Tensor:
+    """Whether a picture shows an object (finest label) that no fit may see, (n_images,) bool.
+
+    settings.held_out_objects says which: a list of objects; a share of the judged ones, drawn at random; or null: those
+    that rows of split 'test' show, if no other row shows any of them, and none otherwise (as in THINGS, whose split is
+    one of triplets and not of objects).
+
+    Raises: ValueError naming an object of the list that nobody judged.
+    """
+    finest, chosen = world.hierarchy[0], settings.held_out_objects
+    codes, triplets = world.codes(finest), world.choice_rows(world.triplets)[0]
+    if isinstance(chosen, list):
+        judged = set(world.images[finest].iloc[triplets.unique().tolist()])
+        unknown = [name for name in chosen if name not in judged]
+        if unknown:
+            raise ValueError(f"human_uncertainty.held_out_objects: triplets.csv shows no {finest} {unknown[0]!r}")
+        return torch.tensor(world.images[finest].isin(chosen).tolist())
+    judged_codes = codes[triplets.unique()].unique()
+    if chosen is not None:
+        order = torch.randperm(len(judged_codes), generator=torch.Generator().manual_seed(settings.seed))
+        return torch.isin(codes, judged_codes[order[: round(chosen * len(judged_codes))]])
+    test = torch.tensor((choice_split(world) == "test").tolist())
+    of_test, of_others = codes[triplets[test]], codes[triplets[~test]]
+    alone = not torch.isin(of_test, of_others).any()
+    return torch.isin(codes, of_test) if alone else torch.zeros(len(codes), dtype=torch.bool)
+
+
+def choice_split(world: World) -> pd.Series:
+    """The split of every row of triplets.csv, 'train' where none is named."""
+    missing = pd.Series("train", index=world.triplets.index)
+    return world.triplets["split"].fillna("train") if "split" in world.triplets else missing
+
+
+def shown_rows(world: World, rows: Tensor) -> Tensor:
+    """Rows of images.csv of the pictures that some rows of triplets.csv, (m,) bool, show: (n,), ascending."""
+    triplets, _ = world.choice_rows(world.triplets[np.asarray(rows)])
+    return triplets.unique()
