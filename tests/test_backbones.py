@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.resources
 from pathlib import Path
 
@@ -105,10 +106,62 @@ def test_a_convolutional_layer_is_averaged_over_space(lite0):
 
 
 @torch.inference_mode()
-def test_a_vit_layer_is_averaged_over_patches_without_the_class_token(vit):
+def test_a_vit_layer_is_pooled_as_its_architecture_pools(vit):
     output = hooked(vit, pictures(), "blocks.1")
     assert output.shape == (2, 1 + 16, 192)
-    torch.testing.assert_close(vit.at_layer(pictures(), "blocks.1"), output[:, 1:].mean(1))
+    torch.testing.assert_close(vit.at_layer(pictures(), "blocks.1"), output[:, 0])  # its class token
+    averaging = backbones.create(settings("vit_base_patch16_siglip_224"))
+    patches = hooked(averaging, pictures(), "blocks.1")
+    torch.testing.assert_close(averaging.at_layer(pictures(), "blocks.1"), patches.mean(1))
+
+
+# model, pixels, a layer, its width; the last column is what pooling over the wrong axis or tokens would miss
+FAMILIES = [
+    ("vit_tiny_patch16_224", 32, "blocks.11", 192),
+    ("deit3_small_patch16_224", 32, "blocks.3", 384),
+    ("swin_tiny_patch4_window7_224", 224, "layers.2.blocks.1", 384),
+    ("convnext_atto", 64, "stages.3", 320),
+    ("resnet18", 64, "layer3", 256),
+    ("mobilenetv4_conv_small", 64, "blocks.3", 128),
+    ("mixer_b32_224", 224, "blocks.4", 768),
+    ("mambaout_femto", 64, "stages.2", 192),
+    ("xcit_nano_12_p16_224", 64, "blocks.5", 128),
+    ("vgg11", 64, "features", 512),
+    ("regnety_002", 64, "s3", 152),
+    ("eva02_tiny_patch14_224", 28, "blocks.5", 192),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "layer", "width"), FAMILIES, ids=[family[0] for family in FAMILIES])
+def test_features_of_every_family_are_those_of_its_own_head_and_layers_have_their_width(name, size, layer, width):
+    embedder = backbones.create(dataclasses.replace(settings(name), picture_size=size))
+    shown = pictures(2, size)
+    with torch.inference_mode():
+        own = embedder.model.forward_features(embedder._normalised(shown))
+        torch.testing.assert_close(embedder(shown), embedder.model.forward_head(own, pre_logits=True))
+        assert embedder(shown).shape == (2, embedder.dim)
+        assert embedder.at_layer(shown, layer).shape == (2, width)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"in_chans": 1}, "in_chans"), ({"num_classes": 3}, "num_classes"), ({"img_size": 48}, "picture_size is 32")],
+)
+def test_options_that_alignet_sets_itself_are_refused(options, named):
+    with pytest.raises(ValueError, match=f"{VIT}.*{named}"):
+        backbones.create(settings(VIT, **options))
+
+
+def test_options_that_timm_does_not_know_are_refused_with_the_models_name():
+    with pytest.raises(ValueError, match=r"resnet18.*timm refuses the options"):
+        backbones.create(settings("resnet18", colour="red"))
+
+
+def test_an_output_that_is_no_vector_map_or_token_is_refused(vit):
+    with pytest.raises(ValueError, match="a layer gives tuple"):
+        vit.pooled((torch.ones(2, 3),))
+    with pytest.raises(ValueError, match=r"a layer gives \(2,\)"):
+        vit.pooled(torch.ones(2))
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.resources
+import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -35,7 +36,7 @@ class Embedder(nn.Module):
     """A timm backbone that takes uint8 pictures.
 
     forward: (batch, 3, size, size) uint8 -> (batch, dim) pooled pre-logits, normalised inside as the weights
-    expect; `at_layer` gives another layer's output, average-pooled over space or patch tokens.
+    expect; `at_layer` gives another layer's output, pooled as the architecture pools its last one (`pooled`).
     """
 
     mean: Tensor
@@ -43,7 +44,7 @@ class Embedder(nn.Module):
 
     def __init__(self, model: Any, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
-        self.model, self.dim = model, model.num_features
+        self.model, self.dim = model, model.head_hidden_size
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
 
@@ -56,11 +57,32 @@ class Embedder(nn.Module):
         return self.pooled(self.output_of(layer, pictures))
 
     def pooled(self, output: Tensor) -> Tensor:
-        """A layer's output averaged over space (batch, dim, height, width) or over patch tokens (batch, tokens, dim):
-        (batch, dim) float32."""
+        """A layer's output as features, (batch, dim) float32.
+
+        Maps, (batch, dim, height, width) or with channels last where the architecture has them so, are averaged over
+        space. Of tokens, (batch, tokens, dim), the class token is taken where the architecture pools by it and the
+        layer has one, else the mean over the patches. Vectors stay as they are.
+        Raises: ValueError if the output is something else.
+        """
+        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"a layer gives {found}, which cannot be pooled: choose a block or stage of the backbone")
         if output.ndim == 4:
-            return output.mean((2, 3), dtype=torch.float32)
-        return output[:, self.model.num_prefix_tokens :].mean(1, dtype=torch.float32)
+            channels_last = str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC"
+            return output.mean((1, 2) if channels_last else (2, 3), dtype=torch.float32)
+        if output.ndim == 2:
+            return output.float()
+        prefix = self._prefix_tokens(output.shape[1])
+        if prefix and getattr(self.model, "global_pool", "avg") == "token":
+            return output[:, 0].float()
+        return output[:, prefix:].mean(1, dtype=torch.float32)
+
+    def _prefix_tokens(self, tokens: int) -> int:
+        """How many of a layer's tokens are not patches: pictures are square, and some layers come before the class
+        token.
+        """
+        prefix = getattr(self.model, "num_prefix_tokens", 0) or 0
+        return prefix if math.isqrt(max(tokens - prefix, 0)) ** 2 == tokens - prefix else 0
 
     def output_of(self, layer: str, pictures: Tensor) -> Tensor:
         """The output of a submodule as it is; what comes after it is not run."""
@@ -88,11 +110,13 @@ def create(settings: Backbone) -> Embedder:
     """
     import timm  # takes three seconds, and stored features are read without it
 
-    name = _known(settings.model)
-    options: dict[str, Any] = dict(settings.options)
+    name, options = _known(settings.model), _options(settings)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)  # timm takes no generator for its initial weights
-        model = timm.create_model(name, pretrained=settings.weights == "timm", num_classes=0, **options)
+        try:
+            model = timm.create_model(name, pretrained=settings.weights == "timm", num_classes=0, **options)
+        except TypeError as error:
+            raise ValueError(f"backbone {settings.model!r}: timm refuses the options {options}: {error}") from None
     arrays = _released_arrays(settings)
     if arrays is not None:
         model.load_state_dict(big_vision.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
@@ -109,6 +133,28 @@ def create(settings: Backbone) -> Embedder:
     embedder = Embedder(model, mean, std).eval()
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch declares it without devices
     return embedder
+
+
+def _options(settings: Backbone) -> dict[str, Any]:
+    """timm's options for the model; one whose picture size is fixed gets `img_size` unless it has its own.
+
+    Raises: ValueError naming an option that alignet sets itself, or that contradicts picture_size.
+    """
+    options: dict[str, Any] = dict(settings.options)
+    taken = sorted({"in_chans", "num_classes", "global_pool"} & set(options))
+    if taken:
+        raise ValueError(f"backbone {settings.model!r}: options may not hold {', '.join(taken)}: alignet sets it")
+    if options.get("img_size", settings.picture_size) != settings.picture_size:
+        raise ValueError(
+            f"backbone {settings.model!r}: options say img_size {options['img_size']} and picture_size is "
+            f"{settings.picture_size}: leave img_size out"
+        )
+    import timm
+
+    published = None if settings.model.startswith(LOCAL) else timm.get_pretrained_cfg(settings.model)
+    if published and published.fixed_input_size and published.input_size[-1] != settings.picture_size:
+        options["img_size"] = settings.picture_size
+    return options
 
 
 def folded(embedder: Embedder, layer: str, size: int) -> Embedder:

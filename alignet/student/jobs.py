@@ -56,6 +56,11 @@ def train(job: Job) -> None:
     """
     settings, data = job.settings(), config.folders(job.out_dir)[0]
     backbone = config.load(f"backbones.{job.name}", Backbone, job.params_file)
+    if backbone.layer != "pooled":
+        raise ValueError(
+            f"{job.params_file}: backbones.{job.name}.layer is {backbone.layer!r}, and a student is trained and scored "
+            "at 'pooled': give the teacher a backbone of its own"
+        )
     reading = config.load("features", config.Features, job.params_file)
     world, labels = tables.read(data / "world"), data / "synthesis" / job.target
     student = create(backbone, settings).to(devices.local())
