@@ -146,7 +146,7 @@ class Teacher:
     precision: Literal["float32", "bfloat16"]
     folds: int  # over concepts
     # Values that cross-validation tries in place of the fields of the same names above.
-    grid: list[dict[Literal["sigma", "regularisation", "lr", "steps"], list[int] | list[float]]]
+    grid: list[dict[Literal["sigma", "regularisation", "local_weight", "lr", "steps"], list[int] | list[float]]]
     soft_labels: list[int]  # numbers of training triplets at which soft, hard and argmax targets are compared
     layer_triplets: int  # triplets drawn to compare layers
 

@@ -71,6 +71,7 @@ def grid_table():
             "lr": 0.001,
             "sigma": 0.05,
             "steps": steps,
+            "local_weight": 0.0,
             "chosen": chosen,
             "odd_one_out_accuracy": accuracy,
         }

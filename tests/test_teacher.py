@@ -116,7 +116,7 @@ def test_the_grid_holds_every_combination_of_each_part():
     assert sorted(found) == sorted([(0.0, 0.1, 3), (0.0, 0.2, 3), (1.0, 0.1, 3), (1.0, 0.2, 3), (base, 0.5, 7)])
 
 
-def test_the_table_holds_every_cell_and_fold_and_the_cell_of_least_validation_loss_is_chosen(recovery):
+def test_the_table_holds_every_cell_and_fold_and_a_clearly_better_cell_is_chosen(recovery):
     features, train, *_ = recovery
     chosen = settings(grid=[{"regularisation": [0.01, 1000.0]}], steps=60, lr=0.01, batch_size=512, folds=3)
     table = cross_validation.cross_validate(features, train, torch.arange(120), chosen)
@@ -126,6 +126,33 @@ def test_the_table_holds_every_cell_and_fold_and_the_cell_of_least_validation_lo
     loss = fitted[fitted["split"] == "validation"].groupby("lambda")["loss"].mean()
     assert cross_validation.best_cell(table, chosen).regularisation == loss.idxmin() == 0.01
     assert cross_validation.is_cell(table, cross_validation.best_cell(table, chosen)).sum() == 3 * 2
+
+
+def grid_table(losses):
+    """Validation losses by lambda, one for each fold."""
+    rows = [
+        {"fold": fold, "split": "validation", "map": "fitted", "lambda": value, "loss": loss, "local_weight": 0.0}
+        | {"lr": 0.001, "sigma": 0.05, "steps": 100}
+        for value, of_folds in losses.items()
+        for fold, loss in enumerate(of_folds)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("losses", "chosen"),
+    [
+        # Behind the best by .002 with an error of .002 (differences 0, .004): within one error.
+        ({0.1: (0.40, 0.60), 1.0: (0.40, 0.604)}, 1.0),
+        # Behind by .02 in every fold: no error, though folds differ by .2.
+        ({0.1: (0.40, 0.60), 1.0: (0.42, 0.62)}, 0.1),
+        # The best is the most regularised.
+        ({0.1: (0.50, 0.70), 1.0: (0.40, 0.60)}, 1.0),
+    ],
+)
+def test_the_most_regularised_cell_within_one_standard_error_of_the_best_is_chosen(losses, chosen):
+    cells = settings(grid=[{"regularisation": list(losses)}], lr=0.001, sigma=0.05, steps=100, local_weight=0.0)
+    assert cross_validation.best_cell(grid_table(losses), cells).regularisation == chosen
 
 
 def test_a_fit_recovers_the_map_behind_the_choices(recovery):

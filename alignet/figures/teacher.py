@@ -64,16 +64,16 @@ def grid(scores: pd.DataFrame) -> Figure:
     import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
 
     shown = scores[scores["split"] == "validation"]
-    cells = ["lr", "sigma", "steps"]
+    cells = ["lr", "sigma", "steps", "local_weight"]
     fitted, before = shown[shown["map"] == "fitted"], shown[shown["map"] == "none"]
     lambdas = sorted(fitted["lambda"].unique())
     runs = list(fitted.groupby(cells, sort=True))
     colours = sns.color_palette("viridis", len(runs))
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.42 * style.DOUBLE), layout="constrained")
     for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
-        for number, ((lr, sigma, steps), run) in enumerate(runs):
+        for number, ((lr, sigma, steps, local), run) in enumerate(runs):
             shift = 0.6 * ((number + 0.5) / len(runs) - 0.5)
-            name = f"lr {lr:g}, sigma {sigma:g}, {steps:g} steps"
+            name = f"lr {lr:g}, sigma {sigma:g}, {steps:g} steps" + (f", local {local:g}" if local else "")
             _cells(ax, run, column, [lambdas.index(value) + shift for value in run["lambda"]], colours[number], name)
         ax.axhline(before[column].mean(), color="0.4", linestyle="--", linewidth=0.8, zorder=0)
         ax.set_xticks(range(len(lambdas)), [f"{value:g}" for value in lambdas])

@@ -14,7 +14,8 @@ from alignet.config import Teacher
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher.affine_map import AffineMap, fit, rescaled, scores
 
-GRID = {"regularisation": "lambda", "lr": "lr", "sigma": "sigma", "steps": "steps"}  # settings: columns of teacher.csv
+# settings: columns of teacher.csv
+GRID = {"regularisation": "lambda", "local_weight": "local_weight", "lr": "lr", "sigma": "sigma", "steps": "steps"}
 
 
 def concept_folds(concepts: Tensor, folds: int, generator: torch.Generator) -> Tensor:
@@ -65,10 +66,18 @@ def cross_validate(
 
 
 def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
-    """The settings of the cell with the least validation loss, mean over folds."""
+    """The settings of the most regularised cell within one standard error of the least validation loss.
+
+    The error is that of the difference to the best cell over the folds, which all cells share: folds differ by more
+    than cells do. More regularised: a larger lambda, then a larger weight of the local term, then a smaller loss.
+    Source: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3 (the one-standard-error rule).
+    """
     fitted = table[(table["split"] == "validation") & (table["map"] == "fitted")]
-    loss = fitted.groupby(list(GRID.values()), sort=False)["loss"].mean()
-    place = dict(zip(GRID.values(), loss.idxmin(), strict=True))
+    loss = fitted.pivot_table(index="fold", columns=list(GRID.values()), values="loss", sort=False)
+    behind = loss.sub(loss[loss.mean().idxmin()], axis=0)
+    near = behind.mean() <= behind.std(ddof=1).fillna(0) / len(behind) ** 0.5
+    places = loss.mean()[near].rename("loss").reset_index()
+    place = places.sort_values(["lambda", "local_weight", "loss"], ascending=[False, False, True]).iloc[0]
     return next(cell for cell in cells(settings) if all(getattr(cell, key) == place[GRID[key]] for key in GRID))
 
 
