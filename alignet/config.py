@@ -167,6 +167,7 @@ class Synthesis:
 
 @settings
 class Student:
+    family: Literal["supervised", "image-text", "self-supervised", "captioning", "from scratch"]  # of its pre-training
     seed: int
     loss: Literal["hard", "kl", "jsd"]
     head_width: int
@@ -243,11 +244,15 @@ class Downstream:
     shots: list[int]
     centroid_draws: int  # episodes
     logistic_draws: int
+    ridge_draws: int
     probe_draws: int
     logistic_iterations: int
+    ridge: float  # penalty, as a multiple of the features' mean squared norm
     bootstrap: int  # resamples of the episodes
     corruptions: list[Literal["loud background", "grey", "blur", "noise"]]
-    public: list[dict[Literal["name", "root", "lists"], str]]  # data sets, each used if its folder is on disk
+    # Data sets, each used if its folder is on disk. lists: BREEDS' classes; train: what ImageNet-A is learnt from.
+    public: list[dict[Literal["name", "root", "lists", "train"], str]]
+    public_shots: list[int]
     public_pictures_per_class: int
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 
 from alignet import config
 from alignet.evaluation import downstream, episodes
@@ -14,11 +15,14 @@ SETTINGS = config.Downstream(
     shots=[1, 2],
     centroid_draws=6,
     logistic_draws=3,
+    ridge_draws=2,
     probe_draws=3,
     logistic_iterations=200,
+    ridge=0.1,
     bootstrap=200,
     corruptions=[],
     public=[],
+    public_shots=[1],
     public_pictures_per_class=10,
 )
 # Twelve concepts of two pictures, one of each style; four classes of three concepts; two domains of two classes.
@@ -148,6 +152,30 @@ def test_nearest_centroids_are_those_by_hand():
     assert (weights @ centre + biases).abs().max() < 1e-5
     units = torch.nn.functional.normalize(train - centre, dim=1)
     assert torch.allclose(weights[0], torch.nn.functional.normalize(units[:2].sum(0), dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_ridge_regression_is_scikit_learns_on_one_hot_targets(classes):
+    train = torch.randn(12, 30, generator=torch.Generator().manual_seed(0)) + 4
+    labels = torch.arange(12) % classes
+    names, weights, biases = downstream.linear_ridge(train, labels, 0.1)
+    centred = train - train.mean(0)
+    model = Ridge(alpha=0.1 * centred.square().sum(1).mean().item())
+    model.fit(train.numpy(), torch.nn.functional.one_hot(labels).numpy())
+    test = torch.randn(7, 30, generator=torch.Generator().manual_seed(1)) + 4
+    expected = torch.from_numpy(model.predict(test.numpy())).float()
+    torch.testing.assert_close(test @ weights.T + biases, expected, atol=1e-3, rtol=0)
+    assert names.tolist() == list(range(classes))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_ridge_classifier_does_not_see_a_scale_or_shift_of_the_features(scale):
+    train, labels = torch.randn(12, 6, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    _, weights, biases = downstream.linear_ridge(train, labels, 0.1)
+    _, moved, moved_biases = downstream.linear_ridge(scale * train + 5, labels, 0.1)
+    torch.testing.assert_close(
+        (scale * train + 5) @ moved.T + moved_biases, train @ weights.T + biases, atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3, 9])

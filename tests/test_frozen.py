@@ -122,7 +122,7 @@ def test_a_network_with_a_branch_round_the_cut_is_not_cut_there():
     class Branch(nn.Module):
         def __init__(self):
             super().__init__()
-            self.num_features, self.first, self.second = 3, nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+            self.head_hidden_size, self.first, self.second = 3, nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
 
         def forward(self, shown):
             return (shown + self.second(self.first(shown))).mean((2, 3))

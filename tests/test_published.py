@@ -21,6 +21,7 @@ def measured():
     levels = pd.DataFrame({"student": ["s", "t", "t"], "target": ["alignet", "alignet", "unalignet"], **improvement})
     levels = levels.assign(level="coarse", representation="pooled", relative_improvement_high=40.0)
     rows = {"target": ["alignet", "alignet", "alignet", "base"], "relative_improvement": [-4.0, 10.0, 6.0, 0.0]}
+    rows |= {"student": "s", "protocol": ["few-shot class", "linear probe class", "unseen category of a domain", "all"]}
     ratings = pd.DataFrame(columns=["student", "target", "metric", "value", "ci_low", "ci_high", "n", "ci_unit"])
     return {"levels": levels, "downstream": pd.DataFrame(rows), "similarity": ratings}
 
@@ -37,6 +38,16 @@ def test_published_numbers_stand_beside_ours_and_keep_their_source(world):
     assert table.loc["human choices behind the teacher", "ours"] == 2
     assert table.loc["objects behind the teacher", "ours"] == 2
     assert set(table["choices"]) == {"simulated"}
+
+
+def test_the_range_downstream_is_of_the_claimed_protocols_and_of_pretrained_students(world):
+    table = measured()
+    more = {"target": "alignet", "student": ["s", "s", "raw"], "relative_improvement": [999.0, -999.0, 888.0]}
+    more = pd.DataFrame(more).assign(protocol=["corruption blur, class", "style: other", "few-shot class"])
+    table["downstream"] = pd.concat([table["downstream"], more], ignore_index=True)
+    row = published.beside(world, table, scratch=["raw"]).set_index("quantity").loc["relative improvement downstream"]
+    assert row[["ours", "ours_low", "ours_high"]].tolist() == [6.0, -4.0, 10.0]
+    assert row["ours_of"].startswith("median and range of 3 rows")
 
 
 def test_what_the_run_has_not_measured_stays_empty(world):

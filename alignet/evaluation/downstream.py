@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from alignet import devices, intervals
-from alignet.config import Downstream, Features
+from alignet.config import ROOT, Downstream, Features
 from alignet.evaluation import corruptions, episodes
 from alignet.evaluation.episodes import Episode, Labelled, Task
 from alignet.models.activations import Layers, Students, embed, stacks
@@ -86,6 +86,8 @@ def fitted(task: Task, train: Tensor, settings: Downstream) -> list[Linear]:
         rows = train[episode.train].float()
         if task.classifier == "centroid":
             return linear_centroids(rows, episode.train_labels)
+        if task.classifier == "ridge":
+            return linear_ridge(rows, episode.train_labels, settings.ridge)
         return linear_logistic(rows, episode.train_labels, settings)
 
     with ThreadpoolController().limit(limits=1, user_api="blas"):  # small products: two threads take ten times as long
@@ -122,6 +124,23 @@ def linear_centroids(train: Tensor, labels: Tensor) -> Linear:
     centroids = torch.zeros(len(names), train.shape[1], dtype=train.dtype).index_add_(0, group, unit)
     centroids = torch.nn.functional.normalize(centroids, dim=1)
     return names, centroids, -centroids @ centre
+
+
+def linear_ridge(train: Tensor, labels: Tensor, penalty: float) -> Linear:
+    """Ridge regression on one-hot targets as a linear classifier, in closed form in the span of the training pictures.
+
+    Features and targets are centred; the penalty is a multiple of the features' mean squared norm, so that it does not
+    depend on their scale. Shapes as in `linear_centroids`.
+    Source: few-shot evaluation of Kolesnikov et al., Big Transfer, ECCV 2020, and later work of that group.
+    """
+    names, group = labels.unique(return_inverse=True)
+    targets = torch.nn.functional.one_hot(group, len(names)).double()
+    centre, rows = train.double().mean(0), train.double() - train.double().mean(0)
+    gram = rows @ rows.T
+    gram.diagonal().add_(penalty * gram.diagonal().mean().clamp(min=1e-12))
+    weights = torch.linalg.solve(gram, targets - targets.mean(0)).T @ rows
+    biases = targets.mean(0) - weights @ centre
+    return names, weights.to(train.dtype), biases.to(train.dtype)
 
 
 def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> Linear:
@@ -170,7 +189,7 @@ def _corruption_rows(
     pictures = episodes.labelled(world, label)
     tested = torch.zeros_like(pictures.test)
     tested[rows] = True
-    chosen = episodes.few_shot(replace(pictures, test=tested), replace(settings, logistic_draws=0))
+    chosen = episodes.few_shot(replace(pictures, test=tested), replace(settings, logistic_draws=0, ridge_draws=0))
     classifiers = [{key: fitted(task, test[key]["pooled"], settings) for key in test} for task in chosen]
     clean, table = stacks(students, world.paths(world.rows("test")[rows]), features), []
     for corruption in ("none", *settings.corruptions):
@@ -190,21 +209,50 @@ def _replaced(test: Layers, rows: Tensor, changed: Layers) -> Layers:
 
 
 def _public_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
-    """k-shot on a public data set, or one row that says why not; BREEDS: source against target subclasses."""
-    dataset, why = public.available(entry["name"], entry["root"])
-    if dataset is None:
+    """k-shot on a public data set, or one row that says why not.
+
+    With official splits pictures of the training part are learnt from and those of the test part tested. BREEDS: source
+    against target subclasses. ImageNet-A: learnt from ImageNet's own pictures (entry 'train') of its classes.
+    """
+    tested, learnt, why = public.available(entry["name"], entry["root"])
+    if tested is not None and "train" in entry:
+        learnt, why = public.of_classes(entry["train"], tested.classes)
+    if "lists" in entry and not why and not (ROOT / entry["lists"]).is_file():
+        why = f"skipped: no file {entry['lists']}, a row of superclass, class and split for each class"
+    if why:
         return [{"dataset": entry["name"], "protocol": "all", "note": why}]
-    labels, generator = public.targets(dataset), torch.Generator().manual_seed(settings.seed)
-    rows = public.some_of_each(labels, settings.public_pictures_per_class, generator)
-    sizes = {size for _, size in students.values()}
-    embedded = embed(students, {size: public.pictures(dataset, rows, size) for size in sizes}, features)
+    labels, found, train = _embedded([tested] if learnt is None else [tested, learnt], students, features, settings)
     if "lists" in entry:
-        tasks = _breeds(entry, dataset.classes, labels[rows], settings)
+        tasks = _breeds(entry, tested.classes, labels, settings)
+    elif "train" in entry:
+        sides = [train.nonzero().flatten(), labels[train], (~train).nonzero().flatten(), labels[~train]]
+        tasks = episodes.whole(entry["name"], "learnt from ImageNet", Episode(*sides), len(tested.classes))
     else:
-        every = torch.ones(len(rows), dtype=torch.bool)  # each picture is a concept of its own
-        labelled = Labelled(entry["name"], "few-shot", labels[rows], torch.arange(len(rows)), every, every)
-        tasks = episodes.few_shot(labelled, settings) + episodes.linear_probe(labelled, settings)
-    return [row for task in tasks for row in scored(task, embedded, embedded, settings)]
+        every, protocol = torch.ones_like(train), "few-shot" if learnt is None else "few-shot, official splits"
+        shown, asked = (every, every) if learnt is None else (train, ~train)
+        pictures = Labelled(entry["name"], protocol, labels, torch.arange(len(labels)), shown, asked)
+        tasks = episodes.few_shot(pictures, replace(settings, shots=settings.public_shots))
+        tasks += episodes.linear_probe(pictures, settings) if learnt is None else []
+    return [row for task in tasks for row in scored(task, found, found, settings)]
+
+
+def _embedded(
+    parts: list[Any], students: Students, features: Features, settings: Downstream
+) -> tuple[Tensor, Layers, Tensor]:
+    """Some pictures of each class of one or two parts of a data set, one part below the other.
+
+    Returns: classes (n,), features ('pooled') of all students, and which pictures are of the second part, (n,) bool.
+    """
+    labels, stacks_of, second = [], [], []
+    sizes = sorted({size for _, size in students.values()})
+    for number, part in enumerate(parts):
+        of_part, generator = public.targets(part), torch.Generator().manual_seed(settings.seed)
+        rows = public.some_of_each(of_part, settings.public_pictures_per_class, generator)
+        labels.append(of_part[rows])
+        stacks_of.append({size: public.pictures(part, rows, size) for size in sizes})
+        second.append(torch.full((len(rows),), number == 1))
+    shown = {size: torch.cat([stack[size] for stack in stacks_of]) for size in sizes}
+    return torch.cat(labels), embed(students, shown, features), torch.cat(second)
 
 
 def _breeds(entry: Mapping[Any, str], names: list[str], classes: Tensor, settings: Downstream) -> list[Task]:

@@ -40,7 +40,7 @@ class Task:
     dataset: str
     protocol: str
     shots: int | None
-    classifier: str  # centroid | logistic
+    classifier: str  # centroid | logistic | ridge
     classes: int
     episodes: list[Episode]
 
@@ -69,18 +69,18 @@ def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
     """k-shot episodes: k pictures of each class, of as many concepts as there are, tested on other concepts.
 
     Each class keeps at least one concept for the test; classes whose other concepts have fewer than k pictures are left
-    out, and so is a number of shots that fewer than two classes allow. Logistic regression gets the first episodes of
-    the nearest centroid's.
+    out, and so is a number of shots that fewer than two classes allow. Logistic and ridge regression get the first
+    episodes of the nearest centroid's.
     """
+    counts = {"centroid": settings.centroid_draws, "logistic": settings.logistic_draws, "ridge": settings.ridge_draws}
     tasks = []
     for shots in settings.shots:
         label, classes = _numbered(pictures, shots)
         if classes < 2:
             continue
         generator = torch.Generator().manual_seed(settings.seed)
-        draws = max(settings.centroid_draws, settings.logistic_draws)
-        episodes = [_episode(pictures, label, shots, generator) for _ in range(draws)]
-        for classifier, count in (("centroid", settings.centroid_draws), ("logistic", settings.logistic_draws)):
+        episodes = [_episode(pictures, label, shots, generator) for _ in range(max(counts.values()))]
+        for classifier, count in counts.items():
             names = (pictures.dataset, pictures.protocol, shots, classifier, classes)
             tasks += [Task(*names, episodes[:count])] if count else []
     return tasks
@@ -134,6 +134,11 @@ def source_and_target(dataset: str, sides: Episode, classes: int, settings: Down
     ]
 
 
+def whole(dataset: str, protocol: str, sides: Episode, classes: int) -> list[Task]:
+    """One episode that learns from all pictures of one side, by each classifier."""
+    return [Task(dataset, protocol, None, name, classes, [sides]) for name in ("centroid", "logistic", "ridge")]
+
+
 def one_of_each_concept(world: World) -> Tensor:
     """Numbers, among the test split's pictures, of the first picture of each concept."""
     return torch.tensor(_images(world).drop_duplicates(world.hierarchy[0]).index.to_numpy())
@@ -150,7 +155,7 @@ def _styles(world: World, settings: Downstream) -> list[Task]:
     for to, test in ((first, train), ("other", ~train)):
         protocol = f"style {first} to {to}, {label}"
         shifted = replace(pictures, protocol=protocol, train=train, test=test)
-        tasks += few_shot(shifted, replace(settings, logistic_draws=0))
+        tasks += few_shot(shifted, replace(settings, logistic_draws=0, ridge_draws=0))
     return tasks
 
 

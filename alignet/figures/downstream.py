@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from alignet.figures import style
 
 LOOKS = {"base": ("o", "white"), "unalignet": ("s", "0.8"), "alignet": ("D", None)}
-LINES: dict[str, Any] = {"centroid": "-", "logistic": "--"}
+LINES: dict[str, Any] = {"centroid": "-", "logistic": "--", "ridge": "-."}
 
 
 def by_shots(scores: pd.DataFrame) -> Figure:
@@ -44,7 +44,7 @@ def by_shots(scores: pd.DataFrame) -> Figure:
             ax.set_xlabel("Pictures of each class" if student == students[-1] else "")
         row[0].set_ylabel("Accuracy, mean over classes")
     lines = [plt.Line2D([], [], color="0.3", linestyle=line) for line in LINES.values()]
-    _legend(figure, scores, lines, ["nearest centroid", "logistic regression"])
+    _legend(figure, scores, lines, ["nearest centroid", "logistic regression", "ridge regression"])
     return figure
 
 

@@ -20,6 +20,13 @@ SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
 TITLE = 0.16  # height of a row's title, inches
 CHANCE = 1 / 3
 TARGETS = ("base", "unalignet", "alignet")
+FAMILIES = [
+    "supervised",
+    "image-text",
+    "self-supervised",
+    "captioning",
+    "from scratch",
+]  # of pre-training, in this order
 COLOUR_BLIND_SAFE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]  # seaborn's 'colorblind'
 COLOUR_BLIND_SAFE += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
 LABELS = {"base": "Base", "unalignet": "UnAligNet (control)", "alignet": "AligNet"}
@@ -100,8 +107,14 @@ def marks(target: str, colour: str) -> dict:
 
 
 def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -> None:
-    """A point for every student and target of a table, with error bars from `low` to `high`; students on the x axis."""
-    students = list(dict.fromkeys(panel["student"]))
+    """A point for every student and target of a table, with error bars from `low` to `high`; students on the x axis.
+
+    A column `family` puts the students of one family side by side and names it below them.
+    """
+    grouped = "family" in panel and panel["family"].nunique() > 1
+    ordered = panel.sort_values("family", key=lambda f: f.map(FAMILIES.index), kind="stable") if grouped else panel
+    families = dict(zip(ordered["student"], ordered["family"], strict=True)) if grouped else {}
+    students = list(dict.fromkeys(ordered["student"]))
     colours = student_colours(students)
     offset = dict(zip(TARGETS, (-0.24, 0.0, 0.24), strict=True))
     for score in panel.to_dict("records"):
@@ -109,7 +122,9 @@ def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -
         errors = ends(score[value], score[low], score[high])
         ax.errorbar(place, score[value], yerr=errors, **marks(score["target"], colours[score["student"]]))
     ax.set_xlim(-0.5, len(students) - 0.5)
-    ax.set_xticks(range(len(students)), students)
+    names = [f"{student}\n{families[student]}" if grouped else student for student in students]
+    crowded = grouped and len(students) > 3
+    ax.set_xticks(range(len(students)), names, rotation=60 if crowded else 0, ha="right" if crowded else "center")
 
 
 def target_legend(figure: Figure, choices: str, ceiling: bool = True) -> None:

@@ -15,36 +15,89 @@ from alignet.config import ROOT
 from alignet.worlds.format.pictures import UNREADABLE
 from alignet.worlds.format.tables import WorldError
 
-# name -> the folder below `root`, as torchvision unpacks it, and the data set
-KNOWN: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "DTD": ("dtd", lambda root: datasets.DTD(root, split="test")),
-    "OxfordIIITPet": ("oxford-iiit-pet", lambda root: datasets.OxfordIIITPet(root, split="test")),
-    "Flowers102": ("flowers-102", lambda root: datasets.Flowers102(root, split="test")),
-    "StanfordCars": ("stanford_cars", lambda root: datasets.StanfordCars(root, split="test")),
-    "SUN397": ("SUN397", lambda root: datasets.SUN397(root)),
-    "EuroSAT": ("eurosat", lambda root: datasets.EuroSAT(root)),
-    "CIFAR100": ("cifar-100-python", lambda root: datasets.CIFAR100(root, train=False)),
-    "ImageNet-A": ("imagenet-a", lambda root: datasets.ImageFolder(root / "imagenet-a")),
-    "BREEDS": (".", lambda root: datasets.ImageFolder(root)),
+Create = Callable[[Path], Any]
+CUB, KATHER = "CUB_200_2011", "Kather_texture_2016_image_tiles_5000"
+BREEDS = ("Entity-13", "Entity-30", "Living-17", "Nonliving-26")
+# name -> the folder below `root`, as torchvision or its authors unpack it; the pictures that are tested; and those that
+# are learnt from, where the data set has official splits (None: its pictures are split at random).
+KNOWN: dict[str, tuple[str, Create, Create | None]] = {
+    "DTD": ("dtd", lambda root: datasets.DTD(root, split="test"), lambda root: datasets.DTD(root, split="train")),
+    "OxfordIIITPet": (
+        "oxford-iiit-pet",
+        lambda root: datasets.OxfordIIITPet(root, split="test"),
+        lambda root: datasets.OxfordIIITPet(root, split="trainval"),
+    ),
+    "Flowers102": (
+        "flowers-102",
+        lambda root: datasets.Flowers102(root, split="test"),
+        lambda root: datasets.Flowers102(root, split="train"),
+    ),
+    "StanfordCars": (
+        "stanford_cars",
+        lambda root: datasets.StanfordCars(root, split="test"),
+        lambda root: datasets.StanfordCars(root, split="train"),
+    ),
+    "CIFAR100": (
+        "cifar-100-python",
+        lambda root: datasets.CIFAR100(root, train=False),
+        lambda root: datasets.CIFAR100(root, train=True),
+    ),
+    "Caltech-Birds": (CUB, lambda root: _birds(root / CUB, "0"), lambda root: _birds(root / CUB, "1")),
+    "Caltech101": ("caltech101", lambda root: datasets.ImageFolder(root / "caltech101" / "101_ObjectCategories"), None),
+    "SUN397": ("SUN397", lambda root: datasets.SUN397(root), None),
+    "EuroSAT": ("eurosat", lambda root: datasets.EuroSAT(root), None),
+    "UC-Merced": ("UCMerced_LandUse", lambda root: datasets.ImageFolder(root / "UCMerced_LandUse" / "Images"), None),
+    "Colorectal": (KATHER, lambda root: datasets.ImageFolder(root / KATHER), None),
+    "ImageNet-A": ("imagenet-a", lambda root: datasets.ImageFolder(root / "imagenet-a"), None),
+    **dict.fromkeys(BREEDS, (".", datasets.ImageFolder, None)),
 }
 
 
-def available(name: str, root: str) -> tuple[Any, str]:
-    """A data set and '', or None and one line that says why it is skipped.
+def available(name: str, root: str) -> tuple[Any, Any, str]:
+    """A data set's pictures to test, those to learn from (None: without official splits) and ''; or why it is skipped.
 
-    Args: root: the folder, from the project's root or absolute, that torchvision would have downloaded into; of BREEDS,
-        the folder that holds a folder for each class.
+    Args: root: the folder, from the project's root or absolute, that torchvision would have downloaded into; of BREEDS'
+        four, the folder that holds a folder for each class.
     Raises: ValueError naming a data set that is not known.
     """
     if name not in KNOWN:
         raise ValueError(f"downstream.public: {name!r} is none of {', '.join(KNOWN)}")
-    folder, create = KNOWN[name]
+    folder, tested, learnt = KNOWN[name]
     if not (ROOT / root / folder).is_dir():
-        return None, f"skipped: no folder {(Path(root) / folder).as_posix()}"
+        return None, None, f"skipped: no folder {(Path(root) / folder).as_posix()}"
     try:
-        return create(ROOT / root), ""
+        return tested(ROOT / root), learnt(ROOT / root) if learnt else None, ""
     except (RuntimeError, FileNotFoundError) as error:
-        return None, f"skipped: {root} is not as torchvision expects ({str(error).splitlines()[0]})"
+        return None, None, f"skipped: {root} is not as torchvision expects ({str(error).splitlines()[0]})"
+
+
+def of_classes(folder: str, names: list[str]) -> tuple[Any, str]:
+    """A folder of class folders whose classes are those of `names`, numbered as there; or None and why it is
+    skipped.
+    """
+    lacking = [name for name in names if not (ROOT / folder / name).is_dir()]
+    if lacking:
+        return None, f"skipped: no folder {(Path(folder) / lacking[0]).as_posix()}, which it is learnt from"
+    return _SomeClasses(ROOT / folder, names), ""
+
+
+class _SomeClasses(datasets.ImageFolder):
+    """An ImageFolder of some of its folders."""
+
+    def __init__(self, root: Path, names: list[str]):
+        self.names = names
+        super().__init__(root)
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        return self.names, {name: number for number, name in enumerate(self.names)}
+
+
+def _birds(folder: Path, part: str) -> Any:
+    """CUB-200-2011's pictures whose number has `part` (1: training) in train_test_split.txt."""
+    tables = [folder / "images.txt", folder / "train_test_split.txt"]
+    paths, parts = (pd.read_csv(file, sep=" ", header=None, names=["number", "value"], dtype=str) for file in tables)
+    chosen = {str(folder / "images" / path) for path in paths["value"][(parts["value"] == part).to_numpy()]}
+    return datasets.ImageFolder(folder / "images", is_valid_file=chosen.__contains__)
 
 
 def targets(dataset: Any) -> Tensor:
@@ -82,11 +135,12 @@ def _picture(dataset: Any, row: int, size: int) -> Tensor:
 def breeds(file: str, classes: list[str]) -> pd.DataFrame:
     """BREEDS' published class lists: superclass, class (a folder's name), split (source or target), with its number.
 
-    Args: file: CSV, a row for each class, from the project's root or absolute; classes: the data set's folders.
+    The lists come from `make_entity13` and its like in the authors' robustness.tools.breeds_helpers (Santurkar et al.,
+    BREEDS, ICLR 2021), which write no file: a row for each subclass of each superclass.
+
+    Args: file: CSV, from the project's root or absolute; classes: the data set's folders.
     Raises: ValueError naming the file and what it lacks.
     """
-    if not (ROOT / file).is_file():
-        raise ValueError(f"{file}: no such file; it names superclass, class and split (source or target) in each row")
     table = pd.read_csv(ROOT / file, dtype=str)
     lacking = {"superclass", "class", "split"} - set(table)
     if lacking:
