@@ -22,9 +22,10 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro report test test-fast lab lint lock
+.PHONY: help repro replicate report test test-fast lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
+	@echo "make replicate  teacher, labels and students again with four other seeds: reports/tables/seeds.csv"
 	@echo "make report  the executed notebooks in one page, reports/index.html"
 	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
@@ -33,6 +34,9 @@ help:
 
 repro: $(READY)
 	@$(RUN) -m alignet.repro
+
+replicate: repro
+	@$(RUN) -m alignet.replicate
 
 report: repro
 	@$(RUN) -m alignet.report

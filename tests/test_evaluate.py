@@ -8,6 +8,7 @@ import torch
 
 from alignet import config
 from alignet.evaluation import __main__ as evaluate
+from alignet.evaluation import comparison as scored
 from alignet.figures import comparison, style
 from alignet.models import backbones
 
@@ -37,7 +38,7 @@ def stages(student="m", target="base"):
 
 
 def test_all_stages_become_one_table_of_scores_that_have_a_value():
-    table = evaluate.tidy(stages()).set_index(["benchmark", "metric"])
+    table = scored.tidy(stages()).set_index(["benchmark", "metric"])
     assert len(table) == 2 + 1 + 2 + 2
     assert table.loc[("levels, coarse", "odd_one_out_accuracy"), "n"] == 9
     assert table.loc[("levels, coarse", "odd_one_out_accuracy"), "chance"] == pytest.approx(1 / 3)
@@ -48,10 +49,10 @@ def test_all_stages_become_one_table_of_scores_that_have_a_value():
 
 
 def test_a_model_scored_again_replaces_its_rows_and_leaves_the_others(tmp_path):
-    file, scores = tmp_path / "new" / "comparison.csv", evaluate.tidy(stages())
-    evaluate.with_model(file, KEY, scores)
-    evaluate.with_model(file, KEY | {"layer": "blocks.5"}, scores)
-    again = evaluate.with_model(file, KEY, scores.assign(value=0.9))
+    file, scores = tmp_path / "new" / "comparison.csv", scored.tidy(stages())
+    scored.with_model(file, KEY, scores)
+    scored.with_model(file, KEY | {"layer": "blocks.5"}, scores)
+    again = scored.with_model(file, KEY, scores.assign(value=0.9))
     assert len(again) == 2 * len(scores)
     stored = pd.read_csv(file).groupby("layer")["value"].max()
     assert stored.to_dict() == {"blocks.5": 0.5, "pooled": 0.9}
@@ -69,15 +70,15 @@ def test_the_run_without_its_tables_adds_no_students(tmp_path):
     class World:
         name = "emoji"
 
-    assert evaluate.of_the_run(tmp_path, World).empty
+    assert scored.of_the_run(tmp_path, World).empty
     (tmp_path / "tables").mkdir()
     for stage, table in stages("lite0", "alignet").items():
         table.to_csv(tmp_path / "tables" / f"{stage}.csv", index=False)
-    assert set(evaluate.of_the_run(tmp_path, World)["model"]) == {"lite0, AligNet"}
+    assert set(scored.of_the_run(tmp_path, World)["model"]) == {"lite0, AligNet"}
 
 
 def test_the_figure_has_a_panel_a_benchmark_and_says_whose_choices_they_are():
-    scores = evaluate.tidy(stages())
+    scores = scored.tidy(stages())
     table = pd.concat([scores.assign(**KEY | {"model": name}) for name in ("a", f"b, {style.LABELS['alignet']}")])
     figure = comparison.by_model(table)
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]

@@ -543,16 +543,6 @@ def test_neighbours_stand_once_each_and_an_example_once_in_its_row():
     assert sum(bool(ax.images) for ax in figure.axes) == 2 * (1 + 3 * 2)
 
 
-@pytest.mark.parametrize(("lead", "word"), [((-0.1, 0.1), "tie"), ((-0.2, -0.1), "control"), ((0.1, 0.2), "AligNet")])
-def test_the_summary_says_where_the_control_ties_or_wins(lead, word):
-    figure = downstream.summary(downstream_table(lead), "lite0")
-    verdicts = [text for text in figure.axes[1].texts if text.get_text() != "ahead"]
-    assert {text.get_text() for text in verdicts} == {word}
-    assert (verdicts[0].get_color() == "#c00000") == (word != "AligNet")
-    assert len(verdicts) == 5  # two levels by fewest and most shots, and the probe
-    assert sum(line.get_linestyle() == ":" and set(line.get_xdata()) == {0.25} for line in figure.axes[0].lines) == 5
-
-
 def test_shots_have_a_chance_line_in_every_panel_and_skipped_data_sets_are_listed():
     figure = INSIDE["shots"]()
     assert [ax.get_title() for ax in figure.axes[:2]] == ["lite0, class, 4 classes", "lite0, domain, 4 classes"]

@@ -8,36 +8,19 @@ reports/comparison/comparison.csv, where they replace those of the same model, a
 
 import argparse
 import sys
-from pathlib import Path
 
 import pandas as pd
 from torch import Tensor
 
 from alignet import config, devices
-from alignet.evaluation import downstream, levels, similarity, uncertainty
-from alignet.figures import comparison, style
+from alignet.evaluation import comparison, downstream, levels, similarity, uncertainty
+from alignet.figures import comparison as drawn_comparison
+from alignet.figures import style
 from alignet.models import activations, backbones
 from alignet.models.backbones import Embedder
 from alignet.people import held_out
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
-
-MODEL = ["model", "weights", "layer", "picture_size", "world"]
-SCORE = [
-    "benchmark",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "ci_unit",
-    "noise_ceiling",
-    "chance",
-    "n",
-    "choices",
-    "note",
-]
-VALUES = {"odd_one_out_accuracy": "value", "spearman": "value", "accuracy": "value", "n_triplets": "n", "draws": "n"}
-STAGES = ("levels", "uncertainty", "similarity", "downstream")
 
 
 class AtLayer(Embedder):
@@ -73,50 +56,6 @@ def evaluate(name: str, model: config.Backbone, world: World, params_file: str) 
     }
 
 
-def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The stages' tables as one: student, target and the columns of SCORE, a row for each score that has a value."""
-    by_level = scores["levels"]
-    by_level = by_level[by_level["representation"] == "pooled"]
-    by_level = by_level.assign(benchmark="levels, " + by_level["level"], metric="odd_one_out_accuracy", chance=1 / 3)
-    unsure = scores["uncertainty"].assign(metric="spearman")
-    unsure["benchmark"] = "uncertainty, " + unsure["level"].astype(str) + ", " + unsure["against"].astype(str)
-    alike = scores["similarity"]
-    alike = alike.assign(chance=alike["metric"].map({"odd_one_out_accuracy": 1 / 3}).fillna(0))
-    tasks = scores["downstream"]
-    shots = tasks["shots"].map(lambda n: "" if pd.isna(n) else f", {n:g} shots")
-    tasks = tasks.assign(metric="accuracy, " + tasks["classifier"].astype(str) + shots)
-    tasks["benchmark"] = tasks["dataset"].astype(str) + ", " + tasks["protocol"].astype(str)
-    parts = [
-        table.rename(columns=VALUES).reindex(columns=["student", "target", *SCORE])
-        for table in (by_level, unsure, alike, tasks)
-    ]
-    return pd.concat(parts, ignore_index=True).dropna(subset=["student", "value"])
-
-
-def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd.DataFrame:
-    """The comparison table with a model's rows in place of its former ones, written as a whole or not at all."""
-    new = scores.reindex(columns=SCORE).assign(**model)[[*MODEL, *SCORE]]
-    if file.is_file():
-        old = pd.read_csv(file)
-        same = (old[MODEL].astype(str) == pd.Series({key: str(value) for key, value in model.items()})).all(axis=1)
-        new = pd.concat([old[~same], new], ignore_index=True)
-    part = file.with_suffix(".part")
-    tables.save_csv(new, part)
-    part.replace(file)
-    return new
-
-
-def of_the_run(reports: Path, world: World) -> pd.DataFrame:
-    """The scores of the pipeline's own students, where its tables are there: as the comparison table, `model` being
-    student and target."""
-    files = {stage: reports / "tables" / f"{stage}.csv" for stage in STAGES}
-    if not all(file.is_file() for file in files.values()):
-        return pd.DataFrame(columns=[*MODEL, *SCORE])
-    scores = tidy({stage: pd.read_csv(file) for stage, file in files.items()})
-    labels = scores["student"] + ", " + scores["target"].map(style.LABELS)
-    return scores.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m alignet.evaluation", description=__doc__.split("\n\n")[0])
     parser.add_argument("--backbone", required=True, help="a timm model, or local-dir:FOLDER of an exported student")
@@ -143,13 +82,13 @@ def run(wanted: argparse.Namespace) -> pd.DataFrame:
         model=wanted.backbone, options={}, weights=wanted.weights, layer=wanted.layer, seed=0, picture_size=size
     )
     world, name = tables.read(data / "world"), wanted.name or wanted.backbone
-    scores = tidy(evaluate(name, model, world, wanted.params_file))
+    scores = comparison.tidy(evaluate(name, model, world, wanted.params_file))
     key = {"model": name, "weights": wanted.weights, "layer": wanted.layer, "picture_size": size, "world": world.name}
     folder = reports / "comparison"
-    table = with_model(folder / "comparison.csv", key, scores)
+    table = comparison.with_model(folder / "comparison.csv", key, scores)
     style.use()
-    drawn = pd.concat([of_the_run(reports, world), table[table["world"] == world.name]], ignore_index=True)
-    style.save(comparison.by_model(drawn), folder / "comparison")
+    drawn = pd.concat([comparison.of_the_run(reports, world), table[table["world"] == world.name]], ignore_index=True)
+    style.save(drawn_comparison.by_model(drawn), folder / "comparison")
     return scores[["benchmark", "metric", "value", "ci_low", "ci_high", "noise_ceiling", "n"]].round(3)
 
 

@@ -49,11 +49,11 @@ def by_shots(scores: pd.DataFrame) -> Figure:
 
 
 def summary(scores: pd.DataFrame, student: str) -> Figure:
-    """Every protocol of one student: accuracy with chance, percent over the base, and how AligNet fares to the control.
+    """Every protocol of one student: accuracy with chance, and percent over the base.
 
     Of k-shot protocols the fewest and the most shots, by nearest centroid; of the others every classifier. Bars: 95 %
-    bootstrap intervals over episodes; the right-hand ones are paired. In red on the right: the protocols on which
-    AligNet does not beat the control, a tie where the interval of the difference holds 0.
+    bootstrap intervals over episodes; the right-hand ones are paired. Who is ahead is not said here: other training
+    seeds change it (`figures.seeds`).
     """
     of_student = scores[scores["student"] == student]
     tasks = _tasks(of_student)
@@ -72,14 +72,10 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
             if target != "base":
                 percent = "relative_improvement"
                 _bar(axes[1], rows.loc[target], percent, percent, place + offset, target, colour)
-        verdict = _verdict(rows)
-        look: dict[str, Any] = {"va": "center", "fontsize": 6, "color": "#c00000" if verdict != "AligNet" else "0.3"}
-        axes[1].annotate(verdict, (1.01, place), xycoords=("axes fraction", "data"), annotation_clip=False, **look)
     axes[0].set_yticks(range(len(tasks)), [_name(task) for task in tasks], fontsize=6)
     axes[0].set(xlabel="Accuracy (dotted: chance)", ylim=(len(tasks) - 0.5, -0.7))
     axes[1].axvline(0, color="0.4", linewidth=0.8, zorder=0)
     axes[1].set_xlabel(f"{student}: percent over base")
-    axes[1].annotate("ahead", (1.01, -1), xycoords=("axes fraction", "data"), fontsize=6, annotation_clip=False)
     _legend(figure, scores, [], [])
     return figure
 
@@ -113,13 +109,6 @@ def _rows_of(part: pd.DataFrame, task: tuple) -> pd.DataFrame:
 def _name(task: tuple) -> str:
     dataset, protocol, shots, classifier = task
     return f"{dataset}: {protocol}, {classifier if pd.isna(shots) else f'{int(shots)}-shot'}"
-
-
-def _verdict(rows: pd.DataFrame) -> str:
-    if "alignet" not in rows.index or pd.isna(rows.loc["alignet", "over_control"]):
-        return ""
-    row = rows.loc["alignet"]
-    return "AligNet" if row["over_control_low"] > 0 else "control" if row["over_control_high"] < 0 else "tie"
 
 
 def _bar(ax: Axes, row: pd.Series, value: str, interval: str, y: float, target: str, colour: str) -> None:

@@ -1,0 +1,106 @@
+import math
+
+import pandas as pd
+import pytest
+
+from alignet import config, replicate
+from alignet.evaluation import seeds
+from alignet.figures import seeds as figures
+
+NAN = float("nan")
+
+
+def scores(alignet, control, base=0.4):
+    """One benchmark of one student, a value for each seed."""
+    rows = [
+        {"seed": seed, "student": "s", "target": target, "benchmark": "levels, coarse", "value": value}
+        for target, values in (("base", [base] * len(alignet)), ("unalignet", control), ("alignet", alignet))
+        for seed, value in enumerate(values)
+    ]
+    common = {"metric": "odd_one_out_accuracy", "ci_low": 0.3, "ci_high": 0.7, "ci_unit": "triplets", "n": 9}
+    common |= {"noise_ceiling": 0.8, "chance": 1 / 3, "choices": "simulated", "note": ""}
+    return pd.DataFrame(rows).assign(**common)
+
+
+def row_of(table, target="alignet"):
+    return table.set_index("target").loc[target]
+
+
+def test_a_score_has_the_mean_and_spread_over_seeds_and_the_interval_of_one():
+    row = row_of(seeds.summary(scores([0.5, 0.6, 0.7], [0.4, 0.5, 0.6]), own=0))
+    assert row[["mean", "lowest", "highest", "n_seeds"]].tolist() == pytest.approx([0.6, 0.5, 0.7, 3])
+    assert row["sd"] == pytest.approx(0.1)
+    assert (row["ci_low"], row["ci_high"], row["ci_unit"]) == (0.3, 0.7, "triplets")
+
+
+def test_differences_are_those_of_equal_seeds_with_students_interval():
+    row = row_of(seeds.summary(scores([0.5, 0.6, 0.7], [0.4, 0.5, 0.7]), own=0))
+    mean, sd = 0.2 / 3, pd.Series([0.1, 0.1, 0.0]).std()
+    reach = 4.302653 * sd / math.sqrt(3)  # t with two degrees of freedom
+    assert row["over_control"] == pytest.approx(mean)
+    assert row["over_control_low"] == pytest.approx(mean - reach, rel=1e-6)
+    assert row["over_base"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("alignet", "control", "verdict"),
+    [
+        ([0.50, 0.51, 0.52], [0.40, 0.42, 0.41], "AligNet"),
+        ([0.40, 0.42, 0.41], [0.50, 0.51, 0.52], "control"),
+        ([0.40, 0.50, 0.60], [0.50, 0.40, 0.60], "tie"),
+    ],
+)
+def test_a_verdict_is_that_of_the_interval_over_seeds(alignet, control, verdict):
+    assert row_of(seeds.summary(scores(alignet, control), own=0))["verdict"] == verdict
+
+
+def test_there_is_no_verdict_from_fewer_than_three_seeds():
+    for few in (1, 2):
+        table = seeds.summary(scores([0.9] * few, [0.1] * few), own=0)
+        assert table["verdict"].isna().all()
+    assert pd.isna(row_of(seeds.summary(scores([0.9], [0.1]), own=0))["over_control_low"])
+
+
+def test_a_target_without_a_control_has_no_difference_to_it():
+    table = scores([0.5, 0.6, 0.7], [0.4, 0.5, 0.6])
+    summary = seeds.summary(table[table["target"] != "unalignet"], own=0)
+    assert summary["over_control"].isna().all()
+    assert row_of(summary)["over_base"] == pytest.approx(0.2)
+
+
+def test_the_figures_show_all_seeds_and_say_whose_choices_they_are():
+    table = scores([0.5, 0.6, 0.7], [0.4, 0.5, 0.6])
+    summary = seeds.summary(table, own=0)
+    figure = figures.by_level(summary, table)
+    assert sum(len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == ".") == 9
+    legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert "SIMULATED" in legend
+    assert "SIMULATED" in figures.over_control(summary).get_supxlabel()
+
+
+def test_a_seed_changes_teacher_synthesis_and_students_and_nothing_else(tmp_path):
+    profile = tmp_path / "params.yaml"
+    profile.write_text(str(replicate._profile(7, "params.yaml")))
+    changed, before = config.values(str(profile)), config.values("params.yaml")
+    for section in ("teacher", "synthesis"):
+        assert changed[section] == before[section] | {"seed": 7}
+    assert changed["students"] == {name: student | {"seed": 7} for name, student in before["students"].items()}
+    others = set(before) - {"teacher", "synthesis", "students"}
+    assert {name: changed[name] for name in others} == {name: before[name] for name in others}
+
+
+def test_the_stages_of_a_seed_stand_in_the_order_of_the_pipeline():
+    names = [notebook for notebook, _ in replicate.stages("params.yaml")]
+    assert names == sorted(names)
+    assert names.count("06_student") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--seeds", "1"], "finish the run first"), (["--params-file", "no.yaml"], "no such file")],
+)
+def test_what_cannot_be_replicated_is_one_line(tmp_path, capsys, arguments, message):
+    assert replicate.main([*arguments, "--out-dir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
