@@ -19,7 +19,7 @@ from alignet.triplets import gather_pair_similarities
 from alignet.worlds.format.tables import TRIPLET, World
 from alignet.worlds.readers import matrices
 
-SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[])
+SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[], picture_sets=[])
 PEOPLE = section("human_uncertainty")
 CONCEPTS, PICTURES = 12, 2  # of each split; a class holds 4 concepts
 PAIRS = torch.triu_indices(CONCEPTS, CONCEPTS, 1)
@@ -193,7 +193,7 @@ def test_what_a_world_lacks_is_a_row_with_a_note():
     assert table["value"].isna().all()
     assert (table["note"] != "").all()
     assert list(table.columns) == similarity.COLUMNS
-    assert similarity.tested_features(None, bare, parts, {}, [], None) == {}
+    assert similarity.tested_features({}, bare, parts, None) == {}
 
 
 def test_ratings_that_follow_the_distance_are_matched_and_their_people_agree():

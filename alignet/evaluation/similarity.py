@@ -1,7 +1,6 @@
 """Other human similarity judgements: held-out triplets, and RSA with matrices of choices, of ratings and of others."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,13 @@ import torch
 from torch import Tensor
 
 from alignet import metrics
-from alignet.config import ROOT, Backbone, Features, Similarity
+from alignet.config import ROOT, Features, Similarity
 from alignet.evaluation import rsa
 from alignet.evaluation.human_choices import group_choices, human_agreement
 from alignet.intervals import mean_influence
 from alignet.metrics import unit_vectors
 from alignet.models import activations
-from alignet.models.activations import Layers
+from alignet.models.activations import Layers, Students
 from alignet.people import held_out
 from alignet.people.held_out import ChoiceParts
 from alignet.triplets import odd_one_out, pair_similarities
@@ -35,14 +34,10 @@ def tested_rows(world: World, parts: ChoiceParts) -> Tensor:
     return held_out.shown_rows(world, parts.held_out | parts.seen)
 
 
-def tested_features(
-    data: Path, world: World, parts: ChoiceParts, backbones: dict[str, Backbone], targets: list[str], settings: Features
-) -> Layers:
+def tested_features(students: Students, world: World, parts: ChoiceParts, settings: Features) -> Layers:
     """The pictures of `tested_rows` through every student, before and after: 'pooled'; nothing where there are none."""
     rows = tested_rows(world, parts)
-    if not len(rows):
-        return {}
-    return activations.forward(activations.load(data, backbones, targets), world.paths(rows), settings)
+    return activations.forward(students, world.paths(rows), settings) if len(rows) else {}
 
 
 def similarity(world: World, parts: ChoiceParts, human: Layers, test: Layers, settings: Similarity) -> pd.DataFrame:

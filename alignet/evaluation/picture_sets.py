@@ -1,0 +1,116 @@
+"""Human similarity judgements about pictures of their own, scored picture by picture: RSA, and the paper's rated
+pairs.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet.config import ROOT, Features, Similarity
+from alignet.evaluation import rsa
+from alignet.evaluation.disagreement import CONTENDERS
+from alignet.evaluation.similarity import COLUMNS, cosine
+from alignet.intervals import Units, mean_influence, spearman_influence
+from alignet.models import activations
+from alignet.models.activations import Students
+from alignet.worlds.readers import picture_sets
+from alignet.worlds.readers.picture_sets import RatedPairs
+
+SHARED = "pairs that share pictures"
+
+
+def scores(students: Students, features: Features, settings: Similarity) -> pd.DataFrame:
+    """Rows of similarity.csv for every entry of settings.picture_sets; one with a note where its folder is not on disk.
+
+    RSA: Spearman's correlation of a model's centred cosine similarities with those of each person (or of their mean,
+    where that is all there is), averaged. Of format `validation`: see `rated`. choices are 'human'.
+    Raises: WorldError naming the file of a set that is there and cannot be read.
+    """
+    rows = []
+    for entry in settings.picture_sets:
+        if not (ROOT / entry["root"]).is_dir():
+            rows.append({"benchmark": entry["name"], "note": f"skipped: no folder {entry['root']}"})
+        elif entry["format"] == "validation":
+            rows += _validation(entry, students, features)
+        else:
+            rows += _rsa(entry, students, features)
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS).assign(choices="human")
+    return table.assign(n=table["n"].fillna(0).astype(int), note=table["note"].fillna(""))
+
+
+def _rsa(entry: Mapping[Any, str], students: Students, features: Features) -> list[dict]:
+    judged = picture_sets.read(ROOT, entry)
+    models = _cosines(judged.paths, students, features)
+    first, second = torch.triu_indices(len(judged.paths), len(judged.paths), 1)
+    people = judged.people[:, first, second]
+    known = ~people.isnan().any(0)
+    note = "" if len(people) > 1 else "no noise ceiling: one person or group"
+    benchmark = rsa.Benchmark(torch.stack([first, second])[:, known], people[:, known], note)
+    names = {"benchmark": entry["name"], "metric": "rsa_spearman", "ci_unit": SHARED}
+    return rsa.rsa_rows(names, benchmark, models)
+
+
+def _cosines(paths: list[Path], students: Students, features: Features) -> dict[tuple[str, str], Tensor]:
+    """(student, target) -> centred cosine similarity of all pairs of the pictures, (n, n)."""
+    layers = activations.forward(students, paths, features)
+    return {key: cosine(rows["pooled"]) for key, rows in layers.items()}
+
+
+def _validation(entry: Mapping[Any, str], students: Students, features: Features) -> list[dict]:
+    judged = picture_sets.read_validation(ROOT / entry["root"])
+    models = _cosines(judged.paths, students, features)
+    return rated(entry["name"], judged, models)
+
+
+def rated(name: str, judged: RatedPairs, models: dict[tuple[str, str], Tensor]) -> list[dict]:
+    """Scores of models on rated pairs, with 95 % intervals over pairs that share pictures.
+
+    spearman_distance_rating and pearson_distance_rating: of a model's distance, 1 - centred cosine, with the mean
+    rating of a pair; mean_rating_of_closer_pairs: over the pairs that the published target holds closer; paired_t: each
+    person's mean rating of the pairs closer in alignet minus that of the others, over people. The last two are about
+    the published models, whoever is scored.
+
+    Args: models: (student, target) -> centred cosines (n, n) of the pictures.
+    Source: the paper, human-validation experiment; its authors' analysis notebook.
+    """
+    pairs = judged.ratings.groupby(["first", "second", "closer_in"], as_index=False)["rating"].mean()
+    ends = torch.tensor(pairs[["first", "second"]].to_numpy(int))
+    rating, units, rows = torch.tensor(pairs["rating"].to_numpy(float)), Units(ends), []
+    common = {"benchmark": name, "ci_unit": SHARED}
+    for (student, target), similar in models.items():
+        distance = 1 - similar[ends[:, 0], ends[:, 1]]
+        both = {"spearman": spearman_influence(distance, rating), "pearson": pearson_influence(distance, rating)}
+        for kind, score in both.items():
+            low, high = units.interval(*score)
+            row = {"student": student, "target": target, "metric": f"{kind}_distance_rating", "value": score[0]}
+            rows.append(common | row | {"ci_low": low, "ci_high": high, "n": len(pairs)})
+    for target in CONTENDERS:
+        closer = torch.tensor((pairs["closer_in"] == target).tolist())
+        mean, influence = mean_influence(rating, closer.double())
+        low, high = units.interval(mean, influence)
+        row = {"target": target, "metric": "mean_rating_of_closer_pairs", "value": mean, "ci_low": low, "ci_high": high}
+        rows.append(common | row | {"n": int(closer.sum()), "note": "of the published models"})
+    return [*rows, common | _paired_t(judged.ratings)]
+
+
+def pearson_influence(x: Tensor, y: Tensor) -> tuple[float, Tensor]:
+    """Pearson's correlation of x and y, (n,) each, and its influence, (n,)."""
+    x, y = ((values - values.mean()) / values.std(unbiased=False) for values in (x.double(), y.double()))
+    correlation = (x * y).mean()
+    return float(correlation), (x * y - correlation * (x.square() + y.square()) / 2) / len(x)
+
+
+def _paired_t(ratings: pd.DataFrame) -> dict:
+    from scipy.stats import ttest_rel
+
+    means = ratings.groupby(["participant", "closer_in"])["rating"].mean().unstack().reindex(columns=list(CONTENDERS))
+    means = means.dropna()
+    row = {"target": "alignet", "metric": "paired_t", "ci_unit": "participants", "n": len(means)}
+    if len(means) < 2 or (means["alignet"] - means["unalignet"]).std() == 0:
+        return row | {"note": "no two people whose differences vary rated pairs of both kinds"}
+    test = ttest_rel(means["alignet"], means["unalignet"])
+    return row | {"value": float(test.statistic), "note": f"of the published models; p = {test.pvalue:.2g}"}

@@ -1,0 +1,216 @@
+import dataclasses
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from inputs import generator
+from PIL import Image
+from scipy.io import savemat
+from scipy.stats import pearsonr, spearmanr
+
+from alignet import config
+from alignet.evaluation import picture_sets as scored
+from alignet.models.backbones import Embedder
+from alignet.worlds.format.tables import WorldError
+from alignet.worlds.readers import picture_sets
+
+FEATURES = config.Features(batch_size=8, workers=0, precision="float32", cache_bytes=0, devices=1)
+SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[], picture_sets=[])
+N = 7
+COLOURS = np.random.default_rng(0).integers(0, 256, (N, 3))
+
+
+class MeanColour(torch.nn.Module):
+    """Stands in for a timm model: a picture's mean colour."""
+
+    head_hidden_size = 3
+
+    def forward(self, shown):
+        return shown.mean((2, 3))
+
+
+STUDENTS = {("m", "base"): (Embedder(MeanColour(), mean=(0, 0, 0), std=(1 / 255, 1 / 255, 1 / 255)), 8)}
+
+
+def draw(folder, names):
+    folder.mkdir(parents=True)
+    for name, colour in zip(names, COLOURS, strict=True):
+        Image.new("RGB", (12, 10), tuple(int(value) for value in colour)).save(folder / name, quality=100)
+
+
+def colour_cosines():
+    centred = COLOURS - COLOURS.mean(0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def judged(people=3, noise=0.0):
+    """Distances of people who see colour: (people, n, n), symmetric."""
+    errors = noise * np.random.default_rng(1).normal(size=(people, N, N))
+    return 1 - colour_cosines() + (errors + errors.transpose(0, 2, 1)) / 2
+
+
+def cichy(root, people=3):
+    draw(root / "images", [f"{n:03d}.jpg" for n in range(N)])
+    (root / "sim_judgements").mkdir()
+    savemat(root / "sim_judgements" / "judgments_general.mat", {"judgments": judged(people)})
+    return {"name": "Cichy", "format": "cichy", "root": str(root)}
+
+
+def king(root):
+    draw(root / "images" / "set2", [f"{n:04d}.jpg" for n in range(N)])
+    (root / "sim_judgements").mkdir()
+    rows, columns = np.triu_indices(N, 1)
+    flat = judged()[:, rows, columns]
+    savemat(root / "sim_judgements" / "BEHAVIOR.mat", {"BEHAVIOR": {"set2": {"pairwisedistances": flat}}})
+    return {"name": "King", "format": "king", "root": str(root), "set": "set2"}
+
+
+def peterson(root, kind="mat"):
+    draw(root / "fruits" / "images", [f"fruit_{n + 1}.png" for n in range(N)])
+    folder = root / "fruits" / "sim_judgments"
+    folder.mkdir()
+    if kind == "mat":
+        savemat(folder / "Turk_sim.mat", {"simMatrix": 1 - judged()[0]})
+    else:
+        ratings = {
+            f"fruit_{a + 1}.png,fruit_{b + 1}.png": [9 * colour_cosines()[a, b]] * 3 for a in range(N) for b in range(a)
+        }
+        (folder / "fruits_mturkRESULTS_all.pickle").write_bytes(pickle.dumps(ratings))
+    return {"name": "Peterson", "format": "peterson", "root": str(root), "set": "fruits"}
+
+
+def matrix(root):
+    names = [f"p{n}.png" for n in range(N)]
+    draw(root, names)
+    order = np.random.default_rng(2).permutation(N)
+    square = pd.DataFrame(judged()[0], index=names, columns=names).iloc[order, order]
+    square.to_csv(root / "square.csv")
+    return {"name": "mine", "format": "matrix", "root": str(root), "file": str(root / "square.csv"), "kind": "distance"}
+
+
+MAKERS = {"cichy": cichy, "king": king, "peterson": peterson, "matrix": matrix}
+
+
+def rows(*entries):
+    return scored.scores(STUDENTS, FEATURES, dataclasses.replace(SETTINGS, picture_sets=list(entries)))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_model_that_sees_as_people_do_reaches_one_on_every_format(tmp_path, name):
+    (row,) = rows(MAKERS[name](tmp_path / "set")).to_dict("records")
+    assert row["value"] == pytest.approx(1, abs=0.02)  # jpg and resizing move colours a little
+    assert row["n"] == N * (N - 1) // 2
+    assert row["choices"] == "human"
+    assert row["ci_unit"] == "pairs that share pictures"
+    assert np.isnan(row["noise_ceiling"]) == (name in ("peterson", "matrix"))  # one matrix has no ceiling
+
+
+def test_pictures_stand_in_the_order_of_their_names_and_distances_become_similarities(tmp_path):
+    found = picture_sets.read(tmp_path, cichy(tmp_path / "set") | {"root": "set"})
+    assert [path.name for path in found.paths] == [f"{n:03d}.jpg" for n in range(N)]
+    torch.testing.assert_close(found.people, -torch.from_numpy(judged()))
+    upper = picture_sets.read(tmp_path, king(tmp_path / "other") | {"root": "other"}).people
+    first, second = torch.triu_indices(N, N, 1)
+    torch.testing.assert_close(upper[:, first, second], -torch.from_numpy(judged())[:, first, second])
+
+
+def test_ratings_of_pairs_in_a_pickle_are_averaged_and_numbered_from_one(tmp_path):
+    found = picture_sets.read(tmp_path, peterson(tmp_path / "set", "pickle") | {"root": "set"})
+    first, second = torch.triu_indices(N, N, 1)
+    expected = torch.from_numpy(9 * colour_cosines())[first, second]
+    torch.testing.assert_close(found.people[0, first, second], expected)
+
+
+def test_a_set_that_is_not_on_disk_is_one_row_and_a_broken_one_is_refused_by_its_file(tmp_path):
+    (row,) = rows({"name": "Cichy", "format": "cichy", "root": str(tmp_path / "no")}).to_dict("records")
+    assert row["note"] == f"skipped: no folder {tmp_path / 'no'}"
+    entry = cichy(tmp_path / "set")
+    (tmp_path / "set" / "images" / "000.jpg").unlink()
+    with pytest.raises(WorldError, match="6 pictures, and judgements about 7 of them"):
+        rows(entry)
+    (tmp_path / "set" / "sim_judgements" / "judgments_general.mat").write_bytes(b"nothing")
+    with pytest.raises(WorldError, match=r"judgments_general\.mat: cannot be read as a MATLAB file"):
+        rows(entry)
+    with pytest.raises(WorldError, match="format 'xyz' is none of cichy, king, peterson, matrix"):
+        picture_sets.read(tmp_path, {"name": "x", "format": "xyz", "root": "."})
+
+
+def test_a_pickle_that_holds_code_is_refused(tmp_path):
+    entry = peterson(tmp_path / "set", "pickle")
+    file = tmp_path / "set" / "fruits" / "sim_judgments" / "fruits_mturkRESULTS_all.pickle"
+    file.write_bytes(pickle.dumps({"a": print}))
+    with pytest.raises(WorldError, match="which is no plain data: refused"):
+        rows(entry)
+
+
+def validation(root, people=6, pilots=2):
+    """The experiment's two files: pairs of neighbours; ratings follow colour, and pilots rated up to 10."""
+    names = [f"n{n:02d}.JPEG" for n in range(N)]
+    draw(root / "images" / "deep", names)
+    pairs = [(a, b) for a in range(N) for b in range(a + 1, N)]
+    signs = [(-1) ** number * 0.5 for number in range(len(pairs))]
+    table = pd.DataFrame({"Image1": [names[a] for a, _ in pairs], "Image2": [names[b] for _, b in pairs]})
+    table.assign(align_unalign_z_diff_signed=signs).to_csv(root / picture_sets.TARGETS_FILE, sep=";", index=False)
+    draw_noise = np.random.default_rng(3)
+    trials = []
+    for person in range(people + pilots):
+        for (a, b), sign in zip(pairs, signs, strict=True):
+            rating = 3 + colour_cosines()[a, b] + 1.5 * (sign < 0) + 0.1 * draw_noise.normal()
+            rating = rating if person < people else 2 * rating
+            trials.append((f"subject_{person}", "exp_trial", rating, f"stimuli/{names[a]}", f"stimuli/{names[b]}"))
+        trials.append((f"subject_{person}", "training_trial", 1, "stimuli/x.JPEG", "stimuli/y.JPEG"))
+    columns = ["prolific_id", "exp_trial_type", "response", "image1Path", "image2Path"]
+    pd.DataFrame(trials, columns=columns).to_csv(root / picture_sets.RATINGS_FILE, index=False)
+    return {"name": "AligNet validation", "format": "validation", "root": str(root)}
+
+
+def test_the_validation_experiment_leaves_training_trials_and_pilots_out(tmp_path):
+    validation(tmp_path / "set")
+    found = picture_sets.read_validation(tmp_path / "set")
+    assert found.ratings["participant"].nunique() == 6
+    assert len(found.ratings) == 6 * N * (N - 1) // 2
+    assert set(found.ratings["closer_in"]) == {"alignet", "unalignet"}
+    assert len(found.paths) == N
+
+
+def test_rated_pairs_are_scored_as_the_authors_did(tmp_path):
+    table = rows(validation(tmp_path / "set")).set_index(["metric", "target"])
+    judged_pairs = picture_sets.read_validation(tmp_path / "set")
+    pairs = judged_pairs.ratings.groupby(["first", "second"])["rating"].mean()
+    names = [int(path.stem[1:]) for path in judged_pairs.paths]
+    distance = [1 - colour_cosines()[names[a], names[b]] for a, b in pairs.index]
+    for metric, function in (("spearman", spearmanr), ("pearson", pearsonr)):
+        row = table.loc[(f"{metric}_distance_rating", "base")]
+        assert row["value"] == pytest.approx(function(distance, pairs).statistic, abs=0.02)
+        assert row["ci_low"] < row["value"] < row["ci_high"]
+    means = table.loc["mean_rating_of_closer_pairs", "value"]
+    assert means["alignet"] > means["unalignet"]
+    t = table.loc[("paired_t", "alignet")]
+    assert t["value"] > 5
+    assert (t["n"], t["ci_unit"]) == (6, "participants")
+
+
+def test_pearsons_correlation_and_its_influence_are_those_of_leaving_a_unit_out():
+    x = torch.randn(200, generator=generator(), dtype=torch.float64)
+    y = x + torch.randn(200, generator=generator(1), dtype=torch.float64)
+    value, influence = scored.pearson_influence(x, y)
+    assert value == pytest.approx(pearsonr(x, y).statistic)
+    for unit in (3, 77):
+        rest = torch.arange(200) != unit
+        moved = (value - scored.pearson_influence(x[rest], y[rest])[0]) * 199 / 200
+        assert influence[unit].item() == pytest.approx(moved, abs=2e-4)
+
+
+def test_a_validation_file_without_a_column_or_a_pair_is_refused(tmp_path):
+    entry = validation(tmp_path / "set")
+    file = tmp_path / "set" / picture_sets.RATINGS_FILE
+    table = pd.read_csv(file)
+    table.drop(columns="response").to_csv(file, index=False)
+    with pytest.raises(WorldError, match=r"results\.csv: missing column response"):
+        rows(entry)
+    table.assign(image1Path="other.JPEG").to_csv(file, index=False)
+    with pytest.raises(WorldError, match="none of its pairs stands in"):
+        rows(entry)
