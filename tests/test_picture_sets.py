@@ -158,7 +158,7 @@ def validation(root, people=6, pilots=2):
     trials = []
     for person in range(people + pilots):
         for (a, b), sign in zip(pairs, signs, strict=True):
-            rating = 3 + colour_cosines()[a, b] + 1.5 * (sign < 0) + 0.1 * draw_noise.normal()
+            rating = 2 + colour_cosines()[a, b] + 1.5 * (sign < 0) + 0.1 * draw_noise.normal()
             rating = rating if person < people else 2 * rating
             trials.append((f"subject_{person}", "exp_trial", rating, f"stimuli/{names[a]}", f"stimuli/{names[b]}"))
         trials.append((f"subject_{person}", "training_trial", 1, "stimuli/x.JPEG", "stimuli/y.JPEG"))
