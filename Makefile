@@ -22,10 +22,11 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro replicate report test test-fast lab lint lock
+.PHONY: help repro replicate ablate report test test-fast lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
 	@echo "make replicate  teacher, labels and students again with four other seeds: reports/tables/seeds.csv"
+	@echo "make ablate  students again with one choice changed at a time: reports/tables/ablations.csv"
 	@echo "make report  the executed notebooks in one page, reports/index.html"
 	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
@@ -37,6 +38,9 @@ repro: $(READY)
 
 replicate: repro
 	@$(RUN) -m alignet.replicate
+
+ablate: repro
+	@$(RUN) -m alignet.ablate
 
 report: repro
 	@$(RUN) -m alignet.report

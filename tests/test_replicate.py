@@ -3,8 +3,9 @@ import math
 import pandas as pd
 import pytest
 
-from alignet import config, replicate
+from alignet import ablate, config, replicate, variants
 from alignet.evaluation import seeds
+from alignet.figures import ablations as ablation_figures
 from alignet.figures import seeds as figures
 
 NAN = float("nan")
@@ -80,7 +81,8 @@ def test_the_figures_show_all_seeds_and_say_whose_choices_they_are():
 
 def test_a_seed_changes_teacher_synthesis_and_students_and_nothing_else(tmp_path):
     profile = tmp_path / "params.yaml"
-    profile.write_text(str(replicate._profile(7, "params.yaml")))
+    one = replicate.variant(7, "params.yaml", tmp_path)
+    profile.write_text(str({"base": "params.yaml"} | one.changes))
     changed, before = config.values(str(profile)), config.values("params.yaml")
     for section in ("teacher", "synthesis"):
         assert changed[section] == before[section] | {"seed": 7}
@@ -89,10 +91,78 @@ def test_a_seed_changes_teacher_synthesis_and_students_and_nothing_else(tmp_path
     assert {name: changed[name] for name in others} == {name: before[name] for name in others}
 
 
-def test_the_stages_of_a_seed_stand_in_the_order_of_the_pipeline():
-    names = [notebook for notebook, _ in replicate.stages("params.yaml")]
+def names_of(changes):
+    one = variants.Variant(config.ROOT, changes, ("07_levels",))
+    return one.made_anew(), [notebook for notebook, _ in variants.stages(one, "params.yaml")]
+
+
+def test_a_variant_makes_anew_what_it_changes_and_what_follows():
+    assert names_of({"students": {}}) == (["students"], ["06_student"] * 4 + ["07_levels"])
+    assert names_of({"synthesis": {}, "students": {}})[0] == ["synthesis", "students"]
+    anew, notebooks = names_of({"teacher": {}})
+    assert anew == ["teacher", "synthesis", "students"]
+    assert notebooks == sorted(notebooks)
+    assert notebooks.count("05_synthesis") == 2
+
+
+def test_a_seed_runs_the_pipeline_in_order():
+    one = replicate.variant(7, "params.yaml", config.ROOT)
+    names = [notebook for notebook, _ in variants.stages(one, "params.yaml")]
     assert names == sorted(names)
-    assert names.count("06_student") == 4
+    assert names[0] == "04_teacher"
+    assert names[-3:] == ["07_levels", "08_similarity", "10_downstream"]
+
+
+def ablated():
+    rows = [
+        {"factor": factor, "variant": variant, "student": "s", "target": target, "level": level}
+        | {"odd_one_out_accuracy": value + 0.1 * (target == "alignet"), "ci_low": 0.3, "ci_high": 0.7}
+        for factor, variant, value in (("default", "default", 0.4), ("loss", "hard", 0.35))
+        for target in ("base", "unalignet", "alignet")
+        for level in ("coarse", "fine")
+    ]
+    return pd.DataFrame(rows).assign(ci_unit="triplets", choices="simulated")
+
+
+def test_a_variant_stands_beside_the_default_and_the_spread_over_seeds(tmp_path):
+    spread = {"student": "s", "target": "alignet", "benchmark": ["levels, coarse", "levels, fine"], "sd": [0.01, 0.02]}
+    pd.DataFrame(spread).assign(n_seeds=5).to_csv(tmp_path / "seeds.csv", index=False)
+    table = ablate.beside_default(ablated(), tmp_path / "seeds.csv").set_index(["variant", "target", "level"])
+    assert table.loc[("hard", "alignet", "coarse"), "over_default"] == pytest.approx(-0.05)
+    assert table.loc[("default", "alignet", "fine"), "over_default"] == 0
+    assert table.loc[("hard", "alignet", "fine"), "seeds_sd"] == 0.02
+    assert ablate.beside_default(ablated(), tmp_path / "no.csv")["seeds_sd"].isna().all()
+
+
+def test_the_figure_of_ablations_draws_each_variant_and_says_whose_choices_they_are():
+    figure = ablation_figures.by_factor(ablate.beside_default(ablated(), config.ROOT / "no.csv"))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["loss: hard"]
+    assert "SIMULATED" in figure.legends[0].get_title().get_text()
+
+
+def test_the_listed_ablations_change_what_the_params_have():
+    student, listed = ablate.read("params/variants/ablations.yaml")
+    assert student in config.names("students")
+    assert {"loss", "teacher's targets", "sampling scheme", "clusters", "triplets", "decay"} == {
+        e["factor"] for e in listed
+    }
+    for entry in listed:
+        values = config._merged(config.values(), entry["changes"])
+        config.Teacher(**values["teacher"])
+        config.Synthesis(**values["synthesis"])
+        config.Student(**values["students"][student])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("student: lite0", "needs student and variants"), ("variants: [{name: x}]\nstudent: a", "lacks")],
+)
+def test_a_wrong_file_of_variants_is_refused(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        ablate.read(str(tmp_path / "mine.yaml"))
+    with pytest.raises(ValueError, match="no such file"):
+        ablate.read(str(tmp_path / "other.yaml"))
 
 
 @pytest.mark.parametrize(

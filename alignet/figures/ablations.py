@@ -1,0 +1,43 @@
+"""One choice changed at a time, beside the run as it is. Tables in, Figures out."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from alignet.figures import style
+from alignet.worlds.format.schema import LEVELS
+
+COLOURS = {"unalignet": "0.6", "alignet": style.COLOUR_BLIND_SAFE[0]}
+
+
+def by_factor(scores: pd.DataFrame) -> Figure:
+    """Accuracy of each variant minus that of the run as it is, at each level, for AligNet and its control.
+
+    One training seed each. Band: twice the standard deviation of the run's own accuracy over its seeds, where it is
+    known: points inside are no difference. Args: scores: ablations.csv.
+    """
+    tried = scores[(scores["factor"] != "default") & (scores["target"] != "base")]
+    present = [level for level in LEVELS if (tried["level"] == level).any()]
+    if not present:
+        return style.only_text("No figure: the world has no levels.csv")
+    names = list(dict.fromkeys(tried["factor"] + ": " + tried["variant"]))
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.9 + 0.19 * len(names)), "sharey": True, "squeeze": False}
+    figure, (axes,) = plt.subplots(1, len(present), layout="constrained", **size)
+    for ax, level in zip(axes, present, strict=True):
+        panel = tried[tried["level"] == level]
+        spread = panel.loc[panel["target"] == "alignet", "seeds_sd"].max()
+        if spread == spread:
+            ax.axvspan(-2 * spread, 2 * spread, color="0.9", zorder=0)
+        for target, colour in COLOURS.items():
+            rows = panel[panel["target"] == target]
+            places = [names.index(name) for name in rows["factor"] + ": " + rows["variant"]]
+            ax.plot(rows["over_default"], places, "o", markersize=4, color=colour, label=style.LABELS[target])
+        ax.axvline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+        ax.set(title=level.capitalize(), xlabel="Accuracy minus default's", ylim=(len(names) - 0.5, -0.5))
+    axes[0].set_yticks(range(len(names)), names)
+    people = style.people(tried["choices"].iloc[0])
+    title = f"{tried['student'].iloc[0]}, against {people}; band: two SD over training seeds"
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title=title)
+    return figure
