@@ -18,6 +18,7 @@ from alignet.figures import ablations as figures
 from alignet.figures import style
 from alignet.worlds.format.tables import save_csv
 
+VARIANTS = "params/variants/ablations.yaml"
 COLUMNS = ["factor", "variant", "student", "target", "level", "odd_one_out_accuracy", "ci_low", "ci_high", "ci_unit"]
 COLUMNS += ["over_default", "seeds_sd", "n_seeds", "choices"]
 
