@@ -73,8 +73,9 @@ class Emoji:
 class ImageNet:
     """Where the paper's data lies (world.source: imagenet). Folders are absolute or relative to the project's root."""
 
-    things: str  # a folder with things_concepts.tsv, images/ and the files of choices (here or in triplet_dataset/)
-    levels: str  # pruned_dataset.pkl
+    # A folder with things_concepts.tsv, images/ and the choices (here or in triplet_dataset/); null: no choices.
+    things: str | None
+    levels: str | None  # pruned_dataset.pkl; null: no levels
     imagenet: str  # a folder with train/ and val/, each with a folder for each WordNet id
     validation_pictures: bool  # take the pictures of val/ into the test split
     levels_rt: str  # the key under which a trial of Levels holds its response time
@@ -151,10 +152,15 @@ class Teacher:
     layer_triplets: int  # triplets drawn to compare layers
 
 
+Released = dict[Literal["alignet", "unalignet"], dict[Literal["representation", "filenames", "clusters"], str]]
+
+
 @settings
 class Synthesis:
     seed: int
     clusters: int
+    # Of each target files of the release in place of a teacher: FILE.npy, FILE.npz:ARRAY or, for file names, FILE.txt.
+    released: Released | None
     points_per_cluster: int  # the centroids are fitted to at most clusters * points_per_cluster pictures
     elbow: list[int]  # numbers of clusters whose inertia is shown beside the chosen one's
     precision: Literal["float16", "float32"]  # of the stored representation
@@ -317,7 +323,7 @@ def write_profile(params_file: str) -> None:
     """
     from ruamel.yaml import YAML
 
-    if _read(params_file).get(BASE) != PARAMS:
+    if PARAMS not in _bases(params_file):
         raise ConfigError(f"{params_file}: is no profile of {PARAMS} (base: {PARAMS})")
     merged = values(params_file)
     engine, path = YAML(), ROOT / PARAMS
@@ -328,6 +334,12 @@ def write_profile(params_file: str) -> None:
     with unfinished.open("w", encoding="utf-8") as file:
         engine.dump(document, file)
     unfinished.replace(path)
+
+
+def _bases(params_file: str) -> list[str]:
+    """The params files that a profile builds on, nearest first."""
+    base = _read(params_file).get(BASE)
+    return [] if base is None else [base, *_bases(base)]
 
 
 def _section(section: str, params_file: str) -> Any:

@@ -1,6 +1,7 @@
 """The paper's data in its public file formats, all invented: readers on hand-made files, and the whole pipeline."""
 
 import csv
+import dataclasses
 import os
 import pickle
 from collections import OrderedDict, namedtuple
@@ -15,7 +16,9 @@ from PIL import Image
 
 from alignet import config
 from alignet.models import backbones
+from alignet.worlds import check
 from alignet.worlds.format import files, tables
+from alignet.worlds.format.tables import WorldError
 from alignet.worlds.readers import imagenet, levels_pickle, things
 
 CLASSES = ["n01440764", "n01443537", "n02084071", "n02085620", "n02123045", "n02504458", "n03272010", "n07749582"]
@@ -308,6 +311,19 @@ def paper_settings(folder, **changes):
     places["levels"] = folder / "levels" / "pruned_dataset.pkl"
     names = {name: str(path) for name, path in places.items()}
     return config.load("imagenet", config.ImageNet, "params/paper.yaml", **(names | changes))
+
+
+def test_imagenet_alone_becomes_a_world_without_choices(paper, tmp_path):
+    chosen = dataclasses.replace(paper_settings(paper), things=None, levels=None)
+    world = imagenet.make(chosen, tmp_path / "world")
+    assert world.choices == "none"
+    assert world.levels is None
+    assert len(world.triplets) == 0
+    assert set(world.images["split"]) == {"synthesis", "test"}
+    assert not (tmp_path / "world" / "triplets.parquet").exists()
+    assert "choices of nobody" in check.summary(world)
+    with pytest.raises(WorldError, match=r"imagenet\.levels: needs imagenet\.things"):
+        imagenet.make(dataclasses.replace(paper_settings(paper), things=None), tmp_path / "other")
 
 
 def test_the_papers_files_become_one_world_that_refers_to_their_pictures(paper, tmp_path, capsys):

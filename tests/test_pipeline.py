@@ -225,6 +225,27 @@ def near(in_float32: np.ndarray, in_bfloat16: np.ndarray, what: str) -> None:
     assert found.min() < 1 - 1e-9, f"{what} is as in float32"
 
 
+def test_a_student_is_trained_from_the_releases_representations(pipeline, copy):
+    world, made = tables.read(copy / "data" / "world"), copy / "data" / "synthesis" / "alignet"
+    names = world.images["path"].to_numpy()[world.rows("synthesis")].astype(str)
+    order = np.random.default_rng(0).permutation(len(names))
+    arrays = {"rows": np.load(made / "representation.npy")[order], "names": names[order]}
+    np.savez(copy / "release.npz", **arrays, clusters=np.load(made / "clusters.npy")[order])
+    params = runs.params_of(copy)
+    places = {"representation": "rows", "filenames": "names", "clusters": "clusters"}
+    places = {name: f"{copy / 'release.npz'}:{array}" for name, array in places.items()}
+    params["synthesis"]["released"] = {"alignet": places}
+    runs.write_params(copy, params)
+    before = np.load(made / "representation.npy")
+    shutil.rmtree(made)
+    shutil.rmtree(copy / "data" / "students" / "vit" / "alignet")
+    runs.run(copy, sys.executable, "-m", "alignet.synthesis.released", "--target", "alignet", "--out-dir", str(copy))
+    assert np.array_equal(np.load(made / "representation.npy"), before)
+    arguments = ["--name", "vit", "--target", "alignet", "--out-dir", str(copy)]
+    runs.run(copy, sys.executable, "-m", "alignet.student", *arguments)
+    assert (copy / "data" / "students" / "vit" / "alignet" / "pooled.npy").is_file()
+
+
 @pytest.mark.xdist_group("refused world")
 def test_a_refused_world_is_one_clear_line_and_leaves_nothing(tmp_path):
     params = runs.smoke_params()

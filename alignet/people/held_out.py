@@ -29,7 +29,7 @@ def choice_parts(world: World, settings: HumanUncertainty) -> ChoiceParts:
     """The parts that `held_out_objects` makes of the world's choices."""
     triplets, _ = world.choice_rows(world.triplets)
     of_held_out = held_out_objects(world, settings)[triplets]
-    test = torch.tensor((choice_split(world) == "test").tolist())
+    test = torch.tensor((choice_split(world) == "test").tolist(), dtype=torch.bool)
     fitted, held_out = ~test & ~of_held_out.any(1), of_held_out.all(1)
     return ChoiceParts(fitted, held_out, test & ~held_out)
 
@@ -63,7 +63,7 @@ def held_out_objects(world: World, settings: HumanUncertainty) -> Tensor:
     if chosen is not None:
         order = torch.randperm(len(judged_codes), generator=torch.Generator().manual_seed(settings.seed))
         return torch.isin(codes, judged_codes[order[: round(chosen * len(judged_codes))]])
-    test = torch.tensor((choice_split(world) == "test").tolist())
+    test = torch.tensor((choice_split(world) == "test").tolist(), dtype=torch.bool)
     of_test, of_others = codes[triplets[test]], codes[triplets[~test]]
     alone = not torch.isin(of_test, of_others).any()
     return torch.isin(codes, of_test) if alone else torch.zeros(len(codes), dtype=torch.bool)

@@ -124,7 +124,7 @@ def read(path: Path) -> Release:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {name: _member(path, archive, name) for name in ARRAYS}
+            members = {name: member(path, archive, name) for name in ARRAYS}
     except (OSError, zipfile.BadZipFile) as error:
         raise ReleaseError(f"{path}: cannot be read as an .npz file ({error})") from None
     kinds = {"filenames": "US", "similarities": "f", "indices": "iu"}
@@ -238,7 +238,7 @@ def _store(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, p
             member.write(np.ascontiguousarray(part, dtype=dtype).data.cast("B"))
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | Streamed:
+def member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | Streamed:
     """One array of the archive: mapped from its place in the file if stored, else streamed; whole if it is deflated and
     lies column by column."""
     if f"{name}.npy" not in archive.namelist():

@@ -44,6 +44,8 @@ def summary(world: World) -> str:
         labels = ", ".join(f"{rows[label].nunique()} x {label}" for label in world.hierarchy)
         lines.append(f"  {split:<10} {len(rows):>8} pictures: {labels}")
     lines += ["", "choices"] + [_choices(world, name, table) for name, table in _parts(world)]
+    if not len(world.triplets):
+        lines.append("  triplets   none: no teacher can be fitted")
     if world.levels is None:
         lines.append("  levels     none: the Levels stage has nothing to score")
     if world.ratings is not None:
@@ -56,7 +58,7 @@ def summary(world: World) -> str:
 
 def noise_ceilings_by_table(world: World) -> pd.DataFrame:
     """One row per kind of triplet: how many, people's choices about them, and the noise ceiling (chance 1/3)."""
-    tables = {"triplets.csv": world.triplets}
+    tables = {"triplets.csv": world.triplets} if len(world.triplets) else {}
     if world.levels is not None:
         tables |= {f"levels.csv, {level}": rows for level, rows in world.levels.groupby("level", sort=False)}
     counts = {name: choice_counts(*world.choice_rows(table))[1] for name, table in tables.items()}
@@ -72,7 +74,7 @@ def noise_ceilings_by_table(world: World) -> pd.DataFrame:
 
 
 def _parts(world: World) -> list:
-    parts = [("triplets", world.triplets)]
+    parts = [("triplets", world.triplets)] if len(world.triplets) else []
     if "split" in world.triplets:
         parts += [(f"  {split}", rows) for split, rows in world.triplets.groupby("split", sort=False)]
     if world.levels is not None:

@@ -12,12 +12,14 @@ from pydantic_core import ErrorDetails
 Split = Literal["human", "synthesis", "test"]
 LevelName = Literal["coarse", "boundary", "fine"]
 ChoiceSplit = Literal["train", "validation", "test"]
-ChoiceKind = Literal["human", "simulated", "derived"]  # derived: drawn from embeddings fitted to people's choices
+# derived: drawn from embeddings fitted to people's choices; none: the world has no choices to fit to
+ChoiceKind = Literal["human", "simulated", "derived", "none"]
 SPLITS: tuple[str, ...] = get_args(Split)
 PARTICIPANTS = {  # whose choices a world has, in words
     "human": "human participants",
     "simulated": "SIMULATED participants",
     "derived": "participants DERIVED from embeddings of people's choices",
+    "none": "nobody",
 }
 LEVELS: tuple[str, ...] = get_args(LevelName)
 CHOICE_SPLITS: tuple[str, ...] = get_args(ChoiceSplit)

@@ -18,6 +18,7 @@ from alignet.worlds.format import files, schema
 from alignet.worlds.format.schema import SPLITS
 
 FORMAT = 1
+NOBODY = "none"  # choices of a world that has no triplets.csv
 TRIPLET = ["image_0", "image_1", "image_2"]
 NAMES = ("images", "triplets", "levels", "ratings")
 SHOWN = 12  # the most values of the coarsest label that `examples` shows
@@ -84,6 +85,8 @@ class World:
 
     def choice_rows(self, table: pd.DataFrame) -> tuple[Tensor, Tensor]:
         """Choices as row numbers in `images`, (n, 3) int64, and the position of the odd one out, (n,) int64."""
+        if not len(table):
+            return torch.empty(0, 3, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
         position = pd.Series(np.arange(len(self.images)), index=self.images["image"])
         triplets = np.empty((len(table), 3), np.int64)
         for place, column in enumerate(TRIPLET):
@@ -121,7 +124,8 @@ def read(folder: Path) -> World:
     folder = Path(folder)
     header, problems = _header(folder)
     paths = {name: _find(folder, name, problems) for name in NAMES}
-    problems += [f"{folder / name}.csv: no such file" for name in NAMES[:2] if paths[name] is None]
+    needed = NAMES[:1] if header is not None and header.choices == NOBODY else NAMES[:2]
+    problems += [f"{folder / name}.csv: no such file" for name in needed if paths[name] is None]
     if header is None or problems:
         raise WorldError("\n".join(problems))
     parts = {name: _table_file(name, path, header.hierarchy) for name, path in paths.items() if path is not None}
@@ -140,7 +144,7 @@ def read(folder: Path) -> World:
         pictures=folder / (header.pictures if isinstance(header.pictures, str) else "."),
         hierarchy=tuple(header.hierarchy),
         images=tables["images"],
-        triplets=tables["triplets"],
+        triplets=tables.get("triplets", pd.DataFrame(columns=[*TRIPLET, "odd", "participant"]).astype({"odd": int})),
         levels=tables.get("levels"),
         ratings=tables.get("ratings"),
         roots={name: folder / path for name, path in roots.items()},
@@ -154,9 +158,11 @@ def write(world: World, folder: Path, parquet: bool = False, **header: Any) -> N
     write_header(world, folder, **header)
     for name in NAMES:
         table = getattr(world, name)
-        if table is not None and parquet:
+        if table is None or (world.choices == NOBODY and name == "triplets"):
+            continue
+        if parquet:
             table.to_parquet(folder / f"{name}.parquet", index=False)
-        elif table is not None:
+        else:
             table.to_csv(folder / f"{name}.csv", index=False)
 
 
@@ -246,7 +252,8 @@ def _image_problems(file: _TableFile, header: schema.Header) -> list[str]:
         if finest in images and not header.shared_concepts:
             why = "stands in two splits (world.yaml may say shared_concepts: true)"
             refuse(finest, _in_two_splits(images, finest), why)
-        absent = [split for split in SPLITS if not (images["split"] == split).any()]
+        needed = [split for split in SPLITS if split != "human" or header.choices != NOBODY]
+        absent = [split for split in needed if not (images["split"] == split).any()]
         lines += [f"{file.path.name}, column split: no picture is {split!r}" for split in absent]
     return lines
 

@@ -28,30 +28,43 @@ SOURCES = [
 def make(settings: ImageNet, out: Path) -> tables.World:
     """Read the public files into a world at `out`, the choices block by block.
 
-    Human: the objects of THINGS. Test: the pictures of Levels, and ImageNet's validation pictures if settings say so.
-    Synthesis: ImageNet's training pictures but those of Levels.
+    Human: the objects of THINGS; without THINGS the world has no choices. Test: the pictures of Levels, and ImageNet's
+    validation pictures if settings say so. Synthesis: ImageNet's training pictures but those of Levels.
     Raises: WorldError with the problems of the files found; `out` is then left untouched.
     """
-    roots = {"things": ROOT / settings.things, "imagenet": ROOT / settings.imagenet}
-    judged = levels_pickle.read(ROOT / settings.levels, settings.levels_rt, SECONDS[settings.levels_rt_unit])
-    found = _imagenet(roots["imagenet"], settings.validation_pictures)
-    judged, shown = _with_ids(judged, found)
-    found.loc[found["image"].isin(shown), "split"] = "test"
-    objects = things.concepts(roots["things"])
-    seen = objects.assign(path=["things/" + path for path in things.pictures(roots["things"], objects)], split="human")
-    seen["image"] = "things_" + seen["concept"]
-    images = pd.concat([seen.assign(collection="THINGS"), found.assign(collection="ImageNet")], ignore_index=True)
+    if settings.things is None and settings.levels is not None:
+        raise WorldError("params: imagenet.levels: needs imagenet.things, whose choices are fitted to; or null")
+    roots = {"imagenet": ROOT / settings.imagenet}
+    found, judged = _imagenet(roots["imagenet"], settings.validation_pictures), None
+    if settings.levels is not None:
+        judged = levels_pickle.read(ROOT / settings.levels, settings.levels_rt, SECONDS[settings.levels_rt_unit])
+        judged, shown = _with_ids(judged, found)
+        found.loc[found["image"].isin(shown), "split"] = "test"
+    images, people = found.assign(collection="ImageNet"), []
+    if settings.things is not None:
+        roots |= {"things": ROOT / settings.things}
+        seen = _objects(roots["things"])
+        images, people = pd.concat([seen, images], ignore_index=True), seen["image"].tolist()
     images, hierarchy, notes = _labelled(images, settings)
     images = images[["image", "path", *hierarchy, "split"]]
-    world = tables.World("imagenet", "human", out, hierarchy, images, None, judged, roots=roots, shared_concepts=True)
+    choices = "human" if people else tables.NOBODY
+    world = tables.World("imagenet", choices, out, hierarchy, images, None, judged, roots=roots, shared_concepts=True)
     with tables.staged(out) as part:
         tables.write(world, part, parquet=True)
-        report = things.write_choices(roots["things"], seen["image"].tolist(), part / "triplets.parquet")
-        notes += [f"THINGS: {report.without_rt} of {report.splits.sum()} choices without a usable response time"]
+        if settings.things is not None:
+            report = things.write_choices(roots["things"], people, part / "triplets.parquet")
+            notes += [f"THINGS: {report.without_rt} of {report.splits.sum()} choices without a usable response time"]
         notes += [f"ImageNet: {found['concept'].nunique()} of 1000 classes"]
         tables.write_header(world, part, sources=SOURCES, notes="; ".join(notes))
         tables.read(part)
     return tables.read(out)
+
+
+def _objects(folder: Path) -> pd.DataFrame:
+    """THINGS' objects as pictures of the human split."""
+    objects = things.concepts(folder)
+    paths = ["things/" + path for path in things.pictures(folder, objects)]
+    return objects.assign(path=paths, split="human", image="things_" + objects["concept"], collection="THINGS")
 
 
 def _imagenet(folder: Path, validation: bool) -> pd.DataFrame:

@@ -1,0 +1,179 @@
+"""Labels from the release's representations: python -m alignet.synthesis.released --target alignet|unalignet
+
+Beside triplets, the AligNet release holds the teacher's last-layer activations of every ImageNet picture and their 500
+cluster assignments. With them there is no teacher to fit: any triplet has a label. This command matches them to the
+world's pictures by file name, checks them, samples triplets, and checks that the labels carry a signal. It writes what
+the stage 05_synthesis writes, data/synthesis/<target>/, so that students are trained as always, or nothing at all.
+"""
+
+import argparse
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from alignet import config
+from alignet.config import ROOT, Synthesis
+from alignet.models.features import load_features
+from alignet.synthesis import label_checks, labelling, pair_kernel, schemes, triplet_files
+from alignet.synthesis.triplet_files import ROWS, ReleaseError
+from alignet.worlds.format import tables
+from alignet.worlds.format.tables import World, save_csv
+
+SHOWN = 5  # names that an error lists
+
+
+def write(target: str, world: World, folder: Path, settings: Synthesis) -> dict[str, torch.Tensor]:
+    """representation.npy, clusters.npy and the triplet files of a target; the sampled triplets by split, (n, 3).
+
+    Raises: ReleaseError naming file, array, row or picture: settings that name no files, unequal numbers of rows,
+        repeated names, pictures of the world that the release lacks, values that are not finite, a cluster without
+        pictures.
+    """
+    given = (settings.released or {}).items()
+    files: dict[str, str] = {name: place for key, entry in given if key == target for name, place in entry.items()}
+    lacking = sorted({"representation", "filenames", "clusters"} - set(files))
+    if lacking:
+        raise ReleaseError(f"synthesis.released.{target}: lacks {', '.join(lacking)}")
+    names, clusters = _text(files["filenames"]), np.asarray(array(files["clusters"]))
+    representation = array(files["representation"])
+    if not len(names) == len(clusters) == len(representation):
+        raise ReleaseError(
+            f"{files['representation']}: {len(representation)} rows, with {len(names)} file names and {len(clusters)} "
+            "cluster numbers: they must be as many"
+        )
+    place = matched(names, labelling.filenames(world), files["filenames"])
+    of_world = _clusters(clusters, files["clusters"])[place]
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = _copied(representation, place, folder / "representation.npy", files["representation"], settings)
+    return labelling.write(folder, world, stored, torch.from_numpy(of_world), settings)
+
+
+def array(place: str) -> Any:
+    """An array that a setting names: FILE.npy, or FILE.npz:ARRAY; mapped, or streamed where it is deflated.
+
+    Raises: ReleaseError naming the file and what is wrong with it.
+    """
+    name, _, member = place.partition(":")
+    path = ROOT / name
+    if not path.is_file():
+        raise ReleaseError(f"{name}: no such file")
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r")
+        with zipfile.ZipFile(path) as archive:
+            return triplet_files.member(path, archive, member)
+    except ReleaseError:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ReleaseError(f"{name}: cannot be read as .npy or .npz ({error})") from None
+
+
+def matched(names: np.ndarray, wanted: np.ndarray, source: str) -> np.ndarray:
+    """The release's row of each of the world's pictures, (n,), by file name without folder.
+
+    Raises: ReleaseError naming names that stand twice, and pictures that the release lacks.
+    """
+    index = pd.Index([Path(name).name for name in names.tolist()])
+    if index.has_duplicates:
+        raise ReleaseError(f"{source}: {index[index.duplicated()][0]!r} stands twice")
+    place = index.get_indexer([Path(name).name for name in wanted.tolist()])
+    missing = wanted[place < 0]
+    if len(missing):
+        raise ReleaseError(
+            f"{source}: has no row for {len(missing)} of the world's {len(wanted)} synthesis pictures: "
+            f"{', '.join(missing[:SHOWN])}"
+        )
+    return place
+
+
+def checked_signal(
+    drawn: torch.Tensor, representation: np.ndarray, world: World, features: Path, settings: Synthesis
+) -> pd.DataFrame:
+    """The signal check of sampled triplets, as of one's own labels (`label_checks.signal`); no row without a
+    backbone.
+    """
+    backbone = settings.signal_backbone
+    if backbone is None:
+        return label_checks.signal({}, torch.zeros(1, 1), None, "none")
+    rows = world.rows("synthesis")
+    independent = load_features(features / backbone, world.images["image"], rows)[rows]
+    labels = torch.from_numpy(pair_kernel.pair_similarities(representation, drawn.numpy()))
+    classes = schemes.class_labels(world, settings)
+    return label_checks.signal({settings.scheme: (drawn, labels)}, independent, classes, backbone)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.synthesis.released", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--target", required=True, choices=["alignet", "unalignet"])
+    parser.add_argument("--params-file", default=config.PARAMS)
+    parser.add_argument("--out-dir", default=".", help="of the run: data/world and data/features are read")
+    wanted = parser.parse_args(arguments)
+    try:
+        settings = config.load("synthesis", Synthesis, wanted.params_file)
+        data, reports = config.folders(wanted.out_dir)
+        world = tables.read(data / "world")
+        with tables.staged(data / "synthesis" / wanted.target) as folder:
+            drawn = write(wanted.target, world, folder, settings)
+            stored = np.load(folder / "representation.npy", mmap_mode="r")
+            signal = checked_signal(drawn["valid"], stored, world, data / "features", settings)
+            if (signal["warning"] != "").any():
+                raise ReleaseError(label_checks.verdict(signal))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    save_csv(signal.assign(target=wanted.target), reports / "tables" / f"signal_{wanted.target}.csv")
+    print(label_checks.verdict(signal))
+    print(f"{len(stored)} pictures, {len(drawn['train'])} triplets: {data / 'synthesis' / wanted.target}")
+    return 0
+
+
+def _text(place: str) -> np.ndarray:
+    """File names (n,): of an array of text or bytes, or a .txt file of a name a line."""
+    if place.endswith(".txt"):
+        if not (ROOT / place).is_file():
+            raise ReleaseError(f"{place}: no such file")
+        return np.array((ROOT / place).read_text(encoding="utf-8").splitlines())
+    names = np.asarray(array(place))
+    if names.dtype.kind not in "US" or names.ndim != 1:
+        raise ReleaseError(f"{place}: is {names.dtype} of shape {names.shape}, not a list of file names")
+    return np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
+
+
+def _clusters(numbers: np.ndarray, source: str) -> np.ndarray:
+    """Cluster numbers (n,) int64 from 0, each with a picture."""
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or (len(numbers) and numbers.min() < 0):
+        raise ReleaseError(f"{source}: is {numbers.dtype} of shape {numbers.shape}, not cluster numbers from 0")
+    empty = np.flatnonzero(np.bincount(numbers) == 0)
+    if len(empty):
+        raise ReleaseError(f"{source}: cluster {empty[0]} has no picture (and {len(empty) - 1} more)")
+    return numbers.astype(np.int64)
+
+
+def _copied(representation: Any, place: np.ndarray, path: Path, source: str, settings: Synthesis) -> np.ndarray:
+    """The world's rows in the world's order, written block by block in one pass over the release's array; mapped."""
+    if representation.ndim != 2 or representation.dtype.kind != "f":
+        raise ReleaseError(f"{source}: is {representation.dtype} of shape {representation.shape}, not rows of numbers")
+    dtype, shape = np.dtype(settings.precision), (len(place), representation.shape[1])
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    to = np.full(len(representation), -1)
+    to[place] = np.arange(len(place))
+    for start in range(0, len(representation), ROWS):
+        wanted = to[start : start + ROWS]
+        with np.errstate(over="ignore"):  # said below, by row
+            rows = np.asarray(representation[start : start + ROWS])[wanted >= 0].astype(dtype)
+        wrong = ~np.isfinite(rows).all(1)
+        if wrong.any():
+            row = start + np.flatnonzero(wanted >= 0)[wrong][0]
+            raise ReleaseError(f"{source}, row {row}: is not finite in {dtype}")
+        written[wanted[wanted >= 0]] = rows
+    written.flush()
+    return np.load(path, mmap_mode="r")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
