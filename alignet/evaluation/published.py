@@ -11,6 +11,10 @@ CLAIMED = ("few-shot", "linear probe", "unseen")
 PUBLISHED = Path(__file__).with_name("published.csv")
 COLUMNS = [
     "quantity",
+    "model",
+    "target",
+    "level",
+    "benchmark",
     "unit",
     "published",
     "published_high",
@@ -28,6 +32,9 @@ def beside(world: World, tables: dict[str, pd.DataFrame], scratch: Collection[st
 
     ours_of says what ours is: another world, other students, other numbers of them. published_high: where a range is
     reported. ours_low, ours_high: a 95 % interval, or a range where the published quantity is one.
+
+    model, target, level and benchmark say whose and what the published number is. Only numbers that can be read in
+    public text stand there; the paper's own tables could not be read and nothing is from memory.
 
     Args: tables: levels, similarity and downstream, as the stages wrote them; scratch: students that were not
         pre-trained, which the published range of downstream improvements is not about.
