@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, dataclass_transform
+from typing import Annotated, Any, Literal, dataclass_transform
 
 import yaml
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
@@ -21,6 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PARAMS = "params.yaml"
 SHARING = ("backbones", "students")  # sections whose entries may be `like` another
 BASE = "base"  # key of a profile: the params file that it differs from
+Count = Annotated[int, Field(ge=1)]
+TwoOrMore = Annotated[int, Field(ge=2)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(gt=0, lt=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Counts = Annotated[list[Count], Field(min_length=1)]
+Searched = Literal["sigma", "regularisation", "local_weight", "lr", "steps"]
 PROFILE = "profile"  # key of a params.yaml that was written from a profile: that profile's file
 
 
@@ -45,28 +55,28 @@ class Emoji:
     """The built-in world: how its pictures are drawn (in pixels, degrees or fractions of the picture's side), and its
     simulated participants."""
 
-    seed: int
-    classes: int | None  # how many classes to use, spread over the taxonomy; null: all
-    picture_size: int
-    colour_renderings: int
-    line_renderings: int
+    seed: Whole
+    classes: Count | None  # how many classes to use, spread over the taxonomy; null: all
+    picture_size: Count
+    colour_renderings: Count
+    line_renderings: Whole
     glyph_scale: list[float]  # smallest and largest glyph, as fractions of the picture's side
-    tilt: float  # largest tilt of a glyph, degrees
-    hue_shift: float  # largest shift of a glyph's hue, degrees
-    background_contrast: float  # standard deviation of the background's texture, in [0, 1] pixel values
+    tilt: NonNegative  # largest tilt of a glyph, degrees
+    hue_shift: NonNegative  # largest shift of a glyph's hue, degrees
+    background_contrast: NonNegative  # standard deviation of the background's texture, in [0, 1] pixel values
     split_shares: dict[Literal["human", "synthesis", "test"], float]
-    human_test_share: float  # share of the human split's concepts that are kept for the test rows of triplets.csv
+    human_test_share: Share  # share of the human split's concepts that are kept for the test rows of triplets.csv
     similarity_weights: dict[Literal["domain", "category", "class", "keywords", "colour", "shape"], float]
-    participants: int
-    choice_temperature: float  # of the median participant, in units of the similarity
-    temperature_spread: float  # standard deviation of log temperature over participants
-    lapse_rate: float  # share of choices made at random
-    triplets_train: int
-    raters_train: int
-    triplets_validation: int  # of training concepts, each judged by several people: for calibration and its ceiling
-    triplets_test: int
-    triplets_per_level: int
-    raters_test: int  # people who judge each validation and test triplet and each triplet of the levels
+    participants: Count
+    choice_temperature: Positive  # of the median participant, in units of the similarity
+    temperature_spread: NonNegative  # standard deviation of log temperature over participants
+    lapse_rate: Share  # share of choices made at random
+    triplets_train: Count
+    raters_train: Count
+    triplets_validation: Count  # of training concepts, each judged by several people: for calibration and its ceiling
+    triplets_test: Count
+    triplets_per_level: Count
+    raters_test: Count  # people who judge each validation and test triplet and each triplet of the levels
 
 
 @settings
@@ -80,8 +90,8 @@ class ImageNet:
     validation_pictures: bool  # take the pictures of val/ into the test split
     levels_rt: str  # the key under which a trial of Levels holds its response time
     levels_rt_unit: Literal["seconds", "milliseconds"]
-    superclass_depth: int  # steps below WordNet's root; a shallower synset is its own superclass
-    domain_depth: int
+    superclass_depth: Whole  # steps below WordNet's root; a shallower synset is its own superclass
+    domain_depth: Whole
 
 
 @settings
@@ -90,17 +100,17 @@ class Backbone:
     options: dict[str, int | float | str | bool]  # further arguments of timm.create_model
     weights: str  # timm | package | random | a safetensors file | arrays of a released model (.npz or folder)
     layer: str  # pooled, or the name of a submodule whose output is average-pooled
-    picture_size: int  # pixels; the whole picture is resized to it
-    seed: int  # of random weights
+    picture_size: Count  # pixels; the whole picture is resized to it
+    seed: Whole  # of random weights
 
 
 @settings
 class Features:
-    batch_size: int
-    workers: int  # processes that decode pictures; 0: this process decodes them
+    batch_size: Count
+    workers: Whole  # processes that decode pictures; 0: this process decodes them
     precision: Literal["float32", "bfloat16", "float16"]
-    cache_bytes: int  # students keep the decoded pictures in memory if these take no more than this
-    devices: int  # processes on this machine, one for each device
+    cache_bytes: Whole  # students keep the decoded pictures in memory if these take no more than this
+    devices: Count  # processes on this machine, one for each device
 
 
 @settings
@@ -109,47 +119,47 @@ class HumanUncertainty:
 
     uncertainty: Literal["vice", "empirical"]  # soft targets: from VICE, or the shares of people who chose each item
     objects: Literal["concept", "picture"]  # what VICE embeds: values of the finest label, or single pictures
-    held_out_most: int  # held-out triplets to score, starting with those that the most people judged
-    held_out_share: float  # share of triplets held out for calibration if triplets.csv names no rows for it
+    held_out_most: Count  # held-out triplets to score, starting with those that the most people judged
+    held_out_share: Part  # share of triplets held out for calibration if triplets.csv names no rows for it
     # Objects that no fit may see: their names, a share of the judged ones, or null (see people/held_out.py).
-    held_out_objects: float | list[str] | None
-    smoothing: float  # added to each item's count where an empirical distribution is scored on held-out choices
-    bins: int  # of the reliability diagram
-    seed: int
-    dimensions: int  # at the start, before pruning
-    spike: float  # standard deviation of the prior's narrow part
-    slab: float  # standard deviation of the prior's wide part
-    spike_weight: float
-    lr: float
-    batch_size: int  # choices per step
-    max_epochs: int
-    burn_in: int  # epochs before the number of dimensions counts towards stopping
-    stable_epochs: int  # VICE stops after this many epochs with an unchanged number of dimensions
-    fdr: float  # false-discovery rate of the pruning
-    min_objects: int  # a dimension with more significant objects than this is kept
-    samples: int  # Monte-Carlo samples of the embedding for a choice distribution
+    held_out_objects: Share | list[str] | None
+    smoothing: Positive  # added to each item's count where an empirical distribution is scored on held-out choices
+    bins: Count  # of the reliability diagram
+    seed: Whole
+    dimensions: Count  # at the start, before pruning
+    spike: Positive  # standard deviation of the prior's narrow part
+    slab: Positive  # standard deviation of the prior's wide part
+    spike_weight: Part
+    lr: Positive
+    batch_size: Count  # choices per step
+    max_epochs: Count
+    burn_in: Whole  # epochs before the number of dimensions counts towards stopping
+    stable_epochs: Count  # VICE stops after this many epochs with an unchanged number of dimensions
+    fdr: Part  # false-discovery rate of the pruning
+    min_objects: Whole  # a dimension with more significant objects than this is kept
+    samples: Count  # Monte-Carlo samples of the embedding for a choice distribution
 
 
 @settings
 class Teacher:
     backbone: str
-    seed: int
+    seed: Whole
     loss: Literal["hard", "uncertainty"]  # -log q of people's single choices, or KL to their soft targets
-    sigma: float  # W starts at sigma * I
-    regularisation: float  # lambda of || W - mean(diag W) I ||_F^2
-    lr: float
-    steps: int
-    batch_size: int  # triplets per step
-    local_weight: float  # alpha, the weight of gLocal's local term; 0: no such term
-    local_temperature: float  # tau of its cosine similarities
-    local_batch: int  # pictures of the synthesis split per step
-    pca: int | None  # principal axes of the judged pictures that the map works in; null: all dimensions
+    sigma: Positive  # W starts at sigma * I
+    regularisation: NonNegative  # lambda of || W - mean(diag W) I ||_F^2
+    lr: Positive
+    steps: Count
+    batch_size: Count  # triplets per step
+    local_weight: BelowOne  # alpha, the weight of gLocal's local term; 0: no such term
+    local_temperature: Positive  # tau of its cosine similarities
+    local_batch: TwoOrMore  # pictures of the synthesis split per step
+    pca: Count | None  # principal axes of the judged pictures that the map works in; null: all dimensions
     precision: Literal["float32", "bfloat16"]
-    folds: int  # over concepts
+    folds: TwoOrMore  # over concepts
     # Values that cross-validation tries in place of the fields of the same names above.
-    grid: list[dict[Literal["sigma", "regularisation", "local_weight", "lr", "steps"], list[int] | list[float]]]
-    soft_labels: list[int]  # numbers of training triplets at which soft, hard and argmax targets are compared
-    layer_triplets: int  # triplets drawn to compare layers
+    grid: Annotated[list[dict[Searched, Annotated[list[int] | list[float], Field(min_length=1)]]], Field(min_length=1)]
+    soft_labels: Counts  # numbers of training triplets at which soft, hard and argmax targets are compared
+    layer_triplets: Count  # triplets drawn to compare layers
 
 
 Released = dict[Literal["alignet", "unalignet"], dict[Literal["representation", "filenames", "clusters"], str]]
@@ -157,80 +167,80 @@ Released = dict[Literal["alignet", "unalignet"], dict[Literal["representation", 
 
 @settings
 class Synthesis:
-    seed: int
-    clusters: int
+    seed: Whole
+    clusters: Count
     # Of each target files of the release in place of a teacher: FILE.npy, FILE.npz:ARRAY or, for file names, FILE.txt.
     released: Released | None
-    points_per_cluster: int  # the centroids are fitted to at most clusters * points_per_cluster pictures
-    elbow: list[int]  # numbers of clusters whose inertia is shown beside the chosen one's
+    points_per_cluster: Count  # the centroids are fitted to at most clusters * points_per_cluster pictures
+    elbow: Counts  # numbers of clusters whose inertia is shown beside the chosen one's
     precision: Literal["float16", "float32"]  # of the stored representation
     scheme: Literal["random", "between_class", "class_border", "within_class", "cluster_border"]
     class_label: str | None  # label of the hierarchy that the class schemes use; null: the one above the finest
-    train_triplets: int
-    valid_triplets: int
+    train_triplets: Count
+    valid_triplets: Count
     signal_backbone: str | None  # a backbone independent of the teacher's, for the signal check; null: no check
 
 
 @settings
 class Student:
     family: Literal["supervised", "image-text", "self-supervised", "captioning", "from scratch"]  # of its pre-training
-    seed: int
+    seed: Whole
     loss: Literal["hard", "kl", "jsd"]
-    head_width: int
-    temperature: float  # tau of the student's dot products
-    teacher_temperature: float  # tau of the teacher's similarities
-    lr: float
-    steps: int
-    warmup_steps: int
-    decay_to_initial: float  # wd of theta <- theta - lr * (adam_step + wd * (theta - theta_0))
-    clip_gradient: float | None  # largest norm; null: no limit
+    head_width: Count
+    temperature: Positive  # tau of the student's dot products
+    teacher_temperature: Positive  # tau of the teacher's similarities
+    lr: Positive
+    steps: Count
+    warmup_steps: Whole
+    decay_to_initial: NonNegative  # wd of theta <- theta - lr * (adam_step + wd * (theta - theta_0))
+    clip_gradient: Positive | None  # largest norm; null: no limit
     source: Literal["in_batch", "file"]  # train on triplets among a batch's pictures, or on those of a release file
     scheme: Literal["cluster_border", "within_cluster", "between_cluster", "random"]  # in_batch
     file_scheme: str  # scheme of the release file with the held-out triplets (source: file: the training ones too)
-    batch_clusters: int  # in_batch: clusters in a batch (P)
-    batch_pictures: int  # in_batch: pictures of each of these clusters (K)
-    batch_triplets: int | None  # triplets per step; null (in_batch only): all
-    batch_parts: int  # a batch passes in this many parts: less memory, the same step, one more forward pass
+    batch_clusters: Count  # in_batch: clusters in a batch (P)
+    batch_pictures: Count  # in_batch: pictures of each of these clusters (K)
+    batch_triplets: Count | None  # triplets per step; null (in_batch only): all
+    batch_parts: Count  # a batch passes in this many parts: less memory, the same step, one more forward pass
     frozen_batch_norm: bool
     frozen_layers: list[str]  # submodules of the backbone that keep their initial weights
     gradient_checkpointing: bool
     compile: bool
     precision: Literal["float32", "bfloat16", "float16"]
-    held_out_triplets: int
-    held_out_every: int  # steps
+    held_out_triplets: Count
+    held_out_every: Count  # steps
     # A fit stops when the last stop_watches held-out losses are all more than stop_above times the first one and more
     # than stop_margin (nats) above it, and the newest of them is no lower than the oldest.
-    stop_above: float
-    stop_margin: float
-    stop_watches: int
-    checkpoint_every: int  # steps
-    devices: int  # processes on this machine, one for each device
+    stop_above: Positive
+    stop_margin: NonNegative
+    stop_watches: Count
+    checkpoint_every: Count  # steps
+    devices: Count  # processes on this machine, one for each device
 
 
 @settings
 class Levels:
-    seed: int
+    seed: Whole
     centred: bool  # subtract the mean representation of the scored pictures before taking cosine similarities
-    reliability_bins: int  # of equal width in [0, 1]
+    reliability_bins: Count  # of equal width in [0, 1]
 
 
 @settings
 class Cost:
     """Published figures about each student's pre-training and the paper's alignment; params.yaml names the sources."""
 
-    timed_steps: int
+    timed_steps: Count
     pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or unknown
     paper_model: str  # a timm model name
-    paper_picture_size: int
-    paper_alignment_images: int
-    paper_pretraining_images: int
+    paper_picture_size: Count
+    paper_alignment_images: Count
+    paper_pretraining_images: Count
 
 
 @settings
 class Similarity:
-    seed: int
-    rater_groups: int  # people are put into this many groups for RSA's noise ceiling
-    pairs: int  # pairs in each direction of the disagreement experiment
+    seed: Whole
+    rater_groups: Count  # people are put into this many groups for RSA's noise ceiling
+    pairs: Count  # pairs in each direction of the disagreement experiment
     matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: worlds/readers/matrices.py
     # Judgements about pictures of their own, each used if its folder is on disk: worlds/readers/picture_sets.py.
     picture_sets: list[dict[Literal["name", "format", "root", "set", "file", "kind", "labels"], str]]
@@ -238,30 +248,47 @@ class Similarity:
 
 @settings
 class Reorganisation:
-    seed: int
-    bootstrap: int  # resamples of the concepts, for CKA
-    pictures_per_concept: int
-    neighbours: int  # nearest neighbours that are shown of each example picture
-    examples: int  # example pictures
-    umap_neighbours: int
+    seed: Whole
+    bootstrap: Count  # resamples of the concepts, for CKA
+    pictures_per_concept: Count
+    neighbours: Count  # nearest neighbours that are shown of each example picture
+    examples: Count  # example pictures
+    umap_neighbours: TwoOrMore
 
 
 @settings
 class Downstream:
-    seed: int
-    shots: list[int]
-    centroid_draws: int  # episodes
-    logistic_draws: int
-    ridge_draws: int
-    probe_draws: int
-    logistic_iterations: int
-    ridge: float  # penalty, as a multiple of the features' mean squared norm
-    bootstrap: int  # resamples of the episodes
+    seed: Whole
+    shots: Counts
+    centroid_draws: Count  # episodes
+    logistic_draws: Whole
+    ridge_draws: Whole
+    probe_draws: Count
+    logistic_iterations: Count
+    ridge: Positive  # penalty, as a multiple of the features' mean squared norm
+    bootstrap: Count  # resamples of the episodes
     corruptions: list[Literal["loud background", "grey", "blur", "noise"]]
     # Data sets, each used if its folder is on disk. lists: BREEDS' classes; train: what ImageNet-A is learnt from.
     public: list[dict[Literal["name", "root", "lists", "train"], str]]
-    public_shots: list[int]
-    public_pictures_per_class: int
+    public_shots: Counts
+    public_pictures_per_class: TwoOrMore
+
+
+TARGETS = ("alignet", "unalignet")
+SECTIONS: dict[str, type] = {
+    "world": World,
+    "emoji": Emoji,
+    "imagenet": ImageNet,
+    "features": Features,
+    "human_uncertainty": HumanUncertainty,
+    "teacher": Teacher,
+    "synthesis": Synthesis,
+    "levels": Levels,
+    "similarity": Similarity,
+    "reorganisation": Reorganisation,
+    "downstream": Downstream,
+    "cost": Cost,
+}
 
 
 def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -> Any:

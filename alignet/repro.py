@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from alignet import kernels
+from alignet import kernels, preflight
 
 NO_SCM = "[core]\n    no_scm = true\n"  # .dvc/config.local where there is no .git
 DVC = re.compile(  # the end of a line from dvc: a stage may have written something without a newline before it
@@ -256,6 +256,8 @@ def main(arguments: list[str]) -> int:
             signal.signal(number, signal.default_int_handler)
     begun = time.monotonic()
     spans: Spans = {}
+    if preflight.main([]):
+        return 1
     try:
         without_git(Path.cwd())
         mend_locks(Path.cwd())

@@ -69,6 +69,60 @@ def test_half_transparency_mixes_with_white(tmp_path):
     assert abs(int(colour[1]) - 127) <= 1
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_seen_as_viewers_turn_it(orientation, tmp_path):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :24] = (255, 0, 0)  # a corner that is unlike the others
+    upright[16:, 24:] = (0, 0, 255)
+    # How a camera stores the picture that a viewer is to turn: the inverse of what the orientation asks for.
+    inverse = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # numbers of Image.Transpose
+    stored = Image.fromarray(upright)
+    stored = stored.transpose(Image.Transpose(inverse[orientation])) if orientation > 1 else stored
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    Image.fromarray(upright).save(tmp_path / "plain.jpg", quality=95)
+    seen, plain = (pictures.decode(tmp_path / name, 32).float() for name in ("phone.jpg", "plain.jpg"))
+    assert (seen - plain).abs().mean() < 4  # compressed after turning
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.float32([0.0, 1.0]), [0, 255]),
+        (np.float32([0.0, 255.0]), [0, 255]),
+        (np.float32([0.0, 65535.0]), [0, 255]),
+        (np.int32([0, 200]), [0, 200]),
+        (np.int32([0, 65535]), [0, 255]),
+        (np.uint16([0, 200 * 257]), [0, 200]),
+        (np.uint16([0, 257]), [0, 1]),
+    ],
+)
+def test_grey_pictures_of_other_numbers_keep_their_brightness(values, expected, tmp_path):
+    picture = np.repeat(values, 32).reshape(2, 32).repeat(16, axis=0)
+    Image.fromarray(picture).save(tmp_path / "camera.tif")
+    seen = pictures.decode(tmp_path / "camera.tif", 32)
+    assert seen[:, 2].unique().tolist() == [expected[0]]
+    assert seen[:, -2].unique().tolist() == [expected[1]]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.float32([-1.0, 1.0]), "values from -1 to 1 have no known range: save it with 8 or 16 bits"),
+        (np.float32([0.0, 1e6]), r"values from 0 to 1e\+06 have no known range"),
+        (np.int32([-5, 5]), "values from -5 to 5 have no known range"),
+        (np.float32([0.0, np.nan]), "holds values that are no numbers"),
+    ],
+)
+def test_a_picture_without_a_known_range_is_refused_by_its_file(values, message, tmp_path):
+    Image.fromarray(np.repeat(values, 32).reshape(2, 32).repeat(16, axis=0)).save(tmp_path / "camera.tif")
+    with pytest.raises(tables.WorldError, match=rf"camera\.tif: cannot be read as a picture \({message}"):
+        pictures.decode(tmp_path / "camera.tif", 32)
+    with pytest.raises(tables.WorldError, match=message):
+        pictures.check([tmp_path / "camera.tif"], 0)
+
+
 @pytest.mark.parametrize(
     ("mode", "ending"), [("CMYK", "jpg"), ("P", "png"), ("LA", "png"), ("1", "png"), ("RGB", "webp")]
 )

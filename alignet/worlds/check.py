@@ -12,7 +12,7 @@ from torch import Tensor, bincount
 
 from alignet import metrics
 from alignet.triplets import choice_counts
-from alignet.worlds.format.pictures import UNREADABLE
+from alignet.worlds.format.pictures import UNREADABLE, eight_bits
 from alignet.worlds.format.schema import PARTICIPANTS, SPLITS
 from alignet.worlds.format.tables import World
 
@@ -108,6 +108,7 @@ def _fault(path: Path) -> str | None:
         with Image.open(path) as picture:
             picture.draft("RGB", (32, 32))
             picture.load()
+            eight_bits(picture)  # refuses values without a known range
     except UNREADABLE as error:
         return "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
     return None

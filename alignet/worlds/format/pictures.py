@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,11 +16,12 @@ UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  #
 def decode(path: Path, size: int) -> Tensor:
     """The whole picture as RGB over white, resized (bicubic) and not cropped: (3, size, size) uint8.
 
-    Raises: WorldError that names the file if Pillow cannot read it as a picture.
+    It is turned as its EXIF orientation says, as viewers turn it; of an animation the first picture is taken.
+    Raises: WorldError that names the file if Pillow cannot read it as a picture, or if its values have no known range.
     """
     try:
         with Image.open(path) as file:
-            picture = _eight_bits(file).convert("RGBA")
+            picture = eight_bits(upright(file)).convert("RGBA")
     except UNREADABLE as error:
         raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
     white = Image.new("RGBA", picture.size, "white")
@@ -28,11 +29,33 @@ def decode(path: Path, size: int) -> Tensor:
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """The picture with 8 bits per value: Pillow would clip 16-bit greys at 255, so they are divided by 257 here."""
-    if not picture.mode.startswith("I"):
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says."""
+    return ImageOps.exif_transpose(picture)
+
+
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """A grey picture of other numbers with 8 bits per value; Pillow itself would clip them at 255.
+
+    16-bit values are divided by 257. Those of wider integers and of floating-point numbers are taken to be in the first
+    of the ranges 0 to 1 (numbers that are not all whole), 0 to 255 and 0 to 65,535 that holds them.
+    Raises: ValueError if none does, or if a value is no number.
+    """
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;"):
         return picture
-    return Image.fromarray((np.asarray(picture, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    values = np.asarray(picture, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("holds values that are no numbers")
+    low, high = values.min(), values.max()
+    if low < 0 or high > 65535:
+        raise ValueError(f"values from {low:g} to {high:g} have no known range: save it with 8 or 16 bits")
+    if picture.mode.startswith("I;16"):
+        scale = 1 / 257
+    elif high <= 1 and picture.mode == "F":
+        scale = 255.0
+    else:
+        scale = 1.0 if high <= 255 else 1 / 257
+    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
 
 
 class _Files(Dataset):
@@ -81,6 +104,7 @@ class _Readable(Dataset):
             with Image.open(self.paths[row]) as picture:
                 picture.draft("RGB", (1, 1))
                 picture.load()
-        except OSError as error:
+                eight_bits(picture)  # refuses values without a known range
+        except UNREADABLE as error:
             raise WorldError(f"{self.paths[row]}: cannot be read as a picture ({error})") from None
         return True
