@@ -88,6 +88,8 @@ def export(student: str, target: str, folder: Path, params_file: str, out_dir: s
     folder.mkdir(parents=True, exist_ok=True)
     save_file(model, folder / "model.safetensors", metadata={"format": "pt"})
     save_file(head, folder / "triplet_head.safetensors", metadata={"format": "pt"})
+    for path in folder.glob("*.safetensors"):  # safetensors writes them for their owner alone
+        path.chmod((folder.stat().st_mode & 0o444) | 0o200)
     (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """Put the executed notebooks on one page, reports/index.html, that can be read offline: python -m alignet.report"""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -19,8 +20,9 @@ def merged(folder: Path) -> nbformat.NotebookNode:
     return book
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Write the page, without the notebooks' code; 1 if there are no executed notebooks."""
+    argparse.ArgumentParser(prog="python -m alignet.report", description=__doc__).parse_args(arguments)
     executed = ROOT / "reports" / "notebooks"
     book = merged(executed)
     if not book.cells:

@@ -1,5 +1,6 @@
 """Copies of the repository and runs of its pipeline in them: by dvc, or stage by stage in one process."""
 
+import importlib
 import os
 import re
 import shlex
@@ -76,12 +77,17 @@ def run_in_one_process(folder: Path, *stages: str) -> None:
 
 
 def _run_cells(command: str) -> None:
-    """The code cells of `python -m alignet.nb NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of their own."""
+    """The code cells of `python -m alignet.nb NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of their own; or the
+    program of another module."""
     import matplotlib.pyplot as plt
     import nbformat
 
-    runner, notebook, _, *words = shlex.split(command.removeprefix("python -m "))
-    assert runner == "alignet.nb", command
+    runner, *words = shlex.split(command.removeprefix("python -m "))
+    if runner != "alignet.nb":
+        if importlib.import_module(runner).main():
+            sys.exit(f"{command} failed")
+        return
+    notebook, _, *words = words
     parameters = dict(zip(words[1::3], map(yaml.safe_load, words[2::3]), strict=True))
     namespace = {}
     for cell in nbformat.read(notebook, as_version=4).cells:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import runs
+from PIL import Image
 
 from alignet import devices
 from alignet.models.features import load_features
@@ -255,6 +256,28 @@ def test_a_refused_world_is_one_clear_line_and_leaves_nothing(tmp_path):
     assert done.returncode != 0
     assert "world.yaml: no such file" in done.stdout + done.stderr
     assert not (folder / "data" / "world").exists()
+
+
+@pytest.mark.xdist_group("refused world")
+def test_rows_that_are_added_to_ones_own_world_are_seen_by_the_next_run(tmp_path):
+    own = tmp_path / "own"
+    (own / "pictures").mkdir(parents=True)
+    names = [f"{split}{n}" for split in ("human", "synthesis", "test") for n in range(4)]
+    for number, name in enumerate(names):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(own / "pictures" / f"{name}.png")
+    images = pd.DataFrame({"image": names, "path": [f"pictures/{name}.png" for name in names], "concept": names})
+    images.assign(split=[name[:-1] for name in names]).to_csv(own / "images.csv", index=False)
+    choices = "image_0,image_1,image_2,odd,participant\nhuman0,human1,human2,0,p\n"
+    (own / "triplets.csv").write_text(choices)
+    (own / "world.yaml").write_text("format: 1\nname: own\nhierarchy: [concept]\n")
+    params = runs.smoke_params() | {"world": {"source": "folder", "path": str(own)}}
+    (tmp_path / "copy").mkdir()
+    folder = runs.copy_of_the_repository(tmp_path / "copy", params)
+    runs.run(folder, "dvc", "repro", "world")
+    assert "Stage 'world' didn't change" in runs.run(folder, "dvc", "repro", "world").stdout
+    (own / "triplets.csv").write_text(choices + "human1,human2,human3,2,q\n")
+    assert "Running stage 'world'" in runs.run(folder, "dvc", "repro", "world").stdout
+    assert len(tables.read(folder / "data" / "world").triplets) == 2
 
 
 @pytest.mark.xdist_group("photographs")

@@ -21,10 +21,12 @@ COLOURS = {
 
 
 def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
-    """Rows of pictures, a title over each.
+    """Rows of pictures, a title over each; a line of text where there are none.
 
     Args: pictures: (rows, columns, 3, size, size) uint8; titles: (rows,).
     """
+    if not len(pictures):
+        return style.only_text("No figure: there is nothing to show")
     rows, columns = pictures.shape[:2]
     size = (style.DOUBLE, rows * (style.DOUBLE / columns + style.TITLE))
     figure, axes = plt.subplots(rows, 1, figsize=size, squeeze=False, layout="constrained")

@@ -19,17 +19,22 @@ from alignet.worlds.format.tables import World
 NAMED = 5  # the problems of one kind that are named; the others are counted
 
 
-def pictures(world: World) -> list[str]:
-    """Lines for the pictures that cannot be read, and for files of equal content in two splits."""
+def pictures(world: World, table: str = "images.csv") -> list[str]:
+    """Lines for the pictures that cannot be read, and for files of equal content in two splits.
+
+    Args: table: the file that names the pictures, to be named in the lines.
+    """
     paths, names = world.paths(), world.images["path"].tolist()
     with ThreadPoolExecutor() as pool:
         faults = list(pool.map(_fault, paths))
-    lines = _named("cannot be read as a picture", [f"{n} ({f})" for n, f in zip(names, faults, strict=True) if f])
+    lines = _named(
+        table, "cannot be read as a picture", [f"{n} ({f})" for n, f in zip(names, faults, strict=True) if f]
+    )
     same = [
         f"{names[one]} ({world.images['split'].iloc[one]}) and {names[other]} ({world.images['split'].iloc[other]})"
         for one, other in _in_two_splits(paths, world.images["split"].tolist(), faults)
     ]
-    return lines + _named("the same picture in two splits", same)
+    return lines + _named(table, "the same picture in two splits", same)
 
 
 def summary(world: World) -> str:
@@ -130,8 +135,8 @@ def _in_two_splits(paths: list[Path], splits: list[str], faults: list[str | None
     return pairs
 
 
-def _named(what: str, found: list[str]) -> list[str]:
+def _named(table: str, what: str, found: list[str]) -> list[str]:
     if not found:
         return []
     more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return [f"images, column path: {len(found)} x {what}: {'; '.join(found[:NAMED])}{more}"]
+    return [f"{table}, column path: {len(found)} x {what}: {'; '.join(found[:NAMED])}{more}"]

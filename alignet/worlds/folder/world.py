@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from alignet.worlds import check
-from alignet.worlds.format import tables
+from alignet.worlds.format import files, tables
 
 
 def make(path: Path, out: Path) -> tables.World:
@@ -27,7 +27,7 @@ def read(path: Path) -> tables.World:
     Raises: tables.WorldError with every problem found.
     """
     world = tables.read(path)
-    problems = check.pictures(world)
+    problems = check.pictures(world, (files.find(path, "images") or path / "images.csv").name)
     if problems:
         raise tables.WorldError("\n".join(problems))
     return world

@@ -78,6 +78,8 @@ def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> Data
 
 def stack(paths: list[Path], size: int, workers: int) -> Tensor:
     """All pictures in memory: (n, 3, size, size) uint8."""
+    if not paths:
+        return torch.empty(0, 3, size, size, dtype=torch.uint8)
     return torch.cat(list(batches(paths, size, 256, workers)))
 
 
