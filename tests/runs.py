@@ -77,8 +77,10 @@ def run_in_one_process(folder: Path, *stages: str) -> None:
 
 
 def _run_cells(command: str) -> None:
-    """The code cells of `python -m alignet.nb NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of their own; or the
-    program of another module."""
+    """The code cells of `python -m alignet.nb NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of their own.
+
+    Of another module its program is run.
+    """
     import matplotlib.pyplot as plt
     import nbformat
 
