@@ -48,18 +48,19 @@ def by_level(summary: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 def over_control(summary: pd.DataFrame) -> Figure:
     """AligNet minus its control on every benchmark, mean over seeds, with its 95 % interval over seeds.
 
-    In black: the interval does not hold 0. Args: summary: seeds.csv.
+    In black: the interval does not hold 0. Of k-shot protocols the fewest and the most shots by nearest centroid are
+    drawn; seeds.csv has all. Args: summary: seeds.csv.
     """
-    rows = summary[(summary["target"] == "alignet") & summary["over_control"].notna()]
+    rows = _drawn(summary[(summary["target"] == "alignet") & summary["over_control"].notna()])
     if rows.empty:
         return style.only_text("No figure: there is no control")
     students = list(dict.fromkeys(rows["student"]))
-    names = list(dict.fromkeys(rows["benchmark"] + ": " + rows["metric"]))
+    names = list(dict.fromkeys(rows["name"]))
     size = (style.DOUBLE, 0.7 + 0.125 * len(names))
     figure, (axes,) = plt.subplots(1, len(students), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for ax, student in zip(axes, students, strict=True):
         for row in rows[rows["student"] == student].to_dict("records"):
-            place = names.index(f"{row['benchmark']}: {row['metric']}")
+            place = names.index(row["name"])
             clear = row["over_control_low"] > 0 or row["over_control_high"] < 0
             errors = [[row["over_control"] - row["over_control_low"]], [row["over_control_high"] - row["over_control"]]]
             look: dict[str, Any] = {"marker": "o", "markersize": 3, "color": "k" if clear else "0.6", "elinewidth": 0.8}
@@ -70,3 +71,17 @@ def over_control(summary: pd.DataFrame) -> Figure:
     people = style.people(summary["choices"].dropna().iloc[0])
     figure.supxlabel(f"95 % intervals over {int(rows['n_seeds'].max())} training seeds; {people}", fontsize=7)
     return figure
+
+
+def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `over_control`, with a short name for each."""
+    shots = pd.to_numeric(rows["metric"].str.extract(r"(\d+) shots")[0])
+    ends = shots.groupby(rows["benchmark"])
+    extreme = (shots == ends.transform("min")) | (shots == ends.transform("max"))
+    kept = rows[shots.isna() | (extreme & rows["metric"].str.contains("centroid"))]
+    short = kept["metric"].replace({"odd_one_out_accuracy": "accuracy", "rsa_spearman": "RSA", "spearman": "Spearman"})
+    short = short.str.replace("accuracy, ", "").str.replace("centroid, ", "").str.replace("1 shots", "1 shot")
+    benchmark = kept["benchmark"].str.replace("choice probabilities, ", "").str.replace("uncertainty, ", "unsure, ")
+    of_task = kept["metric"].str.startswith("accuracy,")  # its benchmark begins with the data set
+    benchmark = benchmark.where(~of_task, benchmark.str.split(", ", n=1).str[-1])
+    return kept.assign(name=benchmark.str.replace("_", " ") + ": " + short)
