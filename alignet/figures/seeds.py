@@ -81,7 +81,12 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     kept = rows[shots.isna() | (extreme & rows["metric"].str.contains("centroid"))]
     short = kept["metric"].replace({"odd_one_out_accuracy": "accuracy", "rsa_spearman": "RSA", "spearman": "Spearman"})
     short = short.str.replace("accuracy, ", "").str.replace("centroid, ", "").str.replace("1 shots", "1 shot")
-    benchmark = kept["benchmark"].str.replace("choice probabilities, ", "").str.replace("uncertainty, ", "unsure, ")
+    benchmark = (
+        kept["benchmark"]
+        .str.replace("choice probabilities, ", "")
+        .str.replace("uncertainty, ", "unsure, ")
+        .str.replace("response_", "")
+    )
     of_task = kept["metric"].str.startswith("accuracy,")  # its benchmark begins with the data set
     benchmark = benchmark.where(~of_task, benchmark.str.split(", ", n=1).str[-1])
     return kept.assign(name=benchmark.str.replace("_", " ") + ": " + short)
