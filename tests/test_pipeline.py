@@ -23,6 +23,7 @@ LEVELS_COLUMNS = {
     *("student", "target", "representation", "level", "odd_one_out_accuracy", "ci_low", "ci_high"),
     *("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "relative_improvement", "n_triplets", "choices"),
 }
+ALWAYS = {"source"}  # reads the tables of one's own world, which may have grown
 AFTER_STUDENTS = {"levels", "similarity", "reorganisation", "downstream", "cost", "figures"}
 EVALUATION = {  # columns of architecture.md's table contract
     "uncertainty": {"student", "target", "level", "against", "spearman", "ci_low", "ci_high", "n"},
@@ -98,7 +99,7 @@ def test_every_evaluation_table_has_three_rows_a_student_and_says_whose_choices_
     assert set(table.columns) >= EVALUATION[name] | {"choices"}
     targets = table.dropna(subset=["student"]).groupby("student")["target"].agg(set)
     assert targets.to_dict() == {student: {"base", "unalignet", "alignet"} for student in ("lite0", "vit")}
-    assert set(table["choices"]) == {"simulated"}
+    assert set(table.dropna(subset=["student"])["choices"]) == {"simulated"}  # sets that are skipped are of people
 
 
 def test_the_papers_numbers_stand_beside_ours_with_their_sources(pipeline):
@@ -122,8 +123,7 @@ def test_executed_notebooks_hold_no_timings_and_no_progress_bars(pipeline):
 
 def test_a_second_repro_runs_nothing(pipeline):
     done = runs.run(pipeline, "dvc", "repro")
-    assert runs.stages_that_ran(done) == set()
-    assert "up to date" in done.stdout
+    assert runs.stages_that_ran(done) == ALWAYS
 
 
 def test_one_learning_rate_runs_that_student_and_what_follows_only(copy):
@@ -132,10 +132,10 @@ def test_one_learning_rate_runs_that_student_and_what_follows_only(copy):
     runs.write_params(copy, params)
     before = pd.read_csv(copy / "reports" / "tables" / "levels.csv")
     ran = runs.stages_that_ran(runs.run(copy, "dvc", "repro", "levels"))
-    assert ran == {"student@vit-alignet", "student@vit-unalignet", "levels"}
+    assert ran - ALWAYS == {"student@vit-alignet", "student@vit-unalignet", "levels"}
     status = runs.run(copy, "dvc", "status", "--json")
     waiting = set(json.loads(status.stdout))
-    assert waiting - AFTER_STUDENTS == set()
+    assert waiting - AFTER_STUDENTS - ALWAYS == set()
     assert waiting >= {"similarity", "reorganisation", "downstream", "figures"}
     after = pd.read_csv(copy / "reports" / "tables" / "levels.csv")
     assert before[before["student"] == "lite0"].equals(after[after["student"] == "lite0"])

@@ -33,7 +33,7 @@ def by_model(scores: pd.DataFrame) -> Figure:
         ax.set_title(title, fontsize=6)
     axes[0, 0].set_yticks(range(len(order)), order)
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
-    people = " and ".join(dict.fromkeys(style.people(choices) for choices in scores["choices"].dropna()))
+    people = style.people(scores["choices"])
     figure.supxlabel(f"Dotted: chance. Dashed: noise ceiling. Bars: 95 % intervals. Choices: {people}", fontsize=6)
     return figure
 

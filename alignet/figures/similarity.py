@@ -43,7 +43,7 @@ def scores(table: pd.DataFrame) -> Figure:
     lines = [f"{row.benchmark}: {row.note}" for row in absent.itertuples()]
     if lines:
         figure.suptitle("Not here: " + "; ".join(lines), fontsize=6, color="0.4", x=0.01, ha="left")
-    style.target_legend(figure, shown["choices"].iloc[0])
+    style.target_legend(figure, shown["choices"])
     return figure
 
 

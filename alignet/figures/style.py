@@ -127,7 +127,7 @@ def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -
     ax.set_xticks(range(len(students)), names, rotation=60 if crowded else 0, ha="right" if crowded else "center")
 
 
-def target_legend(figure: Figure, choices: str, ceiling: bool = True) -> None:
+def target_legend(figure: Figure, choices: str | pd.Series, ceiling: bool = True) -> None:
     """What the marks mean and whose choices they are set against; ceiling: with the noise ceiling's band."""
     dot: dict[str, Any] = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
     handles: list[Artist] = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
@@ -137,9 +137,10 @@ def target_legend(figure: Figure, choices: str, ceiling: bool = True) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
 
-def people(choices: str) -> str:
-    """Whose choices a figure is about, in the words of its legend."""
-    return PARTICIPANTS[choices]
+def people(choices: str | pd.Series) -> str:
+    """Whose choices a figure is about, in the words of its legend: of one kind, or of all kinds in a table's column."""
+    kinds = [choices] if isinstance(choices, str) else choices.dropna().unique()
+    return " and ".join(PARTICIPANTS[kind] for kind in kinds)
 
 
 def student_colours(students: Iterable[str]) -> dict[str, str]:
