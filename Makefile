@@ -27,7 +27,7 @@ help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
 	@echo "make replicate  teacher, labels and students again with four other seeds: reports/tables/seeds.csv"
 	@echo "make ablate  students again with one choice changed at a time: reports/tables/ablations.csv"
-	@echo "make report  the executed notebooks in one page, reports/index.html"
+	@echo "make report  a page to read offline, reports/index.html, and the executed notebooks"
 	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
 	@echo "make lint    ruff, the checks on notebooks, and types (mypy)"

@@ -1,7 +1,7 @@
 """Change one choice at a time and train again: python -m alignet.ablate [--variants params/variants/ablations.yaml]
 
 Each variant gets a folder data/ablations/<number> (`variants`). Writes reports/tables/ablations.csv and
-reports/figures/ablations.*: accuracy at every level beside that of the run itself, with the spread over its training
+reports/variants/ablations.*: accuracy at every level beside that of the run itself, with the spread over its training
 seeds where `alignet.replicate` has run.
 """
 
@@ -58,8 +58,8 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
     scores = beside_default(pd.concat(parts, ignore_index=True), reports / "tables" / "seeds.csv")
     save_csv(scores, reports / "tables" / "ablations.csv")
     style.use()
-    style.save(figures.by_factor(scores), reports / "figures" / "ablations", scores)
-    print(f"{len(listed)} variants: {reports / 'tables' / 'ablations.csv'}, {reports / 'figures' / 'ablations.png'}")
+    style.save(figures.by_factor(scores), reports / "variants" / "ablations", scores)
+    print(f"{len(listed)} variants: {reports / 'tables' / 'ablations.csv'}, {reports / 'variants' / 'ablations.png'}")
 
 
 def read(file: str) -> tuple[str, list[dict]]:

@@ -1,7 +1,7 @@
 """Run teacher, synthesis and students again with other seeds: python -m alignet.replicate [--seeds 1 2 3 4]
 
 The finished run is the replicate of its own seed. Each other seed gets a folder data/replicates/seed_<n> (`variants`).
-Writes reports/tables/replicates.csv and seeds.csv, and reports/figures/seeds.* and seeds_over_control.*.
+Writes reports/tables/replicates.csv and seeds.csv, and reports/variants/seeds.* and seeds_over_control.*.
 """
 
 import argparse
@@ -53,9 +53,9 @@ def replicate(others: list[int], params_file: str, out_dir: str) -> None:
     save_csv(scores, reports / "tables" / "replicates.csv")
     save_csv(summary, reports / "tables" / "seeds.csv")
     style.use()
-    style.save(figures.by_level(summary, scores), reports / "figures" / "seeds", summary)
-    style.save(figures.over_control(summary), reports / "figures" / "seeds_over_control")
-    print(f"{len(folders)} seeds: {reports / 'tables' / 'seeds.csv'}, {reports / 'figures' / 'seeds.png'}")
+    style.save(figures.by_level(summary, scores), reports / "variants" / "seeds", summary)
+    style.save(figures.over_control(summary), reports / "variants" / "seeds_over_control")
+    print(f"{len(folders)} seeds: {reports / 'tables' / 'seeds.csv'}, {reports / 'variants' / 'seeds.png'}")
 
 
 def variant(seed: int, params_file: str, place: Path) -> variants.Variant:

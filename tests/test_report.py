@@ -1,0 +1,72 @@
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+from PIL import Image
+
+from alignet import report
+from alignet.report import __main__ as command
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run with two figures, a table with markup in it, and an executed notebook."""
+    reports = tmp_path / "reports"
+    for folder in ("figures", "variants", "tables", "notebooks"):
+        (reports / folder).mkdir(parents=True)
+    for name in ("figures/levels", "figures/maps_lite0", "variants/seeds"):
+        Image.new("RGB", (4, 4)).save(reports / f"{name}.png")
+    (reports / "figures" / "levels.csv").write_text("a\n1\n")
+    columns = {"student": "<b>x</b>", "target": "alignet", "level": "NA", "representation": "pooled"}
+    columns |= {"odd_one_out_accuracy": 0.54321, "choices": "simulated"}
+    pd.DataFrame([columns] * 70).to_csv(reports / "tables" / "levels.csv", index=False)
+    cell = nbformat.v4.new_code_cell("secret = 1")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), reports / "notebooks" / "07_levels.ipynb")
+    assert command.main(["--out-dir", str(tmp_path)]) == 0
+    return reports
+
+
+def test_the_page_needs_no_network_and_links_what_lies_beside_it(run):
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    for href in re.findall(r'href="([^"#]+)"', page):
+        assert (run / href).is_file(), href
+
+
+def test_every_picture_has_a_text_of_its_own_and_a_caption(run):
+    page = (run / "index.html").read_text(encoding="utf-8")
+    texts = re.findall(r'<img alt="([^"]+)"', page)
+    assert len(texts) == len(set(texts)) == 3
+    assert page.count("<figcaption>") == 3 + 1  # and the drawing of the way
+    assert "maps of concepts before and after alignment, lite0" in page
+
+
+def test_simulated_choices_are_called_so_and_markup_is_escaped(run):
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert "All choices are those of SIMULATED participants" in page
+    assert "<b>x</b>" not in page
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<td>NA</td>" in page  # a label, and not a missing number
+    assert "10 more rows there" in page
+
+
+def test_a_notebooks_page_folds_its_code(run):
+    page = (run / "pages" / "07_levels.html").read_text(encoding="utf-8")
+    assert re.search(r"<details><summary>code</summary>.*secret.*</details>", page, re.DOTALL)
+
+
+def test_every_figure_and_table_of_the_contents_has_what_it_needs():
+    contents = command.yaml.safe_load((command.HERE / "contents.yaml").read_text(encoding="utf-8"))
+    ids = [section["id"] for section in contents["sections"]]
+    assert len(ids) == len(set(ids))
+    for section in contents["sections"]:
+        assert {"title", "text", "notebooks"} <= set(section)
+        assert all({"name", "alt", "caption"} == set(figure) for figure in section.get("figures", []))
+        assert all({"name", "caption", "columns"} <= set(table) for table in section.get("tables", []))
+
+
+def test_a_run_without_notebooks_is_one_line(tmp_path, capsys):
+    assert command.main(["--out-dir", str(tmp_path)]) == 1
+    assert "run make repro first" in capsys.readouterr().err
+    assert report.__doc__
