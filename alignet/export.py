@@ -56,7 +56,8 @@ representation that was scored; `triplet_head.safetensors` holds the linear head
 
 ## Scores
 
-Odd-one-out accuracy on concepts that no fit has seen, chance 1/3, with 95 % bootstrap intervals over triplets.
+Odd-one-out accuracy on concepts that no fit has seen, chance 1/3, with 95 % intervals over triplets, which share
+concepts.
 
 {scores}
 

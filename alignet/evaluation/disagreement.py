@@ -168,6 +168,15 @@ def _paired_t(ratings: pd.DataFrame, part: pd.DataFrame) -> dict:
     side = _pair(ratings).map(closer)
     rating = pd.to_numeric(ratings["rating"])
     means = rating.groupby([ratings["participant"], side]).mean().unstack().reindex(columns=list(CONTENDERS))
+    return paired_t(means)
+
+
+def paired_t(means: pd.DataFrame) -> dict:
+    """A row of similarity.csv: is the mean rating of the pairs closer in alignet higher than that of the others, over
+    people?
+
+    Args: means: a row a person, columns unalignet and alignet; those with both count.
+    """
     means = means.dropna()
     row = {"target": "alignet", "metric": "paired_t", "ci_unit": "participants", "n": len(means)}
     if len(means) < 2 or (means["alignet"] - means["unalignet"]).std() == 0:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alignet.config import ROOT, Features, Similarity
 from alignet.evaluation import rsa
-from alignet.evaluation.disagreement import CONTENDERS
+from alignet.evaluation.disagreement import CONTENDERS, paired_t
 from alignet.evaluation.similarity import COLUMNS, cosine
 from alignet.intervals import Units, mean_influence, spearman_influence
 from alignet.models import activations
@@ -94,7 +94,9 @@ def rated(name: str, judged: RatedPairs, models: dict[tuple[str, str], Tensor]) 
         low, high = units.interval(mean, influence)
         row = {"target": target, "metric": "mean_rating_of_closer_pairs", "value": mean, "ci_low": low, "ci_high": high}
         rows.append(common | row | {"n": int(closer.sum()), "note": "of the published models"})
-    return [*rows, common | _paired_t(judged.ratings)]
+    means = judged.ratings.groupby(["participant", "closer_in"])["rating"].mean().unstack()
+    test = paired_t(means.reindex(columns=list(CONTENDERS)))
+    return [*rows, common | test | {"note": f"of the published models; {test['note']}"}]
 
 
 def pearson_influence(x: Tensor, y: Tensor) -> tuple[float, Tensor]:
@@ -102,15 +104,3 @@ def pearson_influence(x: Tensor, y: Tensor) -> tuple[float, Tensor]:
     x, y = ((values - values.mean()) / values.std(unbiased=False) for values in (x.double(), y.double()))
     correlation = (x * y).mean()
     return float(correlation), (x * y - correlation * (x.square() + y.square()) / 2) / len(x)
-
-
-def _paired_t(ratings: pd.DataFrame) -> dict:
-    from scipy.stats import ttest_rel
-
-    means = ratings.groupby(["participant", "closer_in"])["rating"].mean().unstack().reindex(columns=list(CONTENDERS))
-    means = means.dropna()
-    row = {"target": "alignet", "metric": "paired_t", "ci_unit": "participants", "n": len(means)}
-    if len(means) < 2 or (means["alignet"] - means["unalignet"]).std() == 0:
-        return row | {"note": "no two people whose differences vary rated pairs of both kinds"}
-    test = ttest_rel(means["alignet"], means["unalignet"])
-    return row | {"value": float(test.statistic), "note": f"of the published models; p = {test.pvalue:.2g}"}
