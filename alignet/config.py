@@ -30,6 +30,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Counts = Annotated[list[Count], Field(min_length=1)]
+Scheme = Literal["random", "between_class", "class_border", "within_class", "cluster_border"]
+InBatchScheme = Literal["cluster_border", "within_cluster", "between_cluster", "random"]
 Searched = Literal["sigma", "regularisation", "local_weight", "lr", "steps"]
 PROFILE = "profile"  # key of a params.yaml that was written from a profile: that profile's file
 
@@ -70,6 +72,7 @@ class Emoji:
     participants: Count
     choice_temperature: Positive  # of the median participant, in units of the similarity
     temperature_spread: NonNegative  # standard deviation of log temperature over participants
+    weight_spread: NonNegative  # standard deviation of the log of a participant's own weights
     lapse_rate: Share  # share of choices made at random
     triplets_train: Count
     raters_train: Count
@@ -99,7 +102,7 @@ class Backbone:
     model: str  # a timm model name, or local-dir:FOLDER of an exported student (weights: timm)
     options: dict[str, int | float | str | bool]  # further arguments of timm.create_model
     weights: str  # timm | package | random | a safetensors file | arrays of a released model (.npz or folder)
-    layer: str  # pooled, or the name of a submodule whose output is average-pooled
+    layer: str | list[str]  # pooled, or a submodule whose output is average-pooled; several: one beside the other
     picture_size: Count  # pixels; the whole picture is resized to it
     seed: Whole  # of random weights
 
@@ -142,7 +145,7 @@ class HumanUncertainty:
 
 @settings
 class Teacher:
-    backbone: str
+    backbones: Annotated[list[str], Field(min_length=1)]  # whose features are joined, each layer standardised
     seed: Whole
     loss: Literal["hard", "uncertainty"]  # -log q of people's single choices, or KL to their soft targets
     sigma: Positive  # W starts at sigma * I
@@ -156,6 +159,10 @@ class Teacher:
     pca: Count | None  # principal axes of the judged pictures that the map works in; null: all dimensions
     precision: Literal["float32", "bfloat16"]
     folds: TwoOrMore  # over concepts
+    # Triplets at each level of abstraction, drawn of judged objects with VICE's distribution: to validate on in each
+    # fold, and to train on beside people's own (0: none). Without VICE (uncertainty: empirical) there are none.
+    validation_per_level: Whole
+    train_per_level: Whole
     # Values that cross-validation tries in place of the fields of the same names above.
     grid: Annotated[list[dict[Searched, Annotated[list[int] | list[float], Field(min_length=1)]]], Field(min_length=1)]
     soft_labels: Counts  # numbers of training triplets at which soft, hard and argmax targets are compared
@@ -174,7 +181,8 @@ class Synthesis:
     points_per_cluster: Count  # the centroids are fitted to at most clusters * points_per_cluster pictures
     elbow: Counts  # numbers of clusters whose inertia is shown beside the chosen one's
     precision: Literal["float16", "float32"]  # of the stored representation
-    scheme: Literal["random", "between_class", "class_border", "within_class", "cluster_border"]
+    styles: Literal["judged", "all"]  # whether pictures of styles that no person judged stay out
+    scheme: Scheme | Annotated[list[Scheme], Field(min_length=1)]  # several: equal shares of each
     class_label: str | None  # label of the hierarchy that the class schemes use; null: the one above the finest
     train_triplets: Count
     valid_triplets: Count
@@ -192,10 +200,12 @@ class Student:
     lr: Positive
     steps: Count
     warmup_steps: Whole
+    keep_neighbours: BelowOne  # weight of a term that keeps the neighbourhoods of the initial representation; 0: none
+    neighbour_temperature: Positive  # tau of its cosine similarities
     decay_to_initial: NonNegative  # wd of theta <- theta - lr * (adam_step + wd * (theta - theta_0))
     clip_gradient: Positive | None  # largest norm; null: no limit
     source: Literal["in_batch", "file"]  # train on triplets among a batch's pictures, or on those of a release file
-    scheme: Literal["cluster_border", "within_cluster", "between_cluster", "random"]  # in_batch
+    scheme: InBatchScheme | Annotated[list[InBatchScheme], Field(min_length=1)]  # in_batch; several: all their triplets
     file_scheme: str  # scheme of the release file with the held-out triplets (source: file: the training ones too)
     batch_clusters: Count  # in_batch: clusters in a batch (P)
     batch_pictures: Count  # in_batch: pictures of each of these clusters (K)

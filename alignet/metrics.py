@@ -76,6 +76,15 @@ def entropy(probabilities: Tensor) -> Tensor:
     return -torch.xlogy(probabilities, probabilities).sum(-1)
 
 
+def participation_ratio(representation: Tensor) -> float:
+    """How many axes a representation (n, p) spreads over, in [1, min(n - 1, p)]: the squared sum of the eigenvalues of
+    its covariance over the sum of their squares. NaN where all rows are equal.
+    """
+    centred = (representation - representation.mean(0)).double()
+    gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
+    return float(gram.trace() ** 2 / gram.square().sum())
+
+
 def unit_vectors(embeddings: Tensor, centred: bool) -> Tensor:
     """The rows scaled to length 1, so that their dot products are cosine similarities.
 

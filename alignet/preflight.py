@@ -79,7 +79,10 @@ def _names(params_file: str) -> Iterator[str]:
     signal = config.value("synthesis.signal_backbone", params_file)
     named = [] if signal is None else [("synthesis.signal_backbone", signal)]
     if config.value("synthesis.released", params_file) is None:
-        named.append(("teacher.backbone", config.value("teacher.backbone", params_file)))
+        teachers = config.value("teacher.backbones", params_file)
+        named += [("teacher.backbones", name) for name in teachers]
+        if signal in teachers:
+            yield f"{params_file}: synthesis.signal_backbone: {signal!r} is one of teacher.backbones: name another one"
     for key, name in named:
         if name not in extracted:
             yield f"{params_file}: {key}: {name!r} is not in run.backbones"
@@ -90,9 +93,10 @@ def _together(params_file: str) -> Iterator[str]:
     clusters = config.value("synthesis.clusters", params_file)
     for name in _entries("students", params_file):
         student, where = config.load(f"students.{name}", Student, params_file), f"{params_file}: students.{name}"
-        needed = SMALLEST.get(student.scheme, 1)
+        schemes = [student.scheme] if isinstance(student.scheme, str) else student.scheme
+        needed, scheme = max((SMALLEST.get(each, 1), each) for each in schemes)
         if student.source == "in_batch" and student.batch_pictures < needed:
-            yield f"{where}.batch_pictures: is {student.batch_pictures}; scheme {student.scheme} needs {needed} or more"
+            yield f"{where}.batch_pictures: is {student.batch_pictures}; scheme {scheme} needs {needed} or more"
         if student.source == "in_batch" and student.batch_clusters > clusters:
             yield f"{where}.batch_clusters: is {student.batch_clusters}, and synthesis.clusters is {clusters}"
         if student.source == "file" and student.batch_triplets is None:
@@ -104,7 +108,8 @@ def of_world(world: "World", params_file: str) -> Iterator[str]:
     from alignet.people import held_out
     from alignet.worlds.format.tables import NOBODY
 
-    pictures, clusters = len(world.rows("synthesis")), config.value("synthesis.clusters", params_file)
+    pictures = len(world.labelled(config.value("synthesis.styles", params_file)))
+    clusters = config.value("synthesis.clusters", params_file)
     if clusters > pictures:
         yield f"{params_file}: synthesis.clusters: is {clusters}, and {world.name} has {pictures} synthesis pictures"
     for name in _entries("students", params_file):

@@ -1,9 +1,11 @@
-"""Pair similarities, choices and triplet sampling: pure tensor functions.
+"""Pair similarities, choices and triplet sampling by groups, exact and without rejection: pure tensor functions.
 
 Odd-one-out order (docs/method.md, Eq. 1), everywhere in the package: entry t of a similarity or probability vector
 belongs to the pair that is left when item t is taken out, so the argmax over the three pair similarities is the odd one
 out.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -67,3 +69,109 @@ def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
     chosen = (order == odd[:, None]).long()
     distinct, group = ordered.unique(dim=0, return_inverse=True)
     return distinct, torch.zeros_like(distinct).index_add_(0, group, chosen)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Images sorted by group (class or cluster), and which groups a scheme can use.
+
+    members: (n_images,) image numbers, group by group; start, size: (n_groups,); usable: groups that are large enough
+    for `needed` different images; needed: 1, 2 or 3.
+    """
+
+    members: Tensor
+    start: Tensor
+    size: Tensor
+    usable: Tensor
+    needed: int
+
+    @classmethod
+    def of(cls, labels: Tensor, needed: int) -> "Groups":
+        """Groups of images that share a label.
+
+        Args: labels: (n_images,) int64 >= 0; unused label values are ignored.
+        """
+        size = torch.bincount(labels)
+        usable = torch.nonzero(size >= needed).flatten()
+        return cls(labels.argsort(stable=True), size.cumsum(0) - size, size, usable, needed)
+
+    def left_out(self) -> tuple[int, int]:
+        """How many groups are too small, and how many images they hold."""
+        small = (self.size > 0) & (self.size < self.needed)
+        return int(small.sum()), int(self.size[small].sum())
+
+
+SCHEMES = ("random", "between_class", "class_border", "within_class", "cluster_border")
+NEEDED = {"random": 3, "between_class": 1, "class_border": 2, "within_class": 3, "cluster_border": 2}
+WIDTH = {"random": 3, "between_class": 6, "class_border": 4, "within_class": 4, "cluster_border": 4}
+
+
+def groups(scheme: str, labels: Tensor) -> Groups:
+    """What `draw` draws from: all images as one group (random), classes or clusters.
+
+    Args: labels: (n_images,) int64, the cluster (cluster_border) or the class of every image; `random` reads only
+        its length.
+    Raises: ValueError if the scheme is unknown or the labels leave no triplet of the scheme.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme {scheme!r} is none of {', '.join(SCHEMES)}")
+    grouped = Groups.of(torch.zeros_like(labels) if scheme == "random" else labels, NEEDED[scheme])
+    kinds = int((grouped.size > 0).sum())
+    if scheme == "between_class" and kinds < 3:
+        raise ValueError(f"scheme between_class needs three classes, there are {kinds}")
+    if scheme.endswith("border") and (kinds < 2 or len(grouped.usable) == 0):
+        raise ValueError(f"scheme {scheme} needs two groups, and one of them with two images; there are {kinds} groups")
+    if len(grouped.usable) == 0:
+        raise ValueError(f"scheme {scheme} needs three images in one group, the largest has {int(grouped.size.max())}")
+    return grouped
+
+
+def draw(scheme: str, source: Groups, n: int, generator: torch.Generator, chunk: int = 1 << 20) -> Tensor:
+    """Triplets of three different images, (n, 3) int64 image numbers.
+
+    random: any three images. between_class: three classes, an image of each. class_border, cluster_border: a group,
+    two images of it, then any image outside it (which may be a group's only one). within_class: three images of one
+    class. Groups are drawn with equal chance among those that are large enough; images of a group likewise.
+    Triplet i is a function of the generator's uniforms i * width to (i + 1) * width: the chunk size changes nothing.
+
+    Source: the paper, Methods, triplet sampling; the release's data set card. Exact by construction: no rejection.
+    """
+    drawn = torch.empty(n, 3, dtype=torch.int64)
+    for start in range(0, n, chunk):
+        rows = drawn[start : start + chunk]
+        uniform = torch.rand(len(rows), WIDTH[scheme], generator=generator, dtype=torch.float64)
+        rows.copy_(_from_uniform(scheme, source, uniform.T.contiguous()))
+    return drawn
+
+
+def _from_uniform(scheme: str, source: Groups, uniform: Tensor) -> Tensor:
+    """Triplets from uniforms in [0, 1), (width, n) -> (n, 3)."""
+    if scheme == "random":
+        return source.members[torch.stack(_different(uniform, torch.tensor(len(source.members))), dim=1)]
+    if scheme == "between_class":
+        chosen = source.usable[torch.stack(_different(uniform[:3], torch.tensor(len(source.usable))))]
+        return source.members[source.start[chosen] + _below(uniform[3:], source.size[chosen])].T
+    group = source.usable[_below(uniform[0], torch.tensor(len(source.usable)))]
+    start, size = source.start[group], source.size[group]
+    if scheme == "within_class":
+        return source.members[start[:, None] + torch.stack(_different(uniform[1:], size), dim=1)]
+    first, second = _different(uniform[1:3], size)
+    other = _below(uniform[3], len(source.members) - size)  # numbered among the images outside the group
+    other = other + size * (other >= start)
+    return source.members[torch.stack([start + first, start + second, other], dim=1)]
+
+
+def _different(uniform: Tensor, size: Tensor) -> list[Tensor]:
+    """Two or three different positions below `size`, every order of them equally likely."""
+    first, second = _below(uniform[0], size), _below(uniform[1], size - 1)
+    second = second + (second >= first)
+    if len(uniform) == 2:
+        return [first, second]
+    third = _below(uniform[2], size - 2)
+    third = third + (third >= torch.minimum(first, second))
+    return [first, second, third + (third >= torch.maximum(first, second))]
+
+
+def _below(uniform: Tensor, size: Tensor) -> Tensor:
+    """floor(uniform * size), in [0, size) for sizes below 2^52."""
+    return (uniform * size).long().clamp_(max=size - 1)

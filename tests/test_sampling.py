@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import generator
 
+from alignet import triplets
 from alignet.synthesis import schemes
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=40).map(torch.tensor)
@@ -115,7 +116,7 @@ def test_the_largest_uniform_stays_inside():
     top = torch.full((6, 4), 1 - 2.0**-53, dtype=torch.float64)
     for scheme in schemes.SCHEMES:
         source = schemes.groups(scheme, torch.arange(9) % 3)
-        rows = schemes._from_uniform(scheme, source, top[: schemes.WIDTH[scheme]])
+        rows = triplets._from_uniform(scheme, source, top[: triplets.WIDTH[scheme]])
         assert all(len(set(row)) == 3 and max(row) < 9 for row in rows.tolist())
 
 

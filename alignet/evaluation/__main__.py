@@ -26,7 +26,7 @@ from alignet.worlds.format.tables import World
 class AtLayer(Embedder):
     """A backbone whose output is one of its layers: (batch, 3, size, size) uint8 -> (batch, dim)."""
 
-    def __init__(self, embedder: Embedder, layer: str):
+    def __init__(self, embedder: Embedder, layer: str | list[str]):
         super().__init__(embedder.model, (0, 0, 0), (1, 1, 1))
         self.mean, self.std, self.layer = embedder.mean, embedder.std, layer  # buffers, which move with the model
 

@@ -13,7 +13,10 @@ SCORES = {
     "kl": "KL to the targets (nats)",
     "ece": "Calibration error",
 }
+JUDGED = "judged"  # rows of teacher.csv about the triplets that people judged; the others are drawn ones of a level
+LEVELS = ("coarse", "boundary", "fine")
 ENOUGH = 30  # a noise ceiling of fewer triplets is not drawn
+LABELS = {"none": "no map, one fitted scalar", "fitted": "fitted map"}
 TARGETS = {"soft": (BLUE, "o"), "hard": ("0.45", "s"), "argmax": ("#d55e00", "^")}
 
 
@@ -28,7 +31,8 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
     splits = [split for split in ("train", "validation", "test") if split in set(scores["split"])]
     import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
 
-    shown = scores[~((scores["fold"] == "all") & (scores["split"] == "train"))]
+    judged = scores[scores["level"] == JUDGED]
+    shown = judged[~((judged["fold"] == "all") & (judged["split"] == "train"))]
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.33 * style.DOUBLE), layout="constrained")
     for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
         marks = {
@@ -54,8 +58,42 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
     return figure
 
 
+def by_level(scores: pd.DataFrame) -> Figure:
+    """Accuracy on drawn triplets of held-out concepts at each level, and over how many axes the representation spreads,
+    before and after the map. Small points: folds; large: their mean.
+
+    Args: scores: the rows of teacher.csv without a map and of the chosen cell.
+    """
+    drawn = scores[(scores["split"] == "validation") & scores["level"].isin(LEVELS)]
+    if drawn.empty:
+        return style.only_text("No triplets were drawn by level: the targets are people's shares, not VICE's.")
+    judged = scores[(scores["split"] == "validation") & (scores["level"] == JUDGED)]
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained", width_ratios=[3, 1]
+    )
+    levels = [level for level in LEVELS if level in set(drawn["level"])]
+    for shift, kind, face in ((-0.12, "none", "white"), (0.12, "fitted", BLUE)):
+        of_kind = drawn[drawn["map"] == kind]
+        places = [levels.index(level) + shift for level in of_kind["level"]]
+        left.plot(places, of_kind["odd_one_out_accuracy"], ".", markersize=3, alpha=0.6, color=BLUE)
+        means = of_kind.groupby("level")["odd_one_out_accuracy"].mean()[levels]
+        dot = {"markersize": 5, "markerfacecolor": face, "color": BLUE, "label": LABELS[kind]}
+        left.plot([place + shift for place in range(len(levels))], means, "o", **dot)
+        ratios = judged[judged["map"] == kind]["participation_ratio"]
+        right.plot([shift] * len(ratios), ratios, ".", markersize=3, alpha=0.6, color=BLUE)
+        right.plot([shift], [ratios.mean()], "o", **dot)
+    left.set_xticks(range(len(levels)), levels)
+    left.set(ylabel="Odd-one-out accuracy", xlim=(-0.5, len(levels) - 0.4))
+    left.set_title(f"Expected under VICE's distributions, {style.people(drawn['choices'].iloc[0])}", fontsize=6)
+    style.chance(left)
+    right.set(ylabel="Participation ratio", xticks=[], xlim=(-0.5, 0.5), ylim=(0, None))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
 def grid(scores: pd.DataFrame) -> Figure:
-    """Validation scores of every cell of the grid: a small point per fold, a large one for their mean, by lambda.
+    """Validation scores of every cell of the grid: a small point per fold, a large one for their mean, by lambda. Where
+    triplets were drawn by level, a fold's score is the mean over the levels, by which the cell is chosen.
 
     The chosen cell is filled; the dashed line is the mean without a map, dotted: chance.
 
@@ -64,7 +102,10 @@ def grid(scores: pd.DataFrame) -> Figure:
     import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
 
     shown = scores[scores["split"] == "validation"]
+    drawn = shown[shown["level"] != JUDGED]
     cells = ["lr", "sigma", "steps", "local_weight"]
+    key = ["map", "fold", "lambda", *cells, "chosen"]
+    shown = (drawn if len(drawn) else shown).groupby(key, dropna=False)[[*SCORES]].mean().reset_index()
     fitted, before = shown[shown["map"] == "fitted"], shown[shown["map"] == "none"]
     lambdas = sorted(fitted["lambda"].unique())
     runs = list(fitted.groupby(cells, sort=True))
@@ -83,19 +124,25 @@ def grid(scores: pd.DataFrame) -> Figure:
     return figure
 
 
-def layers(scores: pd.DataFrame, chosen: str) -> Figure:
-    """Zero-shot odd-one-out accuracy of every layer, from input to output; filled: the one that the teacher reads.
+def layers(scores: pd.DataFrame) -> Figure:
+    """Zero-shot odd-one-out accuracy of every layer, from input to output, a panel a backbone; filled: those that the
+    teacher reads.
 
     Error bars: 95 % intervals over triplets that share concepts. Args: scores: teacher_layers.csv.
     """
-    figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
-    errors = [scores["odd_one_out_accuracy"] - scores["ci_low"], scores["ci_high"] - scores["odd_one_out_accuracy"]]
-    ax.errorbar(scores["depth"], scores["odd_one_out_accuracy"], errors, color=BLUE, linewidth=0.8, zorder=1)
-    faces = [BLUE if layer == chosen else "white" for layer in scores["layer"]]
-    ax.scatter(scores["depth"], scores["odd_one_out_accuracy"], c=faces, edgecolors=BLUE, s=24, zorder=2)
-    ax.set_xticks(scores["depth"], scores["layer"], rotation=0 if len(scores) < 10 else 60)
-    ax.set(xlabel="Layer", ylabel="Odd-one-out accuracy, no map")
-    style.chance(ax)
+    names = list(dict.fromkeys(scores["backbone"]))
+    size = (style.DOUBLE, 0.3 * style.DOUBLE)
+    figure, axes = plt.subplots(1, len(names), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for ax, name in zip(axes[0], names, strict=True):
+        of_one = scores[scores["backbone"] == name]
+        errors = style.ends(of_one["odd_one_out_accuracy"], of_one["ci_low"], of_one["ci_high"])
+        ax.errorbar(of_one["depth"], of_one["odd_one_out_accuracy"], errors, color=BLUE, linewidth=0.8, zorder=1)
+        faces = [BLUE if read else "white" for read in of_one["read"]]
+        ax.scatter(of_one["depth"], of_one["odd_one_out_accuracy"], c=faces, edgecolors=BLUE, s=24, zorder=2)
+        ax.set_xticks(of_one["depth"], of_one["layer"], rotation=0 if len(scores) < 8 else 60)
+        ax.set(xlabel="Layer", title=name)
+        style.chance(ax)
+    axes[0, 0].set_ylabel("Odd-one-out accuracy, no map")
     return figure
 
 

@@ -51,10 +51,36 @@ class Embedder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         return self.model(self._normalised(pictures))
 
-    def at_layer(self, pictures: Tensor, layer: str) -> Tensor:
+    def at_layer(self, pictures: Tensor, layer: str | list[str]) -> Tensor:
+        """A layer's pooled output, (batch, dim); of several, one beside the other, from one pass."""
         if layer == "pooled":
             return self(pictures)
-        return self.pooled(self.output_of(layer, pictures))
+        if isinstance(layer, str):
+            return self.pooled(self.output_of(layer, pictures))
+        return torch.cat(self.at_layers(pictures, layer), dim=1)
+
+    def at_layers(self, pictures: Tensor, layers: list[str]) -> list[Tensor]:
+        """The pooled outputs of several layers, (batch, dim) each, from one pass.
+
+        Raises: ValueError naming a layer that is not run for the features.
+        """
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable:
+            return lambda module, args, output: found.__setitem__(name, self.pooled(output))
+
+        hooks = [
+            self.model.get_submodule(name).register_forward_hook(keep(name)) for name in layers if name != "pooled"
+        ]
+        try:
+            found["pooled"] = self(pictures).float()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        missing = [name for name in layers if name not in found]
+        if missing:
+            raise ValueError(f"layer {missing[0]!r} is not run for the features of this model")
+        return [found[name] for name in layers]
 
     def pooled(self, output: Tensor) -> Tensor:
         """A layer's output as features, (batch, dim) float32.
@@ -122,8 +148,10 @@ def create(settings: Backbone) -> Embedder:
         model.load_state_dict(big_vision.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
     elif settings.weights not in ("timm", "random"):
         model.load_state_dict(_state(settings), strict=True)
-    if settings.layer != "pooled" and settings.layer not in dict(model.named_modules()):
-        raise ValueError(f"backbone {settings.model!r} has no layer {settings.layer!r}")
+    known = {"pooled", *(name for name, _ in model.named_modules())}
+    for layer in layers(settings):
+        if layer not in known:
+            raise ValueError(f"backbone {settings.model!r} has no layer {layer!r}")
     data = timm.data.resolve_model_data_config(model)
     mean, std = data["mean"], data["std"]
     if settings.weights == "package":
@@ -133,6 +161,11 @@ def create(settings: Backbone) -> Embedder:
     embedder = Embedder(model, mean, std).eval()
     embedder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch declares it without devices
     return embedder
+
+
+def layers(settings: Backbone) -> list[str]:
+    """The layers whose features are read."""
+    return [settings.layer] if isinstance(settings.layer, str) else settings.layer
 
 
 def _options(settings: Backbone) -> dict[str, Any]:
@@ -157,7 +190,7 @@ def _options(settings: Backbone) -> dict[str, Any]:
     return options
 
 
-def folded(embedder: Embedder, layer: str, size: int) -> Embedder:
+def folded(embedder: Embedder, layer: str | list[str], size: int) -> Embedder:
     """A copy for features only that runs half as fast again on a CPU: each batch norm behind a convolution is folded
     into its weights. The embedder itself where that changes what `layer` gives for two random pictures of `size` pixels
     by more than rounding, as where something else reads what the convolution gives.
@@ -209,7 +242,9 @@ def autocast(precision: str, device: str = "cpu") -> AbstractContextManager:
     return nullcontext() if precision == "float32" else torch.autocast(device, getattr(torch, precision))
 
 
-def features(embedder: Embedder, batches: Iterable[Tensor], layer: str, precision: str, description: str) -> Tensor:
+def features(
+    embedder: Embedder, batches: Iterable[Tensor], layer: str | list[str], precision: str, description: str
+) -> Tensor:
     """Features of all pictures, (n, dim) float32, in the order of `batches` of (batch, 3, size, size) uint8."""
     embedder.eval()
     return outputs(partial(embedder.at_layer, layer=layer), batches, precision, embedder.mean.device, description)

@@ -35,14 +35,14 @@ class Job:
 def needed(world: World, backbone: str, params_file: str) -> Tensor:
     """Rows of images.csv, (n,) ascending, whose features later stages read.
 
-    The teacher's backbone: pictures that people judged, and the synthesis split; that of the signal check: the
-    synthesis split; a student's, for its base: the test split; one that no stage reads: all.
+    The teacher's backbones: pictures that people judged, and those to be labelled; that of the signal check: those to
+    be labelled; a student's, for its base: the test split; one that no stage reads: all.
     """
-    wanted = []
-    if backbone == config.value("teacher.backbone", params_file):
-        wanted += [world.choice_rows(world.triplets)[0].flatten(), world.rows("synthesis")]
+    wanted, labelled = [], world.labelled(config.value("synthesis.styles", params_file))
+    if backbone in config.value("teacher.backbones", params_file):
+        wanted += [world.choice_rows(world.triplets)[0].flatten(), labelled]
     if backbone == config.value("synthesis.signal_backbone", params_file):
-        wanted.append(world.rows("synthesis"))
+        wanted.append(labelled)
     if backbone in config.names("students", params_file):
         wanted.append(world.rows("test"))
     return torch.cat(wanted).unique() if wanted else torch.arange(len(world.images))
@@ -87,7 +87,14 @@ def extract(job: Job) -> None:
     if devices.count() > 1:
         features = _joined(folder, features, len(rows))
     if devices.rank() == 0:
-        save_features(folder, features, world.images["image"].iloc[rows.tolist()])
+        save_features(folder, features, world.images["image"].iloc[rows.tolist()], _widths(embedder, model))
+
+
+def _widths(embedder: Embedder, model: config.Backbone) -> list[int]:
+    """How many dimensions each layer of `model.layer` has."""
+    shown = torch.zeros(1, 3, model.picture_size, model.picture_size, dtype=torch.uint8, device=embedder.mean.device)
+    with torch.inference_mode():
+        return [part.shape[1] for part in embedder.eval().at_layers(shown, backbones.layers(model))]
 
 
 def label_similarity(features: Tensor, world: World, labels: tuple[str, ...]) -> tuple[Tensor, pd.DataFrame]:
@@ -106,11 +113,15 @@ def label_similarity(features: Tensor, world: World, labels: tuple[str, ...]) ->
     return unit @ unit.T, names.loc[order].reset_index(drop=True)
 
 
-def save_features(folder: Path, features: Tensor, images: Iterable[str]) -> None:
-    """features.npy (n, dim) float32 and images.txt, the picture id of each row."""
+def save_features(folder: Path, features: Tensor, images: Iterable[str], widths: list[int] | None = None) -> None:
+    """features.npy (n, dim) float32; images.txt, the picture id of each row; widths.txt, the dimensions of each layer
+    of which they are (None: of one).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "features.npy", features.numpy())
     (folder / "images.txt").write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
+    text = "".join(f"{width}\n" for width in widths or [features.shape[1]])
+    (folder / "widths.txt").write_text(text, encoding="ascii")
 
 
 def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
@@ -130,6 +141,16 @@ def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
     found = torch.full((len(images), features.shape[1]), torch.nan)
     found[rows] = torch.from_numpy(features[places])
     return found
+
+
+def joined(data: Path, names: list[str], world: World, rows: Tensor) -> tuple[Tensor, list[int]]:
+    """Stored features of several backbones, one beside the other: (n_images, dim), NaN outside `rows`, and how many
+    dimensions each layer of each has.
+    """
+    folders = [data / "features" / name for name in names]
+    features = [load_features(folder, world.images["image"], rows) for folder in folders]
+    widths = [int(line) for folder in folders for line in (folder / "widths.txt").read_text(encoding="ascii").split()]
+    return torch.cat(features, dim=1), widths
 
 
 def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> Tensor:

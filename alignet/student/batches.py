@@ -4,7 +4,7 @@ A source is stateless: `at(step)` depends on the seed and the step alone, so tha
 between processes, sees what an uninterrupted run of one process sees.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -116,8 +116,8 @@ def batch_of(triplets: np.ndarray, similarities: np.ndarray, chosen: np.ndarray)
 IN_BATCH = {"cluster_border": (2,), "within_cluster": (1,), "between_cluster": (3,), "random": (1, 2, 3)}
 
 
-def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
-    """All triplets of a scheme in a batch of `clusters` x `pictures` images that stand cluster by cluster.
+def in_batch_triplets(clusters: int, pictures: int, scheme: str | Sequence[str]) -> Tensor:
+    """All triplets of a scheme, or of several, in a batch of `clusters` x `pictures` images, cluster by cluster.
 
     cluster_border: two images of one cluster and one of another, P K (K - 1) / 2 (P - 1) K of them; within_cluster:
     three of one; between_cluster: of three; random: any three.
@@ -127,7 +127,8 @@ def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
     triplets = torch.combinations(torch.arange(clusters * pictures), 3)
     label = triplets // pictures
     distinct = 1 + (label[:, 1:] != label[:, :-1]).sum(1)  # clusters stand together: a change is a new one
-    return triplets[torch.isin(distinct, torch.tensor(IN_BATCH[scheme]))]
+    kinds = {kind for each in ([scheme] if isinstance(scheme, str) else scheme) for kind in IN_BATCH[each]}
+    return triplets[torch.isin(distinct, torch.tensor(sorted(kinds)))]
 
 
 class Feed:

@@ -62,7 +62,8 @@ def train(job: Job) -> None:
             "at 'pooled': give the teacher a backbone of its own"
         )
     reading = config.load("features", config.Features, job.params_file)
-    world, labels = tables.read(data / "world"), data / "synthesis" / job.target
+    world = tables.read(data / "world").to_label(config.value("synthesis.styles", job.params_file))
+    labels = data / "synthesis" / job.target
     student = create(backbone, settings).to(devices.local())
     part, size = split(student, settings, backbone.picture_size), backbone.picture_size
     paths = {rows: world.paths(world.rows(rows)) for rows in ("synthesis", "test")}

@@ -53,6 +53,9 @@ class Run:
         self.decay = DecayToInitial(self.parameters, settings.decay_to_initial)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.forward: Any = student
+        self.initial: Tensor | None = (
+            None  # (n, dim) pooled, of all pictures, where their neighbourhoods are to be kept
+        )
         if settings.gradient_checkpointing:
             for model in [student.embedder.model, *([student.split.rest] if student.split else [])]:
                 model.set_grad_checkpointing(True)
@@ -103,6 +106,8 @@ def fit(
     """
     with torch.random.fork_rng():
         run = Run(student, settings, work)
+        if settings.keep_neighbours:
+            run.initial = _initial(run, feed)
         if checkpoint is not None:
             run.resume(checkpoint)
         frozen.train_mode(student, settings.frozen_batch_norm)
@@ -128,7 +133,10 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
     settings, lr = run.settings, learning_rate(run.step, run.settings)
     parts = shown.to(run.device).chunk(settings.batch_parts)
     head = _heads(run, parts)
-    loss, agreement = divergence(devices.gather(head, len(batch.rows)), batch, settings)
+    outputs = devices.gather(head, len(batch.rows))
+    loss, agreement = divergence(outputs[:, : settings.head_width], batch, settings)
+    if run.initial is not None:
+        loss = (1 - settings.keep_neighbours) * loss + settings.keep_neighbours * _strayed(run, outputs, batch)
     if not loss.isfinite():
         raise FloatingPointError(f"the loss is {loss.item()} at step {run.step}: lower the learning rate")
     run.optimiser.param_groups[0]["lr"] = lr
@@ -149,17 +157,41 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
 
 
 def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
-    """Outputs of the head, (b, head_width) float32; with several parts, a leaf whose gradient is to be handed on."""
+    """`_outputs` of all parts, float32; with several parts, a leaf whose gradient is to be handed on."""
     with autocast(run.settings.precision, run.device.type):
         if len(parts) == 1:
             reseed(run, 0)
-            return run.forward(parts[0])[1].float()
+            return _outputs(run, *run.forward(parts[0]))
         heads = []
         with torch.no_grad():
             for number, part in enumerate(parts):
                 reseed(run, number)
-                heads.append(run.student(part)[1].float())
+                heads.append(_outputs(run, *run.student(part)))
     return torch.cat(heads).requires_grad_()
+
+
+def _outputs(run: Run, pooled: Tensor, head: Tensor) -> Tensor:
+    """What the loss reads: the head's outputs (b, head_width) and, to keep neighbourhoods, pooled beside them."""
+    return head.float() if run.initial is None else torch.cat([head.float(), pooled.float()], dim=1)
+
+
+@torch.no_grad()
+def _initial(run: Run, feed: Feed) -> Tensor:
+    """The pooled representation of all pictures before any step, (n, dim), in the fresh student's evaluation mode."""
+    run.student.eval()
+    rows = torch.arange(len(feed.paths)).split(256)
+    with autocast(run.settings.precision, run.device.type):
+        return torch.cat([run.student(feed.show(some).to(run.device))[0].float() for some in rows])
+
+
+def _strayed(run: Run, outputs: Tensor, batch: Batch) -> Tensor:
+    """How far the batch's neighbourhoods are from those of the initial representation (Eq. 7 of docs/method.md, of the
+    student in the place of the teacher; both centred at the initial mean). *(ours)*
+    """
+    assert run.initial is not None
+    mean = run.initial.mean(0)
+    before, after = run.initial[batch.rows.to(run.device)] - mean, outputs[:, run.settings.head_width :] - mean
+    return losses.local(before, after, run.settings.neighbour_temperature)
 
 
 def reseed(run: Run, part: int) -> None:
@@ -176,7 +208,7 @@ def _backward_by_part(run: Run, parts: tuple[Tensor, ...], gradient: Tensor) -> 
         reseed(run, number)
         with nullcontext() if last or devices.count() == 1 else run.forward.no_sync():
             with autocast(run.settings.precision, run.device.type):
-                head = run.forward(part)[1].float()
+                head = _outputs(run, *run.forward(part))
             head.backward(of_head)
 
 

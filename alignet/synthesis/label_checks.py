@@ -91,16 +91,16 @@ def own_signal(
     affine: AffineMap,
     world: World,
     folder: Path,
-    teachers: str,
+    teachers: list[str],
     settings: Synthesis,
 ) -> pd.DataFrame:
     """The signal check of a target's labels of all schemes; no row if settings.signal_backbone is null.
 
-    Args: folder: holds the features of every backbone; teachers: the teacher's backbone.
-    Raises: ValueError if the signal's backbone is the teacher's: it would agree with itself.
+    Args: folder: holds the features of every backbone; teachers: the teacher's backbones.
+    Raises: ValueError if the signal's backbone is one of the teacher's: it would agree with itself.
     """
     backbone = settings.signal_backbone
-    if backbone == teachers:
+    if backbone in teachers:
         raise ValueError(f"synthesis.signal_backbone is {backbone!r}, the teacher's own: name another one, or null")
     labelled = {scheme: (rows, label_similarities(affine, features, rows)) for scheme, rows in drawn.items()}
     if backbone is None:

@@ -1,5 +1,6 @@
 """Labelling: the representation whose dot products are the labels, its clusters, and the triplets that are written."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from alignet import metrics
 from alignet.config import Synthesis
-from alignet.synthesis import kmeans, pair_kernel, triplet_files
+from alignet.synthesis import kmeans, pair_kernel, schemes, triplet_files
 from alignet.synthesis.kmeans import Clustering
-from alignet.synthesis.schemes import class_labels, groups, sample_distinct, scheme_groups
+from alignet.synthesis.schemes import class_labels, sample_distinct
 from alignet.teacher.affine_map import AffineMap
 from alignet.worlds.format.tables import World
 
@@ -21,9 +22,9 @@ ROWS = 1 << 15  # pictures handled at a time
 def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthesis) -> AffineMap:
     """The map whose dot products label `target`: 'alignet' (the teacher) or 'unalignet' (the control).
 
-    The control is the teacher's standardised features without its map, multiplied by one scale: the one at which the
-    mean choice entropy on the control's own cluster-border triplets equals the aligned teacher's on its own (Eq. 8 of
-    docs/method.md). Both targets are then equally sure of their choices. The entropies are measured on at most
+    The control is the teacher's standardised features (on its principal axes if it has some) without its map,
+    multiplied by one scale: the one at which the mean choice entropy on the control's own cluster-border triplets
+    equals the aligned teacher's on its own (Eq. 8 of docs/method.md). Both targets are then equally sure of their choices. The entropies are measured on at most
     clusters * points_per_cluster pictures.
 
     Args: features: (n, p) of the pictures to be labelled.
@@ -37,11 +38,11 @@ def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthe
     rows = torch.linspace(0, len(features) - 1, wanted, dtype=torch.float64).round().long()
     some = features[rows].float()
     goal = _choice_entropy(_border_similarities(teacher(some), settings))
-    similarities = _border_similarities((some - teacher.mean) / teacher.scale, settings)
+    similarities = _border_similarities(teacher.standardised(some), settings)
     # Entropy falls as the scale grows, so its negative increases.
     scale = metrics.solve_increasing(lambda scale: -_choice_entropy(scale * similarities), -goal, 1e-6, 1e3)
-    dim = len(teacher.mean)
-    return AffineMap(scale**0.5 * torch.eye(dim), torch.zeros(dim), teacher.mean, teacher.scale)
+    dim = len(teacher.bias)
+    return dataclasses.replace(teacher, weight=scale**0.5 * torch.eye(dim), bias=torch.zeros(dim))
 
 
 def represent(features: Tensor, affine: AffineMap, path: Path, settings: Synthesis) -> np.ndarray:
@@ -97,12 +98,14 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(settings.seed)
-    groups = scheme_groups(settings.scheme, clusters, class_labels(world, settings))
+    sources = schemes.sources(settings.scheme, clusters, class_labels(world, settings))
     sizes = [settings.train_triplets, settings.valid_triplets]
-    drawn = sample_distinct(settings.scheme, groups, sum(sizes), generator).split(sizes)
+    drawn = sample_distinct(sources, sum(sizes), generator).split(sizes)
     for split, rows in zip(("train", "valid"), drawn, strict=True):
         labels = pair_kernel.pair_similarities(representation, rows.numpy())
-        triplet_files.write(folder / f"{split}_{settings.scheme}.npz", filenames(world), rows.numpy(), labels)
+        triplet_files.write(
+            folder / f"{split}_{schemes.name(settings.scheme)}.npz", filenames(world), rows.numpy(), labels
+        )
     np.save(folder / "clusters.npy", clusters.numpy())
     return {"train": drawn[0], "valid": drawn[1]}
 
@@ -146,8 +149,8 @@ def _border_similarities(representation: Tensor, settings: Synthesis) -> Tensor:
     """Pair similarities of valid_triplets triplets sampled at the borders of the representation's own clusters."""
     generator = torch.Generator().manual_seed(settings.seed)
     clusters = torch.from_numpy(cluster(representation.numpy(), settings).labels)
-    border = groups("cluster_border", clusters)
-    drawn = sample_distinct("cluster_border", border, settings.valid_triplets, generator)
+    border = schemes.sources("cluster_border", clusters, clusters)
+    drawn = sample_distinct(border, settings.valid_triplets, generator)
     return torch.from_numpy(pair_kernel.pair_similarities(representation.numpy(), drawn.numpy()))
 
 

@@ -104,7 +104,7 @@ def checked_signal(
     independent = load_features(features / backbone, world.images["image"], rows)[rows]
     labels = torch.from_numpy(pair_kernel.pair_similarities(representation, drawn.numpy()))
     classes = schemes.class_labels(world, settings)
-    return label_checks.signal({settings.scheme: (drawn, labels)}, independent, classes, backbone)
+    return label_checks.signal({schemes.name(settings.scheme): (drawn, labels)}, independent, classes, backbone)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = config.load("synthesis", Synthesis, wanted.params_file)
         data, reports = config.folders(wanted.out_dir)
-        world = tables.read(data / "world")
+        world = tables.read(data / "world").to_label(settings.styles)
         with tables.staged(data / "synthesis" / wanted.target) as folder:
             drawn = write(wanted.target, world, folder, settings)
             stored = np.load(folder / "representation.npy", mmap_mode="r")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 from torch import Tensor
@@ -26,8 +27,9 @@ class AffineMap:
     """x' = W z + b with z = (features - mean) / scale, z projected on the principal axes where there are any (Eq. 5 of
     docs/method.md).
 
-    weight: (k, k); bias: (k,); mean: (p,); scale: scalar; components: (k, p) with orthonormal rows, or None, and then
-    k = p. mean, scale and components come from the training objects only.
+    weight: (k, k); bias: (k,); mean: (p,); scale: scalar, or (p,) where several layers are joined (`joined_scale`);
+    components: (k, p) with orthonormal rows, or None, and then k = p. mean, scale and components come from the training
+    objects only.
     """
 
     weight: Tensor
@@ -57,7 +59,13 @@ class AffineMap:
         return cls(**load_file(folder / "teacher.safetensors"))
 
 
-def fit(features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: Tensor | None = None) -> AffineMap:
+def fit(
+    features: Tensor,
+    judgements: ChoiceCounts,
+    settings: Teacher,
+    others: Tensor | None = None,
+    start: AffineMap | None = None,
+) -> AffineMap:
     """Fit W and b by Adam on batches of triplets, from W = sigma I and b = 0.
 
     The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - mean(diag W) I ||_F^2,
@@ -65,12 +73,13 @@ def fit(features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: T
     Source: the paper, Methods, 'uncertainty distillation'; gLocal (Muttenthaler et al., NeurIPS 2023).
 
     Args: features: (n, p) of all pictures; only those in `judgements` are used. others: (m, p) of other pictures, whose
-        neighbourhoods the local term keeps.
+        neighbourhoods the local term keeps. start: a map whose statistics and axes are taken, where they are known.
     Raises: ValueError if the local term has a weight and there are no other pictures.
     """
     if settings.local_weight and others is None:
         raise ValueError("teacher.local_weight is above 0, and there are no other pictures for the local term")
-    start = untransformed(features, judgements, settings.sigma, settings.pca)
+    start = start or untransformed(features, judgements, settings.sigma, settings.pca)
+    start = dataclasses.replace(start, weight=settings.sigma * torch.eye(len(start.bias)))
     weight, bias = start.weight.clone().requires_grad_(), start.bias.clone().requires_grad_()
     optimiser = torch.optim.Adam([weight, bias], lr=settings.lr, fused=True)
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, FINAL_LR, settings.steps)
@@ -107,22 +116,42 @@ def _objective(
     return loss
 
 
-def untransformed(features: Tensor, judgements: ChoiceCounts, sigma: float, pca: int | None) -> AffineMap:
+def untransformed(
+    features: Tensor, judgements: ChoiceCounts, sigma: float, pca: int | None, widths: list[int] | None = None
+) -> AffineMap:
     """The map before any fit: W = sigma I, b = 0, with the statistics and principal axes of the judged pictures.
 
-    Raises: ValueError if there are fewer dimensions or judged pictures than axes.
+    With fewer judged pictures or dimensions than `pca`, there are as many axes as there can be.
+    Args: widths: dimensions of each of the layers that are joined; None: they are of one.
     """
     used = features[judgements.triplets.unique()]
     mean = used.mean(0)
-    scale = (used - mean).square().mean().sqrt()
+    scale = joined_scale(used - mean, widths or [len(mean)])
     components = None if pca is None else _principal_axes((used - mean) / scale, pca)
-    dim = features.shape[1] if pca is None else pca
+    dim = features.shape[1] if components is None else len(components)
     return AffineMap(sigma * torch.eye(dim), torch.zeros(dim), mean, scale, components)
 
 
-def rescaled(features: Tensor, judgements: ChoiceCounts) -> AffineMap:
-    """The untransformed features with the one scalar that predicts the targets best: the fair 'before'."""
-    plain = untransformed(features, judgements, 1.0, None)
+def joined_scale(centred: Tensor, widths: list[int]) -> Tensor:
+    """The divisor of Eq. 5 for features of several layers: of each layer its root mean square times
+    sqrt(width * layers / dimensions), so that all layers have the same share of the variance. *(ours)*
+
+    Args: centred: (n, p). Returns: a scalar for one layer, else (p,).
+    """
+    if len(widths) == 1:
+        return centred.square().mean().sqrt()
+    parts = [part.square().mean().sqrt() * part.shape[1] ** 0.5 for part in centred.split(widths, dim=1)]
+    scale = torch.cat([part.expand(width) for part, width in zip(parts, widths, strict=True)])
+    return scale * (len(widths) / centred.shape[1]) ** 0.5
+
+
+def rescaled(features: Tensor, judgements: ChoiceCounts, start: AffineMap | None = None) -> AffineMap:
+    """The untransformed features with the one scalar that predicts the targets best: the fair 'before'.
+
+    Args: start: a map whose statistics and axes are taken, if they are known already.
+    """
+    plain = start or untransformed(features, judgements, 1.0, None)
+    plain = dataclasses.replace(plain, weight=torch.eye(len(plain.bias)))
     similarities = mapped_similarities(plain, features, judgements.triplets)
 
     def loss(log_sigma: float) -> float:
@@ -135,8 +164,11 @@ def rescaled(features: Tensor, judgements: ChoiceCounts) -> AffineMap:
 def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher) -> dict[str, float]:
     """The fitted loss (mean, without regularisers), KL to the targets, nll: mean -log q of a single choice (nats),
     odd-one-out accuracy (agreement with single choices), majority_accuracy and target_accuracy (agreement with most
-    people's choice and the likeliest one of the targets), calibration error; noise ceiling of `n_repeated` triplets."""
-    similarities = mapped_similarities(affine, features, judgements.triplets)
+    people's choice and the likeliest one of the targets), calibration error; noise ceiling of `n_repeated` triplets;
+    participation ratio of the pictures' representation."""
+    rows, inverse = judgements.triplets.unique(return_inverse=True)
+    mapped = affine(features[rows])
+    similarities = torch.cat([row_pair_similarities(mapped, part) for part in inverse.split(CHUNK)])
     chosen, counts = odd_one_out(similarities), judgements.counts
     return {
         "n_triplets": len(judgements.triplets),
@@ -149,6 +181,7 @@ def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settin
         "ece": metrics.expected_calibration_error(similarities.softmax(-1), counts),
         "noise_ceiling": metrics.odd_one_out_noise_ceiling(counts),
         "n_repeated": int((counts.sum(1) >= 2).sum()),
+        "participation_ratio": metrics.participation_ratio(mapped),
     }
 
 
@@ -160,10 +193,15 @@ def fitted_targets(judgements: ChoiceCounts, loss: str) -> Tensor:
 
 
 def _principal_axes(z: Tensor, count: int) -> Tensor:
-    """(count, p), of centred rows (n, p); each axis's largest entry is positive."""
-    if count > min(z.shape):
-        raise ValueError(f"teacher.pca is {count}; {len(z)} judged pictures of {z.shape[1]} dimensions have fewer axes")
-    axes = torch.linalg.svd(z, full_matrices=False).Vh[:count]
+    """(count, p), of centred rows (n, p); each axis's largest entry is positive.
+
+    n centred rows span n - 1 axes at most, so there may be fewer than `count`. The axes are the eigenvectors of the
+    smaller of the two matrices of products, in double precision, which is faster than an SVD.
+    """
+    count, wide = min(count, len(z) - 1, z.shape[1]), z.shape[1] > len(z)
+    rows = z.double()
+    vectors = torch.linalg.eigh(rows @ rows.T if wide else rows.T @ rows).eigenvectors.flip(1)[:, :count]
+    axes = F.normalize(vectors.T @ rows if wide else vectors.T, dim=1).float()
     return axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
 
 

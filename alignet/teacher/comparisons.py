@@ -13,16 +13,14 @@ from alignet.config import Teacher
 from alignet.intervals import Units, mean_influence
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher.affine_map import AffineMap, fit, fitted_targets, mapped_similarities, rescaled, scores
-from alignet.teacher.cross_validation import splits
+from alignet.teacher.cross_validation import Sight, splits
 from alignet.triplets import odd_one_out
 from alignet.worlds.format.tables import World
 
 KINDS = ("soft", "hard", "argmax")  # targets that `soft_label_curve` compares
 
 
-def soft_label_curve(
-    features: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher, others: Tensor | None = None
-) -> pd.DataFrame:
+def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> pd.DataFrame:
     """What few and many triplets teach when their targets are soft, hard or argmax: scores on the held-out concepts.
 
     soft: the judgements' targets; hard: people's single choices; argmax: the likeliest choice of the targets, as if it
@@ -31,18 +29,18 @@ def soft_label_curve(
 
     Returns: targets, n_train (triplets asked for), n_used, fold and the columns of `scores`.
     """
-    chosen = dataclasses.replace(settings, loss="uncertainty")
-    folds = enumerate(splits(judgements, concepts, settings))
+    chosen = dataclasses.replace(settings, loss="uncertainty", train_per_level=0, validation_per_level=0)
+    folds = enumerate(splits(sight, judgements, chosen))
 
     def fitted(one: tuple) -> dict:
-        n, (fold, split), kind = one
+        n, (number, fold), kind = one
         generator = torch.Generator().manual_seed(settings.seed)
-        some = split["train"].where(torch.randperm(len(split["train"].triplets), generator=generator)[:n])
+        some = fold.train.where(torch.randperm(len(fold.train.triplets), generator=generator)[:n])
         likeliest = F.one_hot(some.targets.argmax(1), 3).float()
         targets = {"soft": some.targets, "hard": fitted_targets(some, "hard"), "argmax": likeliest}[kind]
-        affine = fit(features, some.with_targets(targets), chosen, others)
-        names = {"targets": kind, "n_train": n, "n_used": len(some.triplets), "fold": fold}
-        return names | scores(affine, features, split["validation"], chosen)
+        affine = fit(sight.features, some.with_targets(targets), chosen, sight.others, fold.start)
+        names = {"targets": kind, "n_train": n, "n_used": len(some.triplets), "fold": number}
+        return names | scores(affine, sight.features, fold.validation, chosen)
 
     return pd.DataFrame(devices.each(fitted, itertools.product(settings.soft_labels, folds, KINDS)))
 
@@ -88,7 +86,7 @@ def disagreements(
 
     Returns: triplets (n, 3) of picture rows, and who -> (n, 3) probabilities: people, base (`rescaled`), teacher.
     """
-    maps = {"base": rescaled(features, judgements), "teacher": affine}
+    maps = {"base": rescaled(features, judgements, affine), "teacher": affine}
     triplets = judgements.triplets
     predicted = {name: mapped_similarities(each, features, triplets).softmax(-1) for name, each in maps.items()}
     people = judgements.counts.sum(1)

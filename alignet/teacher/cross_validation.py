@@ -11,9 +11,11 @@ from tqdm import tqdm
 
 from alignet import devices
 from alignet.config import Teacher
+from alignet.people.by_level import ByLevel
 from alignet.people.choice_distributions import ChoiceCounts
-from alignet.teacher.affine_map import AffineMap, fit, rescaled, scores
+from alignet.teacher.affine_map import AffineMap, fit, rescaled, scores, untransformed
 
+JUDGED = "judged"  # the level of triplets that people judged, whatever their classes
 # settings: columns of teacher.csv
 GRID = {"regularisation": "lambda", "local_weight": "local_weight", "lr": "lr", "sigma": "sigma", "steps": "steps"}
 
@@ -24,22 +26,70 @@ def concept_folds(concepts: Tensor, folds: int, generator: torch.Generator) -> T
     return (order % folds)[concepts]
 
 
-def splits(judgements: ChoiceCounts, concepts: Tensor, settings: Teacher) -> list[dict[str, ChoiceCounts]]:
-    """For each fold its 'train' judgements, which show training concepts only, and its 'validation' judgements, which
-    show held-out ones only; a triplet of both is left out.
+@dataclass(frozen=True)
+class Sight:
+    """What the teacher sees, and what it is to predict.
 
-    Args: concepts: (n_images,) number of each picture's concept. Folds are over the concepts that were judged.
+    features: (n_images, p), of all layers of all backbones, one beside the other; widths: dimensions of each of them;
+    concepts: (n_images,) number of each picture's concept; others: (m, p) of other pictures, for the local term;
+    by_level: draws triplets at the levels of abstraction; None: there are none.
+    """
+
+    features: Tensor
+    widths: list[int]
+    concepts: Tensor
+    others: Tensor | None = None
+    by_level: ByLevel | None = None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The judgements of training concepts only and those of held-out ones only; a triplet of both is left out.
+
+    levels: drawn triplets of held-out concepts at each level; start: the map before a fit to `train`.
+    """
+
+    train: ChoiceCounts
+    validation: ChoiceCounts
+    levels: dict[str, ChoiceCounts]
+    start: AffineMap
+
+
+def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fold]:
+    """The folds, over the concepts that were judged.
+
     Raises: ValueError if a fold is left without triplets.
     """
-    _, judged = concepts[judgements.triplets].unique(return_inverse=True)
+    pictures = judgements.triplets.unique()
+    _, judged = sight.concepts[judgements.triplets].unique(return_inverse=True)
     fold_of = concept_folds(judged, settings.folds, torch.Generator().manual_seed(settings.seed))
-    folds = [
-        {"train": judgements.where((fold_of != fold).all(1)), "validation": judgements.where((fold_of == fold).all(1))}
-        for fold in range(settings.folds)
-    ]
-    if any(len(side.triplets) == 0 for split in folds for side in split.values()):
-        raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
+    fold_of_picture = torch.full((len(sight.concepts),), -1)
+    fold_of_picture[judgements.triplets.flatten()] = fold_of.flatten()
+    folds = []
+    for fold in range(settings.folds):
+        train, held_out = (judgements.where(kept.all(1)) for kept in (fold_of != fold, fold_of == fold))
+        if len(train.triplets) == 0 or len(held_out.triplets) == 0:
+            raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
+        inside = pictures[fold_of_picture[pictures] == fold]
+        levels = at_levels(sight, inside, settings.validation_per_level, settings.seed)
+        train = with_drawn(sight, train, settings)
+        start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
+        folds.append(Fold(train, held_out, levels, start))
     return folds
+
+
+def at_levels(sight: Sight, pictures: Tensor, n: int, seed: int) -> dict[str, ChoiceCounts]:
+    """n drawn triplets of some judged pictures at each level, where there are any."""
+    return sight.by_level.draw(pictures, n, seed) if sight.by_level is not None and n else {}
+
+
+def with_drawn(sight: Sight, train: ChoiceCounts, settings: Teacher) -> ChoiceCounts:
+    """The judgements and, with train_per_level, that many drawn triplets of their pictures at each level."""
+    drawn = at_levels(sight, train.triplets.unique(), settings.train_per_level, settings.seed + 1)
+    parts = [train, *drawn.values()]
+    return ChoiceCounts(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in ("triplets", "counts", "targets"))
+    )
 
 
 def cells(settings: Teacher) -> list[Teacher]:
@@ -49,17 +99,19 @@ def cells(settings: Teacher) -> list[Teacher]:
     return [dataclasses.replace(settings, **values) for values in ParameterGrid(settings.grid)]
 
 
-def cross_validate(
-    features: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher, others: Tensor | None = None
-) -> pd.DataFrame:
+def cross_validate(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> pd.DataFrame:
     """Scores of every fold, before any fit (`map` 'none') and after the fit of every cell of the grid ('fitted')."""
-    folds = splits(judgements, concepts, settings)
-    work = list(itertools.product(enumerate(folds), [None, *cells(settings)]))
+    work = list(itertools.product(enumerate(splits(sight, judgements, settings)), [None, *cells(settings)]))
 
-    def fitted(work_item: tuple[tuple[int, dict[str, ChoiceCounts]], Teacher | None]) -> list[dict]:
-        (fold, split), cell = work_item
-        affine = rescaled(features, split["train"]) if cell is None else fit(features, split["train"], cell, others)
-        return _Fit(fold, cell, affine).rows(features, split, settings)
+    def fitted(work_item: tuple[tuple[int, Fold], Teacher | None]) -> list[dict]:
+        (number, fold), cell = work_item
+        if cell is None:
+            affine = rescaled(sight.features, fold.train, fold.start)
+        else:
+            affine = fit(sight.features, fold.train, cell, sight.others, fold.start)
+        parts = {("train", JUDGED): fold.train, ("validation", JUDGED): fold.validation}
+        parts |= {("validation", level): counts for level, counts in fold.levels.items()}
+        return _Fit(number, cell, affine).rows(sight.features, parts, settings)
 
     fits = tqdm(devices.each(fitted, work), desc="teacher", unit="fit", mininterval=2, total=len(work))
     return pd.DataFrame([row for rows in fits for row in rows])
@@ -68,12 +120,17 @@ def cross_validate(
 def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
     """The settings of the most regularised cell within one standard error of the least validation loss.
 
+    The loss of a fold is the mean over the levels of abstraction, where there are drawn triplets, or else that of the
+    judged triplets, nearly all of which are coarse. *(the levels: ours)*
     The error is that of the difference to the best cell over the folds, which all cells share: folds differ by more
     than cells do. More regularised: a larger lambda, then a larger weight of the local term, then a smaller loss.
     Source: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3 (the one-standard-error rule).
     """
     fitted = table[(table["split"] == "validation") & (table["map"] == "fitted")]
-    loss = fitted.pivot_table(index="fold", columns=list(GRID.values()), values="loss", sort=False)
+    drawn = fitted[fitted["level"] != JUDGED]
+    loss = (drawn if len(drawn) else fitted).pivot_table(
+        index="fold", columns=list(GRID.values()), values="loss", sort=False
+    )
     behind = loss.sub(loss[loss.mean().idxmin()], axis=0)
     near = behind.mean() <= behind.std(ddof=1).fillna(0) / len(behind) ** 0.5
     places = loss.mean()[near].rename("loss").reset_index()
@@ -87,17 +144,17 @@ def is_cell(table: pd.DataFrame, cell: Teacher) -> pd.Series:
 
 
 def refit(
-    features: Tensor,
-    train: ChoiceCounts,
-    test: ChoiceCounts | None,
-    settings: Teacher,
-    others: Tensor | None = None,
+    sight: Sight, train: ChoiceCounts, test: ChoiceCounts | None, settings: Teacher
 ) -> tuple[AffineMap, pd.DataFrame]:
     """The final map, from all training triplets, and its scores there and on the test triplets (fold 'all')."""
-    split = {"train": train} | ({"test": test} if test is not None else {})
-    affine = fit(features, train, settings, others)
-    fits = [_Fit("all", None, rescaled(features, train)), _Fit("all", settings, affine)]
-    return affine, pd.DataFrame([row for each in fits for row in each.rows(features, split, settings)])
+    drawn = at_levels(sight, train.triplets.unique(), settings.validation_per_level, settings.seed)
+    parts = {("train", JUDGED): train} | {("train", level): counts for level, counts in drawn.items()}
+    parts |= {("test", JUDGED): test} if test is not None else {}
+    train = with_drawn(sight, train, settings)
+    start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
+    affine = fit(sight.features, train, settings, sight.others, start)
+    fits = [_Fit("all", None, rescaled(sight.features, train, start)), _Fit("all", settings, affine)]
+    return affine, pd.DataFrame([row for each in fits for row in each.rows(sight.features, parts, settings)])
 
 
 @dataclass(frozen=True)
@@ -108,11 +165,11 @@ class _Fit:
     cell: Teacher | None
     affine: AffineMap
 
-    def rows(self, features: Tensor, split: dict[str, ChoiceCounts], settings: Teacher) -> list[dict]:
-        """A row of teacher.csv for each part of the split: fold, map, split, the cell's settings and the scores."""
+    def rows(self, features: Tensor, parts: dict[tuple[str, str], ChoiceCounts], settings: Teacher) -> list[dict]:
+        """A row of teacher.csv for each part: fold, map, split, level, the cell's settings and the scores."""
         cell = {column: float("nan") if self.cell is None else getattr(self.cell, key) for key, column in GRID.items()}
         place = {"fold": self.fold, "map": "none" if self.cell is None else "fitted"}
         return [
-            place | {"split": name} | cell | scores(self.affine, features, counts, settings)
-            for name, counts in split.items()
+            place | {"split": split, "level": level} | cell | scores(self.affine, features, counts, settings)
+            for (split, level), counts in parts.items()
         ]

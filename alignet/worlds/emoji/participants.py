@@ -1,10 +1,7 @@
 """SIMULATED participants: odd-one-out choices and response times from a known similarity. Nobody was asked."""
 
-import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,15 +31,20 @@ def overlap(sets: pd.Series) -> Tensor:
     return shared / (size[:, None] + size[None, :] - shared).clamp(min=1)
 
 
-def similarity(relations: dict[str, Tensor], weights: Mapping[Any, float]) -> Tensor:
-    """Weighted sum of the relations, (n, n)."""
-    return functools.reduce(torch.add, (weight * relations[name] for name, weight in weights.items()))
+@dataclass(frozen=True)
+class People:
+    """How each participant judges: (k,) choice temperatures, and (k, relations) weights of the kinds of likeness."""
+
+    temperatures: Tensor
+    weights: Tensor
 
 
-def draw_people(settings: Emoji, generator: torch.Generator) -> Tensor:
-    """Each participant's own choice temperature, (participants,)."""
-    spread = torch.randn(settings.participants, generator=generator) * settings.temperature_spread
-    return settings.choice_temperature * spread.exp()
+def draw_people(settings: Emoji, generator: torch.Generator) -> People:
+    """Participants whose temperatures and weights are lognormal around the settings' own (docs/world.md)."""
+    k, weights = settings.participants, torch.tensor(list(settings.similarity_weights.values()))
+    spread = torch.randn(k, generator=generator) * settings.temperature_spread
+    own = torch.randn(k, len(weights), generator=generator) * settings.weight_spread
+    return People(settings.choice_temperature * spread.exp(), weights * own.exp())
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,13 @@ class Experiment:
     """What is asked of whom.
 
     concepts: split, held_out and class of each of n concepts. images: their pictures, of which only colour ones are
-    shown. similarity: (n, n), the one that people judge by. people: (participants,) choice temperatures.
+    shown. relations: (r, n, n) in [0, 1], how two concepts are alike, by kind, as settings.similarity_weights has them.
     """
 
     concepts: pd.DataFrame
     images: pd.DataFrame
-    similarity: Tensor
-    people: Tensor
+    relations: Tensor
+    people: People
     settings: Emoji
     generator: torch.Generator
 
@@ -120,11 +122,9 @@ def _choices(experiment: Experiment, triplets: Tensor, raters: int) -> pd.DataFr
     """One row per choice: each triplet is shown, with the same pictures, to `raters` different participants."""
     settings, generator = experiment.settings, experiment.generator
     names = _shown_pictures(experiment, triplets)
-    n, everybody = len(triplets), len(experiment.people)
-    asked = torch.rand(n, everybody, generator=generator).topk(raters, dim=1).indices
-    pairs = gather_pair_similarities(experiment.similarity, triplets)
-    chances = torch.softmax(pairs[:, None, :] / experiment.people[asked][:, :, None], dim=-1)
-    chances = (1 - settings.lapse_rate) * chances + settings.lapse_rate / 3
+    n = len(triplets)
+    asked = torch.rand(n, settings.participants, generator=generator).topk(raters, dim=1).indices
+    chances = _chances(experiment, triplets, asked)
     odd = torch.multinomial(chances.flatten(0, 1), 1, generator=generator).view(n, raters)
     entropy = -(chances * chances.log()).sum(-1) / math.log(3)
     noise = torch.randn(n, raters, generator=generator) * NOISE
@@ -133,6 +133,14 @@ def _choices(experiment: Experiment, triplets: Tensor, raters: int) -> pd.DataFr
     table["odd"] = odd.flatten().numpy()
     table["participant"] = [f"simulated_{number:03d}" for number in asked.flatten().tolist()]
     return table.assign(rt=seconds.flatten().numpy().round(3))
+
+
+def _chances(experiment: Experiment, triplets: Tensor, asked: Tensor) -> Tensor:
+    """Probability that each person asked chooses each item, (n, raters, 3). Args: asked: (n, raters) participants."""
+    people, lapse = experiment.people, experiment.settings.lapse_rate
+    pairs = torch.stack([gather_pair_similarities(relation, triplets) for relation in experiment.relations], dim=-1)
+    logits = torch.einsum("nir,nkr->nki", pairs, people.weights[asked]) / people.temperatures[asked][:, :, None]
+    return (1 - lapse) * logits.softmax(-1) + lapse / 3
 
 
 def _shown_pictures(experiment: Experiment, triplets: Tensor) -> np.ndarray:

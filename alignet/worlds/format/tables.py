@@ -1,5 +1,6 @@
 """The world format, version 1: one folder with world.yaml, images, triplets and optional levels and ratings."""
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,25 @@ class World:
     def rows(self, split: str) -> Tensor:
         """The row numbers in `images` of one split's pictures, (n,) int64."""
         return torch.from_numpy(np.flatnonzero(self.images["split"] == split))
+
+    def labelled(self, styles: str) -> Tensor:
+        """Rows of the synthesis pictures that are to be labelled, (n,): with styles 'judged', where the world has
+        styles and choices, those of a style that people have judged; with 'all', the whole split.
+
+        Among pictures of a style that nobody judged, style and not kind makes the odd one out. *(ours)*
+        """
+        rows = self.rows("synthesis")
+        if styles == "all" or "style" not in self.images or not len(self.triplets):
+            return rows
+        style = self.images["style"].astype(str)
+        shown = style.iloc[self.choice_rows(self.triplets)[0].unique().tolist()].unique()
+        return rows[torch.tensor(style.isin(shown).tolist())[rows]]
+
+    def to_label(self, styles: str) -> "World":
+        """The world whose synthesis split holds the `labelled` pictures only."""
+        kept = (self.images["split"] != "synthesis").to_numpy(copy=True)
+        kept[self.labelled(styles).numpy()] = True
+        return dataclasses.replace(self, images=self.images[kept].reset_index(drop=True))
 
     def paths(self, rows: Tensor | None = None) -> list[Path]:
         """The picture files of the given rows of `images`, or of all rows."""

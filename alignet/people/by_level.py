@@ -1,0 +1,67 @@
+"""Triplets at each level of abstraction about judged objects, with VICE's distributions for them. *(ours)*"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from alignet.config import HumanUncertainty
+from alignet.people.choice_distributions import ChoiceCounts, object_numbers
+from alignet.people.vice import Posterior
+from alignet.triplets import draw, groups
+from alignet.worlds.format.tables import World
+
+SCHEMES = {"coarse": "between_class", "boundary": "class_border", "fine": "within_class"}
+TRIES = 20  # times as many triplets are drawn, at most, where many show one object twice
+
+
+@dataclass(frozen=True)
+class ByLevel:
+    """Draws triplets of pictures at the levels of abstraction, by the label above the finest.
+
+    posterior: of the judged objects; objects: (n_images,) number of each picture's object in it; classes: (n_images,);
+    samples, seed: of the choice distributions.
+    """
+
+    posterior: Posterior
+    objects: Tensor
+    classes: Tensor
+    samples: int
+    seed: int
+
+    @classmethod
+    def of(cls, world: World, folder: Path, judged: ChoiceCounts, settings: HumanUncertainty) -> "ByLevel | None":
+        """From the stage human_uncertainty's folder; None where VICE's distributions are not in use, or where the world
+        has one label only. Args: judged: the choices that VICE was fitted to.
+        """
+        if settings.uncertainty != "vice" or len(world.hierarchy) < 2:
+            return None
+        objects, _ = object_numbers(world, judged.triplets, settings.objects)
+        posterior = Posterior.load(folder / "posterior.safetensors")
+        return cls(posterior, objects, world.codes(world.hierarchy[1]), settings.samples, settings.seed)
+
+    def draw(self, pictures: Tensor, n: int, seed: int) -> dict[str, ChoiceCounts]:
+        """n triplets of different objects among some pictures for each level that they allow, with VICE's distribution
+        as targets and, in the place of counts, as the expected share of choices.
+
+        Args: pictures: (m,) rows of images.csv whose objects were judged.
+        """
+        generator, drawn = torch.Generator().manual_seed(seed), {}
+        for level, scheme in SCHEMES.items():
+            triplets = self._different(pictures, scheme, n, generator)
+            if len(triplets):
+                shares = self.posterior.choice_distribution(self.objects[triplets], self.samples, self.seed)
+                drawn[level] = ChoiceCounts(triplets, shares, shares)
+        return drawn
+
+    def _different(self, pictures: Tensor, scheme: str, n: int, generator: torch.Generator) -> Tensor:
+        """At most n triplets of a scheme, (k, 3), none with two pictures of one object; of classes that allow any."""
+        kinds = self.classes[pictures].unique(return_inverse=True)[1]
+        try:
+            source = groups(scheme, kinds)
+        except ValueError:  # too few classes, or pictures of one
+            return torch.empty(0, 3, dtype=torch.int64)
+        triplets = pictures[draw(scheme, source, TRIES * n, generator)]
+        distinct = (self.objects[triplets].sort(1).values.diff(dim=1) != 0).all(1)
+        return triplets[distinct][:n]
