@@ -8,7 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,23 @@ def run(variant: Variant, params_file: str, out_dir: str) -> Path:
     done, made_from = place / DONE, _fingerprint(profile, data)
     if not (done.is_file() and done.read_text(encoding="ascii") == made_from):
         _link(variant, data)
-        for notebook, names in stages(variant, str(profile)):
-            print(f"{place.name}: {notebook} {' '.join(names.values())}", flush=True)
-            executed = place / "notebooks" / f"{'_'.join([notebook, *names.values()])}.ipynb"
-            parameters = {"params_file": str(profile), "out_dir": str(place)} | names
-            command = [sys.executable, "-m", "alignet.nb", f"notebooks/{notebook}.ipynb", str(executed)]
-            command += [word for name, value in parameters.items() for word in ("-p", name, value)]
-            subprocess.run(command, cwd=config.ROOT, check=True, stdout=subprocess.DEVNULL)
+        execute(place, profile, stages(variant, str(profile)))
         done.write_text(made_from, encoding="ascii")
     return place / "reports" / "tables"
+
+
+def execute(place: Path, profile: Path, stages: Iterable[tuple[str, dict[str, str]]]) -> None:
+    """Run notebooks, each with parameters of its own, with `place` as their folder.
+
+    Raises: CalledProcessError naming one that failed.
+    """
+    for notebook, names in stages:
+        print(f"{place.name}: {notebook} {' '.join(names.values())}", flush=True)
+        executed = place / "notebooks" / f"{'_'.join([notebook, *names.values()])}.ipynb"
+        parameters = {"params_file": str(profile), "out_dir": str(place)} | names
+        command = [sys.executable, "-m", "alignet.nb", f"notebooks/{notebook}.ipynb", str(executed)]
+        command += [word for name, value in parameters.items() for word in ("-p", name, value)]
+        subprocess.run(command, cwd=config.ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def stages(variant: Variant, params_file: str) -> Iterator[tuple[str, dict[str, str]]]:

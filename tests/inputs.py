@@ -10,6 +10,7 @@ from alignet import config
 
 RECORDS = {
     "cost": config.Cost,
+    "emoji": config.Emoji,
     "human_uncertainty": config.HumanUncertainty,
     "synthesis": config.Synthesis,
     "teacher": config.Teacher,

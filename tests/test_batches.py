@@ -117,3 +117,10 @@ def test_hands_are_of_one_cluster_and_no_cluster_gives_more_than_asked():
     hands = batches._shuffled_hands(clusters, 2, 3, np.random.default_rng(0))
     assert sorted(clusters[hands].tolist()) == [[0, 0]] * 3 + [[1, 1]] * 2
     assert len(set(hands.flatten().tolist())) == 10
+
+
+def test_several_schemes_of_a_batch_give_the_triplets_of_all():
+    parts = [batches.in_batch_triplets(3, 3, scheme) for scheme in ("cluster_border", "within_cluster")]
+    both = batches.in_batch_triplets(3, 3, ["within_cluster", "cluster_border"])
+    assert sorted(both.tolist()) == sorted(torch.cat(parts).tolist())
+    assert len(batches.in_batch_triplets(3, 3, ["random", "within_cluster"])) == 84  # any three of nine

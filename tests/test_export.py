@@ -40,6 +40,7 @@ def scores(choices):
 def run(folder: Path, name: str, choices: str = "simulated") -> Student:
     """A run's folders with one trained student: its weights differ from the backbone's."""
     params = {"backbones": {student: chosen | COMMON for student, chosen in BACKBONES.items()}}
+    params["synthesis"] = {"styles": "judged"}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     tables.write(world(folder / "data" / "world", choices), folder / "data" / "world")
     (folder / "reports" / "tables").mkdir(parents=True)

@@ -33,7 +33,8 @@ def job(tmp_path):
     pd.DataFrame([row]).to_csv(folder / "triplets.csv", index=False)
     (folder / "world.yaml").write_text(yaml.safe_dump({"format": 1, "name": "seven", "hierarchy": ["concept"]}))
     params = tmp_path / "params.yaml"
-    readers = {"teacher": {"backbone": "t"}, "synthesis": {"signal_backbone": "w"}, "run": {"students": ["s", "w"]}}
+    labels = {"signal_backbone": "w", "styles": "judged"}
+    readers = {"teacher": {"backbones": ["t", "u"]}, "synthesis": labels, "run": {"students": ["s", "w"]}}
     params.write_text(yaml.safe_dump({"backbones": {"tiny": BACKBONE}, "features": READING} | readers))
     return features.Job("tiny", str(params), str(tmp_path))
 
@@ -51,6 +52,7 @@ def test_features_are_stored_with_the_pictures_they_are_of(job):
     ("backbone", "rows"),
     [
         ("t", [0, 1, 2, 3, 4]),  # the teacher's: judged pictures and the synthesis split
+        ("u", [0, 1, 2, 3, 4]),  # another of the teacher's
         ("w", [3, 4, 5, 6]),  # the signal check's, and a student's
         ("s", [5, 6]),  # a student's: the test split
         ("tiny", [0, 1, 2, 3, 4, 5, 6]),  # read by no stage
@@ -103,7 +105,26 @@ def test_two_processes_give_the_features_of_one(job):
     params["features"]["devices"] = 2
     Path(job.params_file).write_text(yaml.safe_dump(params))
     torch.testing.assert_close(features.run(job), alone)
-    assert sorted(path.name for path in folder.iterdir()) == ["features.npy", "images.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["features.npy", "images.txt", "widths.txt"]
+
+
+def test_several_layers_stand_beside_each_other_and_those_of_several_backbones_are_joined(job):
+    params = yaml.safe_load(Path(job.params_file).read_text())
+    params["backbones"]["tiny"] |= {"layer": ["blocks.0", "pooled"]}
+    Path(job.params_file).write_text(yaml.safe_dump(params))
+    both = features.run(job)
+    model = backbones.create(config.load("backbones.tiny", config.Backbone, job.params_file))
+    folder = config.folders(job.out_dir)[0] / "world" / "images"
+    shown = list(pictures.batches([folder / f"picture_{number}.png" for number in range(7)], 32, 7, 0))
+    for number, layer in enumerate(("blocks.0", "pooled")):
+        expected = backbones.features(model, shown, layer, "float32", layer)
+        torch.testing.assert_close(both[:, 192 * number : 192 * (number + 1)], expected, rtol=1e-4, atol=1e-4)
+    data = config.folders(job.out_dir)[0]
+    found, widths = features.joined(data, ["tiny", "tiny"], tables.read(data / "world"), torch.arange(7))
+    assert widths == [192, 192, 192, 192]
+    assert torch.equal(found, torch.cat([both, both], dim=1))
+    with pytest.raises(ValueError, match=r"has no layer 'blocks\.7'"):
+        backbones.create(config.Backbone(**(BACKBONE | {"layer": ["pooled", "blocks.7"]})))
 
 
 def test_a_student_finds_what_its_features_stored(job):

@@ -218,7 +218,8 @@ def test_the_command_goes_on_with_the_other_files_and_exits_with_1(server, tmp_p
     monkeypatch.setitem(fetch.FILES, "levels", [bad, server.file("levels/file.bin")])
     assert fetch.main(["levels", "--to", str(tmp_path)]) == 1
     shown = capsys.readouterr()
-    assert shown.out == f"{tmp_path}/levels/file.bin\n"
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert shown.out == f"{tmp_path}/levels/file.bin: {len(CONTENT):,} bytes, sha256 {digest}\n"
     assert "127.0.0.1:9 cannot be reached" in shown.err
 
 

@@ -39,12 +39,28 @@ def levels_table(choices="simulated"):
 
 def teacher_table():
     rows = [
-        {"fold": fold, "split": split, "map": name, "odd_one_out_accuracy": 0.5 + 0.02 * place, "kl": 0.3, "ece": 0.1}
+        {
+            "fold": fold,
+            "split": split,
+            "level": level,
+            "map": name,
+            "odd_one_out_accuracy": 0.5 + 0.02 * place,
+            "kl": 0.3,
+            "ece": 0.1,
+        }
         | {"noise_ceiling": 0.7, "n_repeated": 90 if split == "test" else 1, "choices": "simulated"}
+        | {"participation_ratio": 9.0}
         for fold, split in ((0, "train"), (0, "validation"), (1, "train"), (1, "validation"), ("all", "test"))
+        for level in ("judged", "coarse", "boundary", "fine")[: 4 if split == "validation" else 1]
         for place, name in enumerate(("none", "fitted"))
     ]
     return pd.DataFrame(rows)
+
+
+def layer_table():
+    table = pd.DataFrame({"layer": ["blocks.0", "blocks.1"], "depth": [0, 1], "odd_one_out_accuracy": [0.4, 0.5]})
+    table = table.assign(ci_low=0.3, ci_high=0.6, read=[False, True])
+    return pd.concat([table.assign(backbone=name) for name in ("one", "two")])
 
 
 def curve_table():
@@ -75,9 +91,9 @@ def grid_table():
             "chosen": chosen,
             "odd_one_out_accuracy": accuracy,
         }
-        | {"map": "fitted", "split": "validation", "kl": 1 - accuracy, "ece": 0.1}
+        | {"map": "fitted", "split": "validation", "level": "judged", "fold": fold, "kl": 1 - accuracy, "ece": 0.1}
         for weight, steps, chosen, accuracy in cells
-        for _ in range(2)
+        for fold in range(2)
     ]
     before = {
         "map": "none",
@@ -119,6 +135,8 @@ DRAWN = {
     ),
     "levels": lambda: levels.by_abstraction(levels_table()),
     "teacher": lambda: teacher.before_and_after(teacher_table()),
+    "teacher by level": lambda: teacher.by_level(teacher_table()),
+    "teacher layers": lambda: teacher.layers(layer_table()),
     "training": lambda: student.training_curve(curve_table()),
     "sheet": lambda: overview.contact_sheet(pictures(2, 5), ["animals", "food"]),
     "triplets": lambda: overview.triplet_page(pictures(5, 3), {"people": torch.full((5, 3), 1 / 3)}),
@@ -194,9 +212,26 @@ def test_the_grid_fills_the_chosen_cell_only_and_draws_chance():
 
 
 def test_the_teachers_own_layer_is_filled():
-    table = pd.DataFrame({"layer": ["blocks.0", "blocks.1"], "depth": [0, 1], "odd_one_out_accuracy": [0.4, 0.5]})
-    ax = teacher.layers(table.assign(ci_low=0.3, ci_high=0.6), "blocks.1").axes[0]
-    assert ax.collections[-1].get_facecolors()[:, 0].round(2).tolist() == [1.0, 0.12]
+    figure = DRAWN["teacher layers"]()
+    for ax, name in zip(figure.axes, ("one", "two"), strict=True):
+        assert ax.get_title() == name
+        assert ax.collections[-1].get_facecolors()[:, 0].round(2).tolist() == [1.0, 0.12]
+
+
+def test_the_teacher_without_drawn_triplets_says_so():
+    assert "No triplets were drawn by level" in " ".join(
+        words(teacher.by_level(teacher_table().query("level == 'judged'")))
+    )
+
+
+def test_the_grid_shows_the_mean_over_levels_where_triplets_were_drawn():
+    judged = grid_table()
+    drawn = [
+        judged.assign(level=level, odd_one_out_accuracy=score) for level, score in (("coarse", 0.2), ("fine", 0.4))
+    ]
+    ax = teacher.grid(pd.concat([judged, *drawn])).axes[0]
+    large = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert {round(float(y), 6) for line in large for y in line.get_ydata()} == {0.3}
 
 
 def test_targets_are_compared_at_the_triplets_that_were_used():

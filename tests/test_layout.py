@@ -8,7 +8,7 @@ import yaml
 from alignet.config import ROOT
 
 GROUND = ("devices", "triplets", "losses", "metrics", "intervals")
-TOP = ("kernels", "nb", "repro", "report", "export", "variants", "replicate", "ablate", "preflight")
+TOP = ("kernels", "nb", "repro", "report", "export", "variants", "replicate", "ablate", "develop", "preflight")
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = [
     ("config",),

@@ -50,7 +50,7 @@ def test_the_repositorys_params_pass(file):
         ),
         ({"backbones": {"lite0": {"picture_size": 0}}}, "backbones.lite0.picture_size: Input should be greater than"),
         (
-            {"students": {"lite0": {"batch_pictures": 1}}},
+            {"students": {"lite0": {"batch_pictures": 1, "scheme": ["random", "cluster_border"]}}},
             "students.lite0.batch_pictures: is 1; scheme cluster_border needs 2",
         ),
         (
@@ -61,7 +61,8 @@ def test_the_repositorys_params_pass(file):
         ({"run": {"targets": ["alignet", "unaligned"]}}, "run.targets: 'unaligned' is none of alignet, unalignet"),
         ({"run": {"students": ["lite9"]}}, "run.students: 'lite9' is no entry of students"),
         ({"run": {"students": ["lite0"], "backbones": ["lite2"]}}, "run.students: 'lite0' is not in run.backbones"),
-        ({"teacher": {"backbone": "resnet"}}, "teacher.backbone: 'resnet' is not in run.backbones"),
+        ({"teacher": {"backbones": ["resnet"]}}, "teacher.backbones: 'resnet' is not in run.backbones"),
+        ({"teacher": {"backbones": ["lite0"]}}, "synthesis.signal_backbone: 'lite0' is one of teacher.backbones"),
         ({"synthesis": {"signal_backbone": "x"}}, "synthesis.signal_backbone: 'x' is not in run.backbones"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_model
 
-from alignet import config
+from alignet import config, losses
 from alignet.models import frozen
 from alignet.student import batches, jobs, network, training
 from alignet.synthesis import triplet_files
@@ -21,6 +21,7 @@ from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World, WorldError
 
 SMALL = {
+    "scheme": "cluster_border",
     "head_width": 8,
     "temperature": 10.0,
     "teacher_temperature": 1.0,
@@ -174,6 +175,33 @@ def test_the_loss_falls_and_agreement_rises_where_there_is_something_to_learn(to
     watched = curve.dropna(subset="held_out_accuracy")
     assert watched["step"].tolist() == list(range(0, 41, 2))
     assert watched["held_out_accuracy"].iloc[-1] == 1
+
+
+def pooled_of(model, toy):
+    paths = toy.paths if hasattr(toy, "paths") else toy[0]
+    return network.represent(model, pictures.stack(paths, 32, 0).split(16), "float32")[0]
+
+
+def test_kept_neighbourhoods_stray_less_and_the_triplets_are_still_learnt(toy):
+    moved, agreement = [], []
+    for weight in (0.0, 0.9):
+        model = tiny()
+        before = pooled_of(model, toy)
+        curve = fit(model, toy, settings(steps=40, warmup_steps=5, keep_neighbours=weight, lr=0.003))
+        moved.append(float(losses.local(before, pooled_of(model, toy), 0.1)))
+        agreement.append(curve["agreement"][35:40].mean())
+    assert moved[1] < moved[0]
+    assert agreement[1] > 0.7
+
+
+def test_a_batch_in_parts_keeps_neighbourhoods_alike(toy):
+    runs = []
+    for parts in (1, 2):
+        model = tiny()
+        fit(model, toy, settings(steps=3, keep_neighbours=0.5, batch_parts=parts, lr=0.0001))
+        runs.append(state(model))
+    for name in runs[0]:
+        torch.testing.assert_close(runs[0][name], runs[1][name], rtol=1e-3, atol=1e-5)
 
 
 def test_one_seed_gives_the_same_weights_bit_for_bit_and_another_gives_others(toy):

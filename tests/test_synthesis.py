@@ -103,16 +103,28 @@ def test_more_clusters_than_pictures_are_refused_and_left_out_of_the_elbow(featu
 
 
 def test_sampled_triplets_are_different_sets_of_three():
-    found = schemes.sample_distinct("random", schemes.groups("random", torch.arange(12)), 150, generator())
+    found = schemes.sample_distinct({"random": schemes.groups("random", torch.arange(12))}, 150, generator())
     assert found.shape == (150, 3)
     assert len(found.sort(dim=1).values.unique(dim=0)) == 150
 
 
 def test_as_many_triplets_as_there_are_can_be_sampled_and_no_more():
-    groups = schemes.groups("cluster_border", torch.tensor([0, 0, 1, 1]))  # each of the four sets of three is one
-    assert len(schemes.sample_distinct("cluster_border", groups, 4, generator())) == 4
-    with pytest.raises(ValueError, match="cluster_border: asked for 5 different triplets, found only 4"):
-        schemes.sample_distinct("cluster_border", groups, 5, generator())
+    four = torch.tensor([0, 0, 1, 1])  # each of the four sets of three is one
+    groups = schemes.sources("cluster_border", four, four)
+    assert len(schemes.sample_distinct(groups, 4, generator())) == 4
+    with pytest.raises(ValueError, match=r"cluster_border: train_triplets and .* 5 different triplets, and only 4"):
+        schemes.sample_distinct(groups, 5, generator())
+
+
+def test_several_schemes_give_equal_shares_of_different_triplets():
+    labels = torch.arange(60) % 6
+    mixed = ["between_class", "within_class"]
+    found = schemes.sample_distinct(schemes.sources(mixed, labels, labels), 200, generator())
+    kinds = torch.tensor([len(labels[row].unique()) for row in found])
+    assert 70 <= int((kinds == 3).sum()) <= 130
+    assert set(kinds.tolist()) == {1, 3}
+    assert len(found.sort(dim=1).values.unique(dim=0)) == 200
+    assert schemes.name(mixed) == "between_class+within_class"
 
 
 @pytest.mark.parametrize("scheme", schemes.SCHEMES)
@@ -178,7 +190,7 @@ def test_the_table_of_schemes_holds_entropy_and_agreement(world, features, teach
 
 
 def test_examples_run_from_the_surest_triplet_to_the_least_sure(features, teacher):
-    drawn = schemes.sample_distinct("random", schemes.groups("random", torch.arange(50)), 100, generator())
+    drawn = schemes.sample_distinct({"random": schemes.groups("random", torch.arange(50))}, 100, generator())
     shown = labelling.from_easy_to_hard(drawn, teacher, features, n=10)
     entropy = metrics.entropy(labelling.soft_labels(shown, teacher, features))
     assert (entropy.diff() >= 0).all()

@@ -16,7 +16,13 @@ from alignet.worlds.format.tables import World
 
 
 def settings(**changes):
-    return inputs.settings("teacher", **changes)
+    return inputs.settings("teacher", **{"pca": None, "validation_per_level": 0, "regularisation": 0.3, **changes})
+
+
+def sight(features, concepts=None):
+    """What the teacher sees of one layer, a concept a picture unless said."""
+    concepts = torch.arange(len(features)) if concepts is None else concepts
+    return cross_validation.Sight(features, [features.shape[1]], concepts)
 
 
 def people(representation, triplets, raters, seed=0):
@@ -78,11 +84,11 @@ def test_validation_triplets_show_no_concept_that_the_fit_saw():
     concepts = torch.arange(60) // 2
     features = torch.randn(60, 3, generator=generator())
     judged = people(features, random_triplets(torch.arange(60), 2000), 1)
-    folds = cross_validation.splits(judged, concepts, settings(folds=3))
+    folds = cross_validation.splits(sight(features, concepts), judged, settings(folds=3))
     assert len(folds) == 3
     held_out_ever = set()
-    for split in folds:
-        seen, held_out = (concepts[split[part].triplets].unique() for part in ("train", "validation"))
+    for fold in folds:
+        seen, held_out = (concepts[part.triplets].unique() for part in (fold.train, fold.validation))
         assert len(held_out) == 10
         assert not torch.isin(held_out, seen).any()
         held_out_ever |= set(held_out.tolist())
@@ -92,10 +98,14 @@ def test_validation_triplets_show_no_concept_that_the_fit_saw():
 def test_a_fits_weights_do_not_depend_on_features_of_held_out_concepts():
     concepts, features = torch.arange(60) // 2, torch.randn(60, 3, generator=generator())
     judged = people(features, random_triplets(torch.arange(60), 2000), 1)
-    split = cross_validation.splits(judged, concepts, settings(folds=3))[0]
     changed = features.clone()
-    changed[split["validation"].triplets.unique()] = 1e6
-    plain, other = (affine_map.fit(table, split["train"], settings(steps=5, pca=2)) for table in (features, changed))
+    chosen = settings(folds=3, steps=5, pca=2)
+    changed[cross_validation.splits(sight(features, concepts), judged, chosen)[0].validation.triplets.unique()] = 1e6
+    plain, other = (
+        affine_map.fit(table, fold.train, chosen, start=fold.start)
+        for table in (features, changed)
+        for fold in cross_validation.splits(sight(table, concepts), judged, chosen)[:1]
+    )
     for name in ("weight", "bias", "mean", "scale", "components"):
         assert torch.equal(getattr(plain, name), getattr(other, name))
 
@@ -103,7 +113,7 @@ def test_a_fits_weights_do_not_depend_on_features_of_held_out_concepts():
 def test_folds_that_leave_no_triplets_are_refused():
     judged = people(torch.randn(6, 3, generator=generator()), random_triplets(torch.arange(6), 20), 1)
     with pytest.raises(ValueError, match="folds: 4 folds leave one without triplets"):
-        cross_validation.splits(judged, torch.arange(6), settings(folds=4))
+        cross_validation.splits(sight(torch.randn(6, 3)), judged, settings(folds=4))
 
 
 def test_the_grid_holds_every_combination_of_each_part():
@@ -119,7 +129,7 @@ def test_the_grid_holds_every_combination_of_each_part():
 def test_the_table_holds_every_cell_and_fold_and_a_clearly_better_cell_is_chosen(recovery):
     features, train, *_ = recovery
     chosen = settings(grid=[{"regularisation": [0.01, 1000.0]}], steps=60, lr=0.01, batch_size=512, folds=3)
-    table = cross_validation.cross_validate(features, train, torch.arange(120), chosen)
+    table = cross_validation.cross_validate(sight(features), train, chosen)
     fitted = table[table["map"] == "fitted"]
     assert fitted.groupby(["lambda", "fold", "split"]).size().tolist() == [1] * (2 * 3 * 2)
     assert len(table[table["map"] == "none"]) == 3 * 2
@@ -131,7 +141,15 @@ def test_the_table_holds_every_cell_and_fold_and_a_clearly_better_cell_is_chosen
 def grid_table(losses):
     """Validation losses by lambda, one for each fold."""
     rows = [
-        {"fold": fold, "split": "validation", "map": "fitted", "lambda": value, "loss": loss, "local_weight": 0.0}
+        {
+            "fold": fold,
+            "split": "validation",
+            "level": "judged",
+            "map": "fitted",
+            "lambda": value,
+            "loss": loss,
+            "local_weight": 0.0,
+        }
         | {"lr": 0.001, "sigma": 0.05, "steps": 100}
         for value, of_folds in losses.items()
         for fold, loss in enumerate(of_folds)
@@ -223,11 +241,11 @@ def test_scores_of_the_truth_are_calibrated_and_near_the_ceiling(recovery):
 
 def test_a_refit_scores_training_and_test_triplets_before_and_after(recovery):
     features, train, unseen, _ = recovery
-    affine, table = cross_validation.refit(features, train, unseen, settings(steps=2))
+    affine, table = cross_validation.refit(sight(features), train, unseen, settings(steps=2))
     assert affine.weight.shape == (6, 6)
     rows = [("none", "train"), ("none", "test"), ("fitted", "train"), ("fitted", "test")]
     assert list(zip(table["map"], table["split"], strict=True)) == rows
-    assert set(cross_validation.refit(features, train, None, settings(steps=2))[1]["split"]) == {"train"}
+    assert set(cross_validation.refit(sight(features), train, None, settings(steps=2))[1]["split"]) == {"train"}
 
 
 def test_hard_and_soft_losses_are_one_where_the_targets_are_the_peoples_shares(recovery):
@@ -246,8 +264,79 @@ def test_all_principal_axes_keep_every_similarity_and_few_keep_the_largest_varia
     z = plain.standardised(features)[train.triplets.unique()]
     largest = torch.linalg.eigvalsh(z.T @ z)[-1]
     torch.testing.assert_close((z @ one.components.T).square().sum(), largest)
-    with pytest.raises(ValueError, match="pca is 7"):
-        affine_map.untransformed(features, train, 0.5, 7)
+    assert affine_map.untransformed(features, train, 0.5, 7).components.shape == (6, 6)  # there are no more
+
+
+def test_axes_of_more_dimensions_than_pictures_are_those_of_a_decomposition():
+    features = torch.randn(10, 40, generator=generator())
+    judged = people(features, random_triplets(torch.arange(10), 200), 1)
+    start = affine_map.untransformed(features, judged, 1.0, 20)
+    assert start.components.shape == (9, 40)  # ten centred rows span nine
+    z = (features - features.mean(0)) / start.scale
+    expected = torch.linalg.svd(z, full_matrices=False).Vh[:9]
+    torch.testing.assert_close((start.components @ expected.T).abs(), torch.eye(9), atol=1e-4, rtol=0)
+
+
+def test_joined_layers_have_the_same_share_of_the_variance_whatever_their_scale_and_width():
+    features = torch.randn(50, 30, generator=generator()) * torch.tensor([100.0] * 4 + [0.01] * 26)
+    judged = people(torch.randn(50, 3, generator=generator()), random_triplets(torch.arange(50), 300), 1)
+    start = affine_map.untransformed(features, judged, 1.0, None, widths=[4, 26])
+    first, second = (part.square().sum(1).mean() for part in start.standardised(features).split([4, 26], dim=1))
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(first + second, torch.tensor(30.0))  # as of one layer of 30 dimensions
+    plain = affine_map.untransformed(features[:, :4], judged, 1.0, None)
+    alone = affine_map.untransformed(features[:, :4], judged, 1.0, None, widths=[4])
+    assert torch.equal(plain.scale, alone.scale)
+
+
+class Levels:
+    """Draws triplets whose targets are those of a known representation; stands for people.by_level.ByLevel."""
+
+    def __init__(self, truth):
+        self.truth = truth
+
+    def draw(self, pictures, n, seed):
+        drawn = {}
+        for place, level in enumerate(("coarse", "fine")):
+            triplets = random_triplets(pictures, n, seed=seed + place)
+            shares = pair_similarities(self.truth[triplets]).softmax(-1)
+            drawn[level] = ChoiceCounts(triplets, shares, shares)
+        return drawn
+
+
+def test_drawn_triplets_of_held_out_concepts_are_scored_by_level_and_choose_the_cell(recovery):
+    features, train, _, truth = recovery
+    chosen = settings(
+        grid=[{"regularisation": [0.01, 1000.0]}], steps=60, lr=0.01, batch_size=512, folds=2, validation_per_level=50
+    )
+    seen = dataclasses.replace(sight(features), by_level=Levels(truth))
+    table = cross_validation.cross_validate(seen, train, chosen)
+    rows = table[table["split"] == "validation"]
+    assert rows.groupby("level").size().to_dict() == {"coarse": 6, "fine": 6, "judged": 6}
+    assert set(rows.loc[rows["level"] != "judged", "n_triplets"]) == {50}
+    turned = table.copy()  # the judged triplets alone would choose the other cell
+    turned.loc[turned["level"] == "judged", "loss"] *= -1
+    assert cross_validation.best_cell(turned, chosen).regularisation == 0.01
+    for fold in cross_validation.splits(seen, train, chosen):
+        held_out = fold.validation.triplets.unique()
+        assert all(torch.isin(drawn.triplets, held_out).all() for drawn in fold.levels.values())
+
+
+def test_drawn_triplets_can_be_trained_on_beside_peoples_own(recovery):
+    features, train, _, truth = recovery
+    seen = dataclasses.replace(sight(features), by_level=Levels(truth))
+    more = cross_validation.with_drawn(seen, train, settings(train_per_level=40))
+    assert len(more.triplets) == len(more.targets) == len(train.triplets) + 80
+    assert torch.equal(cross_validation.with_drawn(sight(features), train, settings()).triplets, train.triplets)
+
+
+def test_the_participation_ratio_counts_the_axes_that_a_representation_spreads_over():
+    even = torch.cat([torch.eye(5), -torch.eye(5)])
+    assert metrics.participation_ratio(even) == pytest.approx(5)
+    assert metrics.participation_ratio(even * torch.tensor([1.0, 0, 0, 0, 0])) == pytest.approx(1)
+    wide = torch.randn(4, 50, generator=generator())
+    assert metrics.participation_ratio(wide) == pytest.approx(metrics.participation_ratio(wide @ torch.eye(50)))
+    assert 1 <= metrics.participation_ratio(wide) <= 3
 
 
 def test_the_local_term_keeps_the_neighbourhoods_of_other_pictures(recovery):
@@ -268,7 +357,7 @@ def test_soft_targets_teach_more_than_argmax_ones_where_triplets_are_few(recover
     features, train, _, truth = recovery
     informed = train.with_targets(pair_similarities(truth[train.triplets]).softmax(-1))
     chosen = settings(steps=200, lr=0.01, regularisation=0.0, batch_size=256, folds=2, soft_labels=[60, 10**6])
-    table = comparisons.soft_label_curve(features, informed, torch.arange(120), chosen)
+    table = comparisons.soft_label_curve(sight(features), informed, chosen)
     assert len(table) == 2 * 2 * 3
     assert set(table.loc[table["n_train"] == 60, "n_used"]) == {60}
     mean = table.groupby(["n_train", "targets"])[["kl", "ece"]].mean()

@@ -1,3 +1,4 @@
+import inputs
 import numpy as np
 import pandas as pd
 import pytest
@@ -336,6 +337,22 @@ def test_same_is_one_where_labels_are_equal():
     assert participants.same(pd.Series(["x", "y", "x"])).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
 
 
-def test_similarity_is_the_weighted_sum_of_relations():
-    relations = {"class": torch.eye(2), "shape": torch.ones(2, 2)}
-    assert participants.similarity(relations, {"class": 2.0, "shape": 0.5}).tolist() == [[2.5, 0.5], [0.5, 2.5]]
+def test_a_person_chooses_by_their_own_weights_and_temperature():
+    settings = inputs.settings("emoji", lapse_rate=0.1, participants=2)
+    relations = torch.zeros(2, 3, 3)
+    relations[0, 0, 1] = relations[0, 1, 0] = 1.0  # alike of the first kind: items 0 and 1, so that 2 is left
+    relations[1, 0, 2] = relations[1, 2, 0] = 1.0
+    people = participants.People(torch.tensor([0.5, 2.0]), torch.tensor([[3.0, 0.0], [0.0, 2.0]]))
+    asked = participants.Experiment(None, None, relations, people, settings, torch.Generator())
+    chances = participants._chances(asked, torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1]]))[0]
+    for row, logits in zip(chances, ([0.0, 0.0, 6.0], [0.0, 1.0, 0.0]), strict=True):
+        torch.testing.assert_close(row, 0.9 * torch.tensor(logits).softmax(0) + 0.1 / 3)
+
+
+def test_peoples_weights_are_lognormal_around_the_settings_own():
+    settings = inputs.settings("emoji", participants=4000, weight_spread=0.3)
+    people = participants.draw_people(settings, torch.Generator().manual_seed(0))
+    weights = torch.tensor(list(settings.similarity_weights.values()))
+    assert people.weights.shape == (4000, len(weights))
+    torch.testing.assert_close(people.weights.median(0).values, weights, rtol=0.03, atol=0)
+    torch.testing.assert_close(people.weights.log().std(0), torch.full((len(weights),), 0.3), rtol=0.05, atol=0)

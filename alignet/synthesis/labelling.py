@@ -24,8 +24,8 @@ def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthe
 
     The control is the teacher's standardised features (on its principal axes if it has some) without its map,
     multiplied by one scale: the one at which the mean choice entropy on the control's own cluster-border triplets
-    equals the aligned teacher's on its own (Eq. 8 of docs/method.md). Both targets are then equally sure of their choices. The entropies are measured on at most
-    clusters * points_per_cluster pictures.
+    equals the aligned teacher's on its own (Eq. 8 of docs/method.md). Both targets are then equally sure of their
+    choices. The entropies are measured on at most clusters * points_per_cluster pictures.
 
     Args: features: (n, p) of the pictures to be labelled.
     Raises: ValueError if the target is neither.

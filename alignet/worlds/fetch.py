@@ -1,6 +1,9 @@
 """Download the paper's public data.
 
-python -m alignet.worlds.fetch things | levels | alignet-release [FILE ...] | imagenet
+python -m alignet.worlds.fetch photos | things | levels | alignet-release [FILE ...] | imagenet
+
+photos: a thousand photographs and the embeddings of 4.7 million choices, 140 MB, made into a world at once
+(`readers/photos.py`); params/photos.yaml runs it.
 
 Files go to data/external/. An interrupted download resumes where it stopped. Each file's size and SHA-256 are recorded
 in fetched.json at its first download and verified in all later runs; a file that differs is refused and kept.
@@ -19,12 +22,16 @@ import requests
 from tqdm import tqdm
 
 from alignet.config import ROOT
+from alignet.worlds import check
+from alignet.worlds.format.tables import WorldError
+from alignet.worlds.readers import photos
 
 RECORD = "fetched.json"
 CHUNK = 1 << 20
 TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
 RELEASE = "https://storage.googleapis.com/alignet/data/release_1.1/"
 PAGES = {
+    "photos": "https://github.com/EliSchwartz/imagenet-sample-images and the other pages in docs/world.md",
     "things": "https://osf.io/f5rn6 (choices) and https://osf.io/jum2f (concepts and pictures)",
     "levels": "https://gin.g-node.org/fborn/Dataset_Levels",
     "alignet-release": f"{RELEASE}index.html",
@@ -45,9 +52,50 @@ class File:
     path: str
     page: str
     unpack: bool = False
+    sha256: str | None = None  # of the file at the pinned commit, where it is known
 
 
+GITHUB = "https://github.com"
+RAW = "https://raw.githubusercontent.com"
+SAMPLES, SAMPLES_AT = "EliSchwartz/imagenet-sample-images", "bc69043e2862758a1906c6a24a792bb28c6bb2ff"
+EXPERIMENT = "Frieda-Josefine/AligNet-Human-Validation-Experiment"
+EXPERIMENT_AT = "ecc25c08da6d45c44ae23fdef14f8973fc2b43d8"
+VICE, VICE_AT = "LukasMut/VICE", "5f80103ef4c9eb29477c4cadb1c9c54476d59e97"
+SPOSE, SPOSE_AT = "ViCCo-Group/semantic_features_gpt_3", "3b132af668bc61706b944dcfd6b01672d3a49c34"
 FILES = {
+    "photos": [
+        File(
+            f"{RAW}/{VICE}/{VICE_AT}/data/files/things_concepts.tsv",
+            "photos/things_concepts.tsv",
+            f"{GITHUB}/{VICE}",
+            sha256="f6eb4ec6fcad61e50a746bee820f98d1595fe655e9e210a9a407e9a17fd8cee4",
+        ),
+        File(
+            f"{RAW}/{VICE}/{VICE_AT}/embeddings/things/final_embedding.npy",
+            "photos/vice.npy",
+            f"{GITHUB}/{VICE}",
+            sha256="6c596ec9fe6e135e3fd32207d4d1d5eb004e3cef3810d5cb40474b1996d5392f",
+        ),
+        File(
+            f"{RAW}/{SPOSE}/{SPOSE_AT}/data/things/unique_id.txt",
+            "photos/unique_id.txt",
+            f"{GITHUB}/{SPOSE}",
+            sha256="e2e59d02197e89776034938e7a73940a0823cacac4b6084b56b1d8959816ff76",
+        ),
+        File(
+            f"{RAW}/{SPOSE}/{SPOSE_AT}/data/things/spose_embedding_66d_sorted.txt",
+            "photos/spose_66d.txt",
+            f"{GITHUB}/{SPOSE}",
+            sha256="6a485922fe22c10b2eb920140198488451d44ac6de0c6be5e8ee8eec8a2007cc",
+        ),
+        File(f"{GITHUB}/{SAMPLES}/archive/{SAMPLES_AT}.zip", "photos/samples.zip", f"{GITHUB}/{SAMPLES}", unpack=True),
+        File(
+            f"{GITHUB}/{EXPERIMENT}/archive/{EXPERIMENT_AT}.zip",
+            "photos/experiment.zip",
+            f"{GITHUB}/{EXPERIMENT}",
+            unpack=True,
+        ),
+    ],
     "things": [
         File("https://osf.io/n9u4a/download", "things/triplet_dataset.zip", PAGES["things"], unpack=True),
         File("https://osf.io/pc98z/download", "things/things_concepts.tsv", PAGES["things"]),
@@ -140,6 +188,11 @@ def _check(path: Path, file: File, folder: Path) -> None:
     known = json.loads(record.read_text()) if record.is_file() else {}
     present: dict[str, Any] = {"url": file.url, "size": path.stat().st_size, "sha256": sha256(path)}
     before: dict[str, Any] | None = known.get(file.path)
+    if file.sha256 not in (None, present["sha256"]):
+        raise FetchError(
+            f"{path}: sha256 {present['sha256'][:12]}... and not {str(file.sha256)[:12]}..., as at {file.url}: "
+            "refused; delete it and run this again"
+        )
     if before is None:
         staged = record.with_name(f"{RECORD}.part")
         staged.write_text(json.dumps(known | {file.path: present}, indent=1, sort_keys=True) + "\n")
@@ -192,6 +245,28 @@ def _files(dataset: str, names: list[str]) -> list[File]:
     return FILES.get(dataset, [])
 
 
+def _made(folder: Path) -> bool:
+    """Make the world of photographs from the files in `folder` and say what it holds; False if it cannot be made."""
+    experiment = folder / f"{EXPERIMENT.partition('/')[2]}-{EXPERIMENT_AT}"
+    files = photos.Files(
+        concepts=folder / "things_concepts.tsv",
+        identifiers=folder / "unique_id.txt",
+        vice=folder / "vice.npy",
+        spose=folder / "spose_66d.txt",
+        samples=folder / f"{SAMPLES.partition('/')[2]}-{SAMPLES_AT}",
+        validation=experiment / "experiment" / "stimuli" / "images_revision",
+    )
+    try:
+        world = photos.make(files, folder, folder / "world")
+    except WorldError as error:
+        print(error, file=sys.stderr)
+        return False
+    for source in photos.SOURCES:
+        print(f"{source['name']}: {source['url']}, licence: {source['licence']}")
+    print(check.summary(world))
+    return True
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Fetch the files of a data set; 1 and a line for each file that cannot be had."""
     parser = argparse.ArgumentParser(prog="python -m alignet.worlds.fetch", description="The paper's public data.")
@@ -204,10 +279,13 @@ def main(arguments: list[str] | None = None) -> int:
     failed = options.dataset == "imagenet"
     for file in _files(options.dataset, options.files):
         try:
-            print(fetch(file, options.to))
+            path = fetch(file, options.to)
+            print(f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256(path)}")
         except FetchError as error:
             print(error, file=sys.stderr)
             failed = True
+    if options.dataset == "photos":
+        failed |= not _made(options.to / "photos")
     if options.dataset in BY_HAND:
         print(BY_HAND[options.dataset].format(folder=options.to, page=PAGES[options.dataset]), file=sys.stderr)
     return int(failed)
