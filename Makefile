@@ -22,11 +22,12 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro replicate ablate report test test-fast lab lint lock
+.PHONY: help repro replicate ablate develop report test test-fast lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
 	@echo "make replicate  teacher, labels and students again with four other seeds: reports/tables/seeds.csv"
 	@echo "make ablate  students again with one choice changed at a time: reports/tables/ablations.csv"
+	@echo "make develop  students with other settings, on concepts that no result is reported on: reports/tables/development.csv"
 	@echo "make report  a page to read offline, reports/index.html, and the executed notebooks"
 	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
@@ -41,6 +42,9 @@ replicate: repro
 
 ablate: repro
 	@$(RUN) -m alignet.ablate
+
+develop: repro
+	@$(RUN) -m alignet.develop
 
 report: repro
 	@$(RUN) -m alignet.report

@@ -53,7 +53,7 @@ def large(images: int, dim: int, clusters: int, points: int) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("features", nargs="?", default="data/features/lite2/features.npy")
+    parser.add_argument("features", nargs="?", default="data/features/lite2_layers/features.npy")
     parser.add_argument("--clusters", type=int, default=100)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--images", type=int, default=1_280_000)

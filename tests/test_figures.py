@@ -98,6 +98,8 @@ def grid_table():
     before = {
         "map": "none",
         "split": "validation",
+        "level": "judged",
+        "fold": 0,
         "odd_one_out_accuracy": 0.35,
         "kl": 0.9,
         "ece": 0.1,

@@ -8,7 +8,19 @@ import yaml
 from alignet.config import ROOT
 
 GROUND = ("devices", "triplets", "losses", "metrics", "intervals")
-TOP = ("kernels", "nb", "repro", "report", "export", "variants", "replicate", "ablate", "develop", "preflight")
+TOP = (
+    "kernels",
+    "nb",
+    "repro",
+    "report",
+    "export",
+    "variants",
+    "replicate",
+    "ablate",
+    "develop",
+    "beside",
+    "preflight",
+)
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = [
     ("config",),

@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alignet.figures import style
@@ -19,30 +20,52 @@ def by_level(summary: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     The interval is that of the run's own seed; dotted: chance; dashed: noise ceiling.
     Args: summary: seeds.csv; scores: replicates.csv.
     """
-    present = [level for level in LEVELS if (summary["benchmark"] == f"levels, {level}").any()]
-    if not present:
+    return by_world({"": (summary, scores)})
+
+
+def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
+    """The same for several runs, a row each, with whose choices they are set against.
+
+    Args: runs: what a row is of, in words -> (seeds.csv, replicates.csv).
+    """
+    runs = {name: run for name, run in runs.items() if _levels_of(run[0])}
+    if not runs:
         return style.only_text("No figure: the world has no levels.csv")
+    columns = max(len(_levels_of(summary)) for summary, _ in runs.values())
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, (0.04 + 0.34 * len(runs)) * style.DOUBLE), "sharey": True}
+    figure, axes = plt.subplots(len(runs), columns, layout="constrained", squeeze=False, **size)
+    for row, (name, (summary, scores)) in zip(axes, runs.items(), strict=True):
+        for ax, level in zip(row, _levels_of(summary), strict=False):
+            _panel(ax, summary, scores, level)
+        label = f"Odd-one-out accuracy, {int(summary['n_seeds'].max())} seeds"
+        row[0].set_ylabel(f"{name}\n{label}" if name else label)
+    kinds = [f"{name}: {style.people(summary['choices'])}" for name, (summary, _) in runs.items() if name]
+    if kinds:
+        figure.suptitle("; ".join(kinds), fontsize=7)
+    style.target_legend(figure, pd.concat([summary["choices"] for summary, _ in runs.values()]), ceiling=False)
+    return figure
+
+
+def _levels_of(summary: pd.DataFrame) -> list[str]:
+    return [level for level in LEVELS if (summary["benchmark"] == f"levels, {level}").any()]
+
+
+def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) -> None:
     students = list(dict.fromkeys(summary["student"]))
     colours = style.student_colours(students)
-    size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.38 * style.DOUBLE), "sharey": True, "squeeze": False}
-    figure, (axes,) = plt.subplots(1, len(present), layout="constrained", **size)
-    for ax, level in zip(axes, present, strict=True):
-        panel = summary[summary["benchmark"] == f"levels, {level}"]
-        dots = scores[scores["benchmark"] == f"levels, {level}"]
-        for row in panel.to_dict("records"):
-            place = students.index(row["student"]) + OFFSETS[row["target"]]
-            one = dots[(dots["student"] == row["student"]) & (dots["target"] == row["target"])]
-            colour = colours[row["student"]]
-            ax.plot(np.full(len(one), place - 0.08), one["value"], ".", markersize=3, color=colour, alpha=0.7)
-            half = (row["ci_high"] - row["ci_low"]) / 2
-            ax.errorbar(place, row["mean"], yerr=half, **style.marks(row["target"], colour))
-        ax.axhline(panel["noise_ceiling"].iloc[0], color="0.4", linestyle="--", linewidth=0.8, zorder=0)
-        style.chance(ax)
-        ax.set(title=level.capitalize(), xlim=(-0.5, len(students) - 0.5))
-        ax.set_xticks(range(len(students)), students)
-    axes[0].set_ylabel(f"Odd-one-out accuracy, {int(summary['n_seeds'].max())} seeds")
-    style.target_legend(figure, summary["choices"].dropna().iloc[0], ceiling=False)
-    return figure
+    panel = summary[summary["benchmark"] == f"levels, {level}"]
+    dots = scores[scores["benchmark"] == f"levels, {level}"]
+    for row in panel.to_dict("records"):
+        place = students.index(row["student"]) + OFFSETS[row["target"]]
+        one = dots[(dots["student"] == row["student"]) & (dots["target"] == row["target"])]
+        colour = colours[row["student"]]
+        ax.plot(np.full(len(one), place - 0.08), one["value"], ".", markersize=3, color=colour, alpha=0.7)
+        half = (row["ci_high"] - row["ci_low"]) / 2
+        ax.errorbar(place, row["mean"], yerr=half, **style.marks(row["target"], colour))
+    ax.axhline(panel["noise_ceiling"].iloc[0], color="0.4", linestyle="--", linewidth=0.8, zorder=0)
+    style.chance(ax)
+    ax.set(title=level.capitalize(), xlim=(-0.5, len(students) - 0.5))
+    ax.set_xticks(range(len(students)), students)
 
 
 def over_control(summary: pd.DataFrame) -> Figure:

@@ -83,7 +83,7 @@ def by_level(scores: pd.DataFrame) -> Figure:
         right.plot([shift] * len(ratios), ratios, ".", markersize=3, alpha=0.6, color=BLUE)
         right.plot([shift], [ratios.mean()], "o", **dot)
     left.set_xticks(range(len(levels)), levels)
-    left.set(ylabel="Odd-one-out accuracy", xlim=(-0.5, len(levels) - 0.4))
+    left.set(ylabel="Odd-one-out accuracy", xlim=(-0.5, len(levels) - 0.4), ylim=(min(0.3, left.get_ylim()[0]), None))
     left.set_title(f"Expected under VICE's distributions, {style.people(drawn['choices'].iloc[0])}", fontsize=6)
     style.chance(left)
     right.set(ylabel="Participation ratio", xticks=[], xlim=(-0.5, 0.5), ylim=(0, None))
