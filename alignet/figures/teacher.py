@@ -33,7 +33,7 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
 
     judged = scores[scores["level"] == JUDGED]
     shown = judged[~((judged["fold"] == "all") & (judged["split"] == "train"))]
-    figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.33 * style.DOUBLE), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
     for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
         marks = {
             "data": shown,
@@ -46,7 +46,9 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
         sns.barplot(**marks, palette=["0.8", BLUE], errorbar=None, ax=ax, legend=column == "ece")
         sns.stripplot(**marks, palette=["0.35", "0.1"], dodge=True, jitter=False, size=2.5, ax=ax, legend=False)
         ax.set(xlabel="", ylabel=label)
-    axes[2].legend(title="Map", handlelength=1)
+    handles, labels = axes[2].get_legend_handles_labels()
+    axes[2].get_legend().remove()
+    figure.legend(handles, [LABELS[label] for label in labels], loc="outside lower center", ncols=2, handlelength=1)
     style.chance(axes[0])
     axes[0].set_xlim(-0.5, len(splits))  # room for chance's name beside the bars
     for place, split in enumerate(splits):
@@ -142,7 +144,7 @@ def layers(scores: pd.DataFrame) -> Figure:
         ax.set_xticks(of_one["depth"], of_one["layer"], rotation=0 if len(scores) < 8 else 60)
         ax.set(xlabel="Layer", title=name)
         style.chance(ax)
-    axes[0, 0].set_ylabel("Odd-one-out accuracy, no map")
+    axes[0, 0].set(ylabel="Odd-one-out accuracy, no map", ylim=(min(0.31, axes[0, 0].get_ylim()[0]), None))
     return figure
 
 

@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import inputs
+import pandas as pd
+import pytest
+import torch
+
+from alignet import ablate, config, develop, preflight
+from alignet.people.by_level import ByLevel
+from alignet.people.vice import Posterior
+from alignet.worlds.format import tables
+from alignet.worlds.format.tables import World
+
+JUDGED, CLASSES = 36, 6  # concepts of the human split, and their classes
+
+
+@pytest.fixture
+def world():
+    """Two pictures of each concept: 36 judged, four that only test rows show, six for synthesis, four of the test."""
+    rows, parts = [], [("human", JUDGED), ("held", 4), ("synthesis", 6), ("test", 4)]
+    for part, count in parts:
+        for number in range(count):
+            label = {"concept": f"{part}{number:02d}", "class": f"class{number % CLASSES}"}
+            split = "human" if part == "held" else part
+            rows += [{"image": f"{part}{number:02d}_{k}", "path": f"{part}{number}_{k}.png"} | label for k in (0, 1)]
+            rows[-1]["split"] = rows[-2]["split"] = split
+    images = pd.DataFrame(rows)
+    chosen = inputs.random_triplets(torch.arange(JUDGED), 400)
+    shown = [[f"human{number:02d}_0" for number in row] for row in chosen.tolist()]
+    triplets = pd.DataFrame(shown, columns=["image_0", "image_1", "image_2"]).assign(split="train")
+    test = pd.DataFrame([["held00_0", "held01_0", "held02_0"]], columns=["image_0", "image_1", "image_2"])
+    triplets = pd.concat([triplets, test.assign(split="test")], ignore_index=True).assign(odd=0, participant="p")
+    return World("tiny", "human", Path("nowhere"), ("concept", "class"), images, triplets, None)
+
+
+@pytest.fixture
+def by_level(world):
+    objects = torch.full((len(world.images),), -1)
+    objects[: 2 * JUDGED] = torch.arange(2 * JUDGED) // 2
+    mu = torch.rand(JUDGED, 4, generator=inputs.generator()) * 3
+    return ByLevel(Posterior(mu, torch.full_like(mu, 0.01)), objects, world.codes("class"), samples=3, seed=0)
+
+
+def test_every_third_judged_concept_is_tested_and_no_fit_sees_it(world, by_level):
+    found = develop.development_world(world, by_level, inputs.settings("human_uncertainty"))
+    concepts = found.images.groupby("split")["concept"].agg(set)
+    assert len(concepts["test"]) == JUDGED // 3
+    assert len(concepts["human"]) == 2 * JUDGED // 3
+    assert concepts["test"] | concepts["human"] == {f"human{number:02d}" for number in range(JUDGED)}
+    assert concepts["synthesis"] == {f"synthesis{number:02d}" for number in range(6)}
+    shown = set(found.triplets[["image_0", "image_1", "image_2"]].to_numpy().ravel())
+    assert {name[:-2] for name in shown} <= concepts["human"]
+    levels = set(found.levels[["image_0", "image_1", "image_2"]].to_numpy().ravel())
+    assert {name[:-2] for name in levels} <= concepts["test"]
+
+
+def test_the_world_can_be_written_and_read_and_says_that_its_choices_are_derived(world, by_level, tmp_path):
+    found = develop.development_world(world, by_level, inputs.settings("human_uncertainty"))
+    tables.write(found, tmp_path / "world")
+    read = tables.read(tmp_path / "world")
+    assert read.choices == "derived"
+    assert read.levels.groupby(["level", "image_0", "image_1", "image_2"]).size().min() >= develop.ANSWERS
+    assert set(read.levels["level"]) == {"coarse", "boundary", "fine"}
+
+
+def scores(**variants):
+    """Two seeds each of base and variants: accuracy at three levels and in the ten-shot task, with over_base_high."""
+    rows = []
+    for seed in (0, 1):
+        for name, (accuracies, highs) in variants.items():
+            for level, accuracy, high in zip(
+                ["coarse", "boundary", "fine", develop.TASK], accuracies, highs, strict=True
+            ):
+                row = {"factor": "f", "variant": name, "seed": seed, "level": level, "target": "alignet"}
+                bounds = {"over_base": high - 0.02, "over_base_low": high - 0.04, "over_base_high": high}
+                rows.append(row | {"accuracy": accuracy + 0.01 * seed} | bounds)
+                rows.append(row | {"target": "base", "accuracy": 0.3})
+    return pd.DataFrame(rows)
+
+
+def test_the_best_mean_of_those_that_lose_nowhere_is_chosen():
+    table = develop.summary(
+        scores(
+            best_but_loses=((0.9, 0.9, 0.9, 0.1), (0.1, 0.1, 0.1, -0.01)),
+            good=((0.5, 0.6, 0.4, 0.9), (0.1, 0.1, 0.01, 0.1)),
+            worse=((0.5, 0.5, 0.4, 0.9), (0.1, 0.1, 0.1, 0.1)),
+        )
+    )
+    means = table[table["level"] == "mean"].set_index("variant")
+    assert means["chosen"].to_dict() == {"base": False, "best_but_loses": False, "good": True, "worse": False}
+    assert means.loc["good", "accuracy"] == pytest.approx(0.505)  # of the three levels and two seeds
+    assert means.loc["base", "accuracy"] == pytest.approx(0.3)
+    assert table.loc[table["variant"] == "best_but_loses", "loses"].all()
+
+
+def test_where_all_lose_none_is_chosen():
+    table = develop.summary(scores(only=((0.5, 0.5, 0.5, 0.5), (-0.01, 0.1, 0.1, 0.1))))
+    assert not table["chosen"].any()
+
+
+def test_every_variant_of_the_file_has_values_that_pass(tmp_path):
+    import yaml
+
+    student, listed = ablate.read("params/variants/development.yaml")
+    assert student in config.names("students")
+    assert len({entry["name"] for entry in listed}) == len(listed)
+    for entry in listed:
+        profile = tmp_path / "variant.yaml"
+        profile.write_text(yaml.safe_dump({"base": "params.yaml"} | entry["changes"]))
+        assert preflight.problems(str(profile)) == [], entry["name"]
+
+
+def test_a_run_that_is_not_finished_is_refused_in_one_line(tmp_path, capsys):
+    assert develop.main(["--out-dir", str(tmp_path)]) == 1
+    assert (
+        capsys.readouterr().err == f"{tmp_path / 'data'}: has no human_uncertainty: finish the run first (make repro)\n"
+    )
