@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from alignet import ablate, config, replicate, variants
+from alignet import ablate, beside, config, replicate, variants
 from alignet.evaluation import seeds
 from alignet.figures import ablations as ablation_figures
 from alignet.figures import seeds as figures
@@ -143,9 +143,8 @@ def test_the_figure_of_ablations_draws_each_variant_and_says_whose_choices_they_
 def test_the_listed_ablations_change_what_the_params_have():
     student, listed = ablate.read("params/variants/ablations.yaml")
     assert student in config.names("students")
-    assert {"loss", "teacher's targets", "sampling scheme", "clusters", "triplets", "decay"} == {
-        e["factor"] for e in listed
-    }
+    factors = {"loss", "teacher's targets", "sampling scheme", "layers", "temperature", "clusters", "triplets", "decay"}
+    assert {entry["factor"] for entry in listed} == factors
     for entry in listed:
         values = config._merged(config.values(), entry["changes"])
         config.Teacher(**values["teacher"])
@@ -174,3 +173,19 @@ def test_what_cannot_be_replicated_is_one_line(tmp_path, capsys, arguments, mess
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_several_runs_stand_in_one_figure_a_row_each_with_whose_choices_they_are(tmp_path, capsys):
+    for name, choices in (("emoji", "simulated"), ("photos", "derived")):
+        (tmp_path / name / "tables").mkdir(parents=True)
+        found = scores([0.5, 0.6, 0.7], [0.4, 0.5, 0.6]).assign(choices=choices)
+        found.to_csv(tmp_path / name / "tables" / "replicates.csv", index=False)
+        seeds.summary(found, own=0).to_csv(tmp_path / name / "tables" / "seeds.csv", index=False)
+    runs = [f"{name}={tmp_path / name}" for name in ("emoji", "photos")]
+    assert beside.main([*runs, "--out", str(tmp_path / "both")]) == 0
+    drawn = (tmp_path / "both.svg").read_text()
+    assert "SIMULATED" in drawn
+    assert "DERIVED" in drawn
+    assert beside.main([*runs, f"none={tmp_path}", "--out", str(tmp_path / "no")]) == 1
+    assert "seeds.csv: no such file: run python -m alignet.replicate there first" in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()

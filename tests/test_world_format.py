@@ -1,6 +1,8 @@
 """The world format: what is read, what is refused and how, making a world from class folders."""
 
+import dataclasses
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -496,3 +498,31 @@ def test_a_new_world_does_not_overwrite_an_old_one(tiny, capsys):
 def test_a_world_of_photographs_passes(capsys):
     assert command.main(["check", os.environ["ALIGNET_TEST_WORLD"]]) == 0
     assert "noise ceiling" in capsys.readouterr().out
+
+
+def styled(triplets):
+    """Four synthesis pictures of two styles, of which people judged `colour` in one triplet."""
+    names = [f"h{n}" for n in range(3)] + [f"s{n}" for n in range(4)]
+    images = pd.DataFrame({"image": names, "path": names, "concept": names})
+    images = images.assign(split=["human"] * 3 + ["synthesis"] * 4, style=["colour"] * 3 + ["colour", "line"] * 2)
+    columns = ["image_0", "image_1", "image_2", "odd", "participant"]
+    return tables.World(
+        "styled", "human", Path("nowhere"), ("concept",), images, pd.DataFrame(triplets, columns=columns), None
+    )
+
+
+def test_pictures_of_a_style_that_nobody_judged_are_not_labelled():
+    world = styled([["h0", "h1", "h2", 0, "p"]])
+    assert world.labelled("judged").tolist() == [3, 5]
+    assert world.labelled("all").tolist() == [3, 4, 5, 6]
+    less = world.to_label("judged")
+    assert less.images["image"].tolist() == ["h0", "h1", "h2", "s0", "s2"]
+    assert less.choice_rows(less.triplets)[0].tolist() == [[0, 1, 2]]
+    assert len(world.images) == 7  # the world itself stays
+
+
+def test_without_styles_or_without_choices_every_picture_is_labelled():
+    assert styled([]).labelled("judged").tolist() == [3, 4, 5, 6]
+    plain = styled([["h0", "h1", "h2", 0, "p"]])
+    plain = dataclasses.replace(plain, images=plain.images.drop(columns="style"))
+    assert plain.labelled("judged").tolist() == [3, 4, 5, 6]
