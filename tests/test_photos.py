@@ -69,6 +69,7 @@ def public():
     samples = {f"{root}/{key}_{name}.JPEG": picture(int(key[1:])) for key, name in names.items()}
     root = f"AligNet-Human-Validation-Experiment-{fetch.EXPERIMENT_AT}/experiment/stimuli/images_revision"
     seen = {f"{root}/{wordnet(number)}_77.JPEG": picture(2000 + number) for number in (5, 6, 7, 501)}
+    seen |= {f"{root}/{wordnet(number)}_99.JPEG": picture(3000) for number in (8, 502)}  # one picture of two classes
     embedding = np.random.default_rng(0).random((100, 4)).astype(np.float32) * 2
     return {
         "things_concepts.tsv": concept_rows().to_csv(sep="\t", index=False).encode(),
@@ -144,6 +145,7 @@ def test_splits_are_by_concept_in_shares_and_labels_come_from_things(made):
     world = folder_world.read(made / "world")
     images = world.images.set_index("image")
     assert images.groupby("concept")["split"].nunique().max() == 1
+    assert not any(name.endswith("_99") for name in images.index)
     concepts = images[images["category"] != photos.UNLABELLED].drop_duplicates("concept")
     assert 0.25 < (concepts["split"] == "test").mean() < 0.42
     assert (images.loc[images["category"] == photos.UNLABELLED, "split"] == "synthesis").all()

@@ -7,6 +7,7 @@ triplets.csv, SPoSE for levels.csv. `alignet.worlds.fetch photos` gets the files
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def picture_table(files: Files, things: pd.DataFrame, root: Path) -> pd.DataFram
     A class is a concept if THINGS gives its WordNet id or, for a concept without an id, if its name or a synonym is
     that of one class alone (a kite, a plane or an ear is a bird, a tool or a part of corn in ImageNet). Concepts are
     divided into human and test within their category; pictures of no concept are for synthesis. A class has one
-    concept, so no concept stands in two splits.
+    concept, so no concept stands in two splits. Pictures that stand for two classes, in equal files, are left out.
     """
     found = pd.DataFrame([*_found(files.samples, root), *_found(files.validation, root)])
     if found.empty:
@@ -129,7 +130,9 @@ def picture_table(files: Files, things: pd.DataFrame, root: Path) -> pd.DataFram
     named = found[found["path"].str.startswith(str(files.samples.relative_to(root).as_posix()))]
     classes = named.drop_duplicates("wordnet").set_index("wordnet")["name"]
     matches = matched(classes, things)
-    images = found[found["wordnet"].isin(classes.index)].drop_duplicates("image").reset_index(drop=True)
+    content = found["path"].map(lambda path: sha256((root / path).read_bytes()).hexdigest())
+    twice = content.duplicated(keep=False) | found["image"].duplicated()  # one picture that stands for two classes
+    images = found[found["wordnet"].isin(classes.index) & ~twice].reset_index(drop=True)
     row = images["wordnet"].map(matches["row"]).astype("Int64")
     labelled = row.notna()
     for column in ("concept", "category", "domain"):
