@@ -341,9 +341,9 @@ def values(params_file: str = PARAMS) -> dict[str, Any]:
     own = _read(params_file)
     if BASE not in own:
         return own
-    name = own.pop(BASE)
+    name, written_from = own.pop(BASE), own.pop(PROFILE, params_file)
     base = values(name)
-    if base.get(PROFILE, params_file) != params_file:
+    if base.get(PROFILE, written_from) != written_from:
         raise ConfigError(f"{name}: was written from {base[PROFILE]}; restore it first (git checkout {name})")
     unknown = sorted(own.keys() - base.keys())
     if unknown:

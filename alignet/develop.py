@@ -180,7 +180,7 @@ def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Pa
         tables.write(development_world(world, by_level, settings), part)
     changes: dict[str, Any] = {"run": run, "world": {"source": "folder", "path": str(folder.resolve())}}
     changes["downstream"] = TEN_SHOT | {"corruptions": [], "public": []}
-    profile.write_text(yaml.safe_dump({config.BASE: params_file} | changes), encoding="utf-8")
+    profile.write_text(yaml.safe_dump(variants.based_on(params_file) | changes), encoding="utf-8")
     variants.execute(place, profile, _stages(names, student))
     return profile
 

@@ -56,13 +56,19 @@ def run(variant: Variant, params_file: str, out_dir: str) -> Path:
     place = variant.place
     (place / "data").mkdir(parents=True, exist_ok=True)
     profile = place / "params.yaml"
-    profile.write_text(yaml.safe_dump({config.BASE: params_file} | variant.changes), encoding="utf-8")
+    profile.write_text(yaml.safe_dump(based_on(params_file) | variant.changes), encoding="utf-8")
     done, made_from = place / DONE, _fingerprint(profile, data)
     if not (done.is_file() and done.read_text(encoding="ascii") == made_from):
         _link(variant, data)
         execute(place, profile, stages(variant, str(profile)))
         done.write_text(made_from, encoding="ascii")
     return place / "reports" / "tables"
+
+
+def based_on(params_file: str) -> dict[str, str]:
+    """The first entries of a profile of this params file, also where it was written from another profile itself."""
+    written_from = config.values(params_file).get(config.PROFILE)
+    return {config.BASE: params_file} | ({config.PROFILE: written_from} if written_from else {})
 
 
 def execute(place: Path, profile: Path, stages: Iterable[tuple[str, dict[str, str]]]) -> None:

@@ -2,6 +2,7 @@ import math
 
 import pandas as pd
 import pytest
+import yaml
 
 from alignet import ablate, beside, config, replicate, variants
 from alignet.evaluation import seeds
@@ -189,3 +190,18 @@ def test_several_runs_stand_in_one_figure_a_row_each_with_whose_choices_they_are
     assert beside.main([*runs, f"none={tmp_path}", "--out", str(tmp_path / "no")]) == 1
     assert "seeds.csv: no such file: run python -m alignet.replicate there first" in capsys.readouterr().err
     assert not (tmp_path / "no.png").exists()
+
+
+def test_a_run_of_a_profile_can_be_repeated_with_other_values(tmp_path):
+    written = tmp_path / "params.yaml"
+    written.write_text(yaml.safe_dump(config.values("params/photos.yaml") | {config.PROFILE: "params/photos.yaml"}))
+    variant, again = tmp_path / "variant.yaml", tmp_path / "again.yaml"
+    variant.write_text(yaml.safe_dump(variants.based_on(str(written)) | {"teacher": {"seed": 3}}))
+    assert config.value("teacher.seed", str(variant)) == 3
+    assert config.value("world.source", str(variant)) == "folder"
+    again.write_text(yaml.safe_dump(variants.based_on(str(variant)) | {"synthesis": {"seed": 4}}))
+    assert config.value("teacher.seed", str(again)) == 3
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({config.BASE: str(written)}))
+    with pytest.raises(config.ConfigError, match=r"was written from params/photos\.yaml; restore it first"):
+        config.values(str(other))
