@@ -227,7 +227,7 @@ def near(in_float32: np.ndarray, in_bfloat16: np.ndarray, what: str) -> None:
 
 
 def test_a_student_is_trained_from_the_releases_representations(pipeline, copy):
-    world, made = tables.read(copy / "data" / "world"), copy / "data" / "synthesis" / "alignet"
+    world, made = tables.read(copy / "data" / "world").to_label("judged"), copy / "data" / "synthesis" / "alignet"
     names = world.images["path"].to_numpy()[world.rows("synthesis")].astype(str)
     order = np.random.default_rng(0).permutation(len(names))
     arrays = {"rows": np.load(made / "representation.npy")[order], "names": names[order]}
