@@ -42,7 +42,8 @@ def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
     kinds = [f"{name}: {style.people(summary['choices'])}" for name, (summary, _) in runs.items() if name]
     if kinds:
         figure.suptitle("; ".join(kinds), fontsize=7)
-    style.target_legend(figure, pd.concat([summary["choices"] for summary, _ in runs.values()]), ceiling=False)
+    alone = None if kinds else next(iter(runs.values()))[0]["choices"]
+    style.target_legend(figure, alone, ceiling=False)
     return figure
 
 

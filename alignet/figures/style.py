@@ -127,13 +127,14 @@ def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -
     ax.set_xticks(range(len(students)), names, rotation=60 if crowded else 0, ha="right" if crowded else "center")
 
 
-def target_legend(figure: Figure, choices: str | pd.Series, ceiling: bool = True) -> None:
-    """What the marks mean and whose choices they are set against; ceiling: with the noise ceiling's band."""
+def target_legend(figure: Figure, choices: str | pd.Series | None, ceiling: bool = True) -> None:
+    """What the marks mean and whose choices they are set against (None: said elsewhere); ceiling: with its band."""
     dot: dict[str, Any] = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
     handles: list[Artist] = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
-    handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85") if ceiling else plt.Line2D([], [], linestyle="none"))
     labels = [LABELS[target] for target in TARGETS]
-    labels.append(f"noise ceiling ({people(choices)})" if ceiling else f"against {people(choices)}")
+    if choices is not None:
+        handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85") if ceiling else plt.Line2D([], [], linestyle="none"))
+        labels.append(f"noise ceiling ({people(choices)})" if ceiling else f"against {people(choices)}")
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
 
