@@ -8,7 +8,7 @@ values to params.yaml, which is the file that dvc reads.
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, dataclass_transform
 
@@ -319,6 +319,11 @@ def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -
 def value(key: str, params_file: str = PARAMS) -> Any:
     """One value of the params file by its dotted key ('teacher.backbone')."""
     return _section(key, params_file)
+
+
+def listed(one_or_several: str | Sequence[str]) -> list[str]:
+    """A value that may be one name or a list of them, as a list."""
+    return [one_or_several] if isinstance(one_or_several, str) else [*one_or_several]
 
 
 def names(key: str, params_file: str = PARAMS) -> list[str]:

@@ -93,8 +93,7 @@ def _together(params_file: str) -> Iterator[str]:
     clusters = config.value("synthesis.clusters", params_file)
     for name in _entries("students", params_file):
         student, where = config.load(f"students.{name}", Student, params_file), f"{params_file}: students.{name}"
-        schemes = [student.scheme] if isinstance(student.scheme, str) else student.scheme
-        needed, scheme = max((SMALLEST.get(each, 1), each) for each in schemes)
+        needed, scheme = max((SMALLEST.get(each, 1), each) for each in config.listed(student.scheme))
         if student.source == "in_batch" and student.batch_pictures < needed:
             yield f"{where}.batch_pictures: is {student.batch_pictures}; scheme {scheme} needs {needed} or more"
         if student.source == "in_batch" and student.batch_clusters > clusters:

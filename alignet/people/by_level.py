@@ -9,10 +9,9 @@ from torch import Tensor
 from alignet.config import HumanUncertainty
 from alignet.people.choice_distributions import ChoiceCounts, object_numbers
 from alignet.people.vice import Posterior
-from alignet.triplets import draw, groups
+from alignet.triplets import LEVEL_SCHEMES, draw, groups
 from alignet.worlds.format.tables import World
 
-SCHEMES = {"coarse": "between_class", "boundary": "class_border", "fine": "within_class"}
 TRIES = 20  # times as many triplets are drawn, at most, where many show one object twice
 
 
@@ -48,7 +47,7 @@ class ByLevel:
         Args: pictures: (m,) rows of images.csv whose objects were judged.
         """
         generator, drawn = torch.Generator().manual_seed(seed), {}
-        for level, scheme in SCHEMES.items():
+        for level, scheme in LEVEL_SCHEMES.items():
             triplets = self._different(pictures, scheme, n, generator)
             if len(triplets):
                 shares = self.posterior.choice_distribution(self.objects[triplets], self.samples, self.seed)

@@ -127,7 +127,7 @@ def in_batch_triplets(clusters: int, pictures: int, scheme: str | Sequence[str])
     triplets = torch.combinations(torch.arange(clusters * pictures), 3)
     label = triplets // pictures
     distinct = 1 + (label[:, 1:] != label[:, :-1]).sum(1)  # clusters stand together: a change is a new one
-    kinds = {kind for each in ([scheme] if isinstance(scheme, str) else scheme) for kind in IN_BATCH[each]}
+    kinds = {kind for each in config.listed(scheme) for kind in IN_BATCH[each]}
     return triplets[torch.isin(distinct, torch.tensor(sorted(kinds)))]
 
 

@@ -53,9 +53,7 @@ class Run:
         self.decay = DecayToInitial(self.parameters, settings.decay_to_initial)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.forward: Any = student
-        self.initial: Tensor | None = (
-            None  # (n, dim) pooled, of all pictures, where their neighbourhoods are to be kept
-        )
+        self.initial: Tensor | None = None  # (n, dim) pooled, before any step, where neighbourhoods are to be kept
         if settings.gradient_checkpointing:
             for model in [student.embedder.model, *([student.split.rest] if student.split else [])]:
                 model.set_grad_checkpointing(True)

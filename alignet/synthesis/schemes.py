@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet.config import Synthesis
+from alignet.config import Synthesis, listed
 from alignet.triplets import SCHEMES, Groups, draw, groups
 from alignet.worlds.format.tables import World
 
@@ -29,11 +29,6 @@ def scheme_groups(scheme: str, clusters: Tensor, classes: Tensor) -> Groups:
     Raises: ValueError naming the scheme if they leave no triplet of it.
     """
     return groups(scheme, classes if "class" in scheme else clusters)
-
-
-def listed(scheme: str | Sequence[str]) -> list[str]:
-    """One scheme or several as a list."""
-    return [scheme] if isinstance(scheme, str) else [*scheme]
 
 
 def name(scheme: str | Sequence[str]) -> str:

@@ -166,9 +166,8 @@ def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settin
     odd-one-out accuracy (agreement with single choices), majority_accuracy and target_accuracy (agreement with most
     people's choice and the likeliest one of the targets), calibration error; noise ceiling of `n_repeated` triplets;
     participation ratio of the pictures' representation."""
-    rows, inverse = judgements.triplets.unique(return_inverse=True)
-    mapped = affine(features[rows])
-    similarities = torch.cat([row_pair_similarities(mapped, part) for part in inverse.split(CHUNK)])
+    mapped, inverse = _mapped(affine, features, judgements.triplets)
+    similarities = _similarities(mapped, inverse)
     chosen, counts = odd_one_out(similarities), judgements.counts
     return {
         "n_triplets": len(judgements.triplets),
@@ -206,6 +205,14 @@ def _principal_axes(z: Tensor, count: int) -> Tensor:
 
 
 def mapped_similarities(affine: AffineMap, features: Tensor, triplets: Tensor) -> Tensor:
+    return _similarities(*_mapped(affine, features, triplets))
+
+
+def _mapped(affine: AffineMap, features: Tensor, triplets: Tensor) -> tuple[Tensor, Tensor]:
+    """The representation of the pictures that occur, (m, k), and the triplets as rows of it, (n, 3)."""
     rows, inverse = triplets.unique(return_inverse=True)
-    mapped = affine(features[rows])
-    return torch.cat([row_pair_similarities(mapped, part) for part in inverse.split(CHUNK)])
+    return affine(features[rows]), inverse
+
+
+def _similarities(mapped: Tensor, triplets: Tensor) -> Tensor:
+    return torch.cat([row_pair_similarities(mapped, part) for part in triplets.split(CHUNK)])

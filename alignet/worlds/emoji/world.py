@@ -21,6 +21,7 @@ from alignet.config import Emoji
 from alignet.worlds.emoji import drawing, participants
 from alignet.worlds.format import tables
 from alignet.worlds.format.schema import SPLITS
+from alignet.worlds.splits import evenly_spread
 
 HIERARCHY = ("concept", "class", "category", "domain")
 GLYPH = 72  # pixels of the Twemoji PNGs
@@ -97,9 +98,7 @@ def _with_splits(concepts: pd.DataFrame, settings: Emoji, generator: torch.Gener
     ends = np.cumsum(pd.Series(settings.split_shares)[list(SPLITS)].to_numpy())
     order = torch.rand(len(concepts), generator=generator, dtype=torch.float64).numpy()
     shuffled = concepts.assign(order=order).sort_values(["class", "order"])
-    # The golden-ratio sequence is evenly spread over [0, 1) in every stretch of it, so with the classes laid end
-    # to end the shares hold within each class and over the whole, which rounding class by class would not give.
-    place = np.arange(len(shuffled)) * (np.sqrt(5) - 1) / 2 % 1
+    place = evenly_spread(len(shuffled))
     shuffled["split"] = np.array(SPLITS)[np.searchsorted(ends / ends[-1], place, side="right")]
     shuffled["held_out"] = place < settings.human_test_share * ends[0] / ends[-1]
     return shuffled.sort_index().drop(columns="order")

@@ -9,6 +9,7 @@ import yaml
 
 from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.format.tables import FORMAT, WorldError, staged
+from alignet.worlds.splits import evenly_spread
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 LEVEL_NAMES = ("class", "superclass", "domain")
@@ -91,6 +92,5 @@ def _splits(
     order = torch.rand(len(labels), generator=generator, dtype=torch.float64).numpy()
     shuffled = labels.assign(order=order).sort_values([*hierarchy[1:2], "order"])
     ends = np.cumsum([shares[split] for split in SPLITS])
-    place = np.arange(len(shuffled)) * (np.sqrt(5) - 1) / 2 % 1  # evenly spread in every stretch: see emoji/world.py
-    drawn = np.array(SPLITS)[np.searchsorted(ends / ends[-1], place, side="right")]
+    drawn = np.array(SPLITS)[np.searchsorted(ends / ends[-1], evenly_spread(len(shuffled)), side="right")]
     return table[hierarchy[0]].map(dict(zip(shuffled[hierarchy[0]], drawn, strict=True)))

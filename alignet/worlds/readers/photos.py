@@ -6,18 +6,21 @@ triplets.csv, SPoSE for levels.csv. `alignet.worlds.fetch photos` gets the files
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet.triplets import draw, gather_pair_similarities, groups
+from alignet.triplets import LEVEL_SCHEMES, draw, gather_pair_similarities, groups
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World, WorldError, save_csv
+from alignet.worlds.splits import evenly_spread
 
 HIERARCHY = ("concept", "category", "domain")
 UNLABELLED, OTHER = "unlabelled", "other"
@@ -29,7 +32,6 @@ CATEGORIES = (
 NATURAL = {"animal", "bird", "insect", "plant", "fruit", "vegetable", "body part"}
 EATEN = {"food", "dessert", "drink", "candy", "breakfast food", "seafood"}
 PICTURE = re.compile(r"(?P<wordnet>n\d{8})_(?P<name>.+)\.(?:JPEG|jpe?g)")
-SCHEMES = {"coarse": "between_class", "boundary": "class_border", "fine": "within_class"}
 TEST_SHARE, SEED = 1 / 3, 0
 TRAIN, VALIDATION, HELD_OUT, PER_LEVEL = 20000, 500, 400, 400  # triplets
 ANSWERS = {"train": 1, "validation": 4, "test": 8, "level": 7}  # choices a triplet
@@ -84,9 +86,9 @@ def make(files: Files, root: Path, out: Path) -> World:
     images = picture_table(files, things, root)
     generator = torch.Generator().manual_seed(SEED)
     vice, spose = embeddings(files, things)
-    triplets = _judged(images, things, vice, generator)
-    levels = _levels(images, things, spose, generator)
-    kept = images[[*("image", "path"), *HIERARCHY, "split"]]
+    triplets = _judged(images, vice, generator)
+    levels = _levels(images, spose, generator)
+    kept = images[["image", "path", *HIERARCHY, "split"]]
     world = World("photos", "derived", root, HIERARCHY, kept, triplets, levels)
     with tables.staged(out) as part:
         tables.write(world, part, sources=SOURCES, notes=NOTES)
@@ -196,11 +198,11 @@ def _splits(labelled: pd.DataFrame) -> dict[str, str]:
     concepts = labelled.drop_duplicates("concept")[["concept", "category"]]
     order = torch.rand(len(concepts), generator=torch.Generator().manual_seed(SEED)).numpy()
     concepts = concepts.assign(order=order).sort_values(["category", "order"])
-    place = np.arange(len(concepts)) * (np.sqrt(5) - 1) / 2 % 1  # evenly spread in every stretch: see emoji/world.py
-    return dict(zip(concepts["concept"], np.where(place < TEST_SHARE, "test", "human"), strict=True))
+    split = np.where(evenly_spread(len(concepts)) < TEST_SHARE, "test", "human")
+    return dict(zip(concepts["concept"], split, strict=True))
 
 
-def _judged(images: pd.DataFrame, things: pd.DataFrame, vice: Tensor, generator: torch.Generator) -> pd.DataFrame:
+def _judged(images: pd.DataFrame, vice: Tensor, generator: torch.Generator) -> pd.DataFrame:
     """triplets.csv: any three concepts of the human split; test rows about some that no other row shows."""
     concepts = torch.tensor(sorted(images.loc[images["split"] == "human", "thing"].unique()))
     shuffled = concepts[torch.randperm(len(concepts), generator=generator)]
@@ -216,13 +218,13 @@ def _judged(images: pd.DataFrame, things: pd.DataFrame, vice: Tensor, generator:
     return pd.concat(parts, ignore_index=True)
 
 
-def _levels(images: pd.DataFrame, things: pd.DataFrame, spose: Tensor, generator: torch.Generator) -> pd.DataFrame:
+def _levels(images: pd.DataFrame, spose: Tensor, generator: torch.Generator) -> pd.DataFrame:
     """levels.csv: concepts of the test split; 'other' is no category, so that its concepts are left out."""
     of_test = images[(images["split"] == "test") & (images["category"] != OTHER)].drop_duplicates("concept")
     pool = torch.tensor(of_test["thing"].tolist())
     categories = torch.from_numpy(pd.factorize(of_test["category"])[0])
     parts = []
-    for level, scheme in SCHEMES.items():
+    for level, scheme in LEVEL_SCHEMES.items():
         try:
             drawn = pool[_distinct(draw(scheme, groups(scheme, categories), 50 * PER_LEVEL, generator), PER_LEVEL)]
         except ValueError as error:
@@ -257,7 +259,7 @@ def _choices(
     return table.assign(odd=odd.flatten().numpy(), participant=people)
 
 
-def _read(path: Path, read):  # type: ignore[no-untyped-def]  # whatever the reader gives
+def _read(path: Path, read: Callable[[Path], Any]) -> Any:
     if not path.is_file():
         raise WorldError(f"{path}: no such file: run python -m alignet.worlds.fetch photos")
     try:
