@@ -18,7 +18,6 @@ from alignet import config
 from alignet.models import depthwise, frozen
 from alignet.student import jobs, network, training
 from alignet.student.batches import Feed
-from alignet.worlds.format import tables
 
 NAME, TARGET, STEPS, TURNS = "lite0", "alignet", 4, 3
 DATA = config.folders(".")[0]
@@ -27,7 +26,7 @@ DATA = config.folders(".")[0]
 def prepared(kept: bool) -> tuple[network.Student, Feed]:
     settings = config.load(f"students.{NAME}", config.Student)
     backbone = config.load(f"backbones.{NAME}", config.Backbone)
-    reading, world = config.load("features", config.Features), tables.read(DATA / "world")
+    reading, world = config.load("features", config.Features), jobs.labelled_world(DATA, config.PARAMS)
     model, paths = network.create(backbone, settings), world.paths(world.rows("synthesis"))
     size, outputs = backbone.picture_size, None
     part = network.split(model, settings, size)
@@ -51,7 +50,7 @@ def step_seconds(model: network.Student, feed: Feed) -> list[float]:
 
 def main() -> None:
     settings, speed_up = config.load(f"students.{NAME}", config.Student), depthwise.speed_up
-    held_out = jobs.load_held_out(DATA / "synthesis" / TARGET, tables.read(DATA / "world"), settings)
+    held_out = jobs.load_held_out(DATA / "synthesis" / TARGET, jobs.labelled_world(DATA, config.PARAMS), settings)
     ways = {"stored outputs": prepared(True), "whole network": prepared(False)}
     depthwise.speed_up = lambda model: None
     ways["whole network, torch's gradients"] = prepared(False)

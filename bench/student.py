@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["rates", "accuracy"], help="accuracy: at the rates measured before")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(""))
     wanted = parser.parse_args()
-    bench, world = chosen(wanted), tables.read(DATA / "world")
+    bench, world = chosen(wanted), jobs.labelled_world(DATA, config.PARAMS)
     feeds, per_step = sources(bench, world)
     few, held_out = (
         jobs.load_held_out(LABELS, world, dataclasses.replace(bench.settings, held_out_triplets=n)) for n in (20, 400)

@@ -62,7 +62,7 @@ def train(job: Job) -> None:
             "at 'pooled': give the teacher a backbone of its own"
         )
     reading = config.load("features", config.Features, job.params_file)
-    world = tables.read(data / "world").to_label(config.value("synthesis.styles", job.params_file))
+    world = labelled_world(data, job.params_file)
     labels = data / "synthesis" / job.target
     student = create(backbone, settings).to(devices.local())
     part, size = split(student, settings, backbone.picture_size), backbone.picture_size
@@ -83,6 +83,11 @@ def train(job: Job) -> None:
         names = {"student": job.name, "target": job.target}
         save(data / "students" / job.name / job.target, student, curve.assign(**names), test, settings)
         checkpoint.unlink(missing_ok=True)
+
+
+def labelled_world(data: Path, params_file: str) -> World:
+    """The world whose synthesis split is what the labels are of."""
+    return tables.read(data / "world").to_label(config.value("synthesis.styles", params_file))
 
 
 def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
