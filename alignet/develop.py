@@ -124,8 +124,9 @@ def scores_of(folder: Path, student: str) -> pd.DataFrame:
     levels = levels[levels["level"] != "all"].rename(columns={"odd_one_out_accuracy": "accuracy"})
     shots = pd.read_csv(folder / "downstream.csv")
     shots = shots[(shots["student"] == student) & shots["protocol"].str.startswith("few-shot")]
-    shots = shots[shots["protocol"] == shots["protocol"].iloc[0]].assign(level=TASK)
-    base = float(shots.loc[shots["target"] == "base", "accuracy"].iloc[0])
+    finest = next(iter(shots["protocol"]), None)  # a world with few pictures has none
+    shots = shots[shots["protocol"] == finest].assign(level=TASK)
+    base = shots.loc[shots["target"] == "base", "accuracy"].mean()
     for end in ("", "_low", "_high"):
         shots[f"over_base{end}"] = shots[f"relative_improvement{end}"] * base / 100
     columns = ["level", "target", "accuracy", "over_base", "over_base_low", "over_base_high"]
@@ -148,7 +149,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
         loses = bool((of_one["over_base_high"] < 0).any())
         rows += [part.assign(loses=loses) for part in (of_one, _mean_row(of_one))]
     table = pd.concat(rows, ignore_index=True).assign(n_seeds=scores["seed"].nunique())
-    means = table[(table["level"] == "mean") & (table["loses"] == False)]  # noqa: E712  # the base's are NaN
+    means = table[(table["level"] == "mean") & table["loses"].eq(False)]  # the base's are NaN
     best = means.loc[means["accuracy"].idxmax(), "variant"] if len(means) else None
     return table.assign(chosen=table["variant"] == best)
 
@@ -159,7 +160,7 @@ def _mean_row(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Path:
-    """The development world and its stages up to the students, unless they are there; the profile that they run with.
+    """Makes the development world anew and runs its stages up to the students; the profile that they run with.
 
     Raises: ValueError if the run is not finished or its targets do not come from VICE.
     """

@@ -93,6 +93,39 @@ def test_the_best_mean_of_those_that_lose_nowhere_is_chosen():
     assert table.loc[table["variant"] == "best_but_loses", "loses"].all()
 
 
+def written(folder, shots):
+    """levels.csv and downstream.csv of one student; shots: the base's and the student's accuracy by protocol."""
+    bounds = {"over_base": 0.1, "over_base_low": 0.0, "over_base_high": 0.2}
+    levels = [
+        {"student": "s", "target": target, "representation": "pooled", "level": level, "odd_one_out_accuracy": 0.5}
+        | bounds
+        for target in ("base", "alignet")
+        for level in ("coarse", "all")
+    ]
+    pd.DataFrame(levels).to_csv(folder / "levels.csv", index=False)
+    rows = [
+        {"student": "s", "target": target, "protocol": protocol, "accuracy": accuracy, "relative_improvement": percent}
+        | {"relative_improvement_low": percent - 5, "relative_improvement_high": percent + 5}
+        for protocol, accuracies in shots.items()
+        for target, accuracy in zip(("base", "alignet"), accuracies, strict=True)
+        for percent in (100 * (accuracy / accuracies[0] - 1),)
+    ]
+    columns = ["student", "target", "protocol", "accuracy", *(f"relative_improvement{end}" for end in ("", "_low"))]
+    table = pd.DataFrame(rows, columns=[*columns, "relative_improvement_high"])
+    table.to_csv(folder / "downstream.csv", index=False)
+
+
+def test_the_ten_shot_task_is_that_of_the_finest_label_and_may_be_missing(tmp_path):
+    written(tmp_path, {"few-shot class": (0.2, 0.3), "few-shot category": (0.5, 0.4), "linear probe class": (0.1, 0.9)})
+    found = develop.scores_of(tmp_path, "s").set_index(["level", "target"])
+    assert found.loc[(develop.TASK, "alignet"), "accuracy"] == 0.3
+    assert found.loc[(develop.TASK, "alignet"), "over_base"] == pytest.approx(0.1)
+    assert found.loc[(develop.TASK, "alignet"), "over_base_low"] == pytest.approx(0.09)
+    assert "all" not in found.index.get_level_values("level")
+    written(tmp_path, {})
+    assert set(develop.scores_of(tmp_path, "s")["level"]) == {"coarse"}
+
+
 def test_where_all_lose_none_is_chosen():
     table = develop.summary(scores(only=((0.5, 0.5, 0.5, 0.5), (-0.01, 0.1, 0.1, 0.1))))
     assert not table["chosen"].any()
