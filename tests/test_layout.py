@@ -1,5 +1,6 @@
 import ast
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -9,6 +10,7 @@ from alignet.config import ROOT
 
 GROUND = ("devices", "triplets", "losses", "metrics", "intervals")
 TOP = (
+    "cells",
     "kernels",
     "nb",
     "repro",
@@ -193,12 +195,13 @@ def stages():
 
 @pytest.mark.parametrize("stage", stages())
 def test_a_stages_sources_exist(stage):
-    sources = [path for path in stages()[stage]["deps"] if path.startswith(("alignet/", "notebooks/"))]
+    sources = [path for path in stages()[stage]["deps"] if path.startswith(("alignet/", "notebooks"))]
     assert sources
     assert [path for path in sources if not (ROOT / path).exists()] == []
 
 
-NOTEBOOK_STAGES = [name for name, stage in stages().items() if any(dep.endswith(".ipynb") for dep in stage["deps"])]
+CELLS = "data/cells/"
+NOTEBOOK_STAGES = [name for name, stage in stages().items() if any(dep.startswith(CELLS) for dep in stage["deps"])]
 
 
 def code_of(stage):
@@ -212,8 +215,9 @@ FREE = ("config", "figures")
 
 def uncovered(stage, deps):
     """Modules that a stage's notebook reaches by imports and that lie in none of the `deps`."""
-    (notebook,) = [path for path in stages()[stage]["deps"] if path.startswith("notebooks/")]
-    cells = ast.parse("\n".join(cell.source for cell in code_cells(ROOT / notebook)))
+    (said,) = [path for path in stages()[stage]["deps"] if path.startswith(CELLS)]
+    notebook = ROOT / "notebooks" / f"{Path(said).stem}.ipynb"
+    cells = ast.parse("\n".join(cell.source for cell in code_cells(notebook)))
     rooms = [dep.removeprefix("alignet/").removesuffix(".py").replace("/", ".") for dep in deps]
     free = [room for room in FREE if f"alignet/{room}" not in stages()[stage]["deps"]]
     reached = closure(imports(cells), {**IMPORTS, **{name: set() for name in IMPORTS if name.split(".")[0] in free}})
@@ -241,8 +245,11 @@ def test_a_change_of_a_later_room_runs_no_earlier_stage():
 
 
 def test_every_numbered_notebook_is_a_stages():
-    run = {path for stage in stages().values() for path in stage["deps"] if path.startswith("notebooks/")}
-    assert run == {f"notebooks/{path.name}" for path in STAGES}
+    for stage in NOTEBOOK_STAGES:
+        (said,) = [path for path in stages()[stage]["deps"] if path.startswith(CELLS)]
+        assert f"notebooks/{Path(said).stem}.ipynb" in stages()[stage]["cmd"]
+    run = {path for stage in stages().values() for path in stage["deps"] if path.startswith(CELLS)}
+    assert run == {f"{CELLS}{path.stem}.py" for path in STAGES}
 
 
 @pytest.mark.parametrize("name", ["requirements.in", "requirements.txt"])

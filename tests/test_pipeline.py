@@ -126,6 +126,17 @@ def test_a_second_repro_runs_nothing(pipeline):
     assert runs.stages_that_ran(done) == ALWAYS
 
 
+def test_a_notebook_that_was_opened_run_and_saved_makes_no_stage_stale(copy):
+    for path in (copy / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.language_info.version = "3.99"
+        for cell in notebook.cells:
+            cell.metadata.trusted = True
+        nbformat.write(notebook, path)
+    (copy / "notebooks" / ".ipynb_checkpoints").mkdir()
+    assert runs.stages_that_ran(runs.run(copy, "dvc", "repro")) == ALWAYS | {"cells"}
+
+
 def test_one_learning_rate_runs_that_student_and_what_follows_only(copy):
     params = runs.params_of(copy)
     params["students"]["vit"]["lr"] *= 2
