@@ -8,14 +8,13 @@ notebooks, which JupyterLab rewrites when one is only looked at.
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from alignet import config
 
 
 def text(notebook: dict[str, Any]) -> str:
-    """The cells of a notebook (nbformat 4), each below a line '# %% [kind] tags'; cells without a source are left out."""
+    """The cells of a notebook (nbformat 4), each below '# %% [kind] tags'; cells without a source are left out."""
     parts = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"]).strip("\n")

@@ -13,6 +13,7 @@ from alignet.evaluation.representations import Representations
 from alignet.intervals import Units, mean_influence
 from alignet.metrics import unit_vectors
 from alignet.triplets import odd_one_out, pair_similarities
+from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World
 
 NO_LEVELS = "the world has no levels.csv"
@@ -70,6 +71,24 @@ def levels(world: World, representations: Representations, settings: Levels) -> 
                 row |= _improvement(f"{centring}_improvement", agreement, base, counts.sum(1), judged.units)
             table.append(row)
     return pd.DataFrame(table).assign(choices=world.choices, ci_unit=UNIT, note="").reindex(columns=COLUMNS)
+
+
+def examples(world: World, size: int = 96) -> dict[str, tuple[Tensor, int]] | None:
+    """Of each level the triplet that most people agree on: its pictures, (3, 3, size, size) uint8, and the odd one.
+
+    Of several the first whose concepts no earlier level shows; None where the world has no levels.csv.
+    """
+    found, taken, rows = {}, torch.empty(0, dtype=torch.int64), world.rows("test")
+    for judged in choices_by_level(world):
+        if judged.level == "all":
+            continue
+        votes, odd = judged.counts().max(1)
+        shown = torch.isin(judged.concepts, taken).any(1)
+        best = int((votes.double() / judged.counts().sum(1).clamp(min=1) + votes / 1e3 - shown.double()).argmax())
+        paths = world.paths(rows[judged.triplets[best]])
+        found[judged.level] = (pictures.stack(paths, size=size, workers=0), int(odd[best]))
+        taken = torch.cat([taken, judged.concepts[best]])
+    return found or None
 
 
 def _without_levels(world: World, representations: Representations) -> pd.DataFrame:

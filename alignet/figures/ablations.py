@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 from alignet.figures import style
 from alignet.worlds.format.schema import LEVELS
 
-COLOURS = {"unalignet": "0.6", "alignet": style.COLOUR_BLIND_SAFE[0]}
-
 
 def by_factor(scores: pd.DataFrame) -> Figure:
     """Accuracy of each variant minus that of the run as it is, at each level, for AligNet and its control.
@@ -30,14 +28,13 @@ def by_factor(scores: pd.DataFrame) -> Figure:
         spread = panel.loc[panel["target"] == "alignet", "seeds_sd"].max()
         if spread == spread:
             ax.axvspan(-2 * spread, 2 * spread, color="0.9", zorder=0)
-        for target, colour in COLOURS.items():
+        for target in style.TARGETS[1:]:
             rows = panel[panel["target"] == target]
             places = [names.index(name) for name in rows["factor"] + ": " + rows["variant"]]
-            ax.plot(rows["over_default"], places, "o", markersize=4, color=colour, label=style.LABELS[target])
-        ax.axvline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+            ax.errorbar(rows["over_default"], places, linestyle="none", **style.look(target))
+        style.vertical(ax, 0, "")
         ax.set(title=level.capitalize(), xlabel="Accuracy minus default's", ylim=(len(names) - 0.5, -0.5))
     axes[0].set_yticks(range(len(names)), names)
-    people = style.people(tried["choices"].iloc[0])
-    title = f"{tried['student'].iloc[0]}, against {people}; band: two SD over training seeds"
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title=title)
+    note = f"{tried['student'].iloc[0]}, one training seed each. Band: two SD of the default over its seeds"
+    style.legend(figure, tried["choices"], note, targets=style.TARGETS[1:])
     return figure

@@ -1,45 +1,56 @@
 """Models beside each other on every kind of benchmark. Tables in, Figures out."""
 
-import math
 import textwrap
-from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alignet.figures import style
 
-COLUMNS, WIDTH = 4, 34  # panels a row; characters of a title's line
+WIDTH = 46  # characters of a benchmark's line
 
 
 def by_model(scores: pd.DataFrame) -> Figure:
-    """A panel for each benchmark, a row for each model, best at the coarse level first.
-
-    Error bars: 95 % intervals over the benchmark's units; dotted: chance; dashed: noise ceiling.
+    """A row for each benchmark, a column for each model: its score, coloured by its share of the way from chance to the
+    noise ceiling, or to 1 where there is none.
 
     Args: scores: comparison.csv, with rows of the students of the run or without.
     """
-    panels = _panels(scores)
-    order = _order(scores)
-    rows = math.ceil(len(panels) / COLUMNS)
-    size = (style.DOUBLE, rows * (0.45 + 0.15 * len(order)) + 0.5)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for ax in axes.flat[len(panels) :]:
-        ax.set_axis_off()
-    for ax, (title, panel) in zip(axes.flat, panels, strict=False):
-        _panel(ax, panel, order)
-        ax.set_title(title, fontsize=6)
-    axes[0, 0].set_yticks(range(len(order)), order)
-    axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
-    people = style.people(scores["choices"])
-    figure.supxlabel(f"Dotted: chance. Dashed: noise ceiling. Bars: 95 % intervals. Choices: {people}", fontsize=6)
+    rows = drawn(scores)
+    if rows.empty:
+        return style.only_text("No figure: nothing was scored")
+    models, names = (list(dict.fromkeys(rows[column])) for column in ("label", "name"))
+    size = (style.DOUBLE, 1.5 + 0.15 * len(names))
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    shares, values = (
+        rows.pivot_table(index="name", columns="label", values=column, sort=False).reindex(names, columns=models)
+        for column in ("share", "value")
+    )
+    image = ax.imshow(shares, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(values.to_numpy()):
+        if not np.isnan(value):
+            dark = not shares.iat[row, column] > 0.6
+            text = f"{value:.2f}".replace("0.", ".")
+            ax.text(column, row, text, ha="center", va="center", fontsize=style.SMALL, color="w" if dark else "k")
+    ax.set_xticks(range(len(models)), models, rotation=30, ha="left", fontsize=style.SMALL)
+    ax.xaxis.tick_top()
+    ax.set_yticks(range(len(names)), names, fontsize=style.SMALL)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    figure.colorbar(image, ax=ax, shrink=0.5, aspect=25, label="Share of the way from chance to the ceiling, or to 1")
+    note = "Numbers: scores. Few-shot: nearest centroid, most shots"
+    style.legend(figure, scores["choices"], note, targets=())
     return figure
 
 
-def _panels(scores: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Levels, held-out triplets, RSA, and of each downstream protocol the nearest centroid at most shots."""
+def drawn(scores: pd.DataFrame) -> pd.DataFrame:
+    """Levels, held-out triplets, RSA, and of each downstream protocol the nearest centroid at most shots.
+
+    Returns: the rows with columns `name` (of the benchmark), `label` (of the model) and `share`, from 0 (chance) to 1
+    (noise ceiling, or 1 where there is none).
+    """
     found = []
     for benchmark, part in scores.groupby("benchmark", sort=False):
         if benchmark.startswith("uncertainty") or benchmark == "levels, all":
@@ -47,35 +58,25 @@ def _panels(scores: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         metrics = list(dict.fromkeys(part["metric"]))
         centroid = [metric for metric in metrics if "centroid" in metric]
         for metric in centroid[-1:] or metrics[:1]:
-            title = "\n".join(textwrap.wrap(f"{benchmark}: {metric}".replace("_", " "), WIDTH))
-            found.append((title, part[part["metric"] == metric]))
-    return found
+            rows = part[part["metric"] == metric]
+            found.append(rows.assign(name=_name(str(benchmark), metric), label=rows.apply(label, axis=1)))
+    if not found:
+        return scores.iloc[:0].assign(name="", label="", share=0.0)
+    rows = pd.concat(found, ignore_index=True)
+    best = rows["noise_ceiling"].fillna(1).where(rows["metric"].isin(["odd_one_out_accuracy", "rsa_spearman"]), 1)
+    chance = rows["chance"].fillna(0)
+    return rows.assign(share=((rows["value"] - chance) / (best - chance)).clip(0, 1))
 
 
-def _order(scores: pd.DataFrame) -> list[str]:
-    """Models, the best at the first benchmark first."""
-    first = scores[scores["benchmark"] == scores["benchmark"].iloc[0]].sort_values("value", ascending=False)
-    return list(dict.fromkeys([*first.apply(label, axis=1), *scores.apply(label, axis=1)]))
+def _name(benchmark: str, metric: str) -> str:
+    short = {"odd_one_out_accuracy": "accuracy", "rsa_spearman": "RSA"}.get(metric, "accuracy")
+    _, _, rest = benchmark.partition(", ")
+    named = rest if metric.startswith("accuracy,") and rest else benchmark  # the data set is the world
+    text = f"{named}: {short}".replace("choice probabilities", "choices").replace("levels.csv, ", "")
+    return textwrap.shorten(text, WIDTH, placeholder="…")
 
 
 def label(row: pd.Series) -> str:
     """How a model is named in the figure: with its layer where it is not the last."""
     layer = row["layer"]
     return row["model"] if pd.isna(layer) or layer == "pooled" else f"{row['model']}, {layer}"
-
-
-def _panel(ax: Axes, panel: pd.DataFrame, order: list[str]) -> None:
-    for _, row in panel.iterrows():
-        aligned = row["model"].endswith(style.LABELS["alignet"])
-        errors = style.ends(row["value"], row["ci_low"], row["ci_high"])
-        marks: dict[str, Any] = {
-            "fmt": "o",
-            "markersize": 3.5,
-            "elinewidth": 0.8,
-            "color": "#1f77b4" if aligned else "0.35",
-        }
-        face = marks["color"] if aligned else "0.8" if style.LABELS["unalignet"] in row["model"] else "white"
-        ax.errorbar(row["value"], order.index(label(row)), xerr=errors, markerfacecolor=face, **marks)
-    for column, line in (("chance", ":"), ("noise_ceiling", "--")):
-        if panel[column].notna().any():
-            ax.axvline(panel[column].dropna().iloc[0], color="0.4", linestyle=line, linewidth=0.8, zorder=0)

@@ -1,7 +1,6 @@
 """Operations of alignment beside pre-training. Tables in, Figures out."""
 
 import math
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -18,13 +17,11 @@ def operations(costs: pd.DataFrame) -> Figure:
     Args: costs: cost.csv.
     """
     students = list(dict.fromkeys(costs["student"]))
-    size = (style.DOUBLE * 0.72, 0.3 + 0.42 * len(students))
+    size = (style.DOUBLE, 0.7 + 0.3 * len(students))
     figure, ax = plt.subplots(figsize=size, layout="constrained")
-    colours = style.student_colours(students)
     for row in costs.itertuples():
         place, aligned = students.index(row.student), row.stage == "alignment"
-        face = colours[row.student] if aligned else "white"
-        ax.plot(row.flops, place, "o", markersize=6, markerfacecolor=face, color=colours[row.student])
+        ax.plot(row.flops, place, **style.point("alignet" if aligned else "base"))
         if aligned:
             share = (
                 "no published pre-training"
@@ -38,8 +35,7 @@ def operations(costs: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(students)), students)
     ax.margins(x=0.1)
     ax.set(xscale="log", xlabel="Floating-point operations", ylim=(len(students) - 0.4, -0.6))
-    dot: dict[str, Any] = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 6}
-    handles = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("0.3", "white")]
+    handles = [plt.Line2D([], [], **style.point(target)) for target in ("alignet", "base")]
     labels = ["alignment, one target (number: share of pre-training)", "pre-training (published)"]
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -7,10 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alignet.figures import style
+from alignet.figures import seeds, style
 
-LOOKS = {"base": ("o", "white"), "unalignet": ("s", "0.8"), "alignet": ("D", None)}
 LINES: dict[str, Any] = {"base": ":", "unalignet": "--", "alignet": "-"}
+EPISODES = "Bars: 95 % bootstrap intervals over episodes"
+GROUPS = {"few-shot": "Few-shot", "linear probe": "Linear probe", "unseen": "Unseen subclasses"}  # first words
+GROUPS |= {"style": "Shift of style", "corruption": "Corruptions"}
 
 
 def by_shots(scores: pd.DataFrame) -> Figure:
@@ -26,7 +28,6 @@ def by_shots(scores: pd.DataFrame) -> Figure:
     if shown.empty:
         return style.only_text("No figure: the world has no few-shot task")
     students, protocols = (list(dict.fromkeys(shown[column])) for column in ("student", "protocol"))
-    colours = style.student_colours(students)
     size = (style.DOUBLE, 0.28 * style.DOUBLE * len(students) + 3 * style.TITLE)
     figure, axes = plt.subplots(
         len(students), len(protocols), figsize=size, squeeze=False, layout="constrained", sharey="col"
@@ -35,7 +36,7 @@ def by_shots(scores: pd.DataFrame) -> Figure:
         for ax, protocol in zip(row, protocols, strict=True):
             panel = shown[(shown["student"] == student) & (shown["protocol"] == protocol)]
             for target, line in panel.groupby("target", sort=False):
-                _line(ax, line, str(target), colours[student])
+                _line(ax, line, str(target))
             chance = panel.drop_duplicates("shots").sort_values("shots")
             ax.plot(chance["shots"], chance["chance"], color="0.4", linestyle=":", linewidth=0.8, zorder=0)
             ax.set_xscale("log")
@@ -45,39 +46,60 @@ def by_shots(scores: pd.DataFrame) -> Figure:
             ax.set(title=f"{student}, {protocol.removeprefix('few-shot ')}, {classes} classes")
             ax.set_xlabel("Pictures of each class" if student == students[-1] else "")
         row[0].set_ylabel("Accuracy, mean over classes")
-    _legend(figure, scores)
+    style.legend(figure, scores["choices"], EPISODES, lines={"chance": ":"})
+    return figure
+
+
+def over_control(scores: pd.DataFrame) -> Figure:
+    """AligNet minus its control in every protocol, grouped by kind, a colour a student: what people's choices add.
+
+    Of k-shot protocols the fewest and the most shots, by nearest centroid; of the others every classifier. Bars: 95 %
+    bootstrap intervals over episodes, paired; hollow: the interval holds 0. Args: scores: downstream.csv.
+    """
+    rows = scores[(scores["target"] == "alignet") & scores["over_control"].notna()]
+    if rows.empty:
+        return style.only_text("No figure: there is no control")
+    tasks, names, students = _places(rows)
+    height = 0.15 * max(1, len(students) / 3)
+    figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.8 + height * len(names)), layout="constrained")
+    colours = style.student_colours(students)
+    for task, place in tasks.items():
+        for number, student in enumerate(students):
+            for row in _rows_of(rows[rows["student"] == student], task).to_dict("records"):
+                shift = 0.6 * ((number + 0.5) / len(students) - 0.5)
+                value, low, high = (row[f"over_control{end}"] for end in ("", "_low", "_high"))
+                seeds.difference(ax, place + shift, value, low, high, colours[student])
+    style.vertical(ax, 0, "control")
+    _rows_named(ax, names, tasks)
+    ax.set(xlabel="Accuracy, AligNet minus control")
+    for student in students:
+        ax.plot([], [], "D", markersize=3, color=colours[student], label=student)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    style.legend(figure, scores["choices"].dropna(), f"{EPISODES}, paired. Hollow: the interval holds 0", targets=())
     return figure
 
 
 def summary(scores: pd.DataFrame, student: str) -> Figure:
-    """Every protocol of one student: accuracy with chance, and percent over the base.
+    """Accuracy of one student in every protocol, base, control and AligNet, with chance: the rows of `over_control`.
 
-    Of k-shot protocols the fewest and the most shots, by nearest centroid; of the others every classifier. Bars: 95 %
-    bootstrap intervals over episodes; the right-hand ones are paired. Who is ahead is not said here: other training
-    seeds change it (`figures.seeds`).
+    Bars: 95 % bootstrap intervals over episodes. Who is ahead is not said here: other training seeds change it
+    (`figures.seeds`).
     """
     of_student = scores[scores["student"] == student]
-    tasks = _tasks(of_student)
-    size = (style.DOUBLE, (len(tasks) + 5) * 0.135)
-    figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
-    (colour,) = style.student_colours([student]).values()
-    for place, task in enumerate(tasks):
+    tasks, names, _ = _places(of_student)
+    figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.7 + 0.15 * len(names)), layout="constrained")
+    for task, place in tasks.items():
         rows = _rows_of(of_student, task).set_index("target")
-        axes[0].plot(
-            [rows["chance"].iloc[0]] * 2, [place - 0.35, place + 0.35], color="0.4", linestyle=":", linewidth=1
-        )
-        for offset, target in zip((-0.22, 0, 0.22), style.TARGETS, strict=True):
-            if target not in rows.index:
-                continue
-            _bar(axes[0], rows.loc[target], "accuracy", "ci", place + offset, target, colour)
-            if target != "base":
-                percent = "relative_improvement"
-                _bar(axes[1], rows.loc[target], percent, percent, place + offset, target, colour)
-    axes[0].set_yticks(range(len(tasks)), [_name(task) for task in tasks], fontsize=6)
-    axes[0].set(xlabel="Accuracy (dotted: chance)", ylim=(len(tasks) - 0.5, -0.7))
-    axes[1].axvline(0, color="0.4", linewidth=0.8, zorder=0)
-    axes[1].set_xlabel(f"{student}: percent over base")
-    _legend(figure, scores)
+        ax.plot([rows["chance"].iloc[0]] * 2, [place - 0.35, place + 0.35], color="0.4", linestyle=":", linewidth=1)
+        present = [target for target in style.TARGETS if target in rows.index]
+        ax.plot(rows.loc[present, "accuracy"], [place] * len(present), color="0.8", linewidth=0.8, zorder=0)
+        for target in present:
+            value, low, high = (rows.loc[target, column] for column in ("accuracy", "ci_low", "ci_high"))
+            height = place + 0.8 * style.OFFSETS[target]
+            ax.errorbar(value, height, xerr=style.ends(value, low, high), **style.look(target, size=3))
+    _rows_named(ax, names, tasks)
+    ax.set(xlabel=f"{student}: accuracy, mean over classes", xlim=(0, None))
+    style.legend(figure, of_student["choices"].dropna(), EPISODES, lines={"chance": ":"})
     return figure
 
 
@@ -107,36 +129,44 @@ def _rows_of(part: pd.DataFrame, task: tuple) -> pd.DataFrame:
     ]
 
 
+def _places(part: pd.DataFrame) -> tuple[dict[tuple, float], dict[float, str], list[str]]:
+    """Where each task stands, from above; the words at each place, a heading above each group; the students."""
+    tasks: dict[tuple, float] = {}
+    names: dict[float, str] = {}
+    place, last = 0.0, ""
+    for task in sorted(_tasks(part), key=_group):
+        if _group(task) != last:
+            last = _group(task)
+            names[place] = last[1:]
+            place += 1
+        tasks[task], names[place] = place, _name(task)
+        place += 1
+    return tasks, names, list(dict.fromkeys(part["student"].dropna()))
+
+
+def _group(task: tuple) -> str:
+    """The heading under which a task stands, behind its rank; a public data set's name is one."""
+    dataset, protocol, _, _ = task
+    for rank, (first, heading) in enumerate(GROUPS.items()):
+        if protocol.startswith(first):
+            return f"{rank}{heading}"
+    return f"9{dataset}"
+
+
+def _rows_named(ax: Axes, names: dict[float, str], tasks: dict[tuple, float]) -> None:
+    ax.set_yticks(list(names), list(names.values()), fontsize=style.SMALL)
+    for place, text in zip(names, ax.get_yticklabels(), strict=True):
+        text.set_fontweight("normal" if place in tasks.values() else "bold")
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(max(names) + 0.6, min(names) - 0.6)
+
+
 def _name(task: tuple) -> str:
-    dataset, protocol, shots, classifier = task
-    return f"{dataset}: {protocol}, {classifier if pd.isna(shots) else f'{int(shots)}-shot'}"
+    _, protocol, shots, classifier = task
+    return f"{protocol.removeprefix('few-shot ')}, {classifier if pd.isna(shots) else f'{int(shots)}-shot'}"
 
 
-def _bar(ax: Axes, row: pd.Series, value: str, interval: str, y: float, target: str, colour: str) -> None:
-    marker, face = LOOKS[target]
-    errors = style.ends(row[value], row[f"{interval}_low"], row[f"{interval}_high"])
-    look: dict[str, Any] = {"color": colour, "markerfacecolor": face or colour, "markersize": 3, "elinewidth": 0.7}
-    ax.errorbar(row[value], y, xerr=errors, fmt=marker, markeredgewidth=0.7, **look)
-
-
-def _line(ax: Axes, line: pd.DataFrame, target: str, colour: str) -> None:
-    marker, face = LOOKS[target]
+def _line(ax: Axes, line: pd.DataFrame, target: str) -> None:
     errors = style.ends(line["accuracy"], line["ci_low"], line["ci_high"])
-    look: dict[str, Any] = {
-        "color": colour,
-        "markerfacecolor": face or colour,
-        "markersize": 3.5,
-        "elinewidth": 0.7,
-        "linewidth": 0.8,
-    }
-    ax.errorbar(line["shots"], line["accuracy"], yerr=errors, fmt=marker, linestyle=LINES[target], **look)
-
-
-def _legend(figure: Figure, scores: pd.DataFrame) -> None:
-    look: dict[str, Any] = {"color": "0.3", "linestyle": "none", "markersize": 4}
-    faces = [(marker, face or "0.3") for marker, face in LOOKS.values()]
-    dots = [plt.Line2D([], [], marker=marker, markerfacecolor=face, **look) for marker, face in faces]
-    people = style.people(scores["choices"].iloc[0])
-    title = f"Aligned to {people}; 95 % bootstrap intervals over episodes"
-    names = [style.LABELS[target] for target in style.TARGETS]
-    figure.legend(dots, names, loc="outside lower center", ncols=3, title=title)
+    look = style.look(target, size=3.5) | {"linewidth": 0.8, "linestyle": LINES[target]}
+    ax.errorbar(line["shots"], line["accuracy"], yerr=errors, **look)

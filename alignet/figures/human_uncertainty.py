@@ -1,5 +1,7 @@
 """VICE's fit, its calibration, and what its dimensions show. Tables in, Figures out."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,8 +9,8 @@ from matplotlib.figure import Figure
 
 from alignet.figures import style
 
-COLOURS = {"vice": "#1f77b4", "empirical": "0.45", "uniform": "0.7"}
-NAMES = {"vice": "VICE", "empirical": "the others", "uniform": "nothing"}
+COLOURS = {"vice": style.BLUE, "empirical": "0.35", "uniform": "0.6"}
+NAMES = {"vice": "VICE", "empirical": "other participants", "uniform": "uniform"}
 
 
 def fit_curve(curve: pd.DataFrame) -> Figure:
@@ -30,30 +32,37 @@ def fit_curve(curve: pd.DataFrame) -> Figure:
 
 
 def calibration(scores: pd.DataFrame, bins: pd.DataFrame) -> Figure:
-    """How often people choose what they are predicted to: the reliability diagram; beside it NLL and accuracy.
+    """How far people's choices lie from what is predicted (at 0: calibrated); beside it NLL and accuracy.
 
     Error bars and the ceiling's band: 95 % intervals over the held-out triplets, which share objects. Left: a point per
-    bin of predicted probability, diagonal: calibrated. Right: dotted: chance.
+    bin of predicted probability. 'other participants': the shares of the few others who saw the same triplet.
 
     Args: scores: calibration.csv; bins: calibration_bins.csv.
     """
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained"
     )
-    left.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, zorder=0)
     for name, part in bins.groupby("distribution", sort=False):
-        style.reliability(left, part, COLOURS[name], NAMES[name])
-    left.set(xlabel="Predicted probability", ylabel="Share of people", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    left.legend(loc="upper left", handlelength=1)
+        errors = style.ends(part["chosen"], part["ci_low"], part["ci_high"])
+        marks: dict[str, Any] = {"fmt": "o-", "markersize": 3, "linewidth": 0.8, "elinewidth": 0.8}
+        left.errorbar(part["predicted"], part["chosen"] - part["predicted"], errors, color=COLOURS[name], **marks)
+    style.horizontal(left, 0)
+    left.set(xlabel="Predicted probability of an item", ylabel="Share of people who chose it,\nminus the prediction")
+    left.set_xlim(0, 1)
     shown = scores[scores["triplets"] == "repeated"] if (scores["triplets"] == "repeated").any() else scores
     shown = pd.concat([shown, scores[scores["distribution"] == "uniform"]]).drop_duplicates("distribution")
     for ax, column, label in ((middle, "nll", "NLL of a choice (nats)"), (right, "accuracy", "Odd-one-out accuracy")):
         _by_distribution(ax, shown, column)
         ax.set_ylabel(label)
-    style.ceiling_band(right, shown)
+    first = shown.iloc[0]
+    right.axhspan(first["noise_ceiling_low"], first["noise_ceiling_high"], color="0.85", zorder=0, linewidth=0)
+    style.horizontal(right, first["noise_ceiling"], "--")
     style.chance(right)
-    right.set_title(f"Band: noise ceiling, {style.people(shown['choices'].iloc[0])}", fontsize=6)
-    middle.set_title(f"n = {shown['n_triplets'].iloc[0]} triplets", fontsize=6)
+    right.set_ylim(0.28, 1)
+    middle.set_title(f"n = {shown['n_triplets'].iloc[0]} triplets")
+    lines = {"calibrated, chance": ":", "noise ceiling": "--"}
+    note = "Bars and band: 95 % intervals over triplets, which share objects"
+    style.legend(figure, shown["choices"], note, targets=(), lines=lines)
     return figure
 
 
@@ -61,5 +70,5 @@ def _by_distribution(ax: Axes, shown: pd.DataFrame, column: str) -> None:
     for place, row in enumerate(shown.to_dict("records")):
         errors = style.ends(row[column], row[f"{column}_low"], row[f"{column}_high"])
         ax.errorbar(place, row[column], errors, fmt="o", markersize=4, color=COLOURS[row["distribution"]])
-    ax.set_xticks(range(len(shown)), [NAMES[name] for name in shown["distribution"]])
+    ax.set_xticks(range(len(shown)), [NAMES[name].replace(" ", "\n") for name in shown["distribution"]])
     ax.set_xlim(-0.5, len(shown) - 0.5)

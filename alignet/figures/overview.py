@@ -11,13 +11,7 @@ from torch import Tensor
 
 from alignet.figures import style
 
-COLOURS = {
-    "alignet": "#1f77b4",
-    "teacher": "#1f77b4",
-    "target": "#1f77b4",
-    "unalignet": "0.45",
-    "base": "0.45",
-}  # of a triplet page's lines
+COLOURS = {**style.COLOURS, "teacher": style.BLUE, "target": style.BLUE}  # of a triplet page's lines
 
 
 def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
@@ -44,7 +38,7 @@ def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(style.DOUBLE * 0.72, style.DOUBLE * 0.62), layout="constrained")
     image = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
     ax.set_xticks([])
-    ax.set_yticks(range(len(labels)), labels.iloc[:, -1], fontsize=5)
+    ax.set_yticks(range(len(labels)), labels.iloc[:, -1], fontsize=style.SMALL)
     coarsest = labels.iloc[:, 0]
     for place in np.flatnonzero(coarsest.to_numpy()[1:] != coarsest.to_numpy()[:-1]) + 0.5:
         ax.axhline(place, color="black", linewidth=0.5)

@@ -1,6 +1,5 @@
 """What alignment changes inside a model. Tables in, Figures out."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +13,7 @@ from torch import Tensor
 from alignet.figures import style
 
 Colour = str | tuple[float, float, float]
-MARKS = {"base": ("o", "white"), "unalignet": ("s", "0.8"), "alignet": ("D", None)}
+PAIRS = "Bars and bands: 95 % intervals over pairs that share concepts"
 
 
 def by_common_level(scores: pd.DataFrame) -> Figure:
@@ -25,7 +24,7 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
     Args: scores: reorganisation.csv.
     """
     shown = scores[scores["layer"] == "pooled"]
-    students, colours = _students(shown)
+    students = list(dict.fromkeys(shown["student"]))
     size: dict[str, Any] = {
         "figsize": (style.DOUBLE, 0.5 * style.DOUBLE),
         "sharex": True,
@@ -38,15 +37,15 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
         for ax, (value, interval, label) in zip(axes[:, column], panels, strict=True):
             for place, target in enumerate(style.TARGETS):
                 rows = shown[(shown["student"] == student) & (shown["target"] == target)].dropna(subset=value)
-                look = _look(target, colours[student])
+                look = style.look(target) | {"linestyle": "none"}
                 _points(ax, rows, value, interval, np.arange(len(rows)) + 0.22 * (place - 1), look)
-            ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+            style.horizontal(ax, 0)
             if column == 0:
                 ax.set_ylabel(label)
         relations = list(dict.fromkeys(shown["relation"]))
         axes[1, column].set_xticks(range(len(relations)), [name.replace(" ", "\n") for name in relations])
         axes[0, column].set_title(f"{student}, pooled")
-    _legend(figure, style.TARGETS, shown)
+    style.legend(figure, shown["choices"], PAIRS, lines={"no change": ":"})
     return figure
 
 
@@ -56,7 +55,7 @@ def by_layer(scores: pd.DataFrame) -> Figure:
     Bands and bars: 95 % intervals over pairs that share concepts; dotted: no change, and no correlation (chance of
     RSA).
     """
-    students, colours = _students(scores)
+    students = list(dict.fromkeys(scores["student"]))
     targets = [target for target in style.TARGETS[1:] if (scores["target"] == target).any()]
     shape: dict[str, Any] = {
         "figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)),
@@ -72,28 +71,33 @@ def by_layer(scores: pd.DataFrame) -> Figure:
         row[0].set_ylabel("Change of distance\n(SD of base)")
         for target in style.TARGETS:
             lines = of_student[of_student["target"] == target].drop_duplicates("layer")
-            _points(row[-1], lines, "rsa", "rsa", lines["depth"], _look(target, colours[student], line="-"))
+            look = style.look(target, size=3) | {"linestyle": "-", "linewidth": 0.8}
+            _points(row[-1], lines, "rsa", "rsa", lines["depth"], look)
         row[-1].set(title=f"{student}, all pairs", ylabel="RSA to the hierarchy")
         for ax in row:
-            ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+            style.horizontal(ax, 0)
             layers = of_student.drop_duplicates("layer")
             ax.set_xticks(layers["depth"], layers["layer"], rotation=60, ha="right", fontsize=6)
-    _legend(figure, style.TARGETS, scores, relations=True)
+    scale = _scale(scores)
+    row[0].legend([plt.Line2D([], [], color=colour) for colour in scale.values()], scale, fontsize=style.SMALL)
+    style.legend(figure, scores["choices"], PAIRS, lines={"no change, no correlation": ":"})
     return figure
 
 
 def layer_alignment(table: pd.DataFrame) -> Figure:
-    """CKA between the layers of the base (columns) and of base, control and AligNet (rows).
+    """CKA between the layers of the base (across) and those of its control and of AligNet (up); a row a student.
 
     Args: table: cka.csv.
     """
     students = list(dict.fromkeys(table["student"]))
-    targets = [target for target in style.TARGETS if (table["target"] == target).any()]
+    targets = [target for target in style.TARGETS[1:] if (table["target"] == target).any()]
     size: dict[str, Any] = {
-        "figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)),
+        "figsize": (style.DOUBLE, 0.4 * style.DOUBLE * len(students)),
         "squeeze": False,
         "layout": "constrained",
     }
+    if not targets:
+        return style.only_text("No figure: no student was aligned")
     figure, axes = plt.subplots(len(students), len(targets), **size)
     for row, student in zip(axes, students, strict=True):
         for ax, target in zip(row, targets, strict=True):
@@ -108,6 +112,7 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
                 text = f"{value:.2f}".removeprefix("0")
                 ax.text(place, place, text, ha="center", va="center", fontsize=6, color="k" if value > 0.6 else "w")
     figure.colorbar(image, ax=axes, shrink=0.6, label="CKA (linear)")
+    style.legend(figure, table["choices"], "Written: each layer with itself before alignment", targets=())
     return figure
 
 
@@ -129,11 +134,25 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
         for ax, target in zip(row, targets, strict=True):
             points = of_student[(of_student["target"] == target) & (of_student["method"] == method)]
             ax.scatter(points["x"], points["y"], s=7, c=[colours[value] for value in points[label]], linewidths=0)
-            ax.set(title=f"{student}, {style.LABELS[target]}", xticks=[], yticks=[])
-        row[0].set_ylabel(method)
+            ax.set(title=f"{student}, {style.LABELS[target]}", xticks=[], yticks=[], xlabel=f"{method} 1")
+            _named(ax, points, label)
+        row[0].set_ylabel(f"{method} 2")
     dots = [plt.Line2D([], [], marker="o", linestyle="none", markersize=4, color=colours[value]) for value in values]
-    figure.legend(dots, values, loc="outside lower center", ncols=min(len(values), 7), title=_aligned_to(of_student))
+    title = f"A dot a concept. {_aligned_to(of_student)}"
+    figure.legend(dots, values, loc="outside lower center", ncols=min(len(values), 7), title=title)
     return figure
+
+
+def _named(ax: Axes, points: pd.DataFrame, label: str) -> None:
+    """The name of each group where its middle lies, as far as names do not lie over each other."""
+    taken: list[tuple[float, float]] = []
+    spread = np.ptp(points[["x", "y"]].to_numpy(), axis=0)
+    for name, middle in points.groupby(label, sort=False)[["x", "y"]].median().iterrows():
+        place = (middle["x"] / spread[0], middle["y"] / spread[1])
+        if all(abs(place[0] - x) > 0.3 or abs(place[1] - y) > 0.08 for x, y in taken):
+            taken.append(place)
+            box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5}
+            ax.text(middle["x"], middle["y"], str(name), ha="center", va="center", fontsize=style.SMALL, bbox=box)
 
 
 def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relations: pd.DataFrame) -> Figure:
@@ -204,32 +223,9 @@ def _points(ax: Axes, rows: pd.DataFrame, value: str, interval: str, places: Arr
     ax.errorbar(places, rows[value], yerr=errors, **look)
 
 
-def _look(target: str, colour: str, line: str = "none") -> dict[str, Any]:
-    marker, face = MARKS[target]
-    look: dict[str, Any] = {"marker": marker, "color": colour, "markerfacecolor": face or colour, "markersize": 4}
-    return look | {"linestyle": line, "elinewidth": 0.8, "linewidth": 0.8}
-
-
 def _limits(part: pd.DataFrame, interval: str) -> tuple[float, float]:
     low, high = part[f"{interval}_low"].min(), part[f"{interval}_high"].max()
     return low - 0.08 * (high - low), high + 0.08 * (high - low)
-
-
-def _students(scores: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
-    students = list(dict.fromkeys(scores["student"]))
-    return students, style.student_colours(students)
-
-
-def _legend(figure: Figure, targets: Sequence[str], scores: pd.DataFrame, relations: bool = False) -> None:
-    look: dict[str, Any] = {"color": "0.3", "linestyle": "none", "markersize": 4}
-    faces = [(MARKS[target][0], MARKS[target][1] or "0.3") for target in targets]
-    handles = [plt.Line2D([], [], marker=marker, markerfacecolor=face, **look) for marker, face in faces]
-    labels = [style.LABELS[target] for target in targets]
-    if relations:
-        handles += [plt.Line2D([], [], color=colour) for colour in _scale(scores).values()]
-        labels += list(_scale(scores))
-    title = f"{_aligned_to(scores)}; 95 % intervals over pairs that share concepts"
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title)
 
 
 def _aligned_to(scores: pd.DataFrame) -> str:

@@ -8,16 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alignet.figures import style
+from alignet.figures import levels, style
 from alignet.worlds.format.schema import LEVELS
-
-OFFSETS = dict(zip(style.TARGETS, (-0.24, 0.0, 0.24), strict=True))
 
 
 def by_level(summary: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     """Odd-one-out accuracy at each level: a small dot for each seed, the mean with the 95 % interval over triplets.
 
-    The interval is that of the run's own seed; dotted: chance; dashed: noise ceiling.
+    The interval is that of the run's own seed; dotted: chance; star: noise ceiling.
     Args: summary: seeds.csv; scores: replicates.csv.
     """
     return by_world({"": (summary, scores)})
@@ -31,19 +29,19 @@ def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
     runs = {name: run for name, run in runs.items() if _levels_of(run[0])}
     if not runs:
         return style.only_text("No figure: the world has no levels.csv")
-    columns = max(len(_levels_of(summary)) for summary, _ in runs.values())
-    size: dict[str, Any] = {"figsize": (style.DOUBLE, (0.04 + 0.34 * len(runs)) * style.DOUBLE), "sharey": True}
-    figure, axes = plt.subplots(len(runs), columns, layout="constrained", squeeze=False, **size)
+    height = max(levels.rows(summary) for summary, _ in runs.values())
+    figure, axes = levels.panels([_levels_of(summary) for summary, _ in runs.values()], height)
     for row, (name, (summary, scores)) in zip(axes, runs.items(), strict=True):
         for ax, level in zip(row, _levels_of(summary), strict=False):
             _panel(ax, summary, scores, level)
-        label = f"Odd-one-out accuracy, {int(summary['n_seeds'].max())} seeds"
-        row[0].set_ylabel(f"{name}\n{label}" if name else label)
+        for ax in row[len(_levels_of(summary)) :]:
+            ax.set_axis_off()
+        seeds = f"{int(summary['n_seeds'].max())} seeds"
+        row[0].set_ylabel(f"{name}\n{seeds}" if name else seeds)
     kinds = [f"{name}: {style.people(summary['choices'])}" for name, (summary, _) in runs.items() if name]
-    if kinds:
-        figure.suptitle("; ".join(kinds), fontsize=7)
     alone = None if kinds else next(iter(runs.values()))[0]["choices"]
-    style.target_legend(figure, alone, ceiling=False)
+    note = "Small dots: seeds. Bars: 95 % intervals over triplets, of one seed. Right: AligNet over the base"
+    style.legend(figure, alone, ".\n".join([note, *kinds]), people_row=True)
     return figure
 
 
@@ -52,27 +50,27 @@ def _levels_of(summary: pd.DataFrame) -> list[str]:
 
 
 def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) -> None:
-    students = list(dict.fromkeys(summary["student"]))
-    colours = style.student_colours(students)
     panel = summary[summary["benchmark"] == f"levels, {level}"]
+    half = (panel["ci_high"] - panel["ci_low"]) / 2  # of the run's own seed, drawn about the mean
+    ceiling = panel["noise_ceiling"]
+    drawn = panel.assign(low=panel["mean"] - half, high=panel["mean"] + half)
+    drawn = drawn.assign(noise_ceiling_low=ceiling, noise_ceiling_high=ceiling)
+    students = style.by_student(ax, drawn, "mean", "low", "high")
     dots = scores[scores["benchmark"] == f"levels, {level}"]
-    for row in panel.to_dict("records"):
-        place = students.index(row["student"]) + OFFSETS[row["target"]]
-        one = dots[(dots["student"] == row["student"]) & (dots["target"] == row["target"])]
-        colour = colours[row["student"]]
-        ax.plot(np.full(len(one), place - 0.08), one["value"], ".", markersize=3, color=colour, alpha=0.7)
-        half = (row["ci_high"] - row["ci_low"]) / 2
-        ax.errorbar(place, row["mean"], yerr=half, **style.marks(row["target"], colour))
-    ax.axhline(panel["noise_ceiling"].iloc[0], color="0.4", linestyle="--", linewidth=0.8, zorder=0)
-    style.chance(ax)
-    ax.set(title=level.capitalize(), xlim=(-0.5, len(students) - 0.5))
-    ax.set_xticks(range(len(students)), students)
+    for (student, target), one in dots.groupby(["student", "target"]):
+        height = students.index(str(student)) + style.OFFSETS[str(target)] + 0.1
+        ax.plot(one["value"], np.full(len(one), height), ".", markersize=2, color=style.COLOURS[str(target)])
+    levels.accuracy_axis(ax)
+    aligned = panel[panel["target"] == "alignet"].set_index("student")
+    percent = 100 * aligned["over_base"] / (aligned["mean"] - aligned["over_base"])
+    levels.gains(ax, percent.to_dict())
+    ax.set_title(level.capitalize(), pad=11)
 
 
 def over_control(summary: pd.DataFrame) -> Figure:
     """AligNet minus its control on every benchmark, mean over seeds, with its 95 % interval over seeds.
 
-    In black: the interval does not hold 0. Of k-shot protocols the fewest and the most shots by nearest centroid are
+    Filled: the interval does not hold 0. Of k-shot protocols the fewest and the most shots by nearest centroid are
     drawn; seeds.csv has all. Args: summary: seeds.csv.
     """
     rows = _drawn(summary[(summary["target"] == "alignet") & summary["over_control"].notna()])
@@ -80,21 +78,27 @@ def over_control(summary: pd.DataFrame) -> Figure:
         return style.only_text("No figure: there is no control")
     students = list(dict.fromkeys(rows["student"]))
     names = list(dict.fromkeys(rows["name"]))
-    size = (style.DOUBLE, 0.7 + 0.125 * len(names))
+    size = (style.DOUBLE, 0.8 + 0.14 * len(names))
     figure, (axes,) = plt.subplots(1, len(students), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    colours = style.student_colours(students)
     for ax, student in zip(axes, students, strict=True):
         for row in rows[rows["student"] == student].to_dict("records"):
-            place = names.index(row["name"])
-            clear = row["over_control_low"] > 0 or row["over_control_high"] < 0
-            errors = [[row["over_control"] - row["over_control_low"]], [row["over_control_high"] - row["over_control"]]]
-            look: dict[str, Any] = {"marker": "o", "markersize": 3, "color": "k" if clear else "0.6", "elinewidth": 0.8}
-            ax.errorbar(row["over_control"], place, xerr=errors, **look)
-        ax.axvline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+            value, low, high = (row[f"over_control{end}"] for end in ("", "_low", "_high"))
+            difference(ax, names.index(row["name"]), value, low, high, colours[student])
+        style.vertical(ax, 0, "")
         ax.set(xlabel="AligNet minus control", title=student, ylim=(len(names) - 0.5, -0.5))
-    axes[0].set_yticks(range(len(names)), names, fontsize=5)
-    people = style.people(summary["choices"].dropna().iloc[0])
-    figure.supxlabel(f"95 % intervals over {int(rows['n_seeds'].max())} training seeds; {people}", fontsize=7)
+    axes[0].set_yticks(range(len(names)), names, fontsize=style.SMALL)
+    note = f"Bars: 95 % intervals over {int(rows['n_seeds'].max())} training seeds. Hollow: the interval holds 0"
+    style.legend(figure, summary["choices"].dropna(), note, targets=())
     return figure
+
+
+def difference(ax: Axes, place: float, value: float, low: float, high: float, colour: str) -> None:
+    """A difference with its interval, hollow where the interval holds 0."""
+    clear = low > 0 or high < 0
+    look: dict[str, Any] = {"marker": "D", "markersize": 3, "color": colour, "elinewidth": 0.8}
+    face = colour if clear else "white"
+    ax.errorbar(value, place, xerr=style.ends(value, low, high), markerfacecolor=face, **look)
 
 
 def _drawn(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ METRICS = {"odd_one_out_accuracy": "Odd-one-out accuracy", "rsa_spearman": "RSA 
 
 
 def scores(table: pd.DataFrame) -> Figure:
-    """A panel for each benchmark: base, control and AligNet, with chance or zero and the noise ceiling's band.
+    """A panel for each benchmark: base, control and AligNet, with chance or zero, and people: the noise ceiling.
 
     Error bars: 95 % intervals over the benchmark's ci_unit. The ceiling's band is its 95 % interval for
     accuracy, and for RSA its lower to its upper bound. The small line: what the world does not have.
@@ -29,7 +29,7 @@ def scores(table: pd.DataFrame) -> Figure:
     columns = min(5, len(names))
     rows = math.ceil(len(names) / columns)
     size: dict[str, Any] = {
-        "figsize": (style.DOUBLE, (0.34 * rows + 0.06) * style.DOUBLE),
+        "figsize": (style.DOUBLE, rows * (0.85 + 0.38 * (shown["student"].nunique() + 0.6)) + 0.5),
         "squeeze": False,
         "layout": "constrained",
     }
@@ -39,11 +39,13 @@ def scores(table: pd.DataFrame) -> Figure:
     for ax, (benchmark, metric) in zip(axes.flat, names, strict=False):
         panel = shown[(shown["benchmark"] == benchmark) & (shown["metric"] == metric)]
         _benchmark(ax, panel, metric)
+        ax.tick_params(labelleft=ax in axes[:, 0])
     absent = table[table["value"].isna() & table["metric"].isin(METRICS)]
     lines = [f"{row.benchmark}: {row.note}" for row in absent.itertuples()]
     if lines:
         figure.suptitle("Not here: " + "; ".join(lines), fontsize=6, color="0.4", x=0.01, ha="left")
-    style.target_legend(figure, shown["choices"])
+    note = "Bars: 95 % intervals over triplets or pairs, which share concepts"
+    style.legend(figure, shown["choices"], note, people_row=True)
     return figure
 
 
@@ -91,7 +93,8 @@ def rating_page(pictures: Tensor, numbers: list[int]) -> Figure:
 
 
 def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Figure:
-    """The first pairs each way of every student: z is the pair's distance in AligNet minus that in its control.
+    """The first pairs each way of every student. z: the pair's distance in AligNet minus that in its control, each in
+    standard deviations over all pairs of one class.
 
     Args: pairs: disagreements.csv, (n,) rows; pictures: (n, 2, 3, size, size) uint8, of the same rows.
     """
@@ -99,7 +102,9 @@ def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Fi
         return style.only_text("No figure: no pairs of one class, or a student without both targets")
     groups = list(pairs.reset_index(drop=True).groupby(["student", "closer_in"], sort=False))
     height = len(groups) * (style.DOUBLE / columns / 2 + 2.6 * style.TITLE)
-    figure = plt.figure(figsize=(style.DOUBLE, height), layout="constrained")
+    figure = plt.figure(figsize=(style.DOUBLE, height + 2 * style.TITLE), layout="constrained")
+    head = "z: distance in AligNet minus distance in its control, in standard deviations over all pairs of one class"
+    figure.suptitle(f"{head}. Aligned to {style.people(pairs['choices'])}", fontsize=style.SMALL, color="0.4")
     for part, ((student, closer), rows) in zip(
         figure.subfigures(len(groups), 1, squeeze=False).flat, groups, strict=True
     ):
@@ -116,18 +121,12 @@ def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Fi
 
 def _benchmark(ax: plt.Axes, panel: pd.DataFrame, metric: str) -> None:
     style.by_student(ax, panel, "value", "ci_low", "ci_high")
-    if panel["noise_ceiling_low"].notna().all():
-        style.ceiling_band(ax, panel)
-    if metric == "odd_one_out_accuracy":
-        style.chance(ax)
-        ax.set_ylim(0.25, 1)
-    else:
-        style.zero(ax, "no relation")
-        ax.set_ylim(min(-0.15, panel["ci_low"].min() - 0.05), 1)
-    unit = "triplets" if metric == "odd_one_out_accuracy" else "pairs"
+    accuracy = metric == "odd_one_out_accuracy"
+    style.vertical(ax, style.CHANCE if accuracy else 0, "chance" if accuracy else "no relation")
+    ax.set_xlim(*((0.25, 1) if accuracy else (min(-0.15, panel["ci_low"].min() - 0.05), 1)))
     title = panel["benchmark"].iloc[0].replace("choice probabilities, ", "choices: ").replace("levels.csv, ", "")
-    ax.set_title(f"{title}\nn = {panel['n'].iloc[0]} {unit}", fontsize=7)
-    ax.set_ylabel(METRICS[metric])
+    ax.set_title(f"{title}\nn = {panel['n'].iloc[0]} {'triplets' if accuracy else 'pairs'}", pad=11)
+    ax.set_xlabel(METRICS[metric])
 
 
 def _ranks(matrix: np.ndarray) -> np.ndarray:

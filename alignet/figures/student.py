@@ -1,5 +1,7 @@
 """Students in training. Tables in, Figures out."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,24 +10,30 @@ from alignet.figures import style
 
 
 def training_curve(curve: pd.DataFrame, window: int = 10) -> Figure:
-    """Loss and agreement with the teacher by step: each batch thin, its running mean thick, held-out triplets as dots.
+    """Loss and agreement with the teacher by step, a column a student: each batch thin, its running mean thick,
+    held-out triplets as marks.
 
     Args: curve: step, loss, agreement, held_out_loss, held_out_accuracy, student and target.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
-    runs = list(curve.groupby(["student", "target"], sort=False))
-    colours = style.student_colours(curve["student"].unique())
-    for (student, target), run in runs:
-        line = {"color": colours[student], "linestyle": "-" if target == "alignet" else ":"}
-        filled = "full" if target == "alignet" else "none"
-        for ax, column in zip(axes, ("loss", "agreement"), strict=True):
-            ax.plot(run["step"], run[column], alpha=0.25, linewidth=0.5, **line)
-            smooth = run[column].rolling(window, min_periods=1).mean()
-            ax.plot(run["step"], smooth, label=f"{student}, {style.LABELS[target]}", **line)
-        for ax, column in zip(axes, ("held_out_loss", "held_out_accuracy"), strict=True):
-            ax.plot(run["step"], run[column], "o", markersize=2.5, fillstyle=filled, color=colours[student])
-    axes[0].set(xlabel="Step", ylabel="Loss (nats)", yscale="log")
-    axes[1].set(xlabel="Step", ylabel="Agreement with the teacher's choice")
-    style.chance(axes[1])
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    students = list(dict.fromkeys(curve["student"]))
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.5 * style.DOUBLE), "sharey": "row", "sharex": True}
+    figure, axes = plt.subplots(2, len(students), squeeze=False, layout="constrained", **size)
+    panels = (("loss", "held_out_loss"), ("agreement", "held_out_accuracy"))
+    targets = [target for target in style.TARGETS if (curve["target"] == target).any()]
+    for column, student in zip(axes.T, students, strict=True):
+        for target in targets:
+            run = curve[(curve["student"] == student) & (curve["target"] == target)]
+            look = style.point(target, size=3)
+            for ax, (seen, held_out) in zip(column, panels, strict=True):
+                ax.plot(run["step"], run[seen], alpha=0.25, linewidth=0.5, color=look["color"])
+                smooth = run[seen].rolling(window, min_periods=1).mean()
+                ax.plot(run["step"], smooth, color=look["color"])
+                ax.plot(run["step"], run[held_out], **look)
+        column[0].set(title=student, yscale="log")
+        column[1].set(xlabel="Step", ylim=(0.3, 1))
+        style.chance(column[1])
+    axes[0, 0].set(ylabel="Loss (nats)")
+    axes[1, 0].set(ylabel="Agreement with\nthe teacher's choice")
+    note = "Lines: batches and their running mean. Marks: held-out triplets"
+    style.legend(figure, None, note, targets=targets, lines={"chance": ":"})
     return figure

@@ -20,6 +20,10 @@ SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
 TITLE = 0.16  # height of a row's title, inches
 CHANCE = 1 / 3
 TARGETS = ("base", "unalignet", "alignet")
+LABELS = {"base": "Base", "unalignet": "UnAligNet (control)", "alignet": "AligNet"}
+COLOURS = {"base": "#5f5f5f", "unalignet": "#de8f05", "alignet": "#0173b2"}  # of seaborn's 'colorblind', and a grey
+MARKERS = {"base": "o", "unalignet": "s", "alignet": "D"}
+BLUE = COLOURS["alignet"]  # where a figure has one colour
 FAMILIES = [
     "supervised",
     "image-text",
@@ -27,9 +31,10 @@ FAMILIES = [
     "captioning",
     "from scratch",
 ]  # of pre-training, in this order
-COLOUR_BLIND_SAFE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]  # seaborn's 'colorblind'
-COLOUR_BLIND_SAFE += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
-LABELS = {"base": "Base", "unalignet": "UnAligNet (control)", "alignet": "AligNet"}
+# Of students, where targets are not told apart by colour, and of labels: the others of seaborn's 'colorblind' first.
+COLOUR_BLIND_SAFE = ["#029e73", "#cc78bc", "#56b4e9", "#d55e00", "#ca9161"]
+COLOUR_BLIND_SAFE += ["#949494", "#ece133", "#fbafe4", "#0173b2", "#de8f05"]
+SMALL = 6  # points: the least size of text; all other text has 7
 
 
 def use() -> None:
@@ -41,10 +46,9 @@ def save(figure: Figure, path: Path, table: pd.DataFrame | None = None) -> None:
     """PNG, PDF and SVG of a figure, and the plotted table as CSV, under one name (`path` without ending)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out and measured once for the three files: each would do it twice
-    box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+    figure.set_layout_engine("none")  # laid out once for the three files
     for ending, undated in ((".png", {}), (".pdf", {"CreationDate": None}), (".svg", {"Date": None})):
-        figure.savefig(path.with_suffix(ending), bbox_inches=box, metadata=undated)
+        figure.savefig(path.with_suffix(ending), metadata=undated)
     if table is not None:
         table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g")
 
@@ -62,80 +66,98 @@ def strip(ax: Axes, pictures: Tensor) -> None:
     ax.set_axis_off()
 
 
-def ceiling_band(ax: Axes, panel: pd.DataFrame) -> None:
-    score = panel.iloc[0]
-    ax.axhspan(score["noise_ceiling_low"], score["noise_ceiling_high"], color="0.85", zorder=0, linewidth=0)
-    ax.axhline(score["noise_ceiling"], color="0.5", linewidth=0.6, zorder=0)
-
-
 def ends(value: float | pd.Series, low: float | pd.Series, high: float | pd.Series) -> np.ndarray:
     """Lengths of error bars, (2, n); at least 0, since rounding may put an end on the wrong side of its value."""
     return np.maximum([value - low, high - value], 0).reshape(2, -1)
 
 
-def reliability(ax: Axes, bins: pd.DataFrame, colour: str, label: str) -> None:
-    """One line of a reliability diagram. Args: bins: predicted, chosen, ci_low, ci_high (see `metrics`)."""
-    errors = ends(bins["chosen"], bins["ci_low"], bins["ci_high"])
-    marks: dict[str, Any] = {"fmt": "o-", "markersize": 3, "linewidth": 0.8, "elinewidth": 0.8}
-    ax.errorbar(bins["predicted"], bins["chosen"], errors, color=colour, label=label, **marks)
+def look(target: str, size: float = 4) -> dict[str, Any]:
+    """How a target's points are drawn in every figure: base a hollow circle, control a square, AligNet a diamond."""
+    colour = COLOURS[target]
+    face = "white" if target == "base" else colour
+    return {"marker": MARKERS[target], "markersize": size, "color": colour, "markerfacecolor": face, "elinewidth": 0.8}
+
+
+def point(target: str, size: float = 4) -> dict[str, Any]:
+    """`look` for a mark without an error bar and without a line."""
+    return {key: value for key, value in look(target, size).items() if key != "elinewidth"} | {"linestyle": "none"}
+
+
+def vertical(ax: Axes, value: float, name: str, line: str = ":") -> None:
+    """A vertical line and, above the axes, what it stands for."""
+    ax.axvline(value, color="0.4", linestyle=line, linewidth=0.8, zorder=0)
+    if name:
+        place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        ax.annotate(name, (value, 1), xytext=(0, 2), ha="center", va="bottom", fontsize=SMALL, color="0.4", **place)
+
+
+def horizontal(ax: Axes, value: float, line: str = ":") -> None:
+    """A horizontal line; the legend says what it stands for."""
+    ax.axhline(value, color="0.4", linestyle=line, linewidth=0.8, zorder=0)
 
 
 def chance(ax: Axes) -> None:
-    ax.axhline(CHANCE, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
-    ax.annotate(
-        "chance", (1, CHANCE), xycoords=("axes fraction", "data"), ha="right", va="top", fontsize=6, color="0.4"
-    )
+    horizontal(ax, CHANCE)
 
 
-def zero(ax: Axes, name: str) -> None:
-    """A dotted line at 0 and what it stands for."""
-    ax.axhline(0, color="0.4", linestyle=":", linewidth=0.8, zorder=0)
-    place: dict[str, Any] = {
-        "xycoords": ("axes fraction", "data"),
-        "ha": "right",
-        "va": "top",
-        "fontsize": 6,
-        "color": "0.4",
-    }
-    ax.annotate(name, (1, 0), xytext=(0, -1), textcoords="offset points", **place)
+def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+    """A row for each student, in it base, control and AligNet with error bars from `low` to `high`, joined by a line,
+    and above them a row for people: the noise ceiling with its interval, where there is one.
 
-
-def marks(target: str, colour: str) -> dict:
-    """How a point with an error bar is drawn: base hollow, control grey, AligNet filled, in the student's colour."""
-    face = {"base": "white", "unalignet": "0.8", "alignet": colour}[target]
-    return {"marker": "o", "markersize": 5, "markerfacecolor": face, "color": colour, "elinewidth": 0.8}
-
-
-def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -> None:
-    """A point for every student and target of a table, with error bars from `low` to `high`; students on the x axis.
-
-    A column `family` puts the students of one family side by side and names it below them.
+    A column `family` puts the students of one family together and names it. Returns: the students, from above.
     """
     grouped = "family" in panel and panel["family"].nunique() > 1
     ordered = panel.sort_values("family", key=lambda f: f.map(FAMILIES.index), kind="stable") if grouped else panel
-    families = dict(zip(ordered["student"], ordered["family"], strict=True)) if grouped else {}
     students = list(dict.fromkeys(ordered["student"]))
-    colours = student_colours(students)
-    offset = dict(zip(TARGETS, (-0.24, 0.0, 0.24), strict=True))
-    for score in panel.to_dict("records"):
-        place = students.index(score["student"]) + offset[score["target"]]
-        errors = ends(score[value], score[low], score[high])
-        ax.errorbar(place, score[value], yerr=errors, **marks(score["target"], colours[score["student"]]))
-    ax.set_xlim(-0.5, len(students) - 0.5)
+    for place, student in enumerate(students):
+        rows = panel[panel["student"] == student].set_index("target")
+        rows = rows.loc[[target for target in TARGETS if target in rows.index]]
+        heights = [place + OFFSETS[str(target)] for target in rows.index]
+        ax.plot(rows[value], heights, color="0.75", linewidth=0.8, zorder=1)
+        for height, (target, row) in zip(heights, rows.iterrows(), strict=True):
+            ax.errorbar(row[value], height, xerr=ends(row[value], row[low], row[high]), **look(str(target)))
+    first = panel.iloc[0]
+    known = bool(pd.notna(first.get("noise_ceiling", np.nan)))
+    if known:
+        errors = ends(first["noise_ceiling"], first["noise_ceiling_low"], first["noise_ceiling_high"])
+        ax.errorbar(first["noise_ceiling"], -0.8, xerr=errors, marker="*", markersize=5, color="0.2", elinewidth=0.8)
+    families = dict(zip(ordered["student"], ordered["family"], strict=True)) if grouped else {}
     names = [f"{student}\n{families[student]}" if grouped else student for student in students]
-    crowded = grouped and len(students) > 3
-    ax.set_xticks(range(len(students)), names, rotation=60 if crowded else 0, ha="right" if crowded else "center")
+    ax.set_yticks([*([-0.8] if known else []), *range(len(students))], [*(["people"] if known else []), *names])
+    ax.set_ylim(len(students) - 0.5, -1.15 if known else -0.5)
+    return students
 
 
-def target_legend(figure: Figure, choices: str | pd.Series | None, ceiling: bool = True) -> None:
-    """What the marks mean and whose choices they are set against (None: said elsewhere); ceiling: with its band."""
-    dot: dict[str, Any] = {"marker": "o", "color": "0.3", "linestyle": "none", "markersize": 5}
-    handles: list[Artist] = [plt.Line2D([], [], markerfacecolor=face, **dot) for face in ("white", "0.8", "0.3")]
-    labels = [LABELS[target] for target in TARGETS]
-    if choices is not None:
-        handles.append(plt.Rectangle((0, 0), 1, 1, color="0.85") if ceiling else plt.Line2D([], [], linestyle="none"))
-        labels.append(f"noise ceiling ({people(choices)})" if ceiling else f"against {people(choices)}")
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+OFFSETS = dict(zip(TARGETS, (-0.24, 0.0, 0.24), strict=True))
+
+
+_LINE: dict[str, Any] = {"color": "0.4", "linewidth": 0.8}
+
+
+def legend(
+    figure: Figure,
+    choices: str | pd.Series | None,
+    note: str = "",
+    targets: Iterable[str] = TARGETS,
+    lines: dict[str, str] | None = None,
+    people_row: bool = False,
+) -> None:
+    """Below a figure: the marks of the targets, what lines stand for, what error bars are and whose choices.
+
+    Args: choices: of one kind, or a table's column; lines: name -> line style; people_row: the star of `by_student`.
+    """
+    dot: dict[str, Any] = {"linestyle": "none", "markersize": 4}
+    handles: list[Artist] = [plt.Line2D([], [], **point(target)) for target in targets]
+    labels = [LABELS[target] for target in targets]
+    if people_row:
+        handles.append(plt.Line2D([], [], marker="*", color="0.2", **dot))
+        labels.append("people (noise ceiling)")
+    for name, line in (lines or {}).items():
+        handles.append(plt.Line2D([], [], **(_LINE | {"linestyle": line})))
+        labels.append(name)
+    said = [note] if note else []
+    said += [f"Choices: {people(choices)}"] if choices is not None else []
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(6, len(labels))), title=". ".join(said))
 
 
 def people(choices: str | pd.Series) -> str:

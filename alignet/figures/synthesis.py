@@ -18,8 +18,8 @@ def elbow(table: pd.DataFrame, sizes: np.ndarray) -> Figure:
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
     left.plot(table["clusters"], table["inertia_share"], color="0.4", linewidth=0.8, zorder=1)
-    faces = np.where(table["chosen"], "#1f77b4", "white")
-    left.scatter(table["clusters"], table["inertia_share"], c=faces, edgecolors="#1f77b4", s=22, zorder=2)
+    faces = np.where(table["chosen"], style.BLUE, "white")
+    left.scatter(table["clusters"], table["inertia_share"], c=faces, edgecolors=style.BLUE, s=22, zorder=2)
     left.set(
         xlabel="Clusters (filled: chosen)", ylabel="Inertia, share of one centroid's", ylim=(0, None), xscale="log"
     )
@@ -59,7 +59,7 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
     names = {scheme: scheme.replace("_", "\n") for scheme in agreements["scheme"]}
-    palette = {"unalignet": "0.8", "alignet": "#1f77b4"}
+    palette = {target: style.COLOURS[target] for target in style.TARGETS[1:]}
     shown = entropies.assign(scheme=entropies["scheme"].map(names))
     marks = {"palette": palette, "whis": (5, 95), "fliersize": 0, "linewidth": 0.7}
     order = {"order": list(names.values()), "hue_order": list(palette)}
@@ -72,7 +72,7 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
     marks = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6, "color": "0.4"}
     left.annotate("no preference", (1, math.log(3)), **marks)
     errors = [agreements["agreement"] - agreements["ci_low"], agreements["ci_high"] - agreements["agreement"]]
-    right.errorbar(range(len(agreements)), agreements["agreement"], errors, fmt="o", color="#1f77b4", markersize=4)
+    right.errorbar(range(len(agreements)), agreements["agreement"], errors, fmt="o", color=style.BLUE, markersize=4)
     right.set_xticks(range(len(agreements)), list(names.values()))
     right.set(ylabel="AligNet and control choose alike", ylim=(0.25, 1.02), xlim=(-0.5, len(agreements) - 0.5))
     style.chance(right)
@@ -86,7 +86,7 @@ def signal(table: pd.DataFrame) -> Figure:
     for place, row in enumerate(table.itertuples()):
         failed = bool(row.warning)
         errors = [[row.agreement - row.ci_low], [row.ci_high - row.agreement]]
-        colour, marker = ("#d62728", "X") if failed else ("#1f77b4", "o")
+        colour, marker = ("#d62728", "X") if failed else (style.BLUE, "o")
         ax.errorbar(place, row.agreement, errors, fmt=marker, color=colour, markersize=8 if failed else 4)
         ax.plot([place - 0.25, place + 0.25], [row.threshold] * 2, color="0.2", linewidth=0.9)
         if failed:

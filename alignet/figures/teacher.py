@@ -1,5 +1,7 @@
 """The teacher before and after its fit, the grid, targets and layers. Tables in, Figures out."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,7 +9,6 @@ from matplotlib.figure import Figure
 
 from alignet.figures import style
 
-BLUE = "#1f77b4"
 SCORES = {
     "odd_one_out_accuracy": "Odd-one-out accuracy",
     "kl": "KL to the targets (nats)",
@@ -16,48 +17,72 @@ SCORES = {
 JUDGED = "judged"  # rows of teacher.csv about the triplets that people judged; the others are drawn ones of a level
 LEVELS = ("coarse", "boundary", "fine")
 ENOUGH = 30  # a noise ceiling of fewer triplets is not drawn
-LABELS = {"none": "no map, one fitted scalar", "fitted": "fitted map"}
-TARGETS = {"soft": (BLUE, "o"), "hard": ("0.45", "s"), "argmax": ("#d55e00", "^")}
+LOOKS = {"none": ("base", "no map, one fitted scalar"), "fitted": ("alignet", "fitted map")}
+TARGETS = {  # kinds of targets: colour, marker, words
+    "soft": (style.BLUE, "D", "soft: the choice distribution"),
+    "hard": ("0.35", "s", "hard: people's single choices"),
+    "argmax": ("#d55e00", "^", "argmax: the likeliest choice, as if it were sure"),
+}
+FACTORS = {"lambda": "lambda", "local_weight": "local term", "lr": "learning rate", "sigma": "sigma", "steps": "steps"}
+FOLDS = "Small points: folds of concepts; large: their mean"
 
 
 def before_and_after(scores: pd.DataFrame) -> Figure:
     """Odd-one-out accuracy, KL and calibration error of the teacher, before and after the map, by split.
 
-    Points are folds (train, validation) or the final fit (test); the bar is their mean. The noise ceiling is drawn
-    where at least ENOUGH triplets were judged by several people.
+    Small points: folds of concepts (train, validation); large: their mean, or the final fit (test) with the 95 %
+    interval over triplets that share concepts. Dashed: the noise ceiling, where at least ENOUGH triplets were judged by
+    several people.
 
     Args: scores: the rows of teacher.csv without a map and of the chosen cell.
     """
     splits = [split for split in ("train", "validation", "test") if split in set(scores["split"])]
-    import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
-
     judged = scores[scores["level"] == JUDGED]
     shown = judged[~((judged["fold"] == "all") & (judged["split"] == "train"))]
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
     for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
-        marks = {
-            "data": shown,
-            "x": "split",
-            "y": column,
-            "order": splits,
-            "hue": "map",
-            "hue_order": ["none", "fitted"],
-        }
-        sns.barplot(**marks, palette=["0.8", BLUE], errorbar=None, ax=ax, legend=column == "ece")
-        sns.stripplot(**marks, palette=["0.35", "0.1"], dodge=True, jitter=False, size=2.5, ax=ax, legend=False)
-        ax.set(xlabel="", ylabel=label)
-    handles, labels = axes[2].get_legend_handles_labels()
-    axes[2].get_legend().remove()
-    figure.legend(handles, [LABELS[label] for label in labels], loc="outside lower center", ncols=2, handlelength=1)
+        for place, split in enumerate(splits):
+            for shift, kind in zip((-0.15, 0.15), LOOKS, strict=True):
+                rows = shown[(shown["split"] == split) & (shown["map"] == kind)]
+                _folds(ax, place + shift, rows, column, kind)
+        totals = [shown.loc[shown["split"] == split, "n_triplets"].mean() for split in splits]
+        names = [f"{split}\nn = {total:,.0f}" for split, total in zip(splits, totals, strict=True)]
+        ax.set_xticks(range(len(splits)), names)
+        ax.set(ylabel=label, xlim=(-0.5, len(splits) - 0.5))
+    axes[0].set_ylim(0.28, 1)
     style.chance(axes[0])
-    axes[0].set_xlim(-0.5, len(splits))  # room for chance's name beside the bars
     for place, split in enumerate(splits):
         judged = shown[(shown["split"] == split) & (shown["n_repeated"] >= ENOUGH)]
         if len(judged):
             dash = [judged["noise_ceiling"].mean()] * 2
             axes[0].plot([place - 0.4, place + 0.4], dash, color="0.3", linestyle="--", linewidth=1)
-    axes[0].set_title(f"Dashed: noise ceiling, {style.people(shown['choices'].iloc[0])}", fontsize=6)
+    note = f"{FOLDS}; bar: 95 % interval over triplets, which share concepts"
+    _legend(figure, shown["choices"], note, {"chance": ":", "noise ceiling": "--"})
     return figure
+
+
+def _folds(ax: Axes, place: float, rows: pd.DataFrame, column: str, kind: str) -> None:
+    """Folds as small points, their mean as a large one; one fit alone with its interval, where it has one."""
+    if rows.empty:
+        return
+    target, _ = LOOKS[kind]
+    if len(rows) > 1:
+        ax.plot([place + 0.07] * len(rows), rows[column], ".", markersize=3, alpha=0.6, color=style.COLOURS[target])
+    one = rows.iloc[0]
+    errors = None
+    if len(rows) == 1 and column == "odd_one_out_accuracy" and pd.notna(one.get("ci_low")):
+        errors = style.ends(one[column], one["ci_low"], one["ci_high"])
+    ax.errorbar(place, rows[column].mean(), yerr=errors, **style.look(target))
+
+
+def _legend(figure: Figure, choices: pd.Series, note: str, lines: dict[str, str]) -> None:
+    handles = [plt.Line2D([], [], **style.point(target)) for target, _ in LOOKS.values()]
+    for line in lines.values():
+        dashes: dict[str, Any] = {"color": "0.4", "linestyle": line, "linewidth": 0.8}
+        handles.append(plt.Line2D([], [], **dashes))
+    labels = [*(words for _, words in LOOKS.values()), *lines]
+    title = f"{note}. Choices: {style.people(choices)}"
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), title=title)
 
 
 def by_level(scores: pd.DataFrame) -> Figure:
@@ -71,59 +96,73 @@ def by_level(scores: pd.DataFrame) -> Figure:
         return style.only_text("No triplets were drawn by level: the targets are people's shares, not VICE's.")
     judged = scores[(scores["split"] == "validation") & (scores["level"] == JUDGED)]
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained", width_ratios=[3, 1]
+        1, 2, figsize=(style.DOUBLE, 0.34 * style.DOUBLE), layout="constrained", width_ratios=[3, 1]
     )
     levels = [level for level in LEVELS if level in set(drawn["level"])]
-    for shift, kind, face in ((-0.12, "none", "white"), (0.12, "fitted", BLUE)):
-        of_kind = drawn[drawn["map"] == kind]
-        places = [levels.index(level) + shift for level in of_kind["level"]]
-        left.plot(places, of_kind["odd_one_out_accuracy"], ".", markersize=3, alpha=0.6, color=BLUE)
-        means = of_kind.groupby("level")["odd_one_out_accuracy"].mean()[levels]
-        dot = {"markersize": 5, "markerfacecolor": face, "color": BLUE, "label": LABELS[kind]}
-        left.plot([place + shift for place in range(len(levels))], means, "o", **dot)
-        ratios = judged[judged["map"] == kind]["participation_ratio"]
-        right.plot([shift] * len(ratios), ratios, ".", markersize=3, alpha=0.6, color=BLUE)
-        right.plot([shift], [ratios.mean()], "o", **dot)
+    for shift, kind in zip((-0.12, 0.12), LOOKS, strict=True):
+        for place, level in enumerate(levels):
+            rows = drawn[(drawn["map"] == kind) & (drawn["level"] == level)]
+            _folds(left, place + shift, rows, "odd_one_out_accuracy", kind)
+        _folds(right, shift, judged[judged["map"] == kind], "participation_ratio", kind)
     left.set_xticks(range(len(levels)), levels)
-    left.set(ylabel="Odd-one-out accuracy", xlim=(-0.5, len(levels) - 0.4), ylim=(min(0.3, left.get_ylim()[0]), None))
-    left.set_title(f"Expected under VICE's distributions, {style.people(drawn['choices'].iloc[0])}", fontsize=6)
+    left.set(ylabel="Odd-one-out accuracy", xlim=(-0.5, len(levels) - 0.5), ylim=(min(0.3, left.get_ylim()[0]), None))
     style.chance(left)
-    right.set(ylabel="Participation ratio", xticks=[], xlim=(-0.5, 0.5), ylim=(0, None))
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    right.set(ylabel="Participation ratio (axes)", xticks=[], xlim=(-0.5, 0.5), ylim=(0, None))
+    _legend(figure, drawn["choices"], f"{FOLDS}. Left: expected under VICE's distributions", {"chance": ":"})
     return figure
 
 
 def grid(scores: pd.DataFrame) -> Figure:
-    """Validation scores of every cell of the grid: a small point per fold, a large one for their mean, by lambda. Where
-    triplets were drawn by level, a fold's score is the mean over the levels, by which the cell is chosen.
+    """Validation scores of every cell of the grid, a column a factor; cells that differ in it alone are joined.
 
-    The chosen cell is filled; the dashed line is the mean without a map, dotted: chance.
+    A point is the mean over the folds of concepts; where triplets were drawn by level, a fold's score is the mean over
+    the levels, by which the cell is chosen. Filled: the chosen cell; blue: its line; dashed: without a map.
 
     Args: scores: teacher.csv.
     """
-    import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
-
     shown = scores[scores["split"] == "validation"]
     drawn = shown[shown["level"] != JUDGED]
-    cells = ["lr", "sigma", "steps", "local_weight"]
-    key = ["map", "fold", "lambda", *cells, "chosen"]
-    shown = (drawn if len(drawn) else shown).groupby(key, dropna=False)[[*SCORES]].mean().reset_index()
-    fitted, before = shown[shown["map"] == "fitted"], shown[shown["map"] == "none"]
-    lambdas = sorted(fitted["lambda"].unique())
-    runs = list(fitted.groupby(cells, sort=True))
-    colours = sns.color_palette("viridis", len(runs))
-    figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.42 * style.DOUBLE), layout="constrained")
-    for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
-        for number, ((lr, sigma, steps, local), run) in enumerate(runs):
-            shift = 0.6 * ((number + 0.5) / len(runs) - 0.5)
-            name = f"lr {lr:g}, sigma {sigma:g}, {steps:g} steps" + (f", local {local:g}" if local else "")
-            _cells(ax, run, column, [lambdas.index(value) + shift for value in run["lambda"]], colours[number], name)
-        ax.axhline(before[column].mean(), color="0.4", linestyle="--", linewidth=0.8, zorder=0)
-        ax.set_xticks(range(len(lambdas)), [f"{value:g}" for value in lambdas])
-        ax.set(xlabel="lambda", ylabel=label)
-    style.chance(axes[0])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    key = ["map", "fold", *FACTORS, "chosen"]
+    by_fold = (drawn if len(drawn) else shown).groupby(key, dropna=False)[[*SCORES]].mean().reset_index()
+    before = by_fold[by_fold["map"] == "none"]
+    cells = by_fold[by_fold["map"] == "fitted"].groupby([*FACTORS, "chosen"])[[*SCORES]].mean().reset_index()
+    factors = [factor for factor in FACTORS if cells[factor].nunique() > 1] or ["lambda"]
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.62 * style.DOUBLE), "sharey": "row", "squeeze": False}
+    figure, axes = plt.subplots(len(SCORES), len(factors), layout="constrained", sharex="col", **size)
+    for row, (column, label) in zip(axes, SCORES.items(), strict=True):
+        for ax, factor in zip(row, factors, strict=True):
+            _factor(ax, cells, factor, column)
+            style.horizontal(ax, before[column].mean(), "--")
+        row[0].set_ylabel(label)
+    for ax, factor in zip(axes[-1], factors, strict=True):
+        ax.set_xlabel(FACTORS[factor])
+    blue: dict[str, Any] = {"color": style.BLUE, "marker": "D", "markersize": 4, "linewidth": 0.8}
+    handles = [plt.Line2D([], [], **blue), plt.Line2D([], [], color="0.4", linestyle="--", linewidth=0.8)]
+    title = f"Means over folds of concepts; cells that differ in one factor are joined. Choices: {_people(scores)}"
+    labels = ["chosen cell, and cells one factor away", "no map, one fitted scalar"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, title=title)
     return figure
+
+
+def _people(scores: pd.DataFrame) -> str:
+    return style.people(scores["choices"]) if "choices" in scores else "not said"
+
+
+def _factor(ax: Axes, cells: pd.DataFrame, factor: str, column: str) -> None:
+    values = sorted(cells[factor].unique())
+    for _, line in cells.groupby([name for name in FACTORS if name != factor]):
+        if len(line) > 1 or line["chosen"].any():
+            line = line.sort_values(factor)
+            places = [values.index(value) for value in line[factor]]
+            own = bool(line["chosen"].any())
+            colour = style.BLUE if own else "0.6"
+            look: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white", "linewidth": 0.8}
+            ax.plot(places, line[column], color=colour, zorder=3 if own else 2, **look)
+            for place, (_, cell) in zip(places, line.iterrows(), strict=True):
+                if cell["chosen"]:
+                    ax.plot(place, cell[column], "D", markersize=4.5, color=colour, zorder=4)
+    ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+    ax.margins(x=0.15)
 
 
 def layers(scores: pd.DataFrame) -> Figure:
@@ -133,18 +172,20 @@ def layers(scores: pd.DataFrame) -> Figure:
     Error bars: 95 % intervals over triplets that share concepts. Args: scores: teacher_layers.csv.
     """
     names = list(dict.fromkeys(scores["backbone"]))
-    size = (style.DOUBLE, 0.3 * style.DOUBLE)
+    size = (style.DOUBLE, 0.38 * style.DOUBLE)
     figure, axes = plt.subplots(1, len(names), figsize=size, layout="constrained", sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         of_one = scores[scores["backbone"] == name]
         errors = style.ends(of_one["odd_one_out_accuracy"], of_one["ci_low"], of_one["ci_high"])
-        ax.errorbar(of_one["depth"], of_one["odd_one_out_accuracy"], errors, color=BLUE, linewidth=0.8, zorder=1)
-        faces = [BLUE if read else "white" for read in of_one["read"]]
-        ax.scatter(of_one["depth"], of_one["odd_one_out_accuracy"], c=faces, edgecolors=BLUE, s=24, zorder=2)
+        ax.errorbar(of_one["depth"], of_one["odd_one_out_accuracy"], errors, color=style.BLUE, linewidth=0.8, zorder=1)
+        faces = [style.BLUE if read else "white" for read in of_one["read"]]
+        ax.scatter(of_one["depth"], of_one["odd_one_out_accuracy"], c=faces, edgecolors=style.BLUE, s=24, zorder=2)
         ax.set_xticks(of_one["depth"], of_one["layer"], rotation=0 if len(scores) < 8 else 60)
-        ax.set(xlabel="Layer", title=name)
+        ax.set(xlabel="Layer", title=f"{name}, n = {of_one['n_triplets'].iloc[0]:,} triplets")
         style.chance(ax)
-    axes[0, 0].set(ylabel="Odd-one-out accuracy, no map", ylim=(min(0.31, axes[0, 0].get_ylim()[0]), None))
+    axes[0, 0].set(ylabel="Accuracy without a map", ylim=(min(0.31, axes[0, 0].get_ylim()[0]), None))
+    note = "Filled: read by the teacher. Bars: 95 % intervals over triplets, which share concepts"
+    style.legend(figure, scores["choices"], note, targets=(), lines={"chance": ":"})
     return figure
 
 
@@ -157,24 +198,17 @@ def soft_labels(scores: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.34 * style.DOUBLE), layout="constrained")
     sizes = sorted(scores["n_train"].unique())
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
-        for shift, (kind, (colour, marker)) in zip((-0.15, 0, 0.15), TARGETS.items(), strict=True):
+        for shift, (kind, (colour, marker, words)) in zip((-0.15, 0, 0.15), TARGETS.items(), strict=True):
             of_kind = scores[scores["targets"] == kind]
             places = [sizes.index(n) + shift for n in of_kind["n_train"]]
-            ax.plot(places, of_kind[column], marker, markersize=2, alpha=0.5, color=colour)
+            ax.plot([x + 0.05 for x in places], of_kind[column], marker, markersize=2, alpha=0.5, color=colour)
             means = of_kind.groupby("n_train")[column].mean()
             places = [sizes.index(n) + shift for n in means.index]
-            ax.plot(places, means, marker=marker, markersize=5, color=colour, linewidth=0.8, label=kind)
+            ax.plot(places, means, marker=marker, markersize=5, color=colour, linewidth=0.8, label=words)
         used = scores.groupby("n_train")["n_used"].mean()
         ax.set_xticks(range(len(sizes)), [f"{used[n]:,.0f}" for n in sizes])
         ax.set(xlabel="Training triplets", ylabel=label, xlim=(-0.5, len(sizes) - 0.5))
     style.chance(axes[2])
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title="Targets")
+    title = f"{FOLDS}. Dotted: chance. Choices: {style.people(scores['choices'])}"
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title=title)
     return figure
-
-
-def _cells(ax: Axes, run: pd.DataFrame, column: str, places: list[float], colour: str, name: str) -> None:
-    ax.plot(places, run[column], ".", markersize=3, alpha=0.6, color=colour)
-    means = run.assign(place=places).groupby("place").agg({column: "mean", "chosen": "any"})
-    ax.plot(means.index, means[column], "o", markersize=5, markerfacecolor="white", color=colour, label=name)
-    chosen = means[means["chosen"]]
-    ax.plot(chosen.index, chosen[column], "o", markersize=5, color=colour)

@@ -22,10 +22,10 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 
 from alignet import config
+from alignet.figures import way
 from alignet.worlds.format.schema import PARTICIPANTS
 
 HERE = Path(__file__).parent
-WAY = config.ROOT / "docs" / "way.svg"
 FOLDERS = ("figures", "variants")  # of reports/: the run's figures, and those of other seeds and settings
 SHOWN = 60  # rows of a table that stand on the page
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "dvc", "papermill")
@@ -60,7 +60,7 @@ def render(reports: Path) -> str:
         lead=contents["lead"],
         paper=contents["paper"],
         warning="" if kind == "human" else f"All choices are those of {PARTICIPANTS[kind]}. {WARNINGS.get(kind, '')}",
-        way=Markup(WAY.read_text(encoding="utf-8")) if WAY.is_file() else "",
+        way=Markup(way.drawn()),
         sections=[_section(section, reports, values) for section in contents["sections"]],
         facts=_facts(),
         params=(config.ROOT / config.PARAMS).read_text(encoding="utf-8"),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alignet import losses, metrics
 from alignet.config import Teacher
+from alignet.intervals import Units, mean_influence
 from alignet.models.backbones import autocast
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.triplets import odd_one_out, row_pair_similarities
@@ -182,6 +183,16 @@ def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settin
         "n_repeated": int((counts.sum(1) >= 2).sum()),
         "participation_ratio": metrics.participation_ratio(mapped),
     }
+
+
+def accuracy_interval(
+    affine: AffineMap, features: Tensor, judgements: ChoiceCounts, objects: Tensor
+) -> tuple[float, float]:
+    """The 95 % interval of the odd-one-out accuracy over triplets that share objects, (n, 3) of the triplets."""
+    agrees = metrics.agreement(
+        odd_one_out(mapped_similarities(affine, features, judgements.triplets)), judgements.counts
+    )
+    return Units(objects).interval(*mean_influence(agrees, judgements.counts.sum(1)))
 
 
 def fitted_targets(judgements: ChoiceCounts, loss: str) -> Tensor:

@@ -8,13 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alignet import devices, metrics
+from alignet import devices
 from alignet.config import Teacher
-from alignet.intervals import Units, mean_influence
 from alignet.people.choice_distributions import ChoiceCounts
-from alignet.teacher.affine_map import AffineMap, fit, fitted_targets, mapped_similarities, rescaled, scores
+from alignet.teacher.affine_map import (
+    AffineMap,
+    accuracy_interval,
+    fit,
+    fitted_targets,
+    mapped_similarities,
+    rescaled,
+    scores,
+)
 from alignet.teacher.cross_validation import Sight, splits
-from alignet.triplets import odd_one_out
 from alignet.worlds.format.tables import World
 
 KINDS = ("soft", "hard", "argmax")  # targets that `soft_label_curve` compares
@@ -56,13 +62,11 @@ def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tens
     generator = torch.Generator().manual_seed(settings.seed)
     some = torch.randperm(len(judgements.triplets), generator=generator)[: settings.layer_triplets]
     about_concepts = dataclasses.replace(judgements.where(some), triplets=concepts[judgements.triplets[some]])
-    weight, units, table = about_concepts.counts.sum(1), Units(about_concepts.triplets), []
+    table = []
     for depth, (layer, features) in enumerate(layers.items()):
         affine = rescaled(features, about_concepts)
         of_layer = scores(affine, features, about_concepts, settings)
-        chosen = odd_one_out(mapped_similarities(affine, features, about_concepts.triplets))
-        agrees = metrics.agreement(chosen, about_concepts.counts)
-        low, high = units.interval(*mean_influence(agrees, weight))
+        low, high = accuracy_interval(affine, features, about_concepts, about_concepts.triplets)
         row = {"layer": layer, "depth": depth, "dimensions": features.shape[1]}
         row |= {"odd_one_out_accuracy": of_layer["odd_one_out_accuracy"], "ci_low": low, "ci_high": high}
         table.append(row | {name: of_layer[name] for name in ("kl", "ece", "n_triplets")})

@@ -13,7 +13,7 @@ from alignet import devices
 from alignet.config import Teacher
 from alignet.people.by_level import ByLevel
 from alignet.people.choice_distributions import ChoiceCounts
-from alignet.teacher.affine_map import AffineMap, fit, rescaled, scores, untransformed
+from alignet.teacher.affine_map import AffineMap, accuracy_interval, fit, rescaled, scores, untransformed
 
 JUDGED = "judged"  # the level of triplets that people judged, whatever their classes
 # settings: columns of teacher.csv
@@ -146,7 +146,8 @@ def is_cell(table: pd.DataFrame, cell: Teacher) -> pd.Series:
 def refit(
     sight: Sight, train: ChoiceCounts, test: ChoiceCounts | None, settings: Teacher
 ) -> tuple[AffineMap, pd.DataFrame]:
-    """The final map, from all training triplets, and its scores there and on the test triplets (fold 'all')."""
+    """The final map, from all training triplets, and its scores there and on the test triplets (fold 'all'), with 95 %
+    intervals of the accuracy over triplets that share concepts (ci_low, ci_high)."""
     drawn = at_levels(sight, train.triplets.unique(), settings.validation_per_level, settings.seed)
     parts = {("train", JUDGED): train} | {("train", level): counts for level, counts in drawn.items()}
     parts |= {("test", JUDGED): test} if test is not None else {}
@@ -154,7 +155,13 @@ def refit(
     start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
     affine = fit(sight.features, train, settings, sight.others, start)
     fits = [_Fit("all", None, rescaled(sight.features, train, start)), _Fit("all", settings, affine)]
-    return affine, pd.DataFrame([row for each in fits for row in each.rows(sight.features, parts, settings)])
+    table = pd.DataFrame([row for each in fits for row in each.rows(sight.features, parts, settings)])
+    intervals = [
+        accuracy_interval(each.affine, sight.features, counts, sight.concepts[counts.triplets])
+        for each in fits
+        for counts in parts.values()
+    ]
+    return affine, table.assign(**pd.DataFrame(intervals, columns=["ci_low", "ci_high"]))
 
 
 @dataclass(frozen=True)

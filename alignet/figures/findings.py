@@ -1,0 +1,204 @@
+"""What a stage's table says, in words, for the end of its notebook. Tables in, Markdown out."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from torch import Tensor
+
+from alignet.figures import style
+from alignet.worlds.format.schema import LEVELS
+
+ONE_RUN = "One training seed: `make replicate` says how much another would change."
+
+
+def world(images: pd.DataFrame, ceilings: pd.DataFrame, hierarchy: tuple[str, ...], choices: str) -> Markdown:
+    """How many pictures and labels there are, and how far people agree. Args: as 01_world shows them."""
+    labels = ", ".join(f"{images[label].nunique():,} values of {label}" for label in hierarchy)
+    lines = [f"{len(images):,} pictures with {labels}."]
+    for row in ceilings.dropna(subset="noise_ceiling").to_dict("records") if len(ceilings) else []:
+        agree = f"one person agrees with most of the others on {_n(row['noise_ceiling'])}"
+        lines.append(f"{row['table']}, {row['choices']:,} choices about {row['triplets']:,} triplets: {agree}.")
+    return _list(lines, choices)
+
+
+def features(similarity: Tensor, labels: pd.DataFrame) -> Markdown:
+    """How much more alike labels within a coarsest label are. Args: (k, k); their labels, coarsest first."""
+    coarsest = labels.iloc[:, 0].to_numpy()
+    same = coarsest[:, None] == coarsest[None]
+    off = ~np.eye(len(coarsest), dtype=bool)
+    matrix = similarity.numpy()
+    within, between = (float(matrix[part & off].mean()) if (part & off).any() else math.nan for part in (same, ~same))
+    return _list(
+        [
+            f"Mean centred cosine similarity of two labels within one {labels.columns[0]} {_n(within)}, "
+            f"between two {_n(between)}: before any alignment."
+        ]
+    )
+
+
+def human_uncertainty(scores: pd.DataFrame) -> Markdown:
+    """Whether VICE predicts choices that it has not seen, and whether it is calibrated. Args: calibration.csv."""
+    lines = []
+    by = {(row["distribution"], row["triplets"]): row for row in scores.to_dict("records")}
+    for kind in ("repeated", "all"):
+        if ("vice", kind) in by:
+            vice, others = by["vice", kind], by.get(("empirical", kind))
+            line = f"On {vice['n_triplets']:,.0f} held-out triplets VICE's NLL is {_n(vice['nll'])} nats"
+            line += f", that of the other participants' shares {_n(others['nll'])}" if others else ""
+            lines.append(f"{line}; knowing nothing gives {_n(math.log(3))}.")
+            ceiling = vice["noise_ceiling"]
+            lines.append(f"It chooses as people on {_n(vice['accuracy'])}; {_beside_ceiling(vice, ceiling)}.")
+            lines.append(f"Its calibration error is {_n(vice['ece'])}.")
+            break
+    return _list(lines, scores["choices"].iloc[0])
+
+
+def teacher(scores: pd.DataFrame) -> Markdown:
+    """What the map gains on concepts that it was not fitted to, and what it costs. Args: teacher.csv, with `chosen`."""
+    shown = scores[scores["chosen"] | (scores["map"] == "none")]
+    mean = shown.groupby(["split", "level", "map"])[["odd_one_out_accuracy", "kl", "ece", "participation_ratio"]].mean()
+    lines = []
+    for level in (*LEVELS, "judged"):
+        key = ("validation", level)
+        if (*key, "none") in mean.index and (*key, "fitted") in mean.index:
+            before, after = (mean.loc[(*key, kind), "odd_one_out_accuracy"] for kind in ("none", "fitted"))
+            where = "triplets that people judged" if level == "judged" else f"drawn triplets, {level}"
+            lines.append(f"Held-out concepts, {where}: {_n(before)} -> {_n(after)} ({after - before:+.3f}).")
+    if ("test", "judged", "fitted") in mean.index:
+        test = shown[(shown["split"] == "test") & (shown["map"] == "fitted")].iloc[0]
+        before = mean.loc[("test", "judged", "none"), "odd_one_out_accuracy"]
+        interval = f" {_interval(test['ci_low'], test['ci_high'])}" if pd.notna(test.get("ci_low")) else ""
+        lines.append(f"Test concepts: {_n(before)} -> {_n(test['odd_one_out_accuracy'])}{interval}.")
+    if ("train", "judged", "fitted") in mean.index:
+        train = mean.loc[("train", "judged", "fitted"), "odd_one_out_accuracy"]
+        lines.append(f"On the concepts that it was fitted to it reaches {_n(train)}.")
+    cell = scores[scores["chosen"] & (scores["map"] == "fitted")].iloc[0]
+    lines.append(f"Chosen: lambda {cell['lambda']:g}, local term {cell['local_weight']:g}, {cell['steps']:g} steps.")
+    return _list(lines, scores["choices"].iloc[0])
+
+
+def student(curve: pd.DataFrame) -> Markdown:
+    """How far the student came to agree with its teacher on held-out triplets. Args: curve.csv of one student."""
+    held = curve.dropna(subset="held_out_accuracy")
+    if held.empty:
+        return _list(["No triplets were held out."])
+    first, last = held.iloc[0], held.iloc[-1]
+    return _list(
+        [
+            f"{first['student']}, {style.LABELS[first['target']]}: agreement with the labels on held-out triplets "
+            f"{_n(first['held_out_accuracy'])} -> {_n(last['held_out_accuracy'])} in {last['step']:g} steps, loss "
+            f"{first['held_out_loss']:.3g} -> {last['held_out_loss']:.3g} nats. Chance is .333."
+        ]
+    )
+
+
+def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
+    """Where AligNet is ahead of base and control. Args: levels.csv, uncertainty.csv."""
+    shown = scores[(scores["representation"] == "pooled") & (scores["target"] == "alignet")]
+    if not shown["n_triplets"].any():
+        return _list(["The world has no levels.csv: nothing was scored."])
+    lines = []
+    for row in shown[shown["level"].isin(LEVELS)].to_dict("records"):
+        lines.append(
+            f"{row['student']}, {row['level']}: {_n(row['odd_one_out_accuracy'])} "
+            f"{_interval(row['ci_low'], row['ci_high'])}; {_against(row, 'base')}; {_against(row, 'control')}; "
+            f"noise ceiling {_n(row['noise_ceiling'])}{', passed' if row['passes_ceiling'] else ''}."
+        )
+    aligned = unsure[(unsure["target"] == "alignet") & (unsure["level"] == "all") & (unsure["n"] > 0)]
+    for row in aligned.to_dict("records"):
+        kind = str(row["against"]).replace("_", " ")
+        lines.append(
+            f"{row['student']}, uncertainty within levels against people's {kind}: Spearman {_n(row['spearman'])} "
+            f"{_interval(row['ci_low'], row['ci_high'])}, ceiling {_n(row['noise_ceiling'])}."
+        )
+    return _list([*lines, ONE_RUN], scores["choices"].iloc[0])
+
+
+def similarity(scores: pd.DataFrame) -> Markdown:
+    """Each benchmark, from base over control to AligNet. Args: similarity.csv."""
+    shown = scores[scores["value"].notna() & scores["metric"].isin(["odd_one_out_accuracy", "rsa_spearman"])]
+    lines = []
+    for (student, benchmark, metric), rows in shown.groupby(["student", "benchmark", "metric"], sort=False):
+        values = rows.drop_duplicates("target").set_index("target")["value"]
+        kept = [_n(values[target]) for target in style.TARGETS if target in values]
+        name = "accuracy" if metric == "odd_one_out_accuracy" else "RSA"
+        ceiling = rows["noise_ceiling"].iloc[0]
+        top = "" if pd.isna(ceiling) else f", noise ceiling {_n(ceiling)}"
+        lines.append(f"{student}, {benchmark}, {name}: base, control, AligNet {' / '.join(kept)}{top}.")
+    return _list([*lines, ONE_RUN], scores["choices"].dropna().iloc[0])
+
+
+def reorganisation(scores: pd.DataFrame) -> Markdown:
+    """RSA to the hierarchy, and what came closer or moved apart more than in the control. Args: reorganisation.csv."""
+    pooled = scores[scores["layer"] == "pooled"]
+    lines = []
+    for student, rows in pooled.groupby("student", sort=False):
+        rsa = rows.drop_duplicates("target").set_index("target")["rsa"]
+        kept = [_n(rsa[target]) for target in style.TARGETS if target in rsa]
+        lines.append(f"{student}: RSA to the hierarchy, base, control, AligNet {' / '.join(kept)}.")
+        wide = rows.pivot_table(index="relation", columns="target", values="change", sort=False)
+        if {"alignet", "unalignet"} <= set(wide):
+            parts = [f"{name} {row['alignet']:+.2f} ({row['unalignet']:+.2f})" for name, row in wide.iterrows()]
+            lines.append(f"{student}: change of distance in SD of the base, AligNet (control): {', '.join(parts)}.")
+    return _list([*lines, ONE_RUN], scores["choices"].iloc[0])
+
+
+def downstream(scores: pd.DataFrame) -> Markdown:
+    """On how many tasks AligNet is above, below or not told apart from its control. Args: downstream.csv."""
+    lines = []
+    for student, rows in scores[scores["target"] == "alignet"].groupby("student", sort=False):
+        for other, low, high in (
+            ("base", "relative_improvement_low", "relative_improvement_high"),
+            ("control", "over_control_low", "over_control_high"),
+        ):
+            known = rows.dropna(subset=low)
+            above, below = int((known[low] > 0).sum()), int((known[high] < 0).sum())
+            if len(known):
+                rest = len(known) - above - below
+                lines.append(f"{student} against its {other}: {above} above, {below} below, {rest} not told apart.")
+    skipped = scores.loc[scores["accuracy"].isna(), "dataset"].nunique()
+    if skipped:
+        lines.append(f"{skipped} public data sets are not on this disk and were skipped.")
+    lines.append("Counted by intervals over episodes, which say nothing of other test pictures or training seeds.")
+    return _list(lines, scores["choices"].dropna().iloc[0])
+
+
+def cost(costs: pd.DataFrame) -> Markdown:
+    """Alignment's share of pre-training. Args: cost.csv."""
+    aligned = costs[costs["stage"] == "alignment"].dropna(subset="ratio_to_pretraining")
+    return _list(
+        f"{row.student}: alignment takes {row.ratio_to_pretraining:.2g} of the operations of its pre-training."
+        for row in aligned.itertuples()
+    )
+
+
+def _against(row: dict, other: str) -> str:
+    """AligNet minus base or control, in words that follow the interval."""
+    value, low, high = (row.get(f"over_{other}{end}", math.nan) for end in ("", "_low", "_high"))
+    if pd.isna(value):
+        return f"no {other}"
+    word = "above" if low > 0 else "below" if high < 0 else "not told apart from"
+    return f"{word} the {other} ({value:+.3f} {_interval(low, high)})"
+
+
+def _beside_ceiling(row: dict, ceiling: float) -> str:
+    if pd.isna(ceiling):
+        return "no triplet was judged twice, so there is no noise ceiling"
+    return f"the noise ceiling is {_n(ceiling)}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{_n(low)}, {_n(high)}]"
+
+
+def _n(value: float) -> str:
+    """.123, without the 0 before the point."""
+    return "none" if pd.isna(value) else f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def _list(lines: Iterable[str], choices: str | None = None) -> Markdown:
+    who = "" if choices in (None, "human") else f" (choices: {style.people(choices)})"
+    return Markdown(f"**What this run found**{who}\n\n" + "\n".join(f"- {line}" for line in lines))
