@@ -18,7 +18,7 @@ TABLES = ("seeds", "replicates")
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m alignet.beside", description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="+", metavar="NAME=REPORTS")
-    parser.add_argument("--out", type=Path, default=Path("reports/variants/worlds"), help="without ending")
+    parser.add_argument("--out", type=Path, default=Path("reports/reference/worlds"), help="without ending")
     wanted = parser.parse_args(arguments)
     runs = {}
     for each in wanted.runs:

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from alignet import kernels, preflight
+from alignet import compare, kernels, preflight
 
 NO_SCM = "[core]\n    no_scm = true\n"  # .dvc/config.local where there is no .git
 DVC = re.compile(  # the end of a line from dvc: a stage may have written something without a newline before it
@@ -172,7 +172,7 @@ def summary(spans: Spans, counts: Counter[str], seconds: float) -> list[str]:
     rows = [(name, end - start) for name, (start, end) in spans.items()] + [("total", seconds)]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}} {taken:8.1f} s" for name, taken in rows]
-    return lines + ["tables and figures: reports/"] * Path("reports").is_dir()
+    return lines + ["to read: reports/index.html; tables and figures: reports/"] * Path("reports").is_dir()
 
 
 def stop(child: subprocess.Popen, server: kernels.Server) -> None:
@@ -282,6 +282,8 @@ def main(arguments: list[str]) -> int:
         print(f"{place}dvc ended with exit code {code}", file=sys.stderr)
         return code if code > 0 else 128 - code
     print(*summary(spans, counts, time.monotonic() - begun), sep="\n")
+    if not (arguments or counts["current"]) and Path("reports/tables").is_dir():
+        print(*compare.told(), sep="\n")
     return 0
 
 

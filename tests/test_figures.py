@@ -30,6 +30,7 @@ def levels_table(choices="simulated"):
         {"student": student, "target": target, "representation": "pooled", "level": level, "n_triplets": 90}
         | {"odd_one_out_accuracy": 0.4 + 0.1 * place, "ci_low": 0.38 + 0.1 * place, "ci_high": 0.43 + 0.1 * place}
         | {"noise_ceiling": 0.8, "noise_ceiling_low": 0.78, "noise_ceiling_high": 0.82, "choices": choices}
+        | {"relative_improvement": 12.0 if target == "alignet" else float("nan")}
         for student in ("lite0", "vit")
         for place, target in enumerate(style.TARGETS)
         for level in (*LEVELS, "all")
@@ -49,7 +50,7 @@ def teacher_table():
             "ece": 0.1,
         }
         | {"noise_ceiling": 0.7, "n_repeated": 90 if split == "test" else 1, "choices": "simulated"}
-        | {"participation_ratio": 9.0}
+        | {"participation_ratio": 9.0, "n_triplets": 120, "ci_low": 0.45, "ci_high": 0.6}
         for fold, split in ((0, "train"), (0, "validation"), (1, "train"), (1, "validation"), ("all", "test"))
         for level in ("judged", "coarse", "boundary", "fine")[: 4 if split == "validation" else 1]
         for place, name in enumerate(("none", "fitted"))
@@ -59,7 +60,7 @@ def teacher_table():
 
 def layer_table():
     table = pd.DataFrame({"layer": ["blocks.0", "blocks.1"], "depth": [0, 1], "odd_one_out_accuracy": [0.4, 0.5]})
-    table = table.assign(ci_low=0.3, ci_high=0.6, read=[False, True])
+    table = table.assign(ci_low=0.3, ci_high=0.6, read=[False, True], n_triplets=90, choices="simulated")
     return pd.concat([table.assign(backbone=name) for name in ("one", "two")])
 
 
@@ -111,7 +112,7 @@ def grid_table():
 def soft_label_table():
     rows = [
         {"targets": kind, "n_train": n, "n_used": min(n, 500), "fold": fold, "kl": 0.3, "ece": 0.1}
-        | {"odd_one_out_accuracy": 0.5}
+        | {"odd_one_out_accuracy": 0.5, "choices": "simulated"}
         for kind in teacher.TARGETS
         for n in (60, 1000)
         for fold in (0, 1)
@@ -200,24 +201,26 @@ def test_the_teachers_figure_says_that_its_choices_are_simulated():
 
 def test_a_noise_ceiling_of_too_few_triplets_is_not_drawn():
     dashed = [line for line in DRAWN["teacher"]().axes[0].lines if line.get_linestyle() == "--"]
-    assert [line.get_ydata().tolist() for line in dashed] == [[0.7, 0.7]]  # the test split's: others have one triplet
+    assert [list(line.get_ydata()) for line in dashed] == [[0.7, 0.7]]  # the test split's: others have one triplet
 
 
-def test_the_grid_fills_the_chosen_cell_only_and_draws_chance():
+def test_the_grid_fills_the_chosen_cell_only_and_has_a_panel_for_each_factor_that_differs():
     figure = DRAWN["grid"]()
-    ax = figure.axes[0]
-    large = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    filled = [line for line in large if line.get_markerfacecolor() != "white"]
-    assert [len(line.get_xdata()) for line in filled] == [1]
-    assert filled[0].get_ydata().tolist() == pytest.approx([0.6])
-    assert any(list(line.get_ydata()) == [1 / 3, 1 / 3] for line in ax.lines)
+    accuracy, steps = figure.axes[:2]
+    assert [ax.get_xlabel() for ax in figure.axes[-2:]] == ["lambda", "steps"]
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["100", "500"]
+    filled = [line for line in accuracy.lines if line.get_marker() == "D" and line.get_markerfacecolor() == style.BLUE]
+    assert [list(line.get_ydata()) for line in filled] == [[pytest.approx(0.6)]]
+    assert any(line.get_linestyle() == "--" and list(line.get_ydata()) == [0.35, 0.35] for line in accuracy.lines)
+    assert steps.get_ylim() == accuracy.get_ylim()
 
 
 def test_the_teachers_own_layer_is_filled():
     figure = DRAWN["teacher layers"]()
+    filled = matplotlib.colors.to_rgba(style.BLUE)
     for ax, name in zip(figure.axes, ("one", "two"), strict=True):
-        assert ax.get_title() == name
-        assert ax.collections[-1].get_facecolors()[:, 0].round(2).tolist() == [1.0, 0.12]
+        assert ax.get_title() == f"{name}, n = 90 triplets"
+        assert [tuple(face) == filled for face in ax.collections[-1].get_facecolors()] == [False, True]
 
 
 def test_the_teacher_without_drawn_triplets_says_so():
@@ -231,9 +234,7 @@ def test_the_grid_shows_the_mean_over_levels_where_triplets_were_drawn():
     drawn = [
         judged.assign(level=level, odd_one_out_accuracy=score) for level, score in (("coarse", 0.2), ("fine", 0.4))
     ]
-    ax = teacher.grid(pd.concat([judged, *drawn])).axes[0]
-    large = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert {round(float(y), 6) for line in large for y in line.get_ydata()} == {0.3}
+    assert set(marks(teacher.grid(pd.concat([judged, *drawn])).axes[0], "alignet", "y")) == {0.3}
 
 
 def test_targets_are_compared_at_the_triplets_that_were_used():
@@ -248,20 +249,30 @@ def test_calibration_shows_the_ceiling_the_chance_line_and_whose_choices_they_ar
     assert figure.axes[2].patches
 
 
-def test_levels_are_panels_with_points_at_their_accuracies_and_a_chance_line():
+def test_levels_are_panels_with_points_at_their_accuracies_a_row_for_people_and_a_chance_line():
     figure = levels.by_abstraction(levels_table())
     assert len(figure.axes) == len(LEVELS)
     for ax, level in zip(figure.axes, LEVELS, strict=True):
         assert ax.get_title() == f"{level.capitalize()}, n = 90 triplets"
-        points = sorted(line.get_ydata()[0] for line in ax.lines if line.get_marker() == "o")
-        assert points == pytest.approx([0.4, 0.4, 0.5, 0.5, 0.6, 0.6])
-        assert any(list(line.get_ydata()) == [1 / 3, 1 / 3] for line in ax.lines)
+        assert [marks(ax, target) for target in style.TARGETS] == [[0.4, 0.4], [0.5, 0.5], [0.6, 0.6]]
+        assert [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "*"] == [[0.8]]
+        assert upright_at(ax, 1 / 3)
+        assert [text.get_text() for text in ax.texts].count("+12 %") == 2
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["people", "lite0", "vit"]
+
+
+def test_levels_carry_an_example_triplet_with_its_odd_one_framed():
+    examples = {level: (pictures(3), odd) for odd, level in enumerate(LEVELS)}
+    figure = levels.by_abstraction(levels_table(), examples=examples)
+    above = figure.axes[: len(LEVELS)]
+    assert [ax.patches[0].get_x() for ax in above] == [0, 8, 16]
+    assert all(ax.images for ax in above)
 
 
 def test_a_target_that_was_not_run_is_left_out():
     table = levels_table()
     figure = levels.by_abstraction(table[table["target"] != "unalignet"])
-    assert sum(line.get_marker() == "o" for line in figure.axes[0].lines) == 4
+    assert [len(marks(figure.axes[0], target)) for target in style.TARGETS] == [2, 0, 2]
 
 
 def test_the_likeliest_odd_one_out_is_bold():
@@ -282,7 +293,7 @@ def test_the_training_curve_shows_each_run_thin_and_its_running_mean():
     assert thin.get_ydata()[:3].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert smooth.get_ydata()[:3].tolist() == pytest.approx([1, 3 / 4, 5 / 12])
     held_out = figure.axes[1].lines[2]
-    assert (held_out.get_marker(), held_out.get_ydata()[5]) == ("o", pytest.approx(1 - 1 / 6 / 2))
+    assert (held_out.get_marker(), held_out.get_ydata()[5]) == ("s", pytest.approx(1 - 1 / 6 / 2))
 
 
 def scheme_tables():
@@ -343,14 +354,6 @@ def test_alignments_cost_shows_its_share_of_pretraining_and_says_where_there_was
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 
 
-def full_levels_table():
-    table = levels_table()
-    table = table.assign(majority_accuracy=0.7, majority_low=0.65, majority_high=0.72)
-    for name, value in (("above_ceiling", -0.2), ("relative_improvement", 12.0)):
-        table = table.assign(**{name: value, f"{name}_low": value - 1, f"{name}_high": value + 1})
-    return table
-
-
 def uncertainty_table():
     rows = [
         {"student": student, "target": target, "level": level, "against": against, "spearman": 0.1 * place}
@@ -380,19 +383,22 @@ def lines_at(ax, height):
     return [line for line in ax.lines if list(line.get_ydata()) == [height, height]]
 
 
-def test_majority_improvement_and_uncertainty_mark_chance_zero_and_ceiling():
-    majority = levels.by_abstraction(full_levels_table(), majority=True)
-    assert all(lines_at(ax, 1 / 3) for ax in majority.axes)
-    assert not any("ceiling" in word for word in words(majority))
-    improved = levels.improvement(full_levels_table())
-    assert len(improved.axes) == 2 * len(LEVELS)
-    assert all(lines_at(ax, 0) for ax in improved.axes)
+def upright_at(ax, value):
+    return [line for line in ax.lines if list(line.get_xdata()) == [value, value] and line.get_linestyle() == ":"]
+
+
+def marks(ax, target, way="x"):
+    """What a target's points stand at."""
+    drawn = [line for line in ax.lines if line.get_marker() == style.MARKERS[target]]
+    return [round(float(value), 6) for line in drawn for value in getattr(line, f"get_{way}data")()]
+
+
+def test_uncertainty_marks_zero_and_people():
     unsure = levels.uncertainty(uncertainty_table())
     assert len(unsure.axes) == 2 * len(LEVELS)
-    assert all(lines_at(ax, 0) and lines_at(ax, 0.6) for ax in unsure.axes)
-    for figure in (majority, improved, unsure):
-        assert "SIMULATED" in " ".join(words(figure))
-        assert figure.get_figwidth() * 25.4 <= 183.1
+    assert all(upright_at(ax, 0) for ax in unsure.axes)
+    assert all([0.6] in [list(line.get_xdata()) for line in ax.lines] for ax in unsure.axes)
+    assert "SIMULATED" in " ".join(words(unsure))
 
 
 def test_times_that_a_world_lacks_have_no_panels():
@@ -401,7 +407,7 @@ def test_times_that_a_world_lacks_have_no_panels():
     assert len(levels.uncertainty(table).axes) == len(LEVELS)
 
 
-def test_reliability_draws_the_diagonal_and_a_line_a_target():
+def test_reliability_draws_how_far_shares_lie_from_the_models_probabilities():
     rows = [
         {
             "student": "vit",
@@ -416,16 +422,19 @@ def test_reliability_draws_the_diagonal_and_a_line_a_target():
         for k, p in ((3, 0.35), (1, 0.15))
     ]
     (ax,) = levels.reliability(pd.DataFrame(rows).assign(choices="simulated", n=9)).axes
-    assert list(ax.lines[0].get_xdata()) == list(ax.lines[0].get_ydata()) == [0, 1]
-    curves = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [line.get_xdata().tolist() for line in curves] == [[0.15, 0.35]] * 3
+    assert lines_at(ax, 0)
+    for number, target in enumerate(style.TARGETS):
+        shift = 0.008 * (number - 1)
+        assert marks(ax, target) == pytest.approx([0.15 + shift, 0.35 + shift])
+        assert marks(ax, target, "y") == pytest.approx([0.02, 0.02])
 
 
 def test_similarity_scores_show_chance_or_zero_and_name_what_is_absent():
     figure = similarity.scores(similarity_table())
     accuracy, rsa = figure.axes
-    assert lines_at(accuracy, 1 / 3)
-    assert lines_at(rsa, 0)
+    assert upright_at(accuracy, 1 / 3)
+    assert upright_at(rsa, 0)
+    assert marks(rsa, "alignet") == [0.4]
     assert "square: names too few" in figure.get_suptitle()
     nothing = similarity.scores(similarity_table().assign(value=float("nan")))
     assert "No figure" in nothing.axes[0].texts[0].get_text()
@@ -453,6 +462,7 @@ def test_the_page_for_raters_numbers_pairs_and_names_no_model():
 def test_disagreements_show_each_way_with_its_sign_and_rating():
     rows = [("vit", "alignet", "bird", 1.5, 4.25), ("vit", "unalignet", "fish", -2.0, float("nan"))]
     pairs = pd.DataFrame(rows, columns=["student", "closer_in", "class", "difference", "rating"])
+    pairs = pairs.assign(choices="simulated")
     figure = similarity.disagreements(pairs, pictures(2, 2))
     titles = [ax.get_title() for ax in figure.axes if ax.images]
     assert titles == ["bird\nz -1.5, rated 4.2", "fish\nz +2.0"]
@@ -498,7 +508,7 @@ BOTH = ["centroid", "logistic"]
 def cka_table():
     layers = ["blocks.0", "pooled"]
     pairs = [(target, layer, base) for target in style.TARGETS for layer in layers for base in layers]
-    table = pd.DataFrame(pairs, columns=["target", "layer", "base_layer"])
+    table = pd.DataFrame(pairs, columns=["target", "layer", "base_layer"]).assign(choices="simulated")
     return table.assign(student="lite0", cka=np.where(table["layer"] == table["base_layer"], 1.0, 0.25))
 
 
@@ -529,6 +539,7 @@ INSIDE = {
     ),
     "shots": lambda: downstream.by_shots(downstream_table()),
     "summary": lambda: downstream.summary(downstream_table(), "lite0"),
+    "over control": lambda: downstream.over_control(downstream_table()),
 }
 
 
@@ -537,7 +548,7 @@ def test_figures_of_what_changes_fit_a_column_and_say_that_choices_are_simulated
     figure = INSIDE[name]()
     assert figure.get_figwidth() * 25.4 <= 183.1
     legends = [text.get_text() for legend in figure.legends for text in legend.findobj(matplotlib.text.Text)]
-    assert name == "cka" or any("SIMULATED" in text for text in legends)
+    assert any("SIMULATED" in text for text in legends)
 
 
 @pytest.mark.parametrize("name", INSIDE)
@@ -559,10 +570,10 @@ def test_the_change_of_distance_has_a_line_at_none_and_the_base_on_it():
     assert [tick.get_text().replace("\n", " ") for tick in figure.axes[2].get_xticklabels()] == RELATIONS
 
 
-def test_cka_is_a_square_for_each_target_with_its_diagonal_written_in():
+def test_cka_is_a_square_for_control_and_aligned_with_its_diagonal_written_in():
     figure = INSIDE["cka"]()
     squares = [ax for ax in figure.axes if ax.images and ax.texts]
-    assert len(squares) == 3
+    assert len(squares) == 2
     assert [text.get_text() for text in squares[0].texts] == ["1.00", "1.00"]
     assert squares[0].images[0].get_array().tolist() == [[1, 0.25], [0.25, 1]]
 

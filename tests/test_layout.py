@@ -11,6 +11,8 @@ from alignet.config import ROOT
 GROUND = ("devices", "triplets", "losses", "metrics", "intervals")
 TOP = (
     "cells",
+    "compare",
+    "provenance",
     "kernels",
     "nb",
     "repro",

@@ -7,6 +7,8 @@ from PIL import Image
 
 from alignet.report import __main__ as command
 
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -20,8 +22,11 @@ def run(tmp_path):
     columns = {"student": "<b>x</b>", "target": "alignet", "level": "NA", "representation": "pooled"}
     columns |= {"odd_one_out_accuracy": 0.54321, "choices": "simulated"}
     pd.DataFrame([columns] * 70).to_csv(reports / "tables" / "levels.csv", index=False)
-    cell = nbformat.v4.new_code_cell("secret = 1")
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), reports / "notebooks" / "07_levels.ipynb")
+    text = nbformat.v4.new_markdown_cell("# Levels\n\n$$ a_{t} = \\frac{1}{2} \\tag{11} $$\n\nwhere $t$ is a triplet")
+    said = [{"text/markdown": "**What this run found**\n\n- lite0 <b>gains</b>"}, {"image/png": PNG}]
+    outputs = [nbformat.v4.new_output("display_data", data=data) for data in said]
+    cell = nbformat.v4.new_code_cell("secret = 1", outputs=outputs)
+    nbformat.write(nbformat.v4.new_notebook(cells=[text, cell]), reports / "notebooks" / "07_levels.ipynb")
     assert command.main(["--out-dir", str(tmp_path)]) == 0
     return reports
 
@@ -53,6 +58,20 @@ def test_simulated_choices_are_called_so_and_markup_is_escaped(run):
 def test_a_notebooks_page_folds_its_code(run):
     page = (run / "pages" / "07_levels.html").read_text(encoding="utf-8")
     assert re.search(r"<details><summary>code</summary>.*secret.*</details>", page, re.DOTALL)
+    assert re.search(r'alt="\s*Levels\s*"', page)  # a picture is described by the heading above it
+
+
+@pytest.mark.parametrize("name", ["index.html", "pages/07_levels.html"])
+def test_equations_are_mathml_with_their_numbers(run, name):
+    page = (run / name).read_text(encoding="utf-8")
+    assert "<mfrac>" in page
+    assert "<p>(11)</p>" in page
+    assert "$" not in re.sub(r"<(script|style|details).*?</\1>", "", page, flags=re.DOTALL)
+
+
+def test_a_section_says_what_its_notebook_found(run):
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert re.search(r'<div class="found">.*What this run found.*lite0.*gains', page, re.DOTALL)
 
 
 def test_every_figure_and_table_of_the_contents_has_what_it_needs():

@@ -1,47 +1,45 @@
 """Write the report of a finished run: python -m alignet.report [--out-dir FOLDER]
 
-reports/index.html can be read offline and printed: text, figures with captions and tables of the run, the numbers that
-the paper publishes beside ours, and what was run where. reports/pages/ holds the executed notebooks, their code folded.
+reports/index.html can be read offline and printed: text, equations, what each notebook found, figures with captions and
+tables of the run, the numbers that the paper publishes beside ours, how far the run is from the published one, and what
+was run where. reports/pages/ holds the executed notebooks, their code folded.
 """
 
 import argparse
 import base64
-import html
-import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
-from platform import processor, python_version
 from typing import Any
 
-import nbformat
 import pandas as pd
 import yaml
-from jinja2 import DictLoader, Environment, select_autoescape
+from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
-from nbconvert import HTMLExporter
 
-from alignet import config
+from alignet import compare, config, provenance
 from alignet.figures import way
+from alignet.report import pages
 from alignet.worlds.format.schema import PARTICIPANTS
 
 HERE = Path(__file__).parent
 FOLDERS = ("figures", "variants")  # of reports/: the run's figures, and those of other seeds and settings
 SHOWN = 60  # rows of a table that stand on the page
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "dvc", "papermill")
-FOLDED = """{%- extends 'basic/index.html.j2' -%}
-{% block input %}<details><summary>code</summary>{{ super() }}</details>{% endblock input %}"""
-STYLE = "body{max-width:60em;margin:2em auto;font-family:sans-serif}img{max-width:100%}td,th{padding:.2em .6em}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m alignet.report", description=__doc__.split("\n\n")[0])
     parser.add_argument("--out-dir", default=".", help="of the finished run")
-    _, reports = config.folders(parser.parse_args(arguments).out_dir)
+    wanted = parser.parse_args(arguments)
+    _, reports = config.folders(wanted.out_dir)
     if not (reports / "notebooks").is_dir() or not any((reports / "notebooks").glob("*.ipynb")):
         print(f"{reports / 'notebooks'}: no executed notebooks; run make repro first", file=sys.stderr)
         return 1
-    write_pages(reports)
+    try:
+        print(*compare.told(out_dir=wanted.out_dir), sep="\n")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    pages.write(reports / "notebooks", reports / "pages")
     page = reports / "index.html"
     page.write_text(render(reports), encoding="utf-8")
     print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
@@ -62,7 +60,7 @@ def render(reports: Path) -> str:
         warning="" if kind == "human" else f"All choices are those of {PARTICIPANTS[kind]}. {WARNINGS.get(kind, '')}",
         way=Markup(way.drawn()),
         sections=[_section(section, reports, values) for section in contents["sections"]],
-        facts=_facts(),
+        facts=provenance.facts(),
         params=(config.ROOT / config.PARAMS).read_text(encoding="utf-8"),
     )
 
@@ -71,25 +69,6 @@ WARNINGS = {
     "simulated": "Nobody was asked: this report shows what the method does, and says nothing about people.",
     "derived": "They were drawn from embeddings that were fitted to people's choices, and are not people's own.",
 }
-
-
-def write_pages(reports: Path) -> None:
-    """Every executed notebook as a page of its own, its code folded."""
-    folder = reports / "pages"
-    folder.mkdir(exist_ok=True)
-    exporter = HTMLExporter(
-        extra_loaders=[DictLoader({"folded.html.j2": FOLDED})],
-        template_file="folded.html.j2",
-        mathjax_url="",
-        require_js_url="",
-        jquery_url="",
-        embed_images=True,
-    )
-    for path in sorted((reports / "notebooks").glob("*.ipynb")):
-        body, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4))
-        head = f'<!doctype html><meta charset="utf-8"><title>{html.escape(path.stem)}</title><style>{STYLE}</style>'
-        back = '<p><a href="../index.html">Report</a></p>'
-        (folder / f"{path.stem}.html").write_text(f"{head}{back}{body}", encoding="utf-8")
 
 
 def _values(reports: Path) -> dict[str, Any]:
@@ -104,11 +83,17 @@ def _values(reports: Path) -> dict[str, Any]:
 def _section(section: dict[str, Any], reports: Path, values: dict[str, Any]) -> dict[str, Any]:
     figures = [made for figure in section.get("figures", []) for made in _figures(figure, reports, values)]
     tables = [_table(table, reports) for table in section.get("tables", []) if _file(table, reports).is_file()]
-    names = [
-        path.stem for pattern in section["notebooks"] for path in sorted((reports / "pages").glob(f"{pattern}.html"))
+    notebooks = [
+        path for name in section["notebooks"] for path in sorted((reports / "notebooks").glob(f"{name}.ipynb"))
     ]
-    pages = [{"name": name, "href": f"pages/{name}.html"} for name in names]
-    return section | {"figures": figures, "tables": tables, "pages": pages}
+    first = {path.stem.split("_")[0]: path for path in reversed(notebooks)}  # one of each: others repeat its equations
+    return section | {
+        "figures": figures,
+        "tables": tables,
+        "pages": [{"name": path.stem, "href": f"pages/{path.stem}.html"} for path in notebooks],
+        "equations": [each for _, path in sorted(first.items()) for each in pages.equations(path)],
+        "findings": [found for path in notebooks if (found := pages.findings(path)) is not None],
+    }
 
 
 def _figures(figure: dict[str, str], reports: Path, values: dict[str, Any]) -> list[dict[str, str]]:
@@ -129,7 +114,7 @@ def _figures(figure: dict[str, str], reports: Path, values: dict[str, Any]) -> l
 
 
 def _file(table: dict[str, Any], reports: Path) -> Path:
-    return reports / "tables" / f"{table['name']}.csv"
+    return reports / table.get("folder", "tables") / f"{table['name']}.csv"
 
 
 def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
@@ -137,37 +122,9 @@ def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
     chosen = rows.query(table["rows"]) if "rows" in table else rows
     shown = chosen[[column for column in table["columns"] if column in chosen]].head(SHOWN)
     text = shown.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.3g}", border=0, escape=True)
-    csv = f"tables/{table['name']}.csv"
-    return {"html": Markup(text), "caption": table["caption"], "csv": csv, "left_out": len(rows) - len(shown)}
-
-
-def _facts() -> dict[str, str]:
-    """What was run where."""
-    seeds = ", ".join(f"{name} {config.value(f'{name}.seed')}" for name in ("emoji", "human_uncertainty", "teacher"))
-    return {
-        "alignet": f"{version('alignet')}, commit {_commit()}",
-        "written": pd.Timestamp.now().strftime("%Y-%m-%d %H:%M"),
-        "world": str(config.value("world.source")),
-        "seeds": seeds,
-        "Python": python_version(),
-        **{name: version(name) for name in PACKAGES},
-        "processor": _processor(),
-    }
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(config.ROOT), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (no git checkout)"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else processor()
+    csv = _file(table, reports).relative_to(reports)
+    left_out = len(rows) - len(shown)
+    return {"html": Markup(text), "caption": table["caption"], "csv": csv.as_posix(), "left_out": left_out}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,95 @@
+"""Executed notebooks as pages that need no network: code folded, equations as MathML, pictures inside."""
+
+import html
+import re
+from pathlib import Path
+
+import nbformat
+from jinja2 import DictLoader
+from latex2mathml.converter import convert
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+
+EQUATION = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+INLINE = re.compile(r"(?<![\\$`])\$([^$\n`]+)\$")
+TAG = re.compile(r"\\tag\{(\d+)\}")
+FOUND = "**What this run found**"  # how the findings at the end of a notebook begin (figures.findings)
+FOLDED = """{%- extends 'basic/index.html.j2' -%}
+{% block input %}<details><summary>code</summary>{{ super() }}</details>{% endblock input %}"""
+STYLE = """body{max-width:60em;margin:2em auto;padding:0 1em;font-family:system-ui,sans-serif;line-height:1.45}
+img,svg{max-width:100%;height:auto} math{font-size:1.1em} pre{white-space:pre-wrap;overflow-wrap:anywhere}
+table{border-collapse:collapse;font-size:.8em;display:block;overflow-x:auto} td,th{padding:.2em .6em;text-align:right}
+.equation{display:flex;justify-content:center;align-items:center;gap:1.5em;overflow-x:auto}"""
+
+
+def write(notebooks: Path, folder: Path) -> None:
+    """A page for every executed notebook in `notebooks`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    exporter = HTMLExporter(
+        extra_loaders=[DictLoader({"folded.html.j2": FOLDED})],
+        template_file="folded.html.j2",
+        mathjax_url="",
+        require_js_url="",
+        jquery_url="",
+        embed_images=True,
+    )
+    for path in sorted(notebooks.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        title = path.stem
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = with_mathml(cell.source)
+                heading = re.match(r"# (.+)", cell.source)
+                title = heading[1] if heading and title == path.stem else title
+        _describe_pictures(notebook, title)
+        body, _ = exporter.from_notebook_node(notebook)
+        head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(path.stem)}</title>'
+        back = '<p><a href="../index.html">Report</a></p>'
+        text = f"{head}<style>{STYLE}</style>{back}{body}</html>"
+        (folder / f"{path.stem}.html").write_text(text, encoding="utf-8")
+
+
+def with_mathml(text: str) -> str:
+    """Markdown whose equations in TeX are MathML: $$...$$ on lines of their own, with their number, and $...$."""
+
+    def displayed(match: re.Match) -> str:
+        return f'\n<div class="equation">{equation(match[1])}</div>\n'
+
+    return INLINE.sub(lambda match: convert(match[1]), EQUATION.sub(displayed, text))
+
+
+def equation(tex: str) -> str:
+    """MathML of one equation; its number behind it."""
+    number = TAG.search(tex)
+    maths = convert(TAG.sub("", tex).strip(), display="block")
+    return f"{maths}<p>({number[1]})</p>" if number else maths
+
+
+def equations(path: Path) -> list[Markup]:
+    """The numbered equations in an executed notebook."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return [Markup(equation(match[1])) for match in EQUATION.finditer(text)]
+
+
+def findings(path: Path) -> Markup | None:
+    """What an executed notebook found, in its own words; None if it ends without."""
+    for cell in reversed(nbformat.read(path, as_version=4).cells):
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/markdown", "")
+            if text.startswith(FOUND):
+                return Markup(markdown2html(text))
+    return None
+
+
+def _describe_pictures(notebook: nbformat.NotebookNode, title: str) -> None:
+    """Alternative texts: what the last heading above a picture says (nbconvert has one and the same for all)."""
+    heading = title
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            found = re.findall(r"(?m)^#+ (.+)$", cell.source)
+            heading = found[-1] if found else heading
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.metadata["image/png"] = {"alt": re.sub(r"<[^>]+>", "", heading)}
