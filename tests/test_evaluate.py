@@ -9,6 +9,7 @@ import torch
 from alignet import config
 from alignet.evaluation import __main__ as evaluate
 from alignet.evaluation import comparison as scored
+from alignet.evaluation import score, scoring
 from alignet.figures import comparison, style
 from alignet.models import backbones
 
@@ -63,7 +64,7 @@ def test_the_output_is_the_layers():
     embedder = backbones.create(SETTINGS)
     shown = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     with torch.no_grad():
-        torch.testing.assert_close(evaluate.AtLayer(embedder, "blocks.2")(shown), embedder.at_layer(shown, "blocks.2"))
+        torch.testing.assert_close(scoring.AtLayer(embedder, "blocks.2")(shown), embedder.at_layer(shown, "blocks.2"))
 
 
 def test_the_run_without_its_tables_adds_no_students(tmp_path):
@@ -77,20 +78,47 @@ def test_the_run_without_its_tables_adds_no_students(tmp_path):
     assert set(scored.of_the_run(tmp_path, World)["model"]) == {"lite0, AligNet"}
 
 
-def test_the_figure_has_a_panel_a_benchmark_and_says_whose_choices_they_are():
+def two_models():
     scores = scored.tidy(stages())
-    table = pd.concat([scores.assign(**KEY | {"model": name}) for name in ("a", f"b, {style.LABELS['alignet']}")])
-    figure = comparison.by_model(table)
-    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert [title.replace("\n", " ").split(":")[0] for title in titles] == [
-        "levels, coarse",
-        "held-out triplets",
-        "b",
-        "emoji, few-shot class",
-        "emoji, linear probe class",
+    names = ("a", f"b, {style.LABELS['alignet']}")
+    return pd.concat([scores.assign(**KEY | {"model": name}) for name in names], ignore_index=True)
+
+
+def test_the_figure_has_a_row_a_benchmark_a_column_a_model_and_says_whose_choices_they_are():
+    figure = comparison.by_model(two_models())
+    ax = figure.axes[0]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b, AligNet"]
+    rows = [text.get_text() for text in ax.get_yticklabels()]
+    assert rows == [
+        "levels, coarse: accuracy",
+        "held-out triplets: accuracy",
+        "b: RSA",
+        "few-shot class: accuracy",
+        "linear probe class: accuracy",
     ]
-    assert "SIMULATED" in figure.get_supxlabel()
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "b, AligNet"]
+    legend = figure.legends[0]
+    assert "SIMULATED" in legend.get_title().get_text()
+
+
+def test_colours_are_shares_of_the_way_from_chance_to_the_ceiling():
+    drawn = comparison.drawn(two_models()).drop_duplicates("name").set_index("name")["share"]
+    assert drawn["levels, coarse: accuracy"] == pytest.approx((0.5 - 1 / 3) / (0.8 - 1 / 3))
+    assert drawn["few-shot class: accuracy"] == pytest.approx((0.3 - 0.1) / 0.9)
+
+
+def test_the_summary_sets_the_model_beside_base_control_and_aligned():
+    new = scored.tidy(stages()).assign(model="new", layer="pooled")
+    run = scored.tidy(stages("lite0", "alignet")).assign(model=f"lite0, {style.LABELS['alignet']}", layer="pooled")
+    head, first, *rest = evaluate.summary(new, run.assign(value=0.7))
+    assert head.split() == ["model", "lite0", "base", "lite0", "unalignet", "lite0", "alignet", "ceiling"]
+    assert first.split() == ["levels,", "coarse:", "accuracy", "0.500", "-", "-", "0.700", "0.800"]
+    assert len(rest) == 4
+    assert "0.500" in evaluate.summary(new, run[:0])[1]
+
+
+def test_an_unknown_benchmark_is_refused_by_name():
+    with pytest.raises(ValueError, match="benchmark 'imagenet': choose one of levels, uncertainty"):
+        score(SETTINGS, "imagenet")
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,25 @@
 import json
+import re
+import stat
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import timm
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file, save_model
 
-from alignet import config, export
+import alignet.models
+from alignet import config
+from alignet.export import __main__ as export
+from alignet.export import card
 from alignet.models import backbones
 from alignet.student.network import Student
-from alignet.worlds.format import tables
+from alignet.teacher import affine_map
+from alignet.worlds.format import pictures, tables
 
 BACKBONES = {
     "lite0": {"model": "tf_efficientnet_lite0", "options": {}, "weights": "package"},
@@ -20,18 +28,21 @@ BACKBONES = {
 COMMON = {"layer": "pooled", "picture_size": 32, "seed": 0}
 
 
-def world(pictures, choices):
+def world(folder, choices):
     images = pd.DataFrame({"image": list("abcde"), "path": [f"{name}.png" for name in "abcde"]})
     images = images.assign(concept=list("abcde"), split=["human", "human", "human", "synthesis", "test"])
     triplets = pd.DataFrame({"image_0": ["a"], "image_1": ["b"], "image_2": ["c"], "odd": [0], "participant": ["p"]})
-    return tables.World("toy", choices, pictures, ("concept",), images, triplets, None)
+    for place, path in enumerate(images["path"]):
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").rotate(90 * place).resize((40, 40 + place)).save(folder / path)
+    return tables.World("toy", choices, folder, ("concept",), images, triplets, None)
 
 
 def scores(choices):
     rows = [
         {"student": name, "target": target, "representation": "pooled", "level": "fine", "odd_one_out_accuracy": value}
         for name in BACKBONES
-        for target, value in (("base", 0.4321), ("alignet", 0.5678))
+        for target, value in (("base", 0.4321), ("unalignet", 0.4567), ("alignet", 0.5678))
     ]
     bounds = {"ci_low": 0.4, "ci_high": 0.6, "noise_ceiling": 0.7, "n_triplets": 10, "choices": choices}
     return pd.DataFrame(rows).assign(**bounds)
@@ -41,6 +52,7 @@ def run(folder: Path, name: str, choices: str = "simulated") -> Student:
     """A run's folders with one trained student: its weights differ from the backbone's."""
     params = {"backbones": {student: chosen | COMMON for student, chosen in BACKBONES.items()}}
     params["synthesis"] = {"styles": "judged"}
+    params["features"] = {"batch_size": 4, "workers": 0, "precision": "float32", "cache_bytes": 0, "devices": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     tables.write(world(folder / "data" / "world", choices), folder / "data" / "world")
     (folder / "reports" / "tables").mkdir(parents=True)
@@ -102,12 +114,18 @@ def test_the_config_says_how_pictures_are_prepared(tmp_path):
 def test_the_card_has_scores_and_says_whose_choices_they_are(choices, tmp_path):
     run(tmp_path, "vit", choices)
     export_it(tmp_path, "vit")
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert ("SIMULATED" in card) == (choices == "simulated")
-    assert ("DERIVED" in card) == (choices == "derived")
-    for part in ("| fine | alignet | 0.568 |", "| fine | base | 0.432 |", "world `toy`, 1 pictures", "Apache-2.0"):
-        assert part in card
-    assert "{" not in card
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert ("SIMULATED" in text) == (choices == "simulated")
+    assert ("DERIVED" in text) == (choices == "derived")
+    for part in (
+        "| fine | alignet | 0.568 |",
+        "| fine | base | 0.432 |",
+        "| fine | control | 0.457 |",
+        "world `toy`, 1 pictures",
+        "Apache-2.0",
+    ):
+        assert part in text
+    assert not re.search(r"\{[a-z_]+\}", text)
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_tensor(tmp_path, capsys):
@@ -130,4 +148,64 @@ def test_what_was_not_trained_or_scored_is_refused(tmp_path, capsys):
     assert export_it(tmp_path, "lite0") == 1
     assert "student.safetensors: no such file" in capsys.readouterr().err
     with pytest.raises(ValueError, match="no scores of student 'vit', target 'unalignet'"):
-        export.score_table(scores("human"), "vit", "unalignet")
+        card.score_table(scores("human").query("target != 'unalignet'"), "vit", "unalignet")
+
+
+def test_an_exported_student_embeds_and_chooses_in_three_lines(tmp_path):
+    student = run(tmp_path, "vit")
+    export_it(tmp_path, "vit")
+    paths = [tmp_path / "data" / "world" / f"{name}.png" for name in "abc"]
+    model = alignet.models.load(tmp_path / "out")
+    features = model.embed(paths)
+    expected = student(torch.stack([pictures.decode(path, 32) for path in paths]))[0]
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+    with Image.open(paths[0]) as opened:
+        torch.testing.assert_close(model.embed(opened), features[:1], atol=1e-5, rtol=1e-5)
+    odd, probabilities = model.odd_one_out(paths)
+    unit = torch.nn.functional.normalize(features - features.mean(0), dim=1)  # all three were judged: they are centred
+    cosines = torch.stack([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
+    assert odd == int(cosines.argmax())
+    assert float(probabilities.sum()) == pytest.approx(1)
+    assert probabilities.argsort().tolist() == cosines.argsort().tolist()
+    assert model.embed([]).shape == (0, features.shape[1])
+
+
+def test_what_cannot_be_chosen_or_loaded_is_one_line(tmp_path):
+    run(tmp_path, "vit")
+    export_it(tmp_path, "vit")
+    model = alignet.models.load(tmp_path / "out")
+    with pytest.raises(ValueError, match="of three pictures, not of 1"):
+        model.odd_one_out([tmp_path / "data" / "world" / "a.png"])
+    with pytest.raises(ValueError, match=r"README.md: cannot be read as a picture"):
+        model.embed(tmp_path / "out" / "README.md")
+    (tmp_path / "out" / "choice.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"choice.safetensors: no such file"):
+        alignet.models.load(tmp_path / "out")
+
+
+def test_exported_files_can_be_read_by_others(tmp_path):
+    run(tmp_path, "vit")
+    (tmp_path / "out").mkdir(mode=0o755)
+    export_it(tmp_path, "vit")
+    assert all(path.stat().st_mode & stat.S_IROTH for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("axes", [True, False])
+def test_the_teachers_arrays_give_the_maps_outputs(tmp_path, axes):
+    run(tmp_path, "vit")
+    generator = torch.Generator().manual_seed(3)
+    components = torch.linalg.qr(torch.randn(5, 3, generator=generator))[0].T if axes else None
+    k = 3 if axes else 5
+    scale = torch.rand(5, generator=generator) + 0.5 if axes else torch.tensor(2.0)
+    parts = (torch.randn(k, k, generator=generator), torch.randn(k, generator=generator))
+    fitted = affine_map.AffineMap(*parts, torch.randn(5, generator=generator), scale, components)
+    teacher = tmp_path / "data" / "teacher"
+    teacher.mkdir()
+    tensors = {name: tensor.contiguous() for name, tensor in vars(fitted).items() if tensor is not None}
+    save_file(tensors, teacher / "teacher.safetensors")
+    export.export_teacher(tmp_path / "out", "params.yaml", str(tmp_path))
+    arrays = np.load(tmp_path / "out" / "transform.npz")
+    features = torch.randn(4, 5, generator=generator)
+    found = (features.numpy() - arrays["mean"]) / arrays["std"] @ arrays["weights"] + arrays["bias"]
+    np.testing.assert_allclose(found, fitted(features).numpy(), rtol=1e-5, atol=1e-5)
+    assert "tf_efficientnet_lite1" in (tmp_path / "out" / "README.md").read_text()

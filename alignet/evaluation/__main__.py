@@ -10,50 +10,14 @@ import argparse
 import sys
 
 import pandas as pd
-from torch import Tensor
 
-from alignet import config, devices
-from alignet.evaluation import comparison, downstream, levels, similarity, uncertainty
+from alignet import config
+from alignet.evaluation import comparison, scoring
 from alignet.figures import comparison as drawn_comparison
 from alignet.figures import style
-from alignet.models import activations, backbones
-from alignet.models.backbones import Embedder
-from alignet.people import held_out
 from alignet.worlds.format import tables
-from alignet.worlds.format.tables import World
 
-
-class AtLayer(Embedder):
-    """A backbone whose output is one of its layers: (batch, 3, size, size) uint8 -> (batch, dim)."""
-
-    def __init__(self, embedder: Embedder, layer: str | list[str]):
-        super().__init__(embedder.model, (0, 0, 0), (1, 1, 1))
-        self.mean, self.std, self.layer = embedder.mean, embedder.std, layer  # buffers, which move with the model
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return super().forward(pictures) if self.layer == "pooled" else self.at_layer(pictures, self.layer)
-
-
-def evaluate(name: str, model: config.Backbone, world: World, params_file: str) -> dict[str, pd.DataFrame]:
-    """The tables of the evaluation stages, by their names, for one model: its rows are of target 'base'."""
-    reading = config.load("features", config.Features, params_file)
-    embedder = AtLayer(backbones.create(model), model.layer).eval().to(devices.local())
-    students: activations.Students = {(name, "base"): (embedder, model.picture_size)}
-    test = activations.forward(students, world.paths(world.rows("test")), reading)
-    people = config.load("human_uncertainty", config.HumanUncertainty, params_file)
-    parts = held_out.choice_parts(world, people)
-    rows = similarity.tested_rows(world, parts)
-    human = activations.forward(students, world.paths(rows), reading) if len(rows) else {}
-    stored = {(name, "base", "pooled"): test[name, "base"]["pooled"]}
-    choices = config.load("levels", config.Levels, params_file)
-    alike = config.load("similarity", config.Similarity, params_file)
-    tasks = config.load("downstream", config.Downstream, params_file)
-    return {
-        "levels": levels.levels(world, stored, choices),
-        "uncertainty": uncertainty.uncertainty(world, stored, choices),
-        "similarity": similarity.similarity(world, parts, human, test, alike),
-        "downstream": downstream.downstream(world, test, students, reading, tasks),
-    }
+LINES = 10  # of the summary
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,29 +31,51 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out-dir", default=".", help="of the run: its data/world is scored on")
     wanted = parser.parse_args(arguments)
     try:
-        print(run(wanted).to_string(index=False))
+        run(wanted)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def run(wanted: argparse.Namespace) -> pd.DataFrame:
-    """Score, add to the table, draw; the model's own rows."""
+def run(wanted: argparse.Namespace) -> None:
+    """Score, add to the table, draw, and say how the model stands beside the run's first student."""
     data, reports = config.folders(wanted.out_dir)
     size = wanted.picture_size
     model = config.Backbone(
         model=wanted.backbone, options={}, weights=wanted.weights, layer=wanted.layer, seed=0, picture_size=size
     )
     world, name = tables.read(data / "world"), wanted.name or wanted.backbone
-    scores = comparison.tidy(evaluate(name, model, world, wanted.params_file))
+    scored, found = scoring.Model(model, name, world, wanted.params_file), {}
+    for number, benchmark in enumerate(scoring.BENCHMARKS, start=1):
+        print(f"[{number}/{len(scoring.BENCHMARKS)}] {benchmark}", flush=True)
+        found[benchmark] = scored.on(benchmark)
+    scores = comparison.tidy(found)
     key = {"model": name, "weights": wanted.weights, "layer": wanted.layer, "picture_size": size, "world": world.name}
     folder = reports / "comparison"
     table = comparison.with_model(folder / "comparison.csv", key, scores)
     style.use()
-    drawn = pd.concat([comparison.of_the_run(reports, world), table[table["world"] == world.name]], ignore_index=True)
+    of_run = comparison.of_the_run(reports, world)
+    drawn = pd.concat([of_run, table[table["world"] == world.name]], ignore_index=True)
     style.save(drawn_comparison.by_model(drawn), folder / "comparison")
-    return scores[["benchmark", "metric", "value", "ci_low", "ci_high", "noise_ceiling", "n"]].round(3)
+    print(*summary(scores.assign(model=name, layer="pooled"), of_run), sep="\n")
+    print(f"{folder / 'comparison.csv'}, {folder / 'comparison.png'} (.pdf, .svg)")
+
+
+def summary(scores: pd.DataFrame, of_run: pd.DataFrame) -> list[str]:
+    """The first LINES benchmarks in a line each: the model's score beside the run's first student and the ceiling."""
+    rows = drawn_comparison.drawn(pd.concat([scores, of_run], ignore_index=True))
+    student = of_run["model"].iloc[0].partition(", ")[0] if len(of_run) else ""
+    others = {target: f"{student}, {label}" for target, label in style.LABELS.items()} if student else {}
+    wide = rows.pivot_table(index="name", columns="label", values="value", sort=False)
+    ceilings = rows.groupby("name")["noise_ceiling"].first()
+    name = scores["model"].iloc[0]
+    width = max(map(len, wide.index))
+    said = [f"{'':<{width}} {'model':>7}" + "".join(f" {f'{student} {target}':>17}" for target in others) + "  ceiling"]
+    for benchmark, row in wide.head(LINES).iterrows():
+        values = [f"{row.get(label, float('nan')):>17.3f}" for label in others.values()]
+        said.append(f"{benchmark:<{width}} {row[name]:>7.3f} {' '.join(values)}  {ceilings[benchmark]:.3f}")
+    return [line.replace("nan", "  -") for line in said]
 
 
 if __name__ == "__main__":

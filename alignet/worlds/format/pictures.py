@@ -21,11 +21,16 @@ def decode(path: Path, size: int) -> Tensor:
     """
     try:
         with Image.open(path) as file:
-            picture = eight_bits(upright(file)).convert("RGBA")
+            return prepared(file, size)
     except UNREADABLE as error:
         raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
-    white = Image.new("RGBA", picture.size, "white")
-    rgb = Image.alpha_composite(white, picture).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+
+
+def prepared(picture: Image.Image, size: int) -> Tensor:
+    """An opened picture as `decode` gives it. Raises: one of UNREADABLE."""
+    upright_one = eight_bits(upright(picture)).convert("RGBA")
+    white = Image.new("RGBA", upright_one.size, "white")
+    rgb = Image.alpha_composite(white, upright_one).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 

@@ -1,0 +1,184 @@
+"""Models to take away: python -m alignet.export <student> <target> <folder>, or --teacher <folder>
+
+A student's folder holds model.safetensors (the backbone, with timm's names), triplet_head.safetensors, config.json (in
+timm's format, for `timm.create_model("local-dir:<folder>", pretrained=True)`), choice.safetensors (for
+`alignet.models.load`) and README.md, the model card. The teacher's holds its affine map twice: teacher.safetensors, and
+transform.npz with the arrays weights, bias, mean and std.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alignet import config, devices, metrics
+from alignet.config import Backbone
+from alignet.evaluation.uncertainty import fitted_sharpness
+from alignet.export.card import card, teacher_card
+from alignet.models import activations, backbones
+from alignet.models.backbones import Embedder
+from alignet.models.exported import CHOICE
+from alignet.teacher.affine_map import AffineMap
+from alignet.triplets import pair_similarities
+from alignet.worlds.format import tables
+from alignet.worlds.format.tables import TRIPLET, World
+
+
+def export_student(student: str, target: str, folder: Path, params_file: str, out_dir: str) -> None:
+    """Write a fine-tuned student to `folder`, with all that timm needs to load it and a model card.
+
+    Raises: ValueError that names the missing file, or the tensors that do not fit the backbone.
+    """
+    settings = config.load(f"backbones.{student}", Backbone, params_file)
+    data, reports = config.folders(out_dir)
+    checkpoint, scores = data / "students" / student / target / "student.safetensors", reports / "tables" / "levels.csv"
+    for file in (checkpoint, scores):
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file; run the pipeline first")
+    embedder = backbones.create(settings)
+    model, head = parts(load_file(checkpoint), embedder.model.state_dict(), str(checkpoint))
+    record = timm_config(embedder, settings)
+    world = tables.read(data / "world").to_label(config.value("synthesis.styles", params_file))
+    text = card(student, target, settings, record, world, pd.read_csv(scores))
+    embedder.model.load_state_dict(model)
+    choice = chosen_by(embedder, world, settings.picture_size, config.load("features", config.Features, params_file))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tensors in (("model", model), ("triplet_head", head), (Path(CHOICE).stem, choice)):
+        save_file(tensors, folder / f"{name}.safetensors", metadata={"format": "pt"})
+    _readable(folder)
+    (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def chosen_by(embedder: Embedder, world: World, size: int, reading: config.Features) -> dict[str, Tensor]:
+    """How features become choices: the mean of the judged pictures' features, (dim,), and the sharpness under which
+    people's choices about them are most likely (Eq. 12 of docs/method.md); 1 where nothing was judged.
+    """
+    rows = world.rows("human")
+    if not len(rows) or not len(world.triplets):
+        return {"centre": torch.zeros(embedder.dim), "sharpness": torch.tensor(1.0)}
+    shown = {("", "base"): (embedder.to(devices.local()), size)}
+    features = activations.forward(shown, world.paths(rows), reading)["", "base"]["pooled"].float()
+    centre = features.mean(0)
+    place = pd.Series(range(len(rows)), world.images["image"].iloc[rows.tolist()])
+    judged = world.triplets[world.triplets[TRIPLET].isin(place.index).all(axis=1)]
+    triplets = torch.from_numpy(judged[TRIPLET].apply(lambda column: column.map(place)).to_numpy(np.int64).copy())
+    counts = torch.nn.functional.one_hot(torch.from_numpy(judged["odd"].to_numpy(np.int64).copy()), 3)
+    sharpness = fitted_sharpness(pair_similarities(metrics.unit_vectors(features, True)[triplets]), counts)
+    return {"centre": centre.contiguous(), "sharpness": torch.tensor(sharpness)}
+
+
+def export_teacher(folder: Path, params_file: str, out_dir: str) -> None:
+    """Write the teacher's map to `folder`: as fitted, and as arrays for `((features - mean) / std) @ weights + bias`.
+
+    These are the names that thingsvision's alignment reads. Raises: ValueError that names the missing file.
+    """
+    data, _ = config.folders(out_dir)
+    file = data / "teacher" / "teacher.safetensors"
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file; run the pipeline first")
+    fitted = AffineMap.load(file.parent)
+    weights = fitted.weight.T if fitted.components is None else fitted.components.T @ fitted.weight.T
+    std = fitted.scale.expand_as(fitted.mean)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, folder / file.name)
+    arrays = [tensor.contiguous().numpy() for tensor in (weights, fitted.bias, fitted.mean, std)]
+    np.savez(folder / "transform.npz", weights=arrays[0], bias=arrays[1], mean=arrays[2], std=arrays[3])
+    (folder / "README.md").write_text(teacher_card(params_file, fitted), encoding="utf-8")
+    _readable(folder)
+
+
+def _readable(folder: Path) -> None:
+    """safetensors writes files for their owner alone; let others read them as they read the folder."""
+    for path in folder.glob("*.safetensors"):
+        path.chmod((folder.stat().st_mode & 0o444) | 0o200)
+
+
+def parts(
+    state: dict[str, Tensor], expected: dict[str, Tensor], source: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A student's checkpoint in two parts: the backbone's tensors, by timm's names, and the head's weight and bias.
+
+    Raises: ValueError that names each tensor that is missing, unexpected or of another shape than the model's.
+    """
+    prefixes = ("embedder.model.", "triplet_head.")
+    model, head = (
+        {name.removeprefix(prefix): tensor.contiguous() for name, tensor in state.items() if name.startswith(prefix)}
+        for prefix in prefixes
+    )
+    problems = [f"missing {name}" for name in sorted(expected.keys() - model.keys())]
+    problems += [f"missing triplet_head.{name}" for name in sorted({"weight", "bias"} - head.keys())]
+    problems += [f"unexpected {name}" for name in sorted(model.keys() - expected.keys())]
+    problems += [f"unexpected triplet_head.{name}" for name in sorted(head.keys() - {"weight", "bias"})]
+    problems += [f"unexpected {name}" for name in sorted(state) if not name.startswith(prefixes)]
+    problems += [
+        f"{name} {tuple(model[name].shape)}, the model has {tuple(expected[name].shape)}"
+        for name in sorted(model.keys() & expected.keys())
+        if model[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise ValueError(f"{source}: " + "; ".join(problems))
+    return model, head
+
+
+def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
+    """The content of timm's config.json: the architecture with its arguments, and how pictures are prepared."""
+    known = cast(dict[str, Any], embedder.model.pretrained_cfg)  # timm's; torch takes every attribute for a module
+    mean, std = (buffer / 255 for buffer in (embedder.get_buffer("mean"), embedder.get_buffer("std")))
+    size = settings.picture_size
+    prepared = {
+        "input_size": [3, size, size],
+        "interpolation": "bicubic",  # as worlds.pictures resizes them: the whole picture
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": [round(value, 6) for value in mean.flatten().tolist()],
+        "std": [round(value, 6) for value in std.flatten().tolist()],
+        "num_classes": 0,
+        "custom_load": False,
+    }
+    traits = {name: known[name] for name in ("pool_size", "first_conv", "classifier", "license") if known.get(name)}
+    return {
+        "architecture": settings.model,
+        "num_classes": 0,
+        "num_features": embedder.dim,
+        "model_args": settings.options,
+        "pretrained_cfg": traits | prepared,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export one student or the teacher; 1 and a message if that cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m alignet.export", description=__doc__.split("\n\n")[0])
+    parser.add_argument("student", nargs="?")
+    parser.add_argument("target", nargs="?")
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="write the teacher's map there")
+    parser.add_argument("--params-file", default="params.yaml", help="params file, from the project's root or absolute")
+    parser.add_argument("--out-dir", default=".", help="where data/ and reports/ lie")
+    chosen = parser.parse_args(arguments)
+    if (chosen.folder is None) == (chosen.teacher is None):
+        parser.error("give a student, its target and a folder, or --teacher with a folder")
+    try:
+        if chosen.teacher:
+            export_teacher(chosen.teacher, chosen.params_file, chosen.out_dir)
+            print(f"{chosen.teacher}: teacher.safetensors, transform.npz (weights, bias, mean, std), README.md")
+        else:
+            export_student(chosen.student, chosen.target, chosen.folder, chosen.params_file, chosen.out_dir)
+            print(f"{chosen.folder}: timm {timm.__version__} loads it as local-dir:{chosen.folder}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
