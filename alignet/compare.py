@@ -156,7 +156,7 @@ def publish(name: str, out_dir: str = ".") -> Path:
         raise ValueError(f"{reports / 'tables' / 'levels.csv'}: no such file: run make repro first")
     folder = config.ROOT / "reports" / "reference" / name
     own = config.value("world.source") != "emoji"
-    for part in PUBLISHED:
+    for part in filter(lambda part: (reports / part).is_dir(), PUBLISHED):
         shutil.rmtree(folder / part, ignore_errors=True)
         for path in sorted((reports / part).glob("*.csv")) + sorted((reports / part).glob("*.png")):
             if not own or path.name not in PICTURES:
