@@ -53,8 +53,9 @@ def replicate(others: list[int], params_file: str, out_dir: str) -> None:
     save_csv(scores, reports / "tables" / "replicates.csv")
     save_csv(summary, reports / "tables" / "seeds.csv")
     style.use()
-    style.save(figures.by_level(summary, scores), reports / "variants" / "seeds", summary)
-    style.save(figures.over_control(summary), reports / "variants" / "seeds_over_control")
+    plotted = figures.plotted(summary, scores)
+    style.save(figures.by_level(summary, scores), reports / "variants" / "seeds", plotted)
+    style.save(figures.over_control(summary), reports / "variants" / "seeds_over_control", summary)
     print(f"{len(folders)} seeds: {reports / 'tables' / 'seeds.csv'}, {reports / 'variants' / 'seeds.png'}")
 
 

@@ -66,5 +66,7 @@ def of_the_run(reports: Path, world: World) -> pd.DataFrame:
     if not all(file.is_file() for file in files.values()):
         return pd.DataFrame(columns=[*MODEL, *SCORE])
     scores = tidy({stage: pd.read_csv(file) for stage, file in files.items()})
+    place = {name: number for number, name in enumerate((*dict.fromkeys(scores["student"]), *style.TARGETS))}
+    scores = scores.sort_values(["student", "target"], key=lambda names: names.map(place), kind="stable")
     labels = scores["student"] + ", " + scores["target"].map(style.LABELS)
     return scores.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])

@@ -79,7 +79,8 @@ def by_layer(scores: pd.DataFrame) -> Figure:
             layers = of_student.drop_duplicates("layer")
             ax.set_xticks(layers["depth"], layers["layer"], rotation=60, ha="right", fontsize=6)
     scale = _scale(scores)
-    row[0].legend([plt.Line2D([], [], color=colour) for colour in scale.values()], scale, fontsize=style.SMALL)
+    handles = [plt.Line2D([], [], color=colour) for colour in scale.values()]
+    figure.legend(handles, scale, loc="outside upper center", ncols=len(scale))
     style.legend(figure, scores["choices"], PAIRS, lines={"no change, no correlation": ":"})
     return figure
 

@@ -21,6 +21,13 @@ def by_level(summary: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     return by_world({"": (summary, scores)})
 
 
+def plotted(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """What `by_level` draws: the means of seeds.csv at each level, and below them the rows of each seed."""
+    names = [f"levels, {level}" for level in LEVELS]
+    means, dots = (table[table["benchmark"].isin(names)] for table in (summary, scores))
+    return pd.concat([means, dots], ignore_index=True)
+
+
 def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
     """The same for several runs, a row each, with whose choices they are set against.
 
