@@ -1,14 +1,50 @@
-"""python -m alignet.worlds check PATH | new PATH --images DIR"""
+"""Worlds of your own pictures: python -m alignet.worlds new | check | params | triplets | import"""
 
 import argparse
 import sys
 from pathlib import Path
 
 from alignet.worlds import check
-from alignet.worlds.folder import imagefolder
+from alignet.worlds.folder import answers, imagefolder, proposal, trials
 from alignet.worlds.folder import world as folder_world
-from alignet.worlds.format.schema import SPLITS
+from alignet.worlds.format import tables
+from alignet.worlds.format.schema import LEVELS, SPLITS
 from alignet.worlds.format.tables import WorldError
+
+
+def _check(options: argparse.Namespace) -> str:
+    return check.summary(folder_world.read(options.path))
+
+
+def _new(options: argparse.Namespace) -> str:
+    shares = dict(zip(SPLITS, options.shares, strict=True))
+    said = imagefolder.new(options.path, options.images, shares, options.seed)
+    _params(options)
+    return said
+
+
+def _params(options: argparse.Namespace) -> str:
+    world = tables.read(options.path, unfilled=True)
+    file = proposal.write(world, options.path, check.median_side(world))
+    return f"{file}: python -m alignet.config {file} && make repro"
+
+
+def _triplets(options: argparse.Namespace) -> str:
+    if options.n < 1 or options.repeats < 1:
+        raise WorldError("--n and --repeats: at least 1")
+    table = trials.draw(
+        tables.read(options.path, unfilled=True), options.n, options.level, options.repeats, options.seed
+    )
+    out = options.out or options.path / "trials.csv"
+    table.to_csv(out, index=False)
+    return f"{out}: {options.n} triplets, each {options.repeats} times"
+
+
+def _import(options: argparse.Namespace) -> str:
+    return answers.add(options.path, options.file, options.first)
+
+
+COMMANDS = {"check": _check, "new": _new, "params": _params, "triplets": _triplets, "import": _import}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,13 +58,22 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--images", type=Path, required=True, help="a folder of class folders, nested or not")
     made.add_argument("--shares", type=float, nargs=3, default=[0.4, 0.3, 0.3], metavar=tuple(SPLITS))
     made.add_argument("--seed", type=int, default=0)
+    proposed = commands.add_parser("params", help="a params file by the numbers of its pictures and choices")
+    proposed.add_argument("path", type=Path)
+    asked = commands.add_parser("triplets", help="triplets to ask people about, as a table")
+    asked.add_argument("path", type=Path)
+    asked.add_argument("--n", type=int, required=True, help="different triplets")
+    asked.add_argument("--level", choices=LEVELS, help="of pictures of the split test, for levels.csv")
+    asked.add_argument("--repeats", type=int, default=1, help="people who see each triplet: 2 or more give a ceiling")
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--out", type=Path, help="trials.csv in the world's folder if left out")
+    added = commands.add_parser("import", help="append people's answers to triplets.csv, levels.csv or ratings.csv")
+    added.add_argument("path", type=Path)
+    added.add_argument("file", type=Path, help="CSV (comma, semicolon, tab), or what jsPsych writes (JSON, CSV)")
+    added.add_argument("--first", type=int, choices=(0, 1), default=0, help="what odd is for the first picture")
     options = parser.parse_args(arguments)
     try:
-        if options.command == "check":
-            print(check.summary(folder_world.read(options.path)))
-        else:
-            shares = dict(zip(SPLITS, options.shares, strict=True))
-            print(imagefolder.new(options.path, options.images, shares, options.seed))
+        print(COMMANDS[options.command](options))
     except WorldError as error:
         print(error, file=sys.stderr)
         return 1

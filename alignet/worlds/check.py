@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,11 @@ def pictures(world: World, table: str = "images.csv") -> list[str]:
     Args: table: the file that names the pictures, to be named in the lines.
     """
     paths, names = world.paths(), world.images["path"].tolist()
-    with ThreadPoolExecutor() as pool:
-        faults = list(pool.map(_fault, paths))
-    lines = _named(
-        table, "cannot be read as a picture", [f"{n} ({f})" for n, f in zip(names, faults, strict=True) if f]
-    )
+    found = faults(paths)
+    lines = _named(table, "cannot be read as a picture", [f"{n} ({f})" for n, f in zip(names, found, strict=True) if f])
     same = [
         f"{names[one]} ({world.images['split'].iloc[one]}) and {names[other]} ({world.images['split'].iloc[other]})"
-        for one, other in _in_two_splits(paths, world.images["split"].tolist(), faults)
+        for one, other in _in_two_splits(paths, world.images["split"].tolist(), found)
     ]
     return lines + _named(table, "the same picture in two splits", same)
 
@@ -59,6 +57,15 @@ def summary(world: World) -> str:
     if world.shared_concepts:
         lines += ["", f"{world.hierarchy[0]}s may stand in several splits (shared_concepts: true)"]
     return "\n".join(lines)
+
+
+def median_side(world: World, most: int = 50) -> int:
+    """Median of the pictures' shorter sides, pixels, from the first `most` of them that open; 0 if none does."""
+    sides = []
+    for path in world.paths()[:most]:
+        with suppress(*UNREADABLE), Image.open(path) as opened:
+            sides.append(min(opened.size))
+    return sorted(sides)[len(sides) // 2] if sides else 0
 
 
 def noise_ceilings_by_table(world: World) -> pd.DataFrame:
@@ -105,6 +112,12 @@ def _spread(raters: Tensor) -> str:
     shares = bincount(raters)
     present = np.flatnonzero(shares.numpy())
     return str(present[0]) if len(present) == 1 else f"{present[0]} to {present[-1]}"
+
+
+def faults(paths: list[Path]) -> list[str | None]:
+    """Why each picture cannot be read; None if it can."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_fault, paths))
 
 
 def _fault(path: Path) -> str | None:

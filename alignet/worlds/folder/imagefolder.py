@@ -1,5 +1,8 @@
 """A folder of pictures in class folders (the ImageFolder convention) -> a world with an empty triplets.csv."""
 
+import hashlib
+import os
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -7,22 +10,30 @@ import pandas as pd
 import torch
 import yaml
 
+from alignet.worlds import check
 from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.format.tables import FORMAT, WorldError, staged
 from alignet.worlds.splits import evenly_spread
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+OTHERS = (".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif", ".svg", ".raw", ".cr2", ".nef", ".psd")
+NAMED = 5  # files of a kind that are named; the others are counted
 LEVEL_NAMES = ("class", "superclass", "domain")
 FEW = 30  # with fewer class folders than this, single pictures are split and not classes
 NEXT = """{out}: {pictures} pictures in {classes} classes, splits by {by}: {splits}
 
-What to do next
-  1. Fill {out}/triplets.csv: one row for each choice that somebody made among three pictures of the split 'human'
-     (odd: 0, 1 or 2, the place of the picture that does not belong; participant: who chose). Ids stand in images.csv.
-     Choices about pictures of the split 'test' go to levels.csv, with a column level: coarse, boundary or fine.
+What to do next (paths are from the project's root, where you run make)
+  1. Ask people: python -m alignet.worlds triplets {out} --n 500 draws triplets, notebooks/collect.ipynb shows them and
+     writes what people answer; python -m alignet.worlds import {out} FILE takes answers from elsewhere. Or fill
+     {out}/triplets.csv yourself: a row for each choice among three pictures of the split 'human' (odd: 0, 1 or 2, the
+     place of the picture that does not belong; participant: who chose). Ids stand in images.csv. Choices about
+     pictures of the split 'test' go to levels.csv, with a column level: coarse, boundary or fine.
   2. python -m alignet.worlds check {out}
-  3. In params.yaml: world: {{source: folder, path: {out}}}
-  4. make repro"""
+  3. python -m alignet.worlds params {out} proposes settings; python -m alignet.config {out}/params.yaml takes them
+  4. make repro
+How many choices: {advice}"""
+ADVICE = "about {few:,} show whether people agree, about {good:,} fit a teacher (docs/own_data.md has the curve)"
+FEW_EACH, GOOD_EACH = 10, 60  # choices for each picture of the split human
 
 
 def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
@@ -36,7 +47,8 @@ def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
     """
     if out.exists():
         raise WorldError(f"{out}: is there already")
-    table, hierarchy = _labels(_pictures(images))
+    paths, left_out = _pictures(images)
+    table, hierarchy = _labels(paths)
     table = table.assign(split=_splits(table, hierarchy, shares, torch.Generator().manual_seed(seed)))
     counts = table["split"].value_counts()
     empty = [split for split in SPLITS if split not in counts]
@@ -49,16 +61,33 @@ def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
         (part / "triplets.csv").write_text("image_0,image_1,image_2,odd,participant\n")
     splits = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
     classes = table["class"].nunique()
-    return NEXT.format(out=out, pictures=len(table), classes=classes, by=hierarchy[0], splits=splits)
+    human = int(counts["human"])
+    advice = ADVICE.format(few=FEW_EACH * human, good=GOOD_EACH * human)
+    names = {"out": out, "pictures": len(table), "classes": classes, "by": hierarchy[0], "splits": splits}
+    return "\n".join([*left_out, NEXT.format(**names, advice=advice)])
 
 
-def _pictures(folder: Path) -> list[PurePosixPath]:
-    """Paths below the folder, sorted; all equally deep, in a class folder at least."""
+def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[str]]:
+    """Paths below the folder, sorted; all equally deep, in a class folder at least; and what was left out, in words.
+
+    Hidden files and folders and what macOS adds (`._x.jpg`, `__MACOSX`) are no pictures; other kinds of pictures,
+    linked folders, and files that do not open or show what another file shows are named and left out.
+    Raises: WorldError if there is no picture, a name is no text, or depths differ.
+    """
     if not folder.is_dir():
         raise WorldError(f"{folder}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    files, said = _files(folder)
+    found = [path for path in files if path.suffix.lower() in ENDINGS]
+    others = [path for path in files if path.suffix.lower() in OTHERS]
+    said += _left_out("of a kind that is not read: save them as PNG or JPEG", others, folder)
+    broken = [path for path, fault in zip(found, check.faults(found), strict=True) if fault]
+    said += _left_out("do not open as pictures", broken, folder)
+    twice = _same_content([path for path in found if path not in set(broken)])
+    said += _left_out("are equal to another file", twice, folder)
+    gone = {*broken, *twice}
+    found = [path for path in found if path not in gone]
     if not found:
-        raise WorldError(f"{folder}: holds no picture ({', '.join(ENDINGS)})")
+        raise WorldError("\n".join([f"{folder}: holds no picture ({', '.join(ENDINGS)})", *said]))
     paths = [PurePosixPath(path.relative_to(folder).as_posix()) for path in found]
     depths = {len(path.parts) - 1: str(path) for path in reversed(paths)}
     if 0 in depths:
@@ -66,13 +95,58 @@ def _pictures(folder: Path) -> list[PurePosixPath]:
     if len(depths) > 1:
         examples = ", ".join(f"{path} ({depth})" for depth, path in sorted(depths.items()))
         raise WorldError(f"{folder}: pictures lie in folders of different depth: {examples}")
-    return paths
+    return paths, said
+
+
+def _files(folder: Path) -> tuple[list[Path], list[str]]:
+    """All visible files below, sorted, and a line about linked folders, which are not entered."""
+    files: list[Path] = []
+    linked = []
+    for place, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            try:
+                name.encode("utf-8")
+            except UnicodeEncodeError:
+                shown = os.fsencode(Path(place) / name).decode("utf-8", "replace")
+                raise WorldError(f"{shown}: the name is not UTF-8: rename it") from None
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        linked += [Path(place) / name for name in folders if (Path(place) / name).is_symlink()]
+        files += [Path(place) / name for name in names if not _hidden(name)]
+    return sorted(path for path in files if path.is_file()), _left_out("are linked folders", linked, folder)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def _same_content(paths: list[Path]) -> list[Path]:
+    """Files equal to an earlier one."""
+    by_size: dict[int, list[Path]] = {}
+    for path in paths:
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    twice = []
+    for alike in by_size.values():
+        seen: set[str] = set()
+        for path in alike if len(alike) > 1 else []:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            twice += [path] if digest in seen else []
+            seen.add(digest)
+    return sorted(twice)
+
+
+def _left_out(why: str, paths: list[Path], folder: Path) -> list[str]:
+    if not paths:
+        return []
+    named = ", ".join(str(path.relative_to(folder)) for path in paths[:NAMED])
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return [f"left out, {len(paths)} {why}: {named}{more}"]
 
 
 def _labels(paths: list[PurePosixPath]) -> tuple[pd.DataFrame, list[str]]:
     depth = len(paths[0].parts) - 1
     names = [*LEVEL_NAMES, *(f"level_{number}" for number in range(len(LEVEL_NAMES) + 1, depth + 1))][:depth]
-    table = pd.DataFrame({"image": map(str, paths), "path": map(str, paths)})
+    ids = [unicodedata.normalize("NFC", str(path)) for path in paths]  # one name, however the disk composes accents
+    table = pd.DataFrame({"image": ids, "path": map(str, paths)})
     for up, name in enumerate(names):
         parents = pd.Series([str(path.parents[up]) for path in paths])
         short = parents.str.rsplit("/", n=1).str[-1]

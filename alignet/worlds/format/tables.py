@@ -134,8 +134,10 @@ class _TableFile:
         return schema.refused(self.path.name, column, self.rows, wrong, self.table[column], why)
 
 
-def read(folder: Path) -> World:
+def read(folder: Path, unfilled: bool = False) -> World:
     """A world from its folder; its pictures are not opened (see `check.pictures`).
+
+    Args: unfilled: nobody has been asked yet: tables of choices may hold no rows.
 
     Raises: WorldError that lists every problem: a missing file, key or column, a value that its column does not take,
         an unknown or repeated image, an image twice in a triplet, a path that leaves the folder, a concept or a file in
@@ -148,7 +150,8 @@ def read(folder: Path) -> World:
     problems += [f"{folder / name}.csv: no such file" for name in needed if paths[name] is None]
     if header is None or problems:
         raise WorldError("\n".join(problems))
-    parts = {name: _table_file(name, path, header.hierarchy) for name, path in paths.items() if path is not None}
+    found = {name: path for name, path in paths.items() if path is not None}
+    parts = {name: _table_file(name, path, header.hierarchy, unfilled) for name, path in found.items()}
     problems += [problem for part in parts.values() for problem in part.problems]
     problems += _image_problems(parts["images"], header)
     for name in NAMES[1:]:
@@ -243,13 +246,13 @@ def _find(folder: Path, name: str, problems: list[str]) -> Path | None:
         return folder / name
 
 
-def _table_file(name: str, path: Path, hierarchy: list[str]) -> _TableFile:
+def _table_file(name: str, path: Path, hierarchy: list[str], unfilled: bool) -> _TableFile:
     try:
         text, rows, problems = files.read(path)
     except ValueError as error:
         return _TableFile(name, path, pd.DataFrame(), np.arange(0), [str(error)])
     table, wrong = schema.typed(name, text, rows, hierarchy, path.name)
-    if not len(table):
+    if not len(table) and not (unfilled and name != "images"):
         wrong.append(f"{path.name}: holds no rows")
     return _TableFile(name, path, table, rows, problems + wrong)
 

@@ -1,0 +1,76 @@
+"""A params file for a world of one's own, by its numbers of pictures and choices."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alignet import config
+from alignet.worlds.format.tables import World
+
+VICE_STEPS = 9000  # of the embedded world: 150 epochs of 59 batches
+ENOUGH = 40, 20  # objects, and choices for each, from which on VICE keeps dimensions: docs/own_data.md
+LARGE = 160  # pixels of the shorter side from which on pictures are read at 224 px
+HEAD = """# Proposed for {name} by `python -m alignet.worlds params`: {human} pictures to judge and {choices} choices,
+# {synthesis} pictures to label, {test} to test on. `python -m alignet.config {file}` makes it
+# params.yaml. Propose again when there are more choices.
+"""
+
+
+def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
+    """A profile for the world in `folder`. Args: side: its pictures' median shorter side, pixels."""
+    counts = world.images["split"].value_counts()
+    human, synthesis = (int(counts.get(split, 0)) for split in ("human", "synthesis"))
+    choices = len(world.triplets)
+    objects = world.images.loc[world.images["split"] == "human", world.hierarchy[0]].nunique()
+    clusters = _between(2, synthesis // 8, 40)
+    teacher: dict[str, Any] = {"folds": _between(2, objects // 10, 4), "pca": _between(5, human // 3, 150)}
+    if choices:
+        teacher["soft_labels"] = [_between(10, choices // 20, 1000), _between(20, choices // 2, 20000)]
+    batch = _between(32, choices // 20, 1024)
+    people: dict[str, Any] = {
+        "batch_size": batch,
+        "max_epochs": _between(150, VICE_STEPS * batch // max(choices, 1), 1500),
+    }
+    if objects < ENOUGH[0] or choices < ENOUGH[1] * objects:
+        people["uncertainty"] = "empirical"
+    proposed: dict[str, Any] = {
+        "base": config.PARAMS,
+        "world": {"source": "folder", "path": str(folder)},
+        "human_uncertainty": people,
+        "teacher": teacher,
+        "synthesis": {
+            "clusters": clusters,
+            "elbow": sorted({_between(2, clusters // 2, 80), clusters, _between(2, 2 * clusters, synthesis)}),
+        },
+        "students": {"lite0": {"batch_clusters": _between(2, min(clusters, synthesis // 4), 12)}},
+        "downstream": {"shots": _shots(world)},
+    }
+    proposed["students"]["lite1"] = proposed["students"]["lite0"]
+    if side >= LARGE:
+        sizes = {name: {"picture_size": 224} for name in ("lite1_layers", "lite0", "lite1")}
+        proposed["backbones"] = sizes
+    return proposed
+
+
+def write(world: World, folder: Path, side: int) -> Path:
+    """The proposal as <folder>/params.yaml."""
+    counts = world.images["split"].value_counts()
+    file = folder / "params.yaml"
+    numbers = {split: int(counts.get(split, 0)) for split in ("human", "synthesis", "test")}
+    head = HEAD.format(name=world.name, choices=len(world.triplets), file=file, **numbers)
+    text = yaml.safe_dump(propose(world, folder, side), sort_keys=False, allow_unicode=True)
+    file.write_text(head + text, encoding="utf-8")
+    return file
+
+
+def _shots(world: World) -> list[int]:
+    """Of 1, 2, 5 and 10 those that leave a picture of most classes of the test split to be classified."""
+    test = world.images[world.images["split"] == "test"]
+    label = world.hierarchy[min(1, len(world.hierarchy) - 1)]
+    most = int(test[label].value_counts().median()) if len(test) else 0
+    return [shots for shots in (1, 2, 5, 10) if shots < most] or [1]
+
+
+def _between(low: int, value: int, high: int) -> int:
+    return max(low, min(value, high))
