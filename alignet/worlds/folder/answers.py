@@ -152,7 +152,7 @@ def _replace(world: Path, changed: dict[Path, pd.DataFrame]) -> None:
                 table.to_csv(parts[path], index=False)
         for path, part in parts.items():
             part.replace(path)
-        tables.read(world)
+        tables.read(world, unfilled=True)
     except BaseException:
         for path in changed:
             if path in kept:
