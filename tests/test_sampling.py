@@ -133,10 +133,9 @@ def test_distinct_keeps_the_first_of_every_set_of_three(rows):
     assert schemes.distinct(drawn, 6).tolist() == first
 
 
-def test_two_million_images_have_keys_that_do_not_meet():
-    images = 2_097_151
-    drawn = torch.tensor([[images - 1, images - 2, images - 3], [images - 4, images - 2, images - 1], [0, 1, 2]])
-    assert (schemes.set_key(drawn, images) >= 0).all()
-    assert len(schemes.distinct(drawn, images)) == 3
-    with pytest.raises(ValueError, match="2,097,151"):
-        schemes.distinct(drawn, images + 1)
+@pytest.mark.parametrize("images", [2_097_151, 2_097_152, 128_000_000])
+def test_millions_of_images_have_keys_that_do_not_meet(images):
+    rows = [[images - 1, images - 2, images - 3], [images - 4, images - 2, images - 1], [0, 1, 2], [2, 0, 1]]
+    drawn = torch.tensor([*rows, [images - 3, images - 1, images - 2], [0, 1, images - 1]])
+    assert all((key >= 0).all() for key in schemes.set_keys(drawn, images))
+    assert schemes.distinct(drawn, images).tolist() == [0, 1, 2, 5]

@@ -23,6 +23,9 @@ def class_labels(world: World, settings: Synthesis) -> Tensor:
     return world.codes(column)[world.rows("synthesis")]
 
 
+ONE_KEY = 2_097_151  # images: the cube of more does not fit in 63 bits
+
+
 def scheme_groups(scheme: str, clusters: Tensor, classes: Tensor) -> Groups:
     """What a scheme draws from: clusters for cluster_border, classes for those with class in their name.
 
@@ -44,10 +47,10 @@ def sources(scheme: str | Sequence[str], clusters: Tensor, classes: Tensor) -> d
 def sample_distinct(sources: dict[str, Groups], n: int, generator: torch.Generator) -> Tensor:
     """Triplets of picture numbers by one scheme, or equal shares of several, (n, 3), each set of three at most once.
 
-    The first n different ones of the schemes' stream: how many are drawn at a time changes nothing for one scheme.
+    The first n different ones of the schemes' stream: how many are drawn at a time changes nothing for one scheme. If
+    twenty times as many draws do not give n, as in a world of few pictures, those that were found are all: (m < n, 3).
 
     Args: sources: scheme -> what it draws from.
-    Raises: ValueError if twenty times as many draws do not give that many different triplets.
     """
     images = len(next(iter(sources.values())).members)
     triplets = torch.empty(0, 3, dtype=torch.int64)
@@ -58,11 +61,8 @@ def sample_distinct(sources: dict[str, Groups], n: int, generator: torch.Generat
         kept = distinct(triplets, images)
         triplets = triplets if len(kept) == len(triplets) else triplets[kept]
         if len(triplets) >= n:
-            return triplets[:n]
-    raise ValueError(
-        f"synthesis.scheme {name([*sources])}: train_triplets and valid_triplets ask for {n} different triplets, and "
-        f"only {len(triplets)} were found: lower them"
-    )
+            break
+    return triplets[:n]
 
 
 def _mixed(sources: dict[str, Groups], n: int, generator: torch.Generator) -> Tensor:
@@ -97,19 +97,20 @@ def distinct(triplets: Tensor, images: int) -> Tensor:
     """Row numbers, ascending, of the first of every set of three images, (m,) int64.
 
     Args: triplets: (n, 3) numbers in [0, images).
-    Raises: ValueError if `images` is above 2,097,151, whose cube leaves 63 bits.
     """
-    if images > 2_097_151:
-        raise ValueError(f"sets of three of {images} images have no 63-bit key; at most 2,097,151")
-    key = set_key(triplets, images)
-    order = key.argsort(stable=True)
-    ordered = key[order]
-    first = torch.ones(len(key), dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
+    keys = set_keys(triplets, images)
+    order = torch.arange(len(triplets))
+    for key in reversed(keys):
+        order = order[key[order].argsort(stable=True)]
+    first = torch.ones(len(order), dtype=torch.bool)
+    first[1:] = torch.stack([key[order[1:]] != key[order[:-1]] for key in keys]).any(0)
     return order[first].sort().values
 
 
-def set_key(triplets: Tensor, images: int) -> Tensor:
-    """One int64 for every set of three images whatever its order, (n,)."""
+def set_keys(triplets: Tensor, images: int) -> list[Tensor]:
+    """Numbers that are equal for equal sets of three images, whatever their order: one, (n,) int64, or two where the
+    cube of `images` does not fit in 63 bits.
+    """
     low, high = triplets.amin(1), triplets.amax(1)
-    return (low * images + (triplets.sum(1) - low - high)) * images + high
+    pair = low * images + (triplets.sum(1) - low - high)
+    return [pair * images + high] if images <= ONE_KEY else [pair, high]

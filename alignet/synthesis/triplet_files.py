@@ -17,6 +17,9 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+import torch
+
+from alignet.synthesis import schemes
 
 ARRAYS = ("filenames", "similarities", "indices")
 FOLDERS = {"alignet": "uncertainty_distillation", "unalignet": "untransformed"}
@@ -156,12 +159,11 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
     Raises: ReleaseError at the first row that is not finite, not sorted, with a picture twice, with a number that is
         negative or too large, or with a name that is another number's.
     """
-    key, ties = np.empty(len(release), np.int64), 0
+    ties = 0
     parts = (release.triplets[start : start + ROWS] for start in range(0, len(release), ROWS))
     images = max((int(part.max()) for part in parts), default=0) + 1
     names = _Names(release, filenames, images)
-    if images > 2_097_151:
-        raise ReleaseError(f"{release.path}: indices goes up to {images - 1}; at most 2,097,150")
+    keys = np.empty((1 if images <= schemes.ONE_KEY else 2, len(release)), np.int64)
     for part, rows in chunks(release):
         similarities, ordered = rows.similarities, np.sort(rows.triplets, axis=1).astype(np.int64)
         _refuse(release, part, "similarities", ~np.isfinite(similarities).all(1), "is not finite")
@@ -169,11 +171,15 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
         _refuse(release, part, "indices", (rows.triplets < 0).any(1), "is negative")
         _refuse(release, part, "indices", (np.diff(ordered) == 0).any(1), "has a picture twice")
         names.check(part, rows)
-        key[part] = (ordered[:, 0] * images + ordered[:, 1]) * images + ordered[:, 2]
+        for row, key in enumerate(schemes.set_keys(torch.from_numpy(ordered), images)):
+            keys[row, part] = key.numpy()
         ties += int((similarities[:, 2] == similarities[:, 1]).sum())
     pictures = names.finish()
-    key.sort()
-    duplicates = int((key[1:] == key[:-1]).sum())
+    if len(keys) == 1:
+        keys[0].sort()
+    else:
+        keys = keys[:, np.lexsort(keys[::-1])]
+    duplicates = int((keys[:, 1:] == keys[:, :-1]).all(0).sum())
     return {"triplets": len(release), "pictures": pictures, "duplicates": duplicates, "ties": ties}
 
 

@@ -1,5 +1,6 @@
 """A params file for a world of one's own, by its numbers of pictures and choices."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
     choices = len(world.triplets)
     objects = world.images.loc[world.images["split"] == "human", world.hierarchy[0]].nunique()
     clusters = _between(2, synthesis // 8, 40)
+    sets = math.comb(synthesis, 3)
     teacher: dict[str, Any] = {"folds": _between(2, objects // 10, 4), "pca": _between(5, human // 3, 150)}
     if choices:
         teacher["soft_labels"] = [_between(10, choices // 20, 1000), _between(20, choices // 2, 20000)]
@@ -41,6 +43,8 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
         "teacher": teacher,
         "synthesis": {
             "clusters": clusters,
+            "train_triplets": _between(50, sets // 4, 20000),
+            "valid_triplets": _between(20, sets // 20, 2000),
             "elbow": sorted({_between(2, clusters // 2, 80), clusters, _between(2, 2 * clusters, synthesis)}),
         },
         "students": {"lite0": {"batch_clusters": _between(2, min(clusters, synthesis // 4), 12)}},
