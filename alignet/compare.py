@@ -29,6 +29,7 @@ KEYS = {  # columns that say what a row is about; all others are results
 }
 PUBLISHED = ("tables", "figures", "variants")  # folders of reports/
 FACTS = "run.yaml"
+COLUMNS = ["table", "rows", "only_here", "only_there", "words_differ", "largest", "difference", "where", "verdict"]
 PICTURES = ("world.png", "disagreements.png", "levels.png")  # figures that show pictures of the world
 
 
@@ -40,7 +41,7 @@ def tables(ours: Path, theirs: Path) -> pd.DataFrame:
     here | only there.
     """
     names = sorted({path.name for folder in (ours, theirs) for path in (folder / "tables").glob("*.csv")})
-    return pd.DataFrame([_table(name, ours / "tables" / name, theirs / "tables" / name) for name in names])
+    return pd.DataFrame([_table(name, ours / "tables" / name, theirs / "tables" / name) for name in names])[COLUMNS]
 
 
 def _table(name: str, ours: Path, theirs: Path) -> dict[str, object]:
@@ -126,6 +127,7 @@ def told(against: Path | None = None, out_dir: str = ".") -> list[str]:
     params = yaml.safe_load((config.ROOT / config.PARAMS).read_text(encoding="utf-8"))
     there = against or reference(config.ROOT / "reports", params)
     if there is None:
+        pd.DataFrame(columns=COLUMNS).to_csv(reports / "compare.csv", index=False)
         return ["no published run in reports/reference has these params: nothing to compare with"]
     if not (there / "tables").is_dir() or not (reports / "tables").is_dir():
         absent = next(folder for folder in (there, reports) if not (folder / "tables").is_dir())

@@ -188,7 +188,7 @@ def changed(array, row, value):
         ({"indices": changed(INDICES, 1, [9, 9, 2])}, "indices, row 1 has a picture twice"),
         ({"indices": changed(INDICES, 1, [7, 4, 2])}, "filenames, row 1 is not the name"),
         ({"indices": changed(INDICES, 1, [3, 4, 2])}, "one file name has two indices"),
-        ({"indices": changed(INDICES, 1, [9, 4, 3_000_000])}, "indices goes up to 3000000"),
+        ({"indices": changed(INDICES, 1, [9, 4, 300_000_000])}, "indices goes up to 300000000"),
     ],
 )
 def test_a_wrong_row_is_refused_with_its_array_and_number(tmp_path, changes, why):

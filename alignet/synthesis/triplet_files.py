@@ -25,6 +25,7 @@ ARRAYS = ("filenames", "similarities", "indices")
 FOLDERS = {"alignet": "uncertainty_distillation", "unalignet": "untransformed"}
 RELEASED = {"cluster_border": "cluster_border_500"}  # the release's name where it is not ours
 SPLITS = {"train": ("train",), "valid": ("valid", "val")}  # its files say val, its data set card valid
+MOST = 1 << 28  # pictures: a name for each number is kept in memory
 ROWS = 1 << 18  # rows handled at a time
 
 
@@ -162,6 +163,8 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
     ties = 0
     parts = (release.triplets[start : start + ROWS] for start in range(0, len(release), ROWS))
     images = max((int(part.max()) for part in parts), default=0) + 1
+    if images > MOST:
+        raise ReleaseError(f"{release.path}: indices goes up to {images - 1}; at most {MOST - 1:,}")
     names = _Names(release, filenames, images)
     keys = np.empty((1 if images <= schemes.ONE_KEY else 2, len(release)), np.int64)
     for part, rows in chunks(release):
