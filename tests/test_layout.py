@@ -11,7 +11,9 @@ from alignet.config import ROOT
 GROUND = ("devices", "triplets", "losses", "metrics", "intervals")
 TOP = (
     "cells",
+    "collect",
     "compare",
+    "explore",
     "provenance",
     "kernels",
     "nb",

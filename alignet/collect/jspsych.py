@@ -1,0 +1,89 @@
+"""A plan as a jsPsych experiment for many people on line: python -m alignet.collect.jspsych WORLD TRIALS OUT
+
+OUT gets index.html and the pictures, to be put on any web host; `python -m alignet.worlds import` reads what it writes.
+TRIALS is a table of `python -m alignet.worlds triplets`, or a plan of `collect.plan`.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, select_autoescape
+from markupsafe import Markup
+from PIL import Image
+
+from alignet.worlds.format import tables
+from alignet.worlds.format.pictures import eight_bits, upright
+from alignet.worlds.format.tables import TRIPLET, World, WorldError
+
+TEMPLATE = Path(__file__).with_name("jspsych.html")
+SOURCE = "https://unpkg.com"  # or a folder beside index.html that holds the packages by the same names
+VERSIONS = {"jspsych": "8.3.0", "preload": "2.1.0", "button": "2.1.0"}
+SIDE = 440
+
+
+def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> None:
+    """index.html and pictures/ of an experiment; file names of pictures are digests and give nothing away.
+
+    Args: plan: image_0, image_1 and for triplets image_2; level, practice and repeat_of where it has them.
+    Raises: WorldError that names a picture that is not the world's, or a folder that is there.
+    """
+    if out.exists():
+        raise WorldError(f"{out}: is there already")
+    columns = [column for column in TRIPLET if column in plan]
+    paths = dict(zip(world.images["image"], world.paths(), strict=True))
+    names = list(dict.fromkeys(plan[columns].to_numpy().ravel()))
+    unknown = [name for name in names if name not in paths]
+    if unknown:
+        raise WorldError(f"trials: {unknown[0]!r} is not among the images of {world.name}")
+    files = {name: f"{hashlib.sha256(str(name).encode()).hexdigest()[:12]}.jpg" for name in names}
+    with tables.staged(out) as part:
+        (part / "pictures").mkdir()
+        for name in names:
+            _save(paths[name], part / "pictures" / files[name])
+        kept = [column for column in (*columns, "level", "practice", "repeat_of") if column in plan]
+        trials = [
+            {"files": [files[row[column]] for column in columns], "data": {name: row[name] for name in kept}}
+            for row in plan.to_dict("records")
+        ]
+        text = json.dumps(trials, ensure_ascii=True).replace("<", "\\u003c")
+        page = Environment(autoescape=select_autoescape(default=True, default_for_string=True)).from_string(
+            TEMPLATE.read_text(encoding="utf-8")
+        )
+        shown = page.render(trials=Markup(text), ratings=len(columns) == 2, source=source, versions=VERSIONS)
+        (part / "index.html").write_text(shown, encoding="utf-8")
+
+
+def _save(path: Path, out: Path) -> None:
+    with Image.open(path) as opened:
+        picture = eight_bits(upright(opened)).convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    shown = Image.alpha_composite(white, picture).convert("RGB")
+    shown.thumbnail((SIDE, SIDE))
+    shown.save(out, quality=92)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.collect.jspsych", description=__doc__.split("\n\n")[0])
+    parser.add_argument("world", type=Path)
+    parser.add_argument("trials", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--source", default=SOURCE, help="where the page finds jsPsych: a URL, or a folder beside it")
+    wanted = parser.parse_args(arguments)
+    try:
+        if not wanted.trials.is_file():
+            raise WorldError(f"{wanted.trials}: no such file; python -m alignet.worlds triplets writes one")
+        plan = pd.read_csv(wanted.trials, keep_default_na=False, dtype=str)
+        write(tables.read(wanted.world, unfilled=True), plan, wanted.out, wanted.source)
+    except WorldError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{wanted.out / 'index.html'}: put the folder on a web host; import what it saves")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What a person is shown, in which order: practice, trials, and some of them again."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from alignet.evaluation import representations
+from alignet.metrics import unit_vectors
+from alignet.triplets import pair_similarities
+from alignet.worlds.folder import trials
+from alignet.worlds.format.tables import TRIPLET, World
+
+CANDIDATES = 20  # triplets drawn for each that is kept, where base and aligned are to disagree
+SHARPNESS = 10.0
+PAIR = TRIPLET[:2]
+
+
+def triplets(
+    world: World, n: int, level: str | None = None, practice: int = 3, checks: float = 0.1, seed: int = 0
+) -> pd.DataFrame:
+    """Odd-one-out trials of one person, in order.
+
+    Args: level: None for triplets.csv, or of levels.csv; practice: trials before, which are not exported; checks: share
+        of the trials that come a second time, in another order of pictures, to see whether a person attends.
+    Returns: image_0, image_1, image_2 in the order on the screen, level ('' where none), practice (bool), repeat_of
+        (the row of the first time, or -1).
+    Raises: WorldError if the pictures do not give n different triplets.
+    """
+    return _planned(trials.draw(world, n + practice, level, seed=seed), practice, checks, seed)
+
+
+def disagreements(
+    world: World, data: Path, student: str, n: int, level: str, practice: int = 3, checks: float = 0.1, seed: int = 0
+) -> pd.DataFrame:
+    """The same, of the triplets on which a finished run's base and AligNet disagree most, of CANDIDATES for each.
+
+    Disagreement is the total variation between their choice distributions: the softmax of SHARPNESS times the cosines.
+    """
+    drawn = trials.draw(world, (n + practice) * CANDIDATES, level, seed=seed)
+    stored = representations.load(data, world, [student], ["alignet"])
+    place = pd.Series(range(len(world.rows("test"))), world.images["image"].iloc[world.rows("test").tolist()])
+    rows = torch.from_numpy(np.stack([place[drawn[column]].to_numpy(np.int64) for column in TRIPLET], axis=1))
+    base, aligned = (
+        (SHARPNESS * pair_similarities(unit_vectors(stored[student, target, "pooled"], True)[rows])).softmax(1)
+        for target in ("base", "alignet")
+    )
+    apart = (base - aligned).abs().sum(1) / 2
+    chosen = drawn.iloc[apart.argsort(descending=True, stable=True)[: n + practice].tolist()].reset_index(drop=True)
+    return _planned(chosen, practice, checks, seed)
+
+
+def pairs(world: World, n: int, practice: int = 2, checks: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """Rating trials (1 to 5) of pairs of test pictures: as `triplets`, without image_2 and level.
+
+    Half of them are of one label above the finest, as pairs of two labels are nearly all alike.
+    """
+    drawn = trials.draw(world, n + practice, "boundary", seed=seed)
+    label = world.hierarchy[min(1, len(world.hierarchy) - 1)]
+    of = world.images.set_index("image")[label]
+    rows = []
+    for number, row in enumerate(drawn[TRIPLET].itertuples(index=False)):
+        same = [(a, b) for a, b in ((row[0], row[1]), (row[0], row[2]), (row[1], row[2])) if of[a] == of[b]]
+        other = [(a, b) for a, b in ((row[0], row[1]), (row[0], row[2]), (row[1], row[2])) if of[a] != of[b]]
+        rows.append((same if number % 2 == 0 and same else other)[0])
+    return _planned(pd.DataFrame(rows, columns=PAIR), practice, checks, seed)
+
+
+def _planned(drawn: pd.DataFrame, practice: int, checks: float, seed: int) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    columns = [column for column in TRIPLET if column in drawn]
+    table = drawn.assign(practice=np.arange(len(drawn)) < practice, repeat_of=-1)
+    again = generator.permutation(np.arange(practice, len(drawn)))[: round(checks * (len(drawn) - practice))]
+    repeated = table.iloc[np.sort(again)].copy()
+    repeated[columns] = generator.permuted(repeated[columns].to_numpy(object), axis=1)
+    repeated["repeat_of"] = np.sort(again)
+    table = pd.concat([table, repeated], ignore_index=True)
+    if "level" not in table and len(columns) == 3:
+        table["level"] = ""
+    return table

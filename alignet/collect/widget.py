@@ -1,0 +1,63 @@
+"""The experiment as a widget: shows a session's open trial and keeps what is answered."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from PIL import Image
+
+from alignet.collect.session import Session
+from alignet.worlds.format.pictures import eight_bits, upright
+from alignet.worlds.format.tables import World
+
+HERE = Path(__file__).parent
+SIDE = 440  # pixels of the longer side: twice what is shown, for dense screens
+
+
+class Experiment(anywidget.AnyWidget):
+    """Three pictures, or two with a scale; click or press a key. Response times are measured in the browser."""
+
+    _esm = HERE / "widget.js"
+    _css = HERE / "widget.css"
+    trial = traitlets.Dict().tag(sync=True)
+    answer = traitlets.Dict().tag(sync=True)
+    undone = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, session: Session, world: World):
+        self.session = session
+        self.paths = dict(zip(world.images["image"], world.paths(), strict=True))
+        super().__init__(trial=self._shown())
+
+    @traitlets.observe("answer")
+    def _answered(self, change: Any) -> None:
+        given = change["new"]
+        if given:
+            self.session.answer(int(given["trial"]), int(given["chosen"]), float(given["rt"]))
+            self.trial = self._shown()
+
+    @traitlets.observe("undone")
+    def _undone(self, change: Any) -> None:
+        if change["new"] > change["old"]:
+            self.session.undo()
+            self.trial = self._shown()
+
+    def _shown(self) -> dict[str, Any]:
+        trial = self.session.trial()
+        state = {"kind": self.session.kind, "done": self.session.done, "total": self.session.total}
+        if trial is None:
+            return state | {"trial": self.session.done, "images": None, "practice": False}
+        images = [data_url(self.paths[image]) for image in trial["images"]]
+        return state | {"trial": trial["trial"], "images": images, "practice": trial["practice"]}
+
+
+def data_url(path: Path) -> str:
+    """A picture as the browser shows it, upright and no larger than SIDE, inside a URL."""
+    with Image.open(path) as opened:
+        picture = eight_bits(upright(opened)).convert("RGBA")
+    picture.thumbnail((SIDE, SIDE))
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()

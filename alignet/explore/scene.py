@@ -1,0 +1,138 @@
+"""What the explorer shows, as data: choices about three pictures, nearest neighbours, the tree of labels."""
+
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet import config
+from alignet.config import Backbone
+from alignet.evaluation import representations
+from alignet.evaluation.human_choices import choices_by_level
+from alignet.evaluation.uncertainty import fitted_sharpness
+from alignet.metrics import unit_vectors
+from alignet.models import activations
+from alignet.triplets import pair_similarities
+from alignet.worlds.format import pictures, tables
+
+UNJUDGED_SHARPNESS = 10.0  # of the softmax where the world has no levels.csv to fit it to
+
+
+class Scene:
+    """A finished run's test pictures as one student sees them: base, control and AligNet."""
+
+    def __init__(self, student: str, params_file: str = config.PARAMS, out_dir: str = "."):
+        self.student, self.params_file = student, params_file
+        self.data, _ = config.folders(out_dir)
+        self.world = tables.read(self.data / "world")
+        self.rows = self.world.rows("test")
+        self.images = self.world.images.iloc[self.rows.tolist()].reset_index(drop=True)
+        self.paths = self.world.paths(self.rows)
+        targets = config.names("targets", params_file)
+        stored = representations.load(self.data, self.world, [student], targets)
+        order = ("base", *sorted(targets, reverse=True))  # control before AligNet
+        self.features = {target: stored[student, target, "pooled"].float() for target in order}
+        self.unit = {target: unit_vectors(rows, True) for target, rows in self.features.items()}
+
+    @cached_property
+    def judged(self) -> dict[tuple[int, ...], Tensor]:
+        """People per item of each triplet of levels.csv: the three pictures' numbers, ascending -> (3,)."""
+        *_, every = [None, *choices_by_level(self.world)]
+        if every is None:
+            return {}
+        return {tuple(row): counts for row, counts in zip(every.triplets.tolist(), every.counts(), strict=True)}
+
+    @cached_property
+    def sharpness(self) -> dict[str, float]:
+        """Of each model's softmax, fitted to all choices in levels.csv (Eq. 12 of docs/method.md)."""
+        if not self.judged:
+            return dict.fromkeys(self.unit, UNJUDGED_SHARPNESS)
+        triplets, counts = torch.tensor([*self.judged]), torch.stack([*self.judged.values()])
+        return {
+            target: fitted_sharpness(pair_similarities(rows[triplets]), counts) for target, rows in self.unit.items()
+        }
+
+    def triplets(self, level: str | None = None) -> list[tuple[int, ...]]:
+        """The judged triplets of a level, or of all."""
+        if level is None or self.world.levels is None:
+            return [*self.judged]
+        found = [judged.triplets.tolist() for judged in choices_by_level(self.world) if judged.level == level]
+        return [tuple(row) for row in found[0]] if found else []
+
+    def choices(self, three: tuple[int, int, int]) -> pd.DataFrame:
+        """The probability that each of three test pictures is the odd one out: a row a model, and people where they
+        judged the triplet; columns 0, 1, 2 in the order given, and n (people).
+        """
+        chosen = {target: rows[list(three)] for target, rows in self.unit.items()}
+        return self._table(chosen, self.judged.get(tuple(sorted(three))), three)
+
+    def choices_of(self, files: list[Path]) -> pd.DataFrame:
+        """The same for three picture files of one's own. Raises: WorldError that names a file that does not open."""
+        size = config.load(f"backbones.{self.student}", Backbone, self.params_file).picture_size
+        shown = torch.stack([pictures.decode(file, size) for file in files])
+        chosen = {}
+        for target, (embedder, _) in self._models.items():
+            with torch.inference_mode():
+                own = embedder(shown).float()
+            centred = own - self.features[target].mean(0)
+            chosen[target] = torch.nn.functional.normalize(centred, dim=1)
+        return self._table(chosen, None, (0, 1, 2))
+
+    @cached_property
+    def _models(self) -> dict[str, tuple]:
+        settings = {self.student: config.load(f"backbones.{self.student}", Backbone, self.params_file)}
+        loaded = activations.load(self.data, settings, [target for target in self.unit if target != "base"])
+        return {target: model for (_, target), model in loaded.items()}
+
+    def _table(self, unit: dict[str, Tensor], people: Tensor | None, three: tuple[int, ...]) -> pd.DataFrame:
+        rows = {
+            target: (self.sharpness[target] * pair_similarities(one[None]).double()).softmax(1)[0].tolist()
+            for target, one in unit.items()
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index").assign(n=pd.NA)
+        if people is not None:
+            place = [sorted(three).index(picture) for picture in three]
+            shares = (people.double() / people.sum())[place].tolist()
+            table.loc["people"] = [*shares, int(people.sum())]
+        return table
+
+    def neighbours(self, picture: int, n: int = 8) -> dict[str, list[int]]:
+        """The n nearest test pictures by cosine, nearest first, for each model."""
+        found = {}
+        for target, rows in self.unit.items():
+            similarity = rows @ rows[picture]
+            similarity[picture] = -torch.inf
+            found[target] = similarity.topk(min(n, len(rows) - 1)).indices.tolist()
+        return found
+
+    def common(self, one: int, other: int) -> str:
+        """The finest label that two pictures share, as 'class: bird'; 'nothing' where there is none."""
+        for label in self.world.hierarchy:
+            if self.images[label].iloc[one] == self.images[label].iloc[other]:
+                return f"{label}: {self.images[label].iloc[one]}"
+        return "nothing"
+
+    def below(self, chosen: dict[str, str]) -> tuple[str | None, list[str], list[int]]:
+        """One step down the hierarchy: the next finer label, its values, and the pictures, within chosen values.
+
+        Args: chosen: label -> value, of coarser labels. Returns: the label is None at the bottom.
+        """
+        inside = pd.Series(True, self.images.index)
+        for label, value in chosen.items():
+            inside &= self.images[label] == value
+        left = [label for label in self.world.hierarchy[::-1] if label not in chosen]
+        finer = left[0] if left else None
+        values = sorted(self.images.loc[inside, finer].unique()) if finer else []
+        return finer, values, [int(row) for row in self.images.index[inside]]
+
+    def closeness(self, pictures: list[int]) -> dict[str, float]:
+        """Mean cosine between different ones of these pictures, for each model; NaN for fewer than two."""
+        if len(pictures) < 2:
+            return dict.fromkeys(self.unit, float("nan"))
+        n = len(pictures)
+        return {
+            target: float((rows[pictures].sum(0).square().sum() - n) / (n * (n - 1)))
+            for target, rows in self.unit.items()
+        }

@@ -1,0 +1,199 @@
+"""The explorer: three tabs over a `Scene`."""
+
+import html
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets as widgets
+import pandas as pd
+import torch
+
+from alignet import config
+from alignet.collect.widget import data_url
+from alignet.explore.scene import Scene
+from alignet.figures import style
+from alignet.worlds.format.schema import LEVELS
+from alignet.worlds.format.tables import WorldError
+
+NAMES = {**style.LABELS, "people": "People"}
+BAR = 90  # pixels of a probability of 1
+SHOWN = 24  # pictures of a label that are shown
+
+
+class Explorer(widgets.VBox):
+    """Choose three pictures or drop own files; nearest neighbours; the tree of labels."""
+
+    def __init__(self, params_file: str = config.PARAMS, out_dir: str = "."):
+        self.params_file, self.out_dir = params_file, out_dir
+        self.student = widgets.Dropdown(options=config.names("students", params_file), description="student")
+        self.student.observe(lambda change: self._load(), "value")
+        self.tabs = widgets.Tab()
+        super().__init__([self.student, self.tabs])
+        self._load()
+
+    def _load(self) -> None:
+        self.scene = Scene(self.student.value, self.params_file, self.out_dir)
+        self.choices, self.neighbours, self.tree = Choices(self.scene), Neighbours(self.scene), Tree(self.scene)
+        self.tabs.children = (self.choices, self.neighbours, self.tree)
+        self.tabs.titles = ("Odd one out", "Neighbours", "Hierarchy")
+
+
+class Choices(widgets.VBox):
+    """Three pictures, and which is the odd one out for base, control, AligNet and people."""
+
+    def __init__(self, scene: Scene):
+        self.scene, self.generator = scene, torch.Generator().manual_seed(0)
+        names = [(f"{place}: {name}", place) for place, name in enumerate(scene.images["image"])]
+        self.slots = [widgets.Dropdown(options=names, description=f"picture {n + 1}") for n in range(3)]
+        self.kind = widgets.Dropdown(options=["any pictures", *present(scene)], description="draw")
+        self.draw = widgets.Button(description="another triplet", tooltip="a triplet of this kind, at random")
+        self.draw.on_click(lambda button: self.another())
+        self.files = widgets.FileUpload(accept="image/*", multiple=True, description="own pictures (3)")
+        self.files.observe(lambda change: self._own(), "value")
+        self.shown = widgets.HTML()
+        for slot in self.slots:
+            slot.observe(lambda change: self._show(), "value")
+        super().__init__([widgets.HBox([self.kind, self.draw, self.files]), widgets.HBox(self.slots), self.shown])
+        self.another()
+
+    def another(self) -> None:
+        """A judged triplet of the chosen level, or three pictures at random."""
+        judged = [] if self.kind.value == "any pictures" else self.scene.triplets(self.kind.value)
+        if judged:
+            three = judged[int(torch.randint(len(judged), (1,), generator=self.generator))]
+        else:
+            three = tuple(torch.randperm(len(self.scene.images), generator=self.generator)[:3].tolist())
+        self.busy = True
+        for slot, picture in zip(self.slots, three, strict=True):
+            slot.value = picture
+        self.busy = False
+        self._show()
+
+    def _show(self) -> None:
+        three = [slot.value for slot in self.slots]
+        if getattr(self, "busy", False):
+            return
+        if len(set(three)) < 3:
+            self.shown.value = "<p>Choose three different pictures.</p>"
+            return
+        table = self.scene.choices((three[0], three[1], three[2]))
+        named = [" / ".join(self.scene.images.iloc[picture][[*self.scene.world.hierarchy]]) for picture in three]
+        self.shown.value = choices_table([self.scene.paths[picture] for picture in three], named, table)
+
+    def _own(self) -> None:
+        if len(self.files.value) != 3:
+            self.shown.value = f"<p>Three pictures are needed, and {len(self.files.value)} were given.</p>"
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            files = []
+            for number, given in enumerate(self.files.value):
+                files.append(Path(folder) / f"{number}{Path(given['name']).suffix}")
+                files[-1].write_bytes(bytes(given["content"]))
+            try:
+                table = self.scene.choices_of(files)
+                self.shown.value = choices_table(files, [given["name"] for given in self.files.value], table)
+            except WorldError as error:
+                self.shown.value = f"<p>{escaped(str(error).replace(folder, ''))}</p>"
+
+
+class Neighbours(widgets.VBox):
+    """The nearest pictures of one before and after, with the finest label that they share with it."""
+
+    def __init__(self, scene: Scene):
+        self.scene = scene
+        names = [(f"{place}: {name}", place) for place, name in enumerate(scene.images["image"])]
+        self.picture = widgets.Dropdown(options=names, description="picture")
+        self.picture.observe(lambda change: self._show(), "value")
+        self.shown = widgets.HTML()
+        super().__init__([self.picture, self.shown])
+        self._show()
+
+    def _show(self) -> None:
+        chosen = self.picture.value
+        rows = [f"<p>{picture_tag(self.scene.paths[chosen], 96)}</p><table>"]
+        for target, found in self.scene.neighbours(chosen).items():
+            cells = "".join(
+                f"<td style='font-size:11px;text-align:center;vertical-align:top;max-width:80px'>"
+                f"{picture_tag(self.scene.paths[other], 72)}<br>{escaped(self.scene.common(chosen, other))}</td>"
+                for other in found
+            )
+            rows.append(f"<tr><th style='text-align:left;padding-right:10px'>{NAMES[target]}</th>{cells}</tr>")
+        self.shown.value = "".join(rows) + "</table><p>Below each: the finest label that it shares.</p>"
+
+
+class Tree(widgets.VBox):
+    """Down the hierarchy, a label at a time: the pictures, and how close they are before and after."""
+
+    def __init__(self, scene: Scene):
+        self.scene = scene
+        self.chosen: dict[str, str] = {}
+        self.up = widgets.Button(description="up", disabled=True)
+        self.up.on_click(lambda button: self._go_up())
+        self.where, self.shown, self.buttons = widgets.HTML(), widgets.HTML(), widgets.HBox()
+        self.buttons.layout.flex_flow = "row wrap"
+        super().__init__([widgets.HBox([self.up, self.where]), self.buttons, self.shown])
+        self._show()
+
+    def enter(self, label: str, value: str) -> None:
+        self.chosen[label] = value
+        self._show()
+
+    def _go_up(self) -> None:
+        if self.chosen:
+            self.chosen.popitem()
+            self._show()
+
+    def _show(self) -> None:
+        label, values, pictures = self.scene.below(self.chosen)
+        self.up.disabled = not self.chosen
+        path = " / ".join(self.chosen.values()) or "all test pictures"
+        self.where.value = f"<b>{escaped(path)}</b>, {len(pictures)} pictures"
+        made = []
+        for value in values if label else []:
+            button = widgets.Button(description=str(value), tooltip=f"{label} {value}")
+            button.on_click(self._enter(str(label), value))
+            made.append(button)
+        self.buttons.children = tuple(made)
+        close = [f"{NAMES[target]} {mean:.3f}" for target, mean in self.scene.closeness(pictures).items()]
+        tags = "".join(picture_tag(self.scene.paths[picture], 72) for picture in pictures[:SHOWN])
+        more = f" and {len(pictures) - SHOWN} more" if len(pictures) > SHOWN else ""
+        self.shown.value = f"<p>Mean cosine between them: {', '.join(close)}.</p><p>{tags}{more}</p>"
+
+    def _enter(self, label: str, value: str) -> Callable[[widgets.Button], None]:
+        return lambda button: self.enter(label, value)
+
+
+def present(scene: Scene) -> list[str]:
+    """The levels that people judged triplets of."""
+    return [level for level in LEVELS if scene.triplets(level)] if scene.judged else []
+
+
+def choices_table(paths: list[Path], names: list[str], table: pd.DataFrame) -> str:
+    """HTML: pictures above, below each a bar for the probability that it is the odd one out, a row a model."""
+    head = "".join(
+        f"<td style='text-align:center;font-size:11px;max-width:150px'>{picture_tag(path, 140)}<br>{escaped(name)}</td>"
+        for path, name in zip(paths, names, strict=True)
+    )
+    rows = []
+    for target, row in table.iterrows():
+        values = [float(row[place]) for place in range(3)]
+        who = NAMES[str(target)] + (f", n = {int(row['n'])}" if str(target) == "people" else "")
+        cells = "".join(bar(value, value == max(values), style.COLOURS.get(str(target), "#333")) for value in values)
+        rows.append(f"<tr><th style='text-align:left;padding-right:10px'>{who}</th>{cells}</tr>")
+    note = "Bars: the probability that a picture is the odd one out."
+    return f"<table><tr><td></td>{head}</tr>{''.join(rows)}</table><p>{note}</p>"
+
+
+def bar(value: float, most: bool, colour: str) -> str:
+    weight = "bold" if most else "normal"
+    drawn = f"<span style='display:inline-block;height:10px;width:{value * BAR:.0f}px;background:{colour}'></span>"
+    return f"<td style='padding:2px 10px;font-weight:{weight}'>{drawn} {value:.2f}</td>"
+
+
+def picture_tag(path: Path, side: int) -> str:
+    return f"<img src='{data_url(path)}' alt='{escaped(path.stem)}' style='max-width:{side}px;max-height:{side}px'>"
+
+
+def escaped(text: str) -> str:
+    return html.escape(text, quote=True)

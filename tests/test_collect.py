@@ -1,0 +1,243 @@
+import json
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from alignet.collect import jspsych, plan
+from alignet.collect.session import Session
+from alignet.collect.widget import SIDE, Experiment
+from alignet.worlds import __main__ as worlds
+from alignet.worlds.folder import answers, imagefolder, trials
+from alignet.worlds.format import tables
+from alignet.worlds.format.tables import TRIPLET, WorldError
+
+SHARES = {"human": 0.4, "synthesis": 0.2, "test": 0.4}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A world of 80 pictures in 4 classes, nothing asked yet."""
+    for number in range(80):
+        place = tmp_path / "pictures" / f"class {number % 4}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (500, 400), (number * 3, 20, 255 - number)).save(place / f"p{number:02}.png")
+    imagefolder.new(tmp_path / "world", tmp_path / "pictures", SHARES, seed=0)
+    return tmp_path / "world"
+
+
+@pytest.fixture
+def world(folder):
+    return tables.read(folder, unfilled=True)
+
+
+def classes_of(world, table):
+    of = world.images.set_index("image")["class"]
+    return [[of[name] for name in row] for row in table[TRIPLET].itertuples(index=False)]
+
+
+@pytest.mark.parametrize(
+    ("level", "split"), [(None, "human"), ("coarse", "test"), ("boundary", "test"), ("fine", "test")]
+)
+def test_triplets_are_of_their_level_different_and_balanced_over_pictures(world, level, split):
+    table = trials.draw(world, 60, level, seed=1)
+    splits = world.images.set_index("image")["split"]
+    assert set(splits[table[TRIPLET].to_numpy().ravel()]) == {split}
+    assert len({frozenset(row) for row in table[TRIPLET].itertuples(index=False)}) == 60
+    assert all(len(set(row)) == 3 for row in table[TRIPLET].itertuples(index=False))
+    labels = {"coarse": 3, "boundary": 2, "fine": 1}.get(level)
+    if labels:
+        assert all(len(set(row)) == labels for row in classes_of(world, table))
+        assert set(table["level"]) == {level}
+    counts = pd.Series(table[TRIPLET].to_numpy().ravel()).value_counts()
+    assert len(counts) == (splits == split).sum()
+    assert counts.max() - counts.min() <= 4
+
+
+def test_repeats_ask_each_triplet_as_often_in_another_order(world):
+    table = trials.draw(world, 10, repeats=3, seed=1)
+    sets = [frozenset(row) for row in table[TRIPLET].itertuples(index=False)]
+    assert len(table) == 30
+    assert set(pd.Series(sets).value_counts()) == {3}
+
+
+def test_more_triplets_than_there_are_is_one_line(folder, capsys):
+    assert worlds.main(["triplets", str(folder), "--n", "9000"]) == 1
+    assert "--n: is 9000, and 32 pictures of the split 'human' give only" in capsys.readouterr().err
+
+
+def answered(table, first=0, **more):
+    rows = table[TRIPLET].assign(odd=[(number % 3) + first for number in range(len(table))], participant="p1")
+    return rows.assign(**more)
+
+
+@pytest.mark.parametrize(("separator", "encoding"), [(",", "utf-8"), (";", "utf-8-sig"), ("\t", "utf-8")])
+def test_answers_are_appended_and_never_twice(folder, world, tmp_path, separator, encoding):
+    table, file = answered(trials.draw(world, 12), first=1, rt=0.7), tmp_path / "answers.csv"
+    table[:8].to_csv(file, index=False, sep=separator, encoding=encoding)
+    assert "8 rows added, 0 were there" in answers.add(folder, file, first=1)
+    table.to_csv(file, index=False, sep=separator, encoding=encoding)  # the file has grown
+    assert "4 rows added, 8 were there" in answers.add(folder, file, first=1)
+    assert "0 rows added, 12 were there" in answers.add(folder, file, first=1)
+    stored = tables.read(folder).triplets
+    assert len(stored) == 12
+    assert stored["odd"].tolist() == [number % 3 for number in range(12)]
+    assert stored["rt"].tolist() == [0.7] * 12
+
+
+def test_answers_with_a_level_go_to_levels_and_ratings_to_ratings(folder, world, tmp_path):
+    fine, file = trials.draw(world, 4, "fine"), tmp_path / "answers.csv"
+    answered(fine, level="fine").to_csv(file, index=False)
+    answers.add(folder, file)
+    ratings = fine[TRIPLET[:2]].assign(rating=4, participant="p1")
+    ratings.to_csv(file, index=False)
+    answers.add(folder, file)
+    read = tables.read(folder, unfilled=True)
+    assert set(read.levels["level"]) == {"fine"}
+    assert read.ratings["rating"].tolist() == [4] * 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"odd": 3}, r"answers.csv, row 2, column odd: '3' is none of 0, 1, 2; --first 1 if"),
+        ({"odd": "left"}, r"answers.csv, row 2, column odd: 'left' is none of"),
+        ({"image_0": "no such"}, r"triplets.csv.*image_0.*is not among the images"),
+    ],
+)
+def test_wrong_answers_are_one_line_and_change_nothing(folder, world, tmp_path, changes, message):
+    file = tmp_path / "answers.csv"
+    answered(trials.draw(world, 3)).assign(**changes).to_csv(file, index=False)
+    before = (folder / "triplets.csv").read_bytes()
+    with pytest.raises(WorldError, match=message):
+        answers.add(folder, file)
+    assert (folder / "triplets.csv").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["images.csv", "triplets.csv", "world.yaml"]
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(folder, tmp_path):
+    file = tmp_path / "answers.csv"
+    file.write_text("image_0,image_1,odd\na,b,0\n")
+    with pytest.raises(WorldError, match=r"has no column image_2 \(columns: image_0, image_1, odd\)"):
+        answers.add(folder, file)
+
+
+def jspsych_rows(table):
+    """What jsPsych keeps: a preload screen, a welcome, and a row a trial, times in milliseconds."""
+    rows = [{"trial_type": "preload", "participant": "p9", "rt": None}]
+    rows.append({"trial_type": "html-button-response", "participant": "p9", "rt": 900, "response": 0})
+    for number, row in enumerate(table[TRIPLET].to_dict("records")):
+        given = {"trial_type": "html-button-response", "rt": 1500 + number, "response": 2, "odd": 2}
+        rows.append(given | row | {"participant": "p9", "practice": number == 0, "level": ""})
+    return rows
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_what_jspsych_writes_is_read(folder, world, tmp_path, ending):
+    rows, file = jspsych_rows(trials.draw(world, 5)), tmp_path / f"answers.{ending}"
+    if ending == "json":
+        file.write_text(json.dumps(rows))
+    else:
+        pd.DataFrame(rows).to_csv(file, index=False)
+    assert "4 rows added" in answers.add(folder, file)  # the first was practice
+    stored = tables.read(folder).triplets
+    assert stored["odd"].tolist() == [2] * 4
+    assert stored["rt"].tolist() == pytest.approx([1.501, 1.502, 1.503, 1.504])
+    assert set(stored["participant"]) == {"p9"}
+
+
+def test_a_plan_has_practice_first_and_repeats_last(world):
+    planned = plan.triplets(world, 20, practice=3, checks=0.2)
+    assert planned["practice"].tolist() == [True] * 3 + [False] * 24
+    again = planned[planned["repeat_of"] >= 0]
+    assert len(again) == 4
+    for row in again.to_dict("records"):
+        first = planned.iloc[row["repeat_of"]]
+        assert {row[column] for column in TRIPLET} == set(first[TRIPLET])
+        assert not first["practice"]
+
+
+def test_pairs_to_rate_are_half_of_one_class(world):
+    planned = plan.pairs(world, 40, checks=0)
+    of = world.images.set_index("image")["class"]
+    same = [of[row.image_0] == of[row.image_1] for row in planned.itertuples()]
+    assert sum(same) == 21
+    assert "image_2" not in planned
+
+
+@pytest.fixture
+def session(world, tmp_path):
+    return Session(tmp_path / "session", plan.triplets(world, 10, practice=2, checks=0.2))
+
+
+def test_a_session_goes_on_after_a_break_and_takes_answers_back(session, tmp_path):
+    for trial in range(5):
+        session.answer(trial, trial % 3, 0.5)
+    session.answer(0, 1, 9.0)  # late: another trial is open
+    again = Session(tmp_path / "session")
+    assert (again.done, again.total, again.participant) == (5, 14, session.participant)
+    again.undo()
+    assert again.trial()["trial"] == 4
+    again.answer(4, 2, 0.25)
+    rows = again.rows()
+    assert len(rows) == 3
+    assert rows["odd"].tolist() == [2, 0, 2]
+    assert rows["rt"].tolist() == [0.5, 0.5, 0.25]
+    with pytest.raises(ValueError, match="3 is none of 0, 1, 2"):
+        again.answer(5, 3, 0.1)
+
+
+def test_repeated_trials_show_who_attends(session):
+    while session.trial() is not None:
+        names = session.trial()["images"]
+        session.answer(session.done, names.index(min(names)), 0.5)
+    assert session.consistency() == (2, 2)
+    assert session.trial() is None
+
+
+def test_a_session_is_exported_into_the_world_once(session, folder):
+    while session.trial() is not None:
+        session.answer(session.done, 1, 0.5)
+    assert "12 rows added" in session.export(folder)
+    assert "0 rows added, 12 were there" in session.export(folder)
+    stored = tables.read(folder).triplets
+    assert set(stored["participant"]) == {session.participant}
+    assert session.participant.startswith("p")
+
+
+def test_the_widget_shows_a_trial_and_keeps_the_answer(session, world):
+    widget = Experiment(session, world)
+    shown = widget.trial
+    assert shown["practice"] is True
+    assert len(shown["images"]) == 3
+    assert shown["images"][0].startswith("data:image/png;base64,")
+    widget.answer = {"trial": 0, "chosen": 2, "rt": 1.25}
+    assert (widget.trial["trial"], session.done) == (1, 1)
+    widget.undone = 1
+    assert (widget.trial["trial"], session.done) == (0, 0)
+    assert SIDE >= 400
+
+
+def test_the_jspsych_page_names_every_picture_and_nothing_else(world, tmp_path, folder, capsys):
+    planned = plan.triplets(world, 6)
+    planned.to_csv(tmp_path / "plan.csv", index=False)
+    out = tmp_path / "experiment"
+    assert jspsych.main([str(folder), str(tmp_path / "plan.csv"), str(out), "--source", "jspsych"]) == 0
+    page = (out / "index.html").read_text()
+    listed = json.loads(page.partition("const TRIALS = ")[2].partition(";\n")[0])
+    assert {name for trial in listed for name in trial["files"]} == {path.name for path in (out / "pictures").iterdir()}
+    assert [trial["data"]["image_0"] for trial in listed] == planned["image_0"].tolist()
+    assert 'src="jspsych/jspsych@8' in page
+    assert "class 1" not in " ".join(path.name for path in (out / "pictures").iterdir())
+    assert jspsych.main([str(folder), str(tmp_path / "plan.csv"), str(out)]) == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_markup_in_a_name_cannot_leave_the_jspsych_page(world, tmp_path):
+    name = world.images["image"].iloc[0]
+    odd = world.images.assign(image=world.images["image"].replace({name: "</script><b>"}))
+    planned = pd.DataFrame(
+        {"image_0": ["</script><b>"], "image_1": [odd["image"].iloc[1]], "image_2": [odd["image"].iloc[2]]}
+    )
+    jspsych.write(tables.World(**(vars(world) | {"images": odd})), planned, tmp_path / "out")
+    assert "</script><b>" not in (tmp_path / "out" / "index.html").read_text()
