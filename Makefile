@@ -22,20 +22,25 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro replicate ablate develop report test test-fast lab lint lock
+.PHONY: help repro compare replicate ablate develop report test test-fast test-browser lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
+	@echo "make compare  table by table, how far this run is from the published one"
 	@echo "make replicate  teacher, labels and students again with four other seeds: reports/tables/seeds.csv"
 	@echo "make ablate  students again with one choice changed at a time: reports/tables/ablations.csv"
 	@echo "make develop  students with other settings, on concepts that no result is reported on: reports/tables/development.csv"
 	@echo "make report  a page to read offline, reports/index.html, and the executed notebooks"
 	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
+	@echo "make test-browser  the report and JupyterLab in Chromium, after make repro; pictures in reports/screens/"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
 	@echo "make lint    ruff, the checks on notebooks, and types (mypy)"
 	@echo "make lock    compile requirements.txt anew from requirements.in (needs uv)"
 
 repro: $(READY)
 	@$(RUN) -m alignet.repro
+
+compare: $(READY)
+	@$(RUN) -m alignet.compare
 
 replicate: repro
 	@$(RUN) -m alignet.replicate
@@ -55,6 +60,10 @@ test: $(READY)
 
 test-fast: $(READY)
 	@$(RUN) -m pytest -n 2 -m "not slow"
+
+test-browser: $(READY)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r tests/browser/requirements.txt
+	@ALIGNET_BROWSER=1 $(RUN) -m pytest -n 0 tests/browser
 
 lab: $(READY)
 	@$(RUN) -m jupyterlab --ServerApp.root_dir="$(CURDIR)"

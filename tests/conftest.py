@@ -9,6 +9,8 @@ import pytest
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+collect_ignore = [] if os.environ.get("ALIGNET_BROWSER") else ["browser"]  # `make test-browser`
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups that one process runs in order (make test: --dist loadgroup) start first: they take longest."""

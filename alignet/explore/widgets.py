@@ -156,8 +156,10 @@ class Tree(widgets.VBox):
             made.append(button)
         self.buttons.children = tuple(made)
         close = [f"{NAMES[target]} {mean:.3f}" for target, mean in self.scene.closeness(pictures).items()]
-        tags = "".join(picture_tag(self.scene.paths[picture], 72) for picture in pictures[:SHOWN])
-        more = f" and {len(pictures) - SHOWN} more" if len(pictures) > SHOWN else ""
+        step = max(1, len(pictures) // SHOWN)
+        some = pictures[::step][:SHOWN]  # evenly spread
+        tags = "".join(picture_tag(self.scene.paths[picture], 72) for picture in some)
+        more = f" and {len(pictures) - len(some)} more" if len(pictures) > len(some) else ""
         self.shown.value = f"<p>Mean cosine between them: {', '.join(close)}.</p><p>{tags}{more}</p>"
 
     def _enter(self, label: str, value: str) -> Callable[[widgets.Button], None]:
