@@ -18,6 +18,7 @@ from alignet.worlds.format.tables import WorldError
 
 NAMES = {**style.LABELS, "people": "People"}
 BAR = 90  # pixels of a probability of 1
+CAPTION = "font-size:11px;text-align:center;vertical-align:top;line-height:1.2;overflow-wrap:anywhere"
 SHOWN = 24  # pictures of a label that are shown
 
 
@@ -114,7 +115,7 @@ class Neighbours(widgets.VBox):
         rows = [f"<p>{picture_tag(self.scene.paths[chosen], 96)}</p><table>"]
         for target, found in self.scene.neighbours(chosen).items():
             cells = "".join(
-                f"<td style='font-size:11px;text-align:center;vertical-align:top;max-width:80px'>"
+                f"<td style='{CAPTION};width:86px;max-width:86px'>"
                 f"{picture_tag(self.scene.paths[other], 72)}<br>{escaped(self.scene.common(chosen, other))}</td>"
                 for other in found
             )
@@ -174,7 +175,7 @@ def present(scene: Scene) -> list[str]:
 def choices_table(paths: list[Path], names: list[str], table: pd.DataFrame) -> str:
     """HTML: pictures above, below each a bar for the probability that it is the odd one out, a row a model."""
     head = "".join(
-        f"<td style='text-align:center;font-size:11px;max-width:150px'>{picture_tag(path, 140)}<br>{escaped(name)}</td>"
+        f"<td style='{CAPTION};max-width:150px'>{picture_tag(path, 140)}<br>{escaped(name)}</td>"
         for path, name in zip(paths, names, strict=True)
     )
     rows = []

@@ -14,12 +14,14 @@ from nbconvert.filters import markdown2html
 EQUATION = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$`])\$([^$\n`]+)\$")
 TAG = re.compile(r"\\tag\{(\d+)\}")
+MARK = re.compile(r"EQUATION\d+HERE")
 FOUND = "**What this run found**"  # how the findings at the end of a notebook begin (figures.findings)
 FOLDED = """{%- extends 'basic/index.html.j2' -%}
 {% block input %}<details><summary>code</summary>{{ super() }}</details>{% endblock input %}"""
 STYLE = """body{max-width:60em;margin:2em auto;padding:0 1em;font-family:system-ui,sans-serif;line-height:1.45}
 img,svg{max-width:100%;height:auto} math{font-size:1.1em} pre{white-space:pre-wrap;overflow-wrap:anywhere}
 table{border-collapse:collapse;font-size:.8em;display:block;overflow-x:auto} td,th{padding:.2em .6em;text-align:right}
+.anchor-link,.prompt{display:none}
 .equation{display:flex;justify-content:center;align-items:center;gap:1.5em;overflow-x:auto}"""
 
 
@@ -37,26 +39,34 @@ def write(notebooks: Path, folder: Path) -> None:
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         title = path.stem
+        kept: dict[str, str] = {}
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = with_mathml(cell.source)
+                cell.source = without_mathml(cell.source, kept)
                 heading = re.match(r"# (.+)", cell.source)
                 title = heading[1] if heading and title == path.stem else title
         _describe_pictures(notebook, title)
         body, _ = exporter.from_notebook_node(notebook)
+        body = MARK.sub(lambda match: kept[match[0]], re.sub(r"<p>(EQUATION\d+HERE)</p>", r"\1", body))
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(path.stem)}</title>'
         back = '<p><a href="../index.html">Report</a></p>'
         text = f"{head}<style>{STYLE}</style>{back}{body}</html>"
         (folder / f"{path.stem}.html").write_text(text, encoding="utf-8")
 
 
-def with_mathml(text: str) -> str:
-    """Markdown whose equations in TeX are MathML: $$...$$ on lines of their own, with their number, and $...$."""
+def without_mathml(text: str, kept: dict[str, str]) -> str:
+    """Markdown with a mark in place of each equation in TeX, whose MathML is put into `kept` under the mark.
 
-    def displayed(match: re.Match) -> str:
-        return f'\n<div class="equation">{equation(match[1])}</div>\n'
+    Put back after the conversion to HTML, which would take an equation's tags apart.
+    """
 
-    return INLINE.sub(lambda match: convert(match[1]), EQUATION.sub(displayed, text))
+    def mark(maths: str) -> str:
+        name = f"EQUATION{len(kept)}HERE"
+        kept[name] = maths
+        return name
+
+    text = EQUATION.sub(lambda match: mark(f'<div class="equation">{equation(match[1])}</div>'), text)
+    return INLINE.sub(lambda match: mark(convert(match[1])), text)
 
 
 def equation(tex: str) -> str:
