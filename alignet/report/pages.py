@@ -47,7 +47,7 @@ def write(notebooks: Path, folder: Path) -> None:
                 title = heading[1] if heading and title == path.stem else title
         _describe_pictures(notebook, title)
         body, _ = exporter.from_notebook_node(notebook)
-        body = MARK.sub(lambda match: kept[match[0]], re.sub(r"<p>(EQUATION\d+HERE)</p>", r"\1", body))
+        body = with_mathml(body, kept)
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(path.stem)}</title>'
         back = '<p><a href="../index.html">Report</a></p>'
         text = f"{head}<style>{STYLE}</style>{back}{body}</html>"
@@ -67,6 +67,11 @@ def without_mathml(text: str, kept: dict[str, str]) -> str:
 
     text = EQUATION.sub(lambda match: mark(f'<div class="equation">{equation(match[1])}</div>'), text)
     return INLINE.sub(lambda match: mark(convert(match[1])), text)
+
+
+def with_mathml(page: str, kept: dict[str, str]) -> str:
+    """HTML with the equations back in the places of their marks."""
+    return MARK.sub(lambda match: kept[match[0]], re.sub(r"<p>(EQUATION\d+HERE)</p>", r"\1", page))
 
 
 def equation(tex: str) -> str:
