@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 
 import inputs
 import pytest
@@ -119,3 +120,15 @@ def test_models_of_one_student_run_what_they_share_once_and_give_what_each_gives
         for name, rows in layers.items():
             torch.testing.assert_close(together[key][name], rows, rtol=0, atol=0)
     assert not torch.equal(together["s", "base"]["pooled"], together["s", "alignet"]["pooled"])
+
+
+def test_layers_that_are_not_run_or_cannot_be_pooled_are_left_out_and_said(capsys):
+    embedder = backbones.create(dataclasses.replace(settings("twins_svt_small"), picture_size=224))
+    shown = inputs.random_pictures(2, 224)
+    names = activations.readable(embedder, shown)
+    said = capsys.readouterr().out
+    assert names
+    assert not any("left out" in name for name in names)
+    assert "layer blocks.0 is left out: is not run for the features" in said
+    layers = activations.by_layer(embedder, iter([shown]), "float32")
+    assert list(layers) == [*names, "pooled"]

