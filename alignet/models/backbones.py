@@ -274,7 +274,7 @@ def outputs(
                 why = str(error).splitlines()[0]
                 size = shown.shape[-1]
                 raise ValueError(
-                    f"{description}: does not run on pictures of {size} px ({why}): picture_size"
+                    f"{description}: does not run on pictures of {size} px ({why}): change picture_size"
                 ) from error
     return torch.cat(rows)
 
