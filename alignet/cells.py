@@ -24,7 +24,7 @@ def text(notebook: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     folder = config.folders(".")[0] / "cells"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -86,7 +86,10 @@ def _run_cells(command: str) -> None:
 
     runner, *words = shlex.split(command.removeprefix("python -m "))
     if runner != "alignet.nb":
-        if importlib.import_module(runner).main():
+        module = importlib.import_module(runner)
+        if hasattr(module, "__path__"):
+            module = importlib.import_module(f"{runner}.__main__")
+        if module.main([]):
             sys.exit(f"{command} failed")
         return
     notebook, _, *words = words

@@ -86,6 +86,6 @@ def test_every_figure_and_table_of_the_contents_has_what_it_needs():
         assert all({"name", "caption", "columns"} <= set(table) for table in section.get("tables", []))
 
 
-def test_a_run_without_notebooks_is_one_line(tmp_path, capsys):
+def test_a_run_without_tables_is_one_line(tmp_path, capsys):
     assert command.main(["--out-dir", str(tmp_path)]) == 1
     assert "run make repro first" in capsys.readouterr().err

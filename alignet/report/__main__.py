@@ -31,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
     _, reports = config.folders(wanted.out_dir)
-    if not (reports / "notebooks").is_dir() or not any((reports / "notebooks").glob("*.ipynb")):
-        print(f"{reports / 'notebooks'}: no executed notebooks; run make repro first", file=sys.stderr)
+    if not (reports / "tables").is_dir():
+        print(f"{reports / 'tables'}: no such folder; run make repro first", file=sys.stderr)
         return 1
     try:
         print(*compare.told(out_dir=wanted.out_dir), sep="\n")

@@ -24,7 +24,7 @@ def of_tables(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     chosen = config.load("world", config.World)
     own = chosen.source == "folder" and chosen.path is not None
     text = of_tables(config.ROOT / str(chosen.path)) if own else chosen.source
