@@ -12,6 +12,7 @@ in fetched.json at its first download and verified in all later runs; a file tha
 import argparse
 import hashlib
 import json
+import re
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from alignet.config import ROOT
 from alignet.worlds import check
-from alignet.worlds.format.tables import WorldError
+from alignet.worlds.format.tables import OUTSIDE, WorldError
 from alignet.worlds.readers import photos
 
 RECORD = "fetched.json"
@@ -212,9 +213,15 @@ def sha256(path: Path) -> str:
 
 
 def _unpack(archive: Path) -> None:
-    """Unpack what is not there yet beside the archive; ZipFile keeps it inside. Raises: FetchError if it is no zip."""
+    """Unpack what is not there yet beside the archive.
+
+    Raises: FetchError if it is no zip, or holds a name that leads out of its folder; then nothing is unpacked.
+    """
     try:
         with zipfile.ZipFile(archive) as content:
+            leaving = [name for name in content.namelist() if re.search(OUTSIDE, name)]
+            if leaving:
+                raise FetchError(f"{archive}: refused: {leaving[0]!r} leads out of its folder")
             for member in content.infolist():
                 there = archive.parent / member.filename
                 whole = there.is_file() and there.stat().st_size == member.file_size

@@ -233,7 +233,10 @@ def _header(folder: Path) -> tuple[schema.Header | None, list[str]]:
     if not path.is_file():
         return None, [f"{path}: no such file"]
     try:
-        return schema.header(yaml.safe_load(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            return None, ["world.yaml: holds an alias (*name), which is not read: write the value itself"]
+        return schema.header(yaml.safe_load(text))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return None, [f"world.yaml: cannot be read as YAML ({' '.join(str(error).split())})"]
 
