@@ -3,8 +3,8 @@
 python bench/faults.py [table.csv]     bench/faults.csv if nothing is said; the smoke profile, about 12 minutes
 
 In two clones of the committed project the smoke profile runs: once undisturbed, once killed in each stage after a
-random share of the time that this stage took undisturbed, and started again. At the end the tables, figures and hashes of
-dvc.lock must be those of the undisturbed run, and no process may be left.
+random share of the time that this stage took undisturbed, and started again. At the end the tables, figures and hashes
+of dvc.lock must be those of the undisturbed run, and no process may be left.
 """
 
 import hashlib

@@ -1,0 +1,36 @@
+"""A run in a few numbers, for `dvc metrics` and `dvc exp show`."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+
+def headline(levels: pd.DataFrame, similarity: pd.DataFrame, downstream: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Of each student's AligNet: accuracy at each level and over base and control, held-out triplets, and the share of
+    downstream rows above its control.
+
+    Args: levels.csv, similarity.csv, downstream.csv.
+    """
+    found: dict[str, dict[str, float]] = {}
+    aligned = levels[(levels["target"] == "alignet") & (levels["representation"] == "pooled")]
+    for row in aligned.to_dict("records"):
+        of_student = found.setdefault(str(row["student"]), {})
+        of_student[f"{row['level']}"] = row["odd_one_out_accuracy"]
+        of_student[f"{row['level']} over base"] = row["over_base"]
+        of_student[f"{row['level']} over control"] = row["over_control"]
+    held_out = similarity[(similarity["target"] == "alignet") & (similarity["benchmark"] == "held-out triplets")]
+    for row in held_out[held_out["metric"] == "odd_one_out_accuracy"].to_dict("records"):
+        found.setdefault(str(row["student"]), {})["held-out triplets"] = row["value"]
+    for student, rows in downstream[downstream["target"] == "alignet"].groupby("student"):
+        known = rows["over_control_low"].dropna()
+        if len(known):
+            found.setdefault(str(student), {})["downstream above control"] = float((known > 0).mean())
+    return {
+        student: {name: round(float(value), 4) for name, value in values.items() if pd.notna(value)}
+        for student, values in found.items()
+    }
+
+
+def save(metrics: dict[str, dict[str, float]], path: Path) -> None:
+    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

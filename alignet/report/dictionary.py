@@ -1,0 +1,57 @@
+"""The data dictionary, docs/tables.md, from dictionary.yaml: python -m alignet.report.dictionary"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alignet import config
+
+DECLARED = Path(__file__).with_name("dictionary.yaml")
+OUT = config.ROOT / "docs" / "tables.md"
+HEAD = """# The tables
+
+What every column of reports/tables means. Generated from alignet/report/dictionary.yaml by
+`python -m alignet.report.dictionary`; a test holds it against the published tables. Intervals are 95 %; docs/method.md,
+section 10, has how.
+"""
+
+
+def declared() -> dict[str, Any]:
+    return yaml.safe_load(DECLARED.read_text(encoding="utf-8"))
+
+
+def meanings(name: str) -> dict[str, str]:
+    """Of each column that may stand in a table, what it means: the table's own, else the common ones."""
+    words = declared()
+    return words["common"] | words["tables"][name]["columns"]
+
+
+def text(columns: dict[str, list[str]]) -> str:
+    """The page. Args: columns: of each table, in their order."""
+    parts = [HEAD]
+    for name, entry in declared()["tables"].items():
+        known = meanings(name)
+        rows = [f"| `{column}` | {known[column]} |" for column in columns.get(name, entry["columns"])]
+        parts.append("\n".join([f"## {name}.csv\n\n{entry['of']}\n\n| column | meaning |\n|---|---|", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def published() -> dict[str, list[str]]:
+    """The columns of the published run's tables."""
+    found = {}
+    for path in sorted((config.ROOT / "reports" / "reference" / "emoji" / "tables").glob("*.csv")):
+        with path.open(encoding="utf-8") as file:
+            found[path.stem] = file.readline().rstrip("\n").split(",")
+    return found
+
+
+def main() -> int:
+    OUT.write_text(text(published()), encoding="utf-8")
+    print(OUT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+import pytest
+
+from alignet import compare
+from alignet.report import dictionary
+
+PUBLISHED = dictionary.published()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_column_of_a_published_table_is_declared(name):
+    known = dictionary.meanings(name)
+    assert [column for column in PUBLISHED[name] if column not in known] == []
+
+
+def test_every_declared_table_and_own_column_is_there():
+    declared = dictionary.declared()["tables"]
+    assert set(declared) - {"compare", "ablations"} == set(PUBLISHED)
+    for name, columns in PUBLISHED.items():
+        assert set(declared[name]["columns"]) <= set(columns), name
+    assert list(declared["compare"]["columns"]) == compare.COLUMNS
+
+
+def test_the_page_is_that_of_the_declaration():
+    assert dictionary.OUT.read_text(encoding="utf-8") == dictionary.text(PUBLISHED)
