@@ -33,7 +33,7 @@ What to do next (paths are from the project's root, where you run make)
   4. make repro
 How many choices: {advice}"""
 ADVICE = "about {few:,} show whether people agree, about {good:,} fit a teacher (docs/own_data.md has the curve)"
-FEW_EACH, GOOD_EACH = 10, 60  # choices for each picture of the split human
+FEW_EACH, GOOD_EACH = 20, 40  # choices for each object of the split human: bench/choices_needed.csv
 
 
 def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
@@ -61,7 +61,7 @@ def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
         (part / "triplets.csv").write_text("image_0,image_1,image_2,odd,participant\n")
     splits = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
     classes = table["class"].nunique()
-    human = int(counts["human"])
+    human = table.loc[table["split"] == "human", hierarchy[0]].nunique()
     advice = ADVICE.format(few=FEW_EACH * human, good=GOOD_EACH * human)
     names = {"out": out, "pictures": len(table), "classes": classes, "by": hierarchy[0], "splits": splits}
     return "\n".join([*left_out, NEXT.format(**names, advice=advice)])

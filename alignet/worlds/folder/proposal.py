@@ -10,7 +10,7 @@ from alignet import config
 from alignet.worlds.format.tables import World
 
 VICE_STEPS = 9000  # of the embedded world: 150 epochs of 59 batches
-ENOUGH = 40, 20  # objects, and choices for each, from which on VICE keeps dimensions: docs/own_data.md
+ENOUGH = 24, 40  # objects, and choices for each, from which on VICE recovers similarities: bench/choices_needed.csv
 LARGE = 160  # pixels of the shorter side from which on pictures are read at 224 px
 HEAD = """# Proposed for {name} by `python -m alignet.worlds params`: {human} pictures to judge and {choices} choices,
 # {synthesis} pictures to label, {test} to test on. `python -m alignet.config {file}` makes it
