@@ -1,4 +1,4 @@
-"""What README and docs tell people to type exists, files that they name are there, and messages that they quote are said."""
+"""Commands, files and messages that README and docs name are there."""
 
 import importlib.util
 import re
@@ -12,6 +12,7 @@ from alignet import config
 ROOT = config.ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+
 
 def commands():
     """Indented or inline commands of every page: (page, words)."""
