@@ -75,9 +75,8 @@ def test_the_figures_show_all_seeds_and_say_whose_choices_they_are():
     summary = seeds.summary(table, own=0)
     figure = figures.by_level(summary, table)
     assert sum(len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == ".") == 9
-    legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
-    assert "SIMULATED" in legend
-    assert "SIMULATED" in figures.over_control(summary).get_supxlabel()
+    assert "SIMULATED" in figure.legends[0].get_title().get_text()
+    assert "SIMULATED" in figures.over_control(summary).legends[0].get_title().get_text()
 
 
 def test_a_seed_changes_teacher_synthesis_and_students_and_nothing_else(tmp_path):

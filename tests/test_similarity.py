@@ -365,3 +365,11 @@ def test_rated_pairs_are_scored_as_published():
     assert (t["n"], t["ci_unit"]) == (2, "participants")
     assert table.loc[("spearman_distance_rating", "alignet"), "value"] < 0
     assert table.loc[("spearman_distance_rating", "unalignet"), "value"] > 0
+
+
+def test_labels_of_a_matrix_stay_text(tmp_path):
+    (tmp_path / "square.csv").write_text("name,NA,001,null\nNA,1,0.5,\n001,0.5,1,0.25\nnull,,0.25,1\n")
+    square, labels = matrices.read(tmp_path, {"name": "n", "file": "square.csv", "kind": "similarity"})
+    assert labels == ["NA", "001", "null"]
+    assert square[0, 1] == 0.5
+    assert torch.isnan(square[0, 2])

@@ -481,9 +481,9 @@ def test_one_name_below_two_parents_is_two_labels(tmp_path):
     ],
 )
 def test_pictures_that_make_no_world_are_refused(names, why, tmp_path, capsys):
-    for name in names:
+    for number, name in enumerate(names):
         (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "pictures" / name).write_bytes(b"")
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "pictures" / name, "PNG")
     assert command.main(["new", str(tmp_path / "mine"), "--images", str(tmp_path / "pictures")]) == 1
     assert why in capsys.readouterr().err
     assert not (tmp_path / "mine").exists()
@@ -526,3 +526,97 @@ def test_without_styles_or_without_choices_every_picture_is_labelled():
     plain = styled([["h0", "h1", "h2", 0, "p"]])
     plain = dataclasses.replace(plain, images=plain.images.drop(columns="style"))
     assert plain.labelled("judged").tolist() == [3, 4, 5, 6]
+
+
+def test_labels_in_tables_of_results_stay_text(tmp_path):
+    table = pd.DataFrame(
+        {"class": ["NA", "null", "001", ""], "domain": ["1.0", "nan", "x", "y"], "value": [0.5, 1, 2, None]}
+    )
+    table.to_csv(tmp_path / "a.csv", index=False)
+    read = tables.load_csv(tmp_path / "a.csv", ["domain"])
+    assert read["class"].tolist()[:3] == ["NA", "null", "001"]
+    assert read["domain"].tolist() == ["1.0", "nan", "x", "y"]
+    assert read["value"].tolist()[:3] == [0.5, 1, 2]
+    assert read["value"].isna().tolist() == [False, False, False, True]
+
+
+def picture(path, *colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4), colour or (0, 0, 0)).save(path)
+
+
+def folder_of(tmp_path, n=12):
+    for number in range(n):
+        picture(tmp_path / "pictures" / f"class {number % 2}" / f"{number}.png", number, 0, 0)
+    return tmp_path / "pictures"
+
+
+def new(tmp_path, capsys):
+    code = command.main(["new", str(tmp_path / "mine"), "--images", str(tmp_path / "pictures")])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_hidden_files_and_what_macs_add_are_no_pictures(tmp_path, capsys):
+    folder = folder_of(tmp_path)
+    for name in ("class 0/._1.jpg", ".thumbnails/a.png", "__MACOSX/class 0/b.png"):
+        picture(folder / name.replace(".jpg", ".png"), 99)
+    code, said = new(tmp_path, capsys)
+    assert code == 0
+    assert "12 pictures in 2 classes" in said
+    assert "left out" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("class 0/scan.tif", b"II*", "1 of a kind that is not read: save them as PNG or JPEG: class 0/scan.tif"),
+        ("class 0/live.heic", b"x", "class 0/live.heic"),
+        ("class 0/cut.jpg", b"\xff\xd8\xff", "1 do not open as pictures: class 0/cut.jpg"),
+        ("class 0/nothing.png", b"", "1 do not open as pictures: class 0/nothing.png"),
+        ("class 1/again.png", None, "1 are equal to another file: class 1/again.png"),
+    ],
+)
+def test_what_is_left_out_of_a_new_world_is_named(tmp_path, capsys, name, content, why):
+    folder = folder_of(tmp_path)
+    (folder / name).write_bytes((folder / "class 0" / "0.png").read_bytes() if content is None else content)
+    code, said = new(tmp_path, capsys)
+    assert code == 0
+    assert why in said
+    assert len(pd.read_csv(tmp_path / "mine" / "images.csv")) == 12
+
+
+def test_linked_folders_are_named_and_not_entered(tmp_path, capsys):
+    folder = folder_of(tmp_path)
+    (folder / "again").symlink_to(folder / "class 0")
+    assert "1 are linked folders: again" in new(tmp_path, capsys)[1]
+
+
+def test_a_name_that_is_not_utf8_is_one_line(tmp_path, capsys):
+    folder = folder_of(tmp_path)
+    with open(os.fsencode(folder / "class 0") + b"/\xff.png", "wb") as file:
+        file.write(b"x")
+    code, said = new(tmp_path, capsys)
+    assert code == 1
+    assert "the name is not UTF-8: rename it" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_accents_composed_either_way_are_one_name(tmp_path, capsys):
+    folder = folder_of(tmp_path)
+    picture(folder / "class 0" / "cafe\u0301.png", 50)
+    new(tmp_path, capsys)
+    images = pd.read_csv(tmp_path / "mine" / "images.csv")
+    assert "class 0/caf\u00e9.png" in set(images["image"])
+    assert "class 0/cafe\u0301.png" in set(images["path"])
+
+
+def test_a_new_world_proposes_params_that_are_right_for_it(tmp_path, capsys):
+    folder_of(tmp_path, n=96)
+    assert new(tmp_path, capsys)[0] == 0
+    file = tmp_path / "mine" / "params.yaml"
+    profile = yaml.safe_load(file.read_text())
+    assert profile["world"] == {"source": "folder", "path": str(tmp_path / "mine")}
+    assert profile["human_uncertainty"]["uncertainty"] == "empirical"
+    assert config.load("synthesis", config.Synthesis, str(file)).clusters == profile["synthesis"]["clusters"]
+    assert command.main(["params", str(tmp_path / "mine")]) == 0

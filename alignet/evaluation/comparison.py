@@ -50,7 +50,7 @@ def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd
     """The comparison table with a model's rows in place of its former ones, written as a whole or not at all."""
     new = scores.reindex(columns=SCORE).assign(**model)[[*MODEL, *SCORE]]
     if file.is_file():
-        old = pd.read_csv(file)
+        old = tables.load_csv(file)
         same = (old[MODEL].astype(str) == pd.Series({key: str(value) for key, value in model.items()})).all(axis=1)
         new = pd.concat([old[~same], new], ignore_index=True)
     part = file.with_suffix(".part")
@@ -65,7 +65,7 @@ def of_the_run(reports: Path, world: World) -> pd.DataFrame:
     files = {stage: reports / "tables" / f"{stage}.csv" for stage in STAGES}
     if not all(file.is_file() for file in files.values()):
         return pd.DataFrame(columns=[*MODEL, *SCORE])
-    scores = tidy({stage: pd.read_csv(file) for stage, file in files.items()})
+    scores = tidy({stage: tables.load_csv(file) for stage, file in files.items()})
     place = {name: number for number, name in enumerate((*dict.fromkeys(scores["student"]), *style.TARGETS))}
     scores = scores.sort_values(["student", "target"], key=lambda names: names.map(place), kind="stable")
     labels = scores["student"] + ", " + scores["target"].map(style.LABELS)

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import t
 
 from alignet.evaluation import comparison
+from alignet.worlds.format.tables import load_csv
 
 KEY = ["student", "benchmark", "metric"]
 ENOUGH = 3  # seeds, for a verdict
@@ -23,7 +24,7 @@ def collect(folders: dict[int, Path]) -> pd.DataFrame:
     """
     parts = []
     for seed, folder in folders.items():
-        tables = {stage: pd.read_csv(folder / f"{stage}.csv") for stage in comparison.STAGES}
+        tables = {stage: load_csv(folder / f"{stage}.csv") for stage in comparison.STAGES}
         parts.append(comparison.tidy(tables).assign(seed=seed))
     scores = pd.concat(parts, ignore_index=True)
     return scores[["seed", *(column for column in scores if column != "seed")]]

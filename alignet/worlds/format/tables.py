@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from alignet.worlds.format.schema import SPLITS
 FORMAT = 1
 NOBODY = "none"  # choices of a world that has no triplets.csv
 TRIPLET = ["image_0", "image_1", "image_2"]
+LABELS = ("student", "target", "class", "image_0", "image_1", "backbone", "dataset", "participant")  # of results
 NAMES = ("images", "triplets", "levels", "ratings")
 SHOWN = 12  # the most values of the coarsest label that `examples` shows
 # A path that leaves its folder: absolute, on another drive, or with '..' in it.
@@ -226,6 +227,15 @@ def save_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table of results with six significant digits, so that equal results are equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, float_format="%.6g")
+
+
+def load_csv(path: Path, labels: Iterable[str] = ()) -> pd.DataFrame:
+    """A table of results. Labels are text: NA, null and 001 stay what they are; an empty cell is a missing value.
+
+    Args: labels: further columns that hold labels, as of a hierarchy.
+    """
+    text = dict.fromkeys((*LABELS, *labels), str)
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=text)
 
 
 def _header(folder: Path) -> tuple[schema.Header | None, list[str]]:

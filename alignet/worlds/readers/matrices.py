@@ -35,13 +35,16 @@ def read(root: Path, matrix: Mapping[Any, str]) -> tuple[Tensor, list[str]]:
 
 
 def _csv(root: Path, name: str) -> tuple[np.ndarray, list[str]]:
-    table = pd.read_csv(_found(root, name), index_col=0)
+    # All as text: a label NA or 001 stays what it is.
+    table = pd.read_csv(_found(root, name), dtype=str, keep_default_na=False)
+    table = table.set_index(table.columns[0])
     rows, columns = ([str(label) for label in labels] for labels in (table.index, table.columns))
     _once(name, rows)  # pandas renames a column that stands twice
     if rows != columns:
         raise ValueError(f"{name}: the names of rows and columns differ")
     numbers = table.apply(pd.to_numeric, errors="coerce")
-    wrong = np.argwhere(numbers.isna().to_numpy() & table.notna().to_numpy())
+    absent = table.isin(["", "NA", "NaN", "nan"])
+    wrong = np.argwhere(numbers.isna().to_numpy() & ~absent.to_numpy())
     if len(wrong):
         row, column = wrong[0]
         raise ValueError(f"{name}: row {rows[row]!r}, column {rows[column]!r}: {table.iat[row, column]!r} is no number")
