@@ -609,3 +609,11 @@ def test_error_bars_of_what_has_no_spread_do_not_fall_below_zero():
     columns = pd.DataFrame({"value": [0.5, 0.6], "low": [0.4, 0.6], "high": [0.7, 0.6]})
     found = style.ends(columns["value"], columns["low"], columns["high"])
     assert found.tolist() == [pytest.approx([0.1, 0]), pytest.approx([0.2, 0])]
+
+
+def test_labels_in_other_letters_are_drawn_as_letters(recwarn):
+    ax = overview.similarity_matrix(
+        torch.eye(3), pd.DataFrame({"domain": ["犬", "犬", "ネコ"], "class": ["x", "y", "z"]})
+    )
+    ax.canvas.draw()
+    assert not [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)]

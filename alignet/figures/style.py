@@ -1,5 +1,6 @@
 """The house style, and the marks that every figure shares: chance, ceiling, legends, strips of pictures."""
 
+import importlib.util
 from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,12 +36,23 @@ FAMILIES = [
 # Of students, where targets are not told apart by colour, and of labels: the others of seaborn's 'colorblind' first.
 COLOUR_BLIND_SAFE = ["#029e73", "#cc78bc", "#56b4e9", "#d55e00", "#ca9161"]
 COLOUR_BLIND_SAFE += ["#949494", "#ece133", "#fbafe4", "#0173b2", "#de8f05"]
+OTHER_LETTERS = [  # fonts with Chinese, Japanese and Korean letters, of systems and of matplotlib-fontja
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+    "IPAexGothic",
+]
 SMALL = 6  # points: the least size of text; all other text has 7
 
 
 def use() -> None:
-    """The house style, found wherever the notebook runs."""
+    """The house style, found wherever the notebook runs; letters that its font lacks are taken from others."""
     plt.style.use(Path(__file__).with_name("alignet.mplstyle"))
+    packaged = importlib.util.find_spec("matplotlib_fontja")
+    for folder in packaged.submodule_search_locations or () if packaged else ():
+        for file in Path(folder).glob("fonts/*.ttf"):
+            font_manager.fontManager.addfont(file)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    plt.rcParams["font.family"] = ["DejaVu Sans", *(name for name in OTHER_LETTERS if name in installed)]
 
 
 def save(figure: Figure, path: Path, table: pd.DataFrame | None = None) -> None:
