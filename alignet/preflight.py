@@ -13,6 +13,8 @@ from alignet import config
 from alignet.config import SECTIONS, Backbone, ConfigError, Student, Teacher
 
 if TYPE_CHECKING:  # importing it takes seconds, which `make repro` spends only on a world of one's own
+    from torch import Tensor
+
     from alignet.worlds.format.tables import World
 
 SMALLEST = {"cluster_border": 2, "within_cluster": 3}  # pictures of a cluster that a scheme of a batch needs
@@ -131,6 +133,22 @@ def of_world(world: "World", params_file: str) -> Iterator[str]:
     if concepts < 3 * folds:
         judged = f"{concepts} {world.hierarchy[0]}s are judged"
         yield f"{params_file}: teacher.folds: is {folds}, and each fold needs 3 of its own, but only {judged}"
+        return
+    yield from _folds(world, parts.fitted, params_file)
+
+
+def _folds(world: "World", fitted: "Tensor", params_file: str) -> Iterator[str]:
+    """Choices too few for the teacher's folds. Args: fitted: (n,) bool, the rows of triplets.csv that are fitted to."""
+    from alignet.teacher.cross_validation import folds_of
+
+    teacher = config.load("teacher", Teacher, params_file)
+    triplets, _ = world.choice_rows(world.triplets)
+    fold_of = folds_of(world.codes(world.hierarchy[0])[triplets[fitted]], teacher)
+    for fold in range(teacher.folds):
+        if not ((fold_of == fold).all(1).any() and (fold_of != fold).all(1).any()):
+            few = f"{int(fitted.sum())} choices leave a fold of {world.hierarchy[0]}s without triplets of its own"
+            yield f"{params_file}: teacher.folds: is {teacher.folds}, and {few}: choose fewer, or collect more choices"
+            return
 
 
 def remarks(world: "World") -> Iterator[str]:

@@ -47,8 +47,8 @@ def answers(asked, images, file):
     asked.assign(odd=odd, participant=people).to_csv(file, index=False, sep=";", encoding="utf-8-sig")
 
 
-@pytest.mark.parametrize("choices", [300, 2000])
-def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choices):
+@pytest.mark.parametrize(("choices", "levels"), [(300, []), (2000, ["coarse", "boundary"])], ids=["few", "more"])
+def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choices, levels):
     copy = copy_of_the_repository(tmp_path / "project", smoke_params())
     messy_folder(tmp_path / "my pictures")
     worlds = ("python", "-m", "alignet.worlds")
@@ -57,11 +57,9 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     for part in ("96 pictures in 12 classes", *left_out):
         assert part in said
     images = pd.read_csv(copy / "my_world" / "images.csv", keep_default_na=False)
-    for name, options in (
-        ("human", ["--n", str(choices)]),
-        ("coarse", ["--n", "40", "--level", "coarse", "--repeats", "3"]),
-        ("boundary", ["--n", "40", "--level", "boundary", "--repeats", "3"]),
-    ):
+    for name in ("human", *levels):
+        of_level = ["--n", "40", "--level", name, "--repeats", "3"]
+        options = of_level if name in levels else ["--n", str(choices)]
         out = copy / "my_world" / f"asked_{name}.csv"
         run(copy, *worlds, "triplets", "my_world", *options, "--out", str(out))
         answers(pd.read_csv(out, keep_default_na=False), images, tmp_path / f"{name}.csv")
@@ -79,7 +77,10 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     run(copy, "python", "-m", "alignet.preflight")
     run_in_one_process(copy)
     scores = pd.read_csv(copy / "reports" / "tables" / "levels.csv")
-    assert set(scores["level"]) == {"coarse", "boundary", "all"}
+    assert set(scores["level"]) == {*levels, "all"}
     assert set(scores["choices"]) == {"human"}
+    assert bool(scores["n_triplets"].any()) == bool(levels)
+    if not levels:
+        assert set(scores["note"]) == {"the world has no levels.csv"}
     assert (copy / "reports" / "figures" / "levels.png").is_file()
     assert (copy / "reports" / "index.html").is_file()

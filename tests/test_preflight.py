@@ -98,6 +98,7 @@ def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None):
             "students.lite0: batch_clusters x batch_pictures is 48, and tiny has 45 synthesis pictures",
         ),
         ({"concepts": 11}, "teacher.folds: is 4, and each fold needs 3 of its own, but only 11 concepts are judged"),
+        ({"choices": 30}, "teacher.folds: is 4, and 30 choices leave a fold of concepts without triplets of its own"),
     ],
 )
 def test_what_the_world_cannot_give_is_said_before_the_first_stage(sizes, line):
@@ -106,7 +107,7 @@ def test_what_the_world_cannot_give_is_said_before_the_first_stage(sizes, line):
 
 
 def test_a_world_that_gives_what_is_asked_for_passes_and_one_without_choices_to_fit_does_not():
-    assert [*preflight.of_world(tiny(), "params.yaml")] == []
+    assert [*preflight.of_world(tiny(choices=900), "params.yaml")] == []
     world = tiny()
     world.triplets["split"] = "test"
     assert "no choices are left to fit to" in " ".join(preflight.of_world(world, "params.yaml"))

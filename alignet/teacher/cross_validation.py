@@ -55,14 +55,19 @@ class Fold:
     start: AffineMap
 
 
+def folds_of(concepts: Tensor, settings: Teacher) -> Tensor:
+    """The fold of each picture of the judged triplets, (n, 3). Args: concepts: (n, 3) numbers of their concepts."""
+    judged = concepts.unique(return_inverse=True)[1]
+    return concept_folds(judged, settings.folds, torch.Generator().manual_seed(settings.seed))
+
+
 def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fold]:
     """The folds, over the concepts that were judged.
 
     Raises: ValueError if a fold is left without triplets.
     """
     pictures = judgements.triplets.unique()
-    _, judged = sight.concepts[judgements.triplets].unique(return_inverse=True)
-    fold_of = concept_folds(judged, settings.folds, torch.Generator().manual_seed(settings.seed))
+    fold_of = folds_of(sight.concepts[judgements.triplets], settings)
     fold_of_picture = torch.full((len(sight.concepts),), -1)
     fold_of_picture[judgements.triplets.flatten()] = fold_of.flatten()
     folds = []
