@@ -143,7 +143,7 @@ def test_a_world_without_levels_says_so_in_its_tables_and_its_figure(world):
         uncertainty.uncertainty(without, found, SETTINGS),
         uncertainty.reliability(without, found, SETTINGS),
     )
-    drawn = [drawn_levels.by_abstraction(table), drawn_levels.improvement(table), drawn_levels.reliability(calibration)]
+    drawn = [drawn_levels.by_abstraction(table), drawn_levels.reliability(calibration)]
     for figure in drawn:
         (text,) = figure.axes[0].texts
         assert "no levels.csv" in text.get_text()

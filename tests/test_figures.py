@@ -600,7 +600,10 @@ def test_shots_have_a_chance_line_in_every_panel_and_skipped_data_sets_are_liste
 
 def test_a_world_without_few_shot_tasks_gets_a_figure_that_says_so():
     table = downstream_table()
-    assert "No figure: the world has no few-shot task" in words(downstream.by_shots(table[table["dataset"] == "DTD"]))
+    nothing = table[table["dataset"] == "DTD"]
+    assert "No figure: the world has no few-shot task" in words(downstream.by_shots(nothing))
+    assert "No figure: there is no control" in words(downstream.over_control(nothing))
+    assert "No figure: lite0 has no downstream task with data" in words(downstream.summary(nothing, "lite0"))
 
 
 def test_error_bars_of_what_has_no_spread_do_not_fall_below_zero():

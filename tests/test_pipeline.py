@@ -24,7 +24,7 @@ LEVELS_COLUMNS = {
     *("noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "relative_improvement", "n_triplets", "choices"),
 }
 ALWAYS = {"source"}  # reads the tables of one's own world, which may have grown
-AFTER_STUDENTS = {"levels", "similarity", "reorganisation", "downstream", "cost", "figures"}
+AFTER_STUDENTS = {"levels", "similarity", "reorganisation", "downstream", "cost", "figures", "report"}
 EVALUATION = {  # columns of architecture.md's table contract
     "uncertainty": {"student", "target", "level", "against", "spearman", "ci_low", "ci_high", "n"},
     "similarity": {"student", "target", "benchmark", "metric", "value", "ci_low", "ci_high", "noise_ceiling"},

@@ -87,6 +87,8 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
     """
     of_student = scores[scores["student"] == student]
     tasks, names, _ = _places(of_student)
+    if not tasks:
+        return style.only_text(f"No figure: {student} has no downstream task with data")
     figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.7 + 0.15 * len(names)), layout="constrained")
     for task, place in tasks.items():
         rows = _rows_of(of_student, task).set_index("target")
