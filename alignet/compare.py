@@ -159,7 +159,8 @@ def publish(name: str, out_dir: str = ".") -> Path:
     folder = config.ROOT / "reports" / "reference" / name
     own = config.value("world.source") != "emoji"
     for part in filter(lambda part: (reports / part).is_dir(), PUBLISHED):
-        shutil.rmtree(folder / part, ignore_errors=True)
+        if part == "figures":  # tables of other seeds and settings stay where this run has none
+            shutil.rmtree(folder / part, ignore_errors=True)
         for path in sorted((reports / part).glob("*.csv")) + sorted((reports / part).glob("*.png")):
             if not own or path.name not in PICTURES:
                 (folder / part).mkdir(parents=True, exist_ok=True)
