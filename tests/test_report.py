@@ -73,7 +73,7 @@ def test_equations_are_mathml_with_their_numbers(run, name):
 
 def test_a_section_says_what_its_notebook_found(run):
     page = (run / "index.html").read_text(encoding="utf-8")
-    assert re.search(r'<div class="found">.*What this run found.*lite0.*gains', page, re.DOTALL)
+    assert re.search(r'<div class="found">.*What 07_levels found.*lite0.*gains', page, re.DOTALL)
 
 
 def test_every_figure_and_table_of_the_contents_has_what_it_needs():
@@ -89,3 +89,10 @@ def test_every_figure_and_table_of_the_contents_has_what_it_needs():
 def test_a_run_without_tables_is_one_line(tmp_path, capsys):
     assert command.main(["--out-dir", str(tmp_path)]) == 1
     assert "run make repro first" in capsys.readouterr().err
+
+
+def test_targets_stand_below_each_other_in_their_order():
+    rows = pd.DataFrame({"student": ["a", "a", "a", "b"], "target": ["base", "alignet", "unalignet", "base"]})
+    ordered = command._in_order(rows.assign(level="fine"))
+    assert ordered["target"].tolist() == ["base", "unalignet", "alignet", "base"]
+    assert ordered["student"].tolist() == ["a", "a", "a", "b"]

@@ -17,7 +17,7 @@ from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 
 from alignet import compare, config, provenance
-from alignet.figures import way
+from alignet.figures import style, way
 from alignet.report import pages
 from alignet.worlds.format.schema import PARTICIPANTS
 
@@ -120,11 +120,25 @@ def _file(table: dict[str, Any], reports: Path) -> Path:
 def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
     rows = pd.read_csv(_file(table, reports), keep_default_na=False, na_values=[""])
     chosen = rows.query(table["rows"]) if "rows" in table else rows
-    shown = chosen[[column for column in table["columns"] if column in chosen]].head(SHOWN)
-    text = shown.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.3g}", border=0, escape=True)
+    shown = _in_order(chosen)[[column for column in table["columns"] if column in chosen]].head(SHOWN)
+    text = shown.to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
     csv = _file(table, reports).relative_to(reports)
     left_out = len(rows) - len(shown)
     return {"html": Markup(text), "caption": table["caption"], "csv": csv.as_posix(), "left_out": left_out}
+
+
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Base, control and AligNet below each other wherever they are of one thing."""
+    things = [column for column in ("student", "level", "layer", "benchmark") if column in rows]
+    if "target" not in rows or not things:
+        return rows
+    thing = rows.groupby(things, sort=False, dropna=False).ngroup()
+    place = rows["target"].map({name: number for number, name in enumerate(style.TARGETS)})
+    return rows.assign(thing=thing, place=place).sort_values(["thing", "place"], kind="stable")
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ def findings(path: Path) -> Markup | None:
         for output in cell.get("outputs", []):
             text = output.get("data", {}).get("text/markdown", "")
             if text.startswith(FOUND):
-                return Markup(markdown2html(text))
+                named = text.replace(FOUND, f"**What {path.stem} found**", 1)
+                return Markup(markdown2html(named))
     return None
 
 
