@@ -147,9 +147,9 @@ def _name(folder: Path) -> str:
 
 
 def publish(name: str, out_dir: str = ".") -> Path:
-    """Copy tables, figures as PNG, params and facts of a finished run to reports/reference/<name>.
+    """Copy tables, figures as PNG, executed notebooks, params and facts of a finished run to reports/reference/<name>.
 
-    Figures that show the pictures of a world of one's own, of which others may hold the rights, stay out.
+    Figures and notebooks that show the pictures of a world of one's own, of which others may hold the rights, stay out.
 
     Raises: ValueError if the run has no tables.
     """
@@ -165,6 +165,10 @@ def publish(name: str, out_dir: str = ".") -> Path:
             if not own or path.name not in PICTURES:
                 (folder / part).mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / part / path.name)
+    if not own and (reports / "notebooks").is_dir():
+        from alignet.report import pages
+
+        pages.write_markdown(reports / "notebooks", folder / "notebooks")
     shutil.copyfile(config.ROOT / config.PARAMS, folder / config.PARAMS)
     known = yaml.safe_dump(provenance.facts(), sort_keys=False, allow_unicode=True)
     (folder / FACTS).write_text(known, encoding="utf-8")

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from alignet.report import __main__ as command
+from alignet.report import pages
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -96,3 +97,11 @@ def test_targets_stand_below_each_other_in_their_order():
     ordered = command._in_order(rows.assign(level="fine"))
     assert ordered["target"].tolist() == ["base", "unalignet", "alignet", "base"]
     assert ordered["student"].tolist() == ["a", "a", "a", "b"]
+
+
+def test_executed_notebooks_can_be_read_as_markdown(run, tmp_path):
+    pages.write_markdown(run / "notebooks", tmp_path / "read")
+    text = (tmp_path / "read" / "07_levels.md").read_text(encoding="utf-8")
+    assert "What this run found" in text
+    (name,) = re.findall(r"\]\(([^)]+\.webp)\)", text)
+    assert (tmp_path / "read" / name).is_file()

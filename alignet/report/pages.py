@@ -1,20 +1,24 @@
 """Executed notebooks as pages that need no network: code folded, equations as MathML, pictures inside."""
 
 import html
+import io
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
 from jinja2 import DictLoader
 from latex2mathml.converter import convert
 from markupsafe import Markup
-from nbconvert import HTMLExporter
+from nbconvert import HTMLExporter, MarkdownExporter
 from nbconvert.filters import markdown2html
+from PIL import Image
 
 EQUATION = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$`])\$([^$\n`]+)\$")
 TAG = re.compile(r"\\tag\{(\d+)\}")
 MARK = re.compile(r"EQUATION\d+HERE")
+WIDTH = 1000  # pixels of the pictures of `write_markdown`
 FOUND = "**What this run found**"  # how the findings at the end of a notebook begin (figures.findings)
 FOLDED = """{%- extends 'basic/index.html.j2' -%}
 {% block input %}<details><summary>code</summary>{{ super() }}</details>{% endblock input %}"""
@@ -52,6 +56,31 @@ def write(notebooks: Path, folder: Path) -> None:
         back = '<p><a href="../index.html">Report</a></p>'
         text = f"{head}<style>{STYLE}</style>{back}{body}</html>"
         (folder / f"{path.stem}.html").write_text(text, encoding="utf-8")
+
+
+def write_markdown(notebooks: Path, folder: Path) -> None:
+    """The executed notebooks as Markdown with small pictures, for a reader who runs nothing: one of each number.
+
+    11_figures is left out: its figures stand beside.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    first = {path.stem[:2]: path for path in sorted(notebooks.glob("*.ipynb"), reverse=True) if "11_" not in path.stem}
+    for path in first.values():
+        names = {"output_files_dir": f"{path.stem}_files", "unique_key": path.stem}
+        text, resources = MarkdownExporter().from_filename(str(path), resources=names)
+        for name, content in resources["outputs"].items():
+            file = folder / name
+            file.parent.mkdir(exist_ok=True)
+            if file.suffix == ".png":
+                text = text.replace(name, str(Path(name).with_suffix(".webp")))
+                with Image.open(io.BytesIO(content)) as picture:
+                    shown = picture.convert("RGB")
+                shown.thumbnail((WIDTH, 4 * WIDTH))
+                shown.save(file.with_suffix(".webp"), quality=75)
+            else:
+                file.write_bytes(content)
+        (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
 
 
 def without_mathml(text: str, kept: dict[str, str]) -> str:
