@@ -42,6 +42,7 @@ HEADS = (  # how lines from dvc begin
     b"Use `dvc",
     b"> ",
 )
+OUTPUTS = ("data", "reports", "data/world", "reports/tables", "reports/figures")  # folders that stages write to
 Spans = dict[str, list[float]]  # for each stage its start and, once it has ended, its end, in seconds
 
 
@@ -234,6 +235,13 @@ def without_git(folder: Path) -> None:
         local.write_text(NO_SCM, encoding="utf-8")
 
 
+def linked(folder: Path) -> list[str]:
+    """A line for each folder of outputs that is a link: dvc would refuse it, but only after a stage has run."""
+    advice = "dvc takes no outputs outside the project: clone it to the other disk, or mount that disk here"
+    links = [folder / name for name in OUTPUTS if (folder / name).is_symlink()]
+    return [f"{path.relative_to(folder)}: is a link to {path.resolve()}; {advice}" for path in links]
+
+
 def mend_locks(folder: Path) -> None:
     """Remove dvc's table of locks if a signal has broken it while it was written: dvc would refuse to run."""
     table = folder / ".dvc" / "tmp" / "rwlock"
@@ -256,7 +264,9 @@ def main(arguments: list[str]) -> int:
             signal.signal(number, signal.default_int_handler)
     begun = time.monotonic()
     spans: Spans = {}
-    if preflight.main([]):
+    refused = linked(Path.cwd())
+    print(*refused, sep="\n", end="\n" * bool(refused), file=sys.stderr)
+    if refused or preflight.main([]):
         return 1
     try:
         without_git(Path.cwd())

@@ -225,3 +225,14 @@ def test_a_broken_table_of_locks_does_not_stop_the_next_run(tmp_path, content, k
     table.write_text(content)
     repro.mend_locks(tmp_path)
     assert table.exists() is kept
+
+
+def test_data_that_is_linked_to_another_disk_is_refused_before_a_stage_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path)
+    assert repro.main([]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"data: is a link to {tmp_path / 'disk'}; dvc takes no outputs outside the project")
+    assert not list((tmp_path / "disk").iterdir())
