@@ -120,6 +120,9 @@ def main(out: Path) -> int:
             for stage in set(killed) - before:
                 rows.append({"stage": stage, "killed_after_s": delays[stage], "left_running": len(left(hurt))})
                 print(f"killed in {stage} after {delays[stage]:.1f} s", flush=True)
+        if code:
+            print(f"gone on after {[*killed]} it ended with {code}: {(folder / 'hurt.log').read_text()[-2000:]}")
+            return 1
         same = made(calm) == made(hurt)
         differ = sorted(name for name, digest in made(calm).items() if made(hurt).get(name) != digest)
         table = pd.DataFrame(rows).assign(exit_code_at_the_end=code, same_as_undisturbed=same, files=len(made(calm)))
