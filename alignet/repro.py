@@ -9,6 +9,7 @@ import math
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ HEADS = (  # how lines from dvc begin
     b"Use `dvc",
     b"> ",
 )
+LOCK, KEPT = "dvc.lock", ".dvc/tmp/dvc.lock.kept"
 OUTPUTS = ("data", "reports", "data/world", "reports/tables", "reports/figures")  # folders that stages write to
 Spans = dict[str, list[float]]  # for each stage its start and, once it has ended, its end, in seconds
 
@@ -119,6 +121,7 @@ def with_kernels(told: Iterable[tuple[str, bytes]], server: kernels.Server) -> I
     for kind, content in told:
         if kind == "run":
             server.start()
+            keep_lock(Path.cwd())  # dvc has written it before the next stage runs
         yield kind, content
 
 
@@ -242,6 +245,38 @@ def linked(folder: Path) -> list[str]:
     return [f"{path.relative_to(folder)}: is a link to {path.resolve()}; {advice}" for path in links]
 
 
+def whole(lock: Path) -> bool:
+    """Whether dvc.lock has all that dvc asks of it: a kill while dvc writes it leaves it cut off."""
+    try:
+        content = yaml.load(lock.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        stages = content["stages"].values()
+        files = [file for stage in stages for part in ("deps", "outs") for file in stage.get(part, [])]
+        return "schema" in content and all(stage["cmd"] for stage in stages) and all(file["path"] for file in files)
+    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError, UnicodeDecodeError):
+        return False
+
+
+def keep_lock(folder: Path) -> None:
+    """A copy of dvc.lock as long as it is whole, for `mend_lock`."""
+    lock, kept = folder / LOCK, folder / KEPT
+    if kept.parent.is_dir() and whole(lock):
+        part = kept.with_name(f"{kept.name}.part")
+        shutil.copyfile(lock, part)
+        part.replace(kept)
+
+
+def mend_lock(folder: Path) -> None:
+    """Replace a dvc.lock that a kill has cut off by the last whole one, or by none; stages it forgets are run again or
+    come from dvc's cache."""
+    lock, kept = folder / LOCK, folder / KEPT
+    if lock.is_file() and not whole(lock):
+        print(f"{LOCK} was cut off when a run was killed: taken back to the last whole one", flush=True)
+        if whole(kept):
+            kept.replace(lock)
+        else:
+            lock.unlink()
+
+
 def mend_locks(folder: Path) -> None:
     """Remove dvc's table of locks if a signal has broken it while it was written: dvc would refuse to run."""
     table = folder / ".dvc" / "tmp" / "rwlock"
@@ -271,6 +306,8 @@ def main(arguments: list[str]) -> int:
     try:
         without_git(Path.cwd())
         mend_locks(Path.cwd())
+        mend_lock(Path.cwd())
+        keep_lock(Path.cwd())
         server = kernels.Server()
         child = dvc_repro(arguments, server)
         try:

@@ -236,3 +236,27 @@ def test_data_that_is_linked_to_another_disk_is_refused_before_a_stage_runs(tmp_
     assert len(said) == 1
     assert said[0].startswith(f"data: is a link to {tmp_path / 'disk'}; dvc takes no outputs outside the project")
     assert not list((tmp_path / "disk").iterdir())
+
+
+LOCKED = "schema: '2.0'\nstages:\n  a:\n    cmd: x\n    deps:\n    - path: d\n      md5: 1\n  b:\n    cmd: y\n"
+
+
+@pytest.mark.parametrize("length", [0, 9, 24, 30, 45, len(LOCKED) - 10])
+def test_a_lock_file_that_a_kill_has_cut_off_is_taken_back_to_the_last_whole_one(tmp_path, length, capsys):
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    lock = tmp_path / "dvc.lock"
+    lock.write_text(LOCKED)
+    repro.keep_lock(tmp_path)
+    lock.write_text(LOCKED[:length])
+    repro.keep_lock(tmp_path)  # a broken one is not kept
+    repro.mend_lock(tmp_path)
+    assert lock.read_text() == LOCKED
+    assert "was cut off" in capsys.readouterr().out
+    repro.mend_lock(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_cut_off_lock_file_without_a_copy_goes(tmp_path):
+    (tmp_path / "dvc.lock").write_text(LOCKED[:30])
+    repro.mend_lock(tmp_path)
+    assert not (tmp_path / "dvc.lock").exists()
