@@ -13,16 +13,14 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
-from PIL import Image
 
-from alignet.worlds.format import tables
-from alignet.worlds.format.pictures import eight_bits, upright
+from alignet.collect.widget import SIDE
+from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
 
 TEMPLATE = Path(__file__).with_name("jspsych.html")
 SOURCE = "https://unpkg.com"  # or a folder beside index.html that holds the packages by the same names
 VERSIONS = {"jspsych": "8.3.0", "preload": "2.1.0", "button": "2.1.0"}
-SIDE = 440
 
 
 def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> None:
@@ -43,7 +41,7 @@ def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> 
     with tables.staged(out) as part:
         (part / "pictures").mkdir()
         for name in names:
-            _save(paths[name], part / "pictures" / files[name])
+            pictures.shown(paths[name], SIDE).save(part / "pictures" / files[name], quality=92)
         kept = [column for column in (*columns, "level", "practice", "repeat_of") if column in plan]
         trials = [
             {"files": [files[row[column]] for column in columns], "data": {name: row[name] for name in kept}}
@@ -55,15 +53,6 @@ def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> 
         )
         shown = page.render(trials=Markup(text), ratings=len(columns) == 2, source=source, versions=VERSIONS)
         (part / "index.html").write_text(shown, encoding="utf-8")
-
-
-def _save(path: Path, out: Path) -> None:
-    with Image.open(path) as opened:
-        picture = eight_bits(upright(opened)).convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    shown = Image.alpha_composite(white, picture).convert("RGB")
-    shown.thumbnail((SIDE, SIDE))
-    shown.save(out, quality=92)
 
 
 def main(arguments: list[str] | None = None) -> int:

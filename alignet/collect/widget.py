@@ -7,10 +7,9 @@ from typing import Any
 
 import anywidget
 import traitlets
-from PIL import Image
 
 from alignet.collect.session import Session
-from alignet.worlds.format.pictures import eight_bits, upright
+from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World
 
 HERE = Path(__file__).parent
@@ -55,9 +54,6 @@ class Experiment(anywidget.AnyWidget):
 
 def data_url(path: Path) -> str:
     """A picture as the browser shows it, upright and no larger than SIDE, inside a URL."""
-    with Image.open(path) as opened:
-        picture = eight_bits(upright(opened)).convert("RGBA")
-    picture.thumbnail((SIDE, SIDE))
     written = io.BytesIO()
-    picture.save(written, "PNG")
+    pictures.shown(path, SIDE).save(written, "PNG")
     return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()

@@ -28,10 +28,28 @@ def decode(path: Path, size: int) -> Tensor:
 
 def prepared(picture: Image.Image, size: int) -> Tensor:
     """An opened picture as `decode` gives it. Raises: one of UNREADABLE."""
-    upright_one = eight_bits(upright(picture)).convert("RGBA")
-    white = Image.new("RGBA", upright_one.size, "white")
-    rgb = Image.alpha_composite(white, upright_one).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    rgb = over_white(picture).resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+def shown(path: Path, side: int) -> Image.Image:
+    """A picture file as people see it: as `decode` reads it, but in its own shape and no larger than `side` pixels.
+
+    Raises: as `decode`.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = over_white(file)
+    except UNREADABLE as error:
+        raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
+    picture.thumbnail((side, side))
+    return picture
+
+
+def over_white(picture: Image.Image) -> Image.Image:
+    """An opened picture upright, with 8 bits, as RGB over white. Raises: one of UNREADABLE."""
+    rgba = eight_bits(upright(picture)).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def upright(picture: Image.Image) -> Image.Image:
