@@ -28,9 +28,9 @@ from alignet.models import activations, backbones
 from alignet.models.backbones import Embedder
 from alignet.models.exported import CHOICE
 from alignet.teacher.affine_map import AffineMap
-from alignet.triplets import pair_similarities
+from alignet.triplets import choice_counts, pair_similarities
 from alignet.worlds.format import tables
-from alignet.worlds.format.tables import TRIPLET, World
+from alignet.worlds.format.tables import World
 
 
 def export_student(student: str, target: str, folder: Path, params_file: str, out_dir: str) -> None:
@@ -68,13 +68,10 @@ def chosen_by(embedder: Embedder, world: World, size: int, reading: config.Featu
         return {"centre": torch.zeros(embedder.dim), "sharpness": torch.tensor(1.0)}
     shown = {("", "base"): (embedder.to(devices.local()), size)}
     features = activations.forward(shown, world.paths(rows), reading)["", "base"]["pooled"].float()
-    centre = features.mean(0)
-    place = pd.Series(range(len(rows)), world.images["image"].iloc[rows.tolist()])
-    judged = world.triplets[world.triplets[TRIPLET].isin(place.index).all(axis=1)]
-    triplets = torch.from_numpy(judged[TRIPLET].apply(lambda column: column.map(place)).to_numpy(np.int64).copy())
-    counts = torch.nn.functional.one_hot(torch.from_numpy(judged["odd"].to_numpy(np.int64).copy()), 3)
-    sharpness = fitted_sharpness(pair_similarities(metrics.unit_vectors(features, True)[triplets]), counts)
-    return {"centre": centre.contiguous(), "sharpness": torch.tensor(sharpness)}
+    triplets, counts = choice_counts(*world.choice_rows(world.triplets))
+    place = torch.searchsorted(rows, triplets)  # triplets.csv shows pictures of the split human only
+    sharpness = fitted_sharpness(pair_similarities(metrics.unit_vectors(features, True)[place]), counts)
+    return {"centre": features.mean(0), "sharpness": torch.tensor(sharpness)}
 
 
 def export_teacher(folder: Path, params_file: str, out_dir: str) -> None:
