@@ -7,6 +7,7 @@ CSV of an experiment of `alignet.collect`, rt in milliseconds).
 import csv
 import io
 import json
+import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -141,25 +142,17 @@ def _text(table: pd.DataFrame) -> pd.Series:
 
 
 def _replace(world: Path, changed: dict[Path, pd.DataFrame]) -> None:
-    """Write tables in place of the world's, all or none, after the world has been read with them."""
-    parts = {path: path.with_name(f"{path.name}.part") for path in changed}
-    kept = {path: path.read_bytes() for path in changed if path.is_file()}
-    try:
+    """Write tables in place of the world's, after the world has been read with them."""
+    with tempfile.TemporaryDirectory(dir=world, prefix=".answers") as name:
+        tried = Path(name)
+        for path in world.iterdir():
+            if path.is_file() and path not in changed:
+                (tried / path.name).symlink_to(path.resolve())
         for path, table in changed.items():
             if path.suffix == ".parquet":
-                table.to_parquet(parts[path], index=False)
+                table.to_parquet(tried / path.name, index=False)
             else:
-                table.to_csv(parts[path], index=False)
-        for path, part in parts.items():
-            part.replace(path)
-        tables.read(world, unfilled=True)
-    except BaseException:
+                table.to_csv(tried / path.name, index=False)
+        tables.read(tried, unfilled=True)
         for path in changed:
-            if path in kept:
-                path.write_bytes(kept[path])
-            else:
-                path.unlink(missing_ok=True)
-        raise
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+            (tried / path.name).replace(path)
