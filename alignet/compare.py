@@ -16,10 +16,7 @@ import yaml
 
 from alignet import config, provenance
 
-ABSOLUTE, RELATIVE = (
-    0.01,
-    0.02,
-)  # how far two numbers may lie apart: docs/method.md, section 11
+ABSOLUTE, RELATIVE = 0.01, 0.02  # how far two numbers may lie apart (docs/method.md, section 11)
 KEYS = {  # columns that say what a row is about; all others are results
     *("student", "target", "representation", "level", "benchmark", "metric", "dataset", "protocol", "shots"),
     *("classifier", "relation", "layer", "base_layer", "depth", "distribution", "triplets", "bin", "scheme", "witness"),

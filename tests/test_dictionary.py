@@ -1,6 +1,6 @@
 import pytest
 
-from alignet import compare
+from alignet import ablate, compare
 from alignet.report import dictionary
 
 PUBLISHED = dictionary.published()
@@ -18,6 +18,9 @@ def test_every_declared_table_and_own_column_is_there():
     for name, columns in PUBLISHED.items():
         assert set(declared[name]["columns"]) <= set(columns), name
     assert list(declared["compare"]["columns"]) == compare.COLUMNS
+    known = dictionary.meanings("ablations")
+    assert [column for column in ablate.COLUMNS if column not in known] == []
+    assert set(declared["ablations"]["columns"]) <= set(ablate.COLUMNS)
 
 
 def test_the_page_is_that_of_the_declaration():

@@ -20,6 +20,7 @@ from alignet import compare, config, provenance
 from alignet.figures import style, way
 from alignet.report import pages
 from alignet.worlds.format.schema import PARTICIPANTS
+from alignet.worlds.format.tables import load_csv
 
 HERE = Path(__file__).parent
 FOLDERS = ("figures", "variants")  # of reports/: the run's figures, and those of other seeds and settings
@@ -35,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{reports / 'tables'}: no such folder; run make repro first", file=sys.stderr)
         return 1
     try:
-        print(*compare.told(out_dir=wanted.out_dir), sep="\n")
+        said = compare.told(out_dir=wanted.out_dir)
+        print(*dict.fromkeys((said[0], said[-1])), sep="\n")  # table by table: make compare, and the end of make repro
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
@@ -118,7 +120,7 @@ def _file(table: dict[str, Any], reports: Path) -> Path:
 
 
 def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
-    rows = pd.read_csv(_file(table, reports), keep_default_na=False, na_values=[""])
+    rows = load_csv(_file(table, reports))
     chosen = rows.query(table["rows"]) if "rows" in table else rows
     shown = _in_order(chosen)[[column for column in table["columns"] if column in chosen]].head(SHOWN)
     text = shown.to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
