@@ -48,11 +48,11 @@ def shares(objects: int, triplets: torch.Tensor, odd: torch.Tensor) -> np.ndarra
 def row(objects: int, each: int, seed: int = 0) -> dict[str, float]:
     n = objects * each
     truth, triplets, odd = people(objects, n, seed)
-    batch = proposal._between(32, n // 20, 1024)
+    batch = proposal.between(32, n // 20, 1024)
     settings = dataclasses.replace(
         config.load("human_uncertainty", config.HumanUncertainty),
         batch_size=batch,
-        max_epochs=proposal._between(150, proposal.VICE_STEPS * batch // n, 1500),
+        max_epochs=proposal.between(150, proposal.VICE_STEPS * batch // n, 1500),
     )
     posterior, _ = vice.fit(triplets, odd, objects, settings)
     kept = len(vice.kept_dimensions(posterior, settings.fdr, settings.min_objects))

@@ -73,9 +73,14 @@ def summary(scores: pd.DataFrame, of_run: pd.DataFrame) -> list[str]:
     width = max(map(len, wide.index))
     said = [f"{'':<{width}} {'model':>7}" + "".join(f" {f'{student} {target}':>17}" for target in others) + "  ceiling"]
     for benchmark, row in wide.head(LINES).iterrows():
-        values = [f"{row.get(label, float('nan')):>17.3f}" for label in others.values()]
-        said.append(f"{benchmark:<{width}} {row[name]:>7.3f} {' '.join(values)}  {ceilings[benchmark]:.3f}")
-    return [line.replace("nan", "  -") for line in said]
+        values = [_number(row.get(label)).rjust(17) for label in others.values()]
+        line = [f"{benchmark:<{width}}", _number(row[name]).rjust(7), *values, f" {_number(ceilings[benchmark])}"]
+        said.append(" ".join(line))
+    return said
+
+
+def _number(value: float | None) -> str:
+    return "-" if pd.isna(value) else f"{value:.3f}"
 
 
 if __name__ == "__main__":

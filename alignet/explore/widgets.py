@@ -44,7 +44,7 @@ class Choices(widgets.VBox):
     """Three pictures, and which is the odd one out for base, control, AligNet and people."""
 
     def __init__(self, scene: Scene):
-        self.scene, self.generator = scene, torch.Generator().manual_seed(0)
+        self.scene, self.generator, self.busy = scene, torch.Generator().manual_seed(0), False
         names = [(f"{place}: {name}", place) for place, name in enumerate(scene.images["image"])]
         self.slots = [widgets.Dropdown(options=names, description=f"picture {n + 1}") for n in range(3)]
         self.kind = widgets.Dropdown(options=["any pictures", *present(scene)], description="draw")
@@ -73,7 +73,7 @@ class Choices(widgets.VBox):
 
     def _show(self) -> None:
         three = [slot.value for slot in self.slots]
-        if getattr(self, "busy", False):
+        if self.busy:  # the three are being set one by one
             return
         if len(set(three)) < 3:
             self.shown.value = "<p>Choose three different pictures.</p>"

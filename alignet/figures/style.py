@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterable
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,18 @@ SMALL = 6  # points: the least size of text; all other text has 7
 def use() -> None:
     """The house style, found wherever the notebook runs; letters that its font lacks are taken from others."""
     plt.style.use(Path(__file__).with_name("alignet.mplstyle"))
+    plt.rcParams["font.family"] = ["DejaVu Sans", *_fonts_of_other_letters()]
+
+
+@cache
+def _fonts_of_other_letters() -> list[str]:
+    """Those of OTHER_LETTERS that are installed; that of matplotlib-fontja, which is no system font, is added."""
     packaged = importlib.util.find_spec("matplotlib_fontja")
     for folder in packaged.submodule_search_locations or () if packaged else ():
         for file in Path(folder).glob("fonts/*.ttf"):
             font_manager.fontManager.addfont(file)
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    plt.rcParams["font.family"] = ["DejaVu Sans", *(name for name in OTHER_LETTERS if name in installed)]
+    return [name for name in OTHER_LETTERS if name in installed]
 
 
 def save(figure: Figure, path: Path, table: pd.DataFrame | None = None) -> None:

@@ -1,6 +1,7 @@
 """Worlds of your own pictures: python -m alignet.worlds new | check | params | triplets | import"""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def _new(options: argparse.Namespace) -> str:
 def _params(options: argparse.Namespace) -> str:
     world = tables.read(options.path, unfilled=True)
     file = proposal.write(world, options.path, check.median_side(world))
-    return f"{file}: python -m alignet.config {file} && make repro"
+    return f"{file}: python -m alignet.config {shlex.quote(str(file))} && make repro"
 
 
 def _triplets(options: argparse.Namespace) -> str:

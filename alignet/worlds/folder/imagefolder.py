@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import unicodedata
 from pathlib import Path, PurePosixPath
 
@@ -63,7 +64,13 @@ def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
     classes = table["class"].nunique()
     human = table.loc[table["split"] == "human", hierarchy[0]].nunique()
     advice = ADVICE.format(few=FEW_EACH * human, good=GOOD_EACH * human)
-    names = {"out": out, "pictures": len(table), "classes": classes, "by": hierarchy[0], "splits": splits}
+    names = {
+        "out": shlex.quote(str(out)),
+        "pictures": len(table),
+        "classes": classes,
+        "by": hierarchy[0],
+        "splits": splits,
+    }
     return "\n".join([*left_out, NEXT.format(**names, advice=advice)])
 
 

@@ -24,15 +24,15 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
     human, synthesis = (int(counts.get(split, 0)) for split in ("human", "synthesis"))
     choices = len(world.triplets)
     objects = world.images.loc[world.images["split"] == "human", world.hierarchy[0]].nunique()
-    clusters = _between(2, synthesis // 8, 40)
+    clusters = between(2, synthesis // 8, 40)
     sets = math.comb(synthesis, 3)
-    teacher: dict[str, Any] = {"folds": _between(2, objects // 10, 4), "pca": _between(5, human // 3, 150)}
+    teacher: dict[str, Any] = {"folds": between(2, objects // 10, 4), "pca": between(5, human // 3, 150)}
     if choices:
-        teacher["soft_labels"] = [_between(10, choices // 20, 1000), _between(20, choices // 2, 20000)]
-    batch = _between(32, choices // 20, 1024)
+        teacher["soft_labels"] = [between(10, choices // 20, 1000), between(20, choices // 2, 20000)]
+    batch = between(32, choices // 20, 1024)
     people: dict[str, Any] = {
         "batch_size": batch,
-        "max_epochs": _between(150, VICE_STEPS * batch // max(choices, 1), 1500),
+        "max_epochs": between(150, VICE_STEPS * batch // max(choices, 1), 1500),
     }
     if objects < ENOUGH[0] or choices < ENOUGH[1] * objects:
         people["uncertainty"] = "empirical"
@@ -43,11 +43,11 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
         "teacher": teacher,
         "synthesis": {
             "clusters": clusters,
-            "train_triplets": _between(50, sets // 4, 20000),
-            "valid_triplets": _between(20, sets // 20, 2000),
-            "elbow": sorted({_between(2, clusters // 2, 80), clusters, _between(2, 2 * clusters, synthesis)}),
+            "train_triplets": between(50, sets // 4, 20000),
+            "valid_triplets": between(20, sets // 20, 2000),
+            "elbow": sorted({between(2, clusters // 2, 80), clusters, between(2, 2 * clusters, synthesis)}),
         },
-        "students": {"lite0": {"batch_clusters": _between(2, min(clusters, synthesis // 4), 12)}},
+        "students": {"lite0": {"batch_clusters": between(2, min(clusters, synthesis // 4), 12)}},
         "downstream": {"shots": _shots(world)},
     }
     proposed["students"]["lite1"] = proposed["students"]["lite0"]
@@ -76,5 +76,6 @@ def _shots(world: World) -> list[int]:
     return [shots for shots in (1, 2, 5, 10) if shots < most] or [1]
 
 
-def _between(low: int, value: int, high: int) -> int:
+def between(low: int, value: int, high: int) -> int:
+    """The value, or the bound that it passes; `low` where the bounds cross."""
     return max(low, min(value, high))
