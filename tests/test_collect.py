@@ -63,7 +63,8 @@ def test_repeats_ask_each_triplet_as_often_in_another_order(world):
 
 def test_more_triplets_than_there_are_is_one_line(folder, capsys):
     assert worlds.main(["triplets", str(folder), "--n", "9000"]) == 1
-    assert "--n: is 9000, and 32 pictures of the split 'human' give only" in capsys.readouterr().err
+    expected = "9000 different triplets are asked for, and 32 pictures of the split 'human' give only"
+    assert expected in capsys.readouterr().err
 
 
 def answered(table, first=0, **more):

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,14 @@ from PIL import Image
 from safetensors.torch import save_model
 
 from alignet import config
+from alignet.collect import plan
 from alignet.explore import widgets
 from alignet.explore.scene import Scene
 from alignet.models import backbones, features
 from alignet.student.network import Student
+from alignet.triplets import pair_similarities
 from alignet.worlds.format import pictures, tables
-from alignet.worlds.format.tables import TRIPLET
+from alignet.worlds.format.tables import TRIPLET, WorldError
 
 BACKBONE = {"model": "vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 1}, "weights": "random"}
 BACKBONE |= {"layer": "pooled", "picture_size": 32, "seed": 0}
@@ -58,6 +62,28 @@ def run(tmp_path):
 @pytest.fixture
 def scene(run):
     return Scene("vit", str(run / "params.yaml"), str(run))
+
+
+def test_the_triplets_on_which_base_and_aligned_disagree_most_are_found(run, scene):
+    place = run / "data" / "students" / "vit" / "alignet" / "pooled.npy"
+    np.save(place, np.random.default_rng(3).normal(size=np.load(place).shape).astype(np.float32))
+    planned = plan.disagreements(scene.world, run / "data", "vit", 5, "boundary", practice=0, checks=0)
+    moved = Scene("vit", str(run / "params.yaml"), str(run))
+    names = moved.images["image"].tolist()
+
+    def apart(row):
+        unit = [moved.unit[target][[names.index(name) for name in row]] for target in ("base", "alignet")]
+        base, aligned = ((plan.SHARPNESS * pair_similarities(one[None])).softmax(1) for one in unit)
+        return float((base - aligned).abs().sum() / 2)
+
+    found = [apart(row) for row in planned[TRIPLET].itertuples(index=False)]
+    every = [[a, b, c] for a, b in itertools.combinations(names, 2) for c in names if a[0] == b[0] != c[0]]
+    assert sorted(found, reverse=True) == pytest.approx(sorted(map(apart, every), reverse=True)[:5], abs=1e-5)
+    assert set(planned["level"]) == {"boundary"}
+    practised = plan.disagreements(scene.world, run / "data", "vit", 5, "boundary", practice=2, checks=0)
+    assert practised[TRIPLET].iloc[2:].values.tolist() == planned[TRIPLET].values.tolist()
+    with pytest.raises(WorldError, match="100 triplets are asked for, and the world gives 48"):
+        plan.disagreements(scene.world, run / "data", "vit", 100, "boundary", practice=0)
 
 
 def test_choices_are_probabilities_beside_the_shares_of_people(scene):

@@ -10,7 +10,7 @@ from alignet.evaluation import representations
 from alignet.metrics import unit_vectors
 from alignet.triplets import pair_similarities
 from alignet.worlds.folder import trials
-from alignet.worlds.format.tables import TRIPLET, World
+from alignet.worlds.format.tables import TRIPLET, World, WorldError
 
 CANDIDATES = 20  # triplets drawn for each that is kept, where base and aligned are to disagree
 SHARPNESS = 10.0
@@ -38,17 +38,21 @@ def disagreements(
 
     Disagreement is the total variation between their choice distributions: the softmax of SHARPNESS times the cosines.
     """
-    drawn = trials.draw(world, (n + practice) * CANDIDATES, level, seed=seed)
+    drawn = trials.up_to(world, (n + practice) * CANDIDATES, level, np.random.default_rng(seed))
+    if len(drawn) < n + practice:
+        raise WorldError(f"{n + practice} triplets are asked for, and the world gives {len(drawn)} of level {level}")
     stored = representations.load(data, world, [student], ["alignet"])
-    place = pd.Series(range(len(world.rows("test"))), world.images["image"].iloc[world.rows("test").tolist()])
-    rows = torch.from_numpy(np.stack([place[drawn[column]].to_numpy(np.int64) for column in TRIPLET], axis=1))
+    rows = torch.searchsorted(world.rows("test"), torch.from_numpy(drawn))
     base, aligned = (
         (SHARPNESS * pair_similarities(unit_vectors(stored[student, target, "pooled"], True)[rows])).softmax(1)
         for target in ("base", "alignet")
     )
     apart = (base - aligned).abs().sum(1) / 2
-    chosen = drawn.iloc[apart.argsort(descending=True, stable=True)[: n + practice].tolist()].reset_index(drop=True)
-    return _planned(chosen, practice, checks, seed)
+    most = drawn[
+        apart.argsort(descending=True, stable=True)[: n + practice].roll(practice).numpy()
+    ]  # practice: the last of them
+    chosen = pd.DataFrame(world.images["image"].to_numpy()[most], columns=TRIPLET)
+    return _planned(chosen.assign(level=level), practice, checks, seed)
 
 
 def pairs(world: World, n: int, practice: int = 2, checks: float = 0.1, seed: int = 0) -> pd.DataFrame:
@@ -57,7 +61,7 @@ def pairs(world: World, n: int, practice: int = 2, checks: float = 0.1, seed: in
     Half of them are of one label above the finest, as pairs of two labels are nearly all alike.
     """
     drawn = trials.draw(world, n + practice, "boundary", seed=seed)
-    label = world.hierarchy[min(1, len(world.hierarchy) - 1)]
+    label = world.class_label
     of = world.images.set_index("image")[label]
     rows = []
     for number, row in enumerate(drawn[TRIPLET].itertuples(index=False)):

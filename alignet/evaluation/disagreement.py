@@ -91,7 +91,7 @@ def _pairs_of_a_class(world: World) -> pd.DataFrame:
     """class, image_0, image_1 and their numbers among the test pictures; one picture a concept."""
     images = world.images.iloc[world.rows("test").tolist()].reset_index(drop=True)
     parts = [pd.DataFrame(columns=["class", "image_0", "image_1", "row_0", "row_1"])]
-    first, label = images.drop_duplicates(world.hierarchy[0]), world.hierarchy[min(1, len(world.hierarchy) - 1)]
+    first, label = images.drop_duplicates(world.hierarchy[0]), world.class_label
     for name, members in first.groupby(label, sort=True):
         a, b = np.triu_indices(len(members), 1)
         names, rows = members["image"].to_numpy(), members.index.to_numpy()

@@ -10,6 +10,8 @@ from alignet.config import Synthesis, listed
 from alignet.triplets import SCHEMES, Groups, draw, groups
 from alignet.worlds.format.tables import World
 
+ONE_KEY = 2_097_151  # images: the cube of more does not fit in 63 bits
+
 
 def class_labels(world: World, settings: Synthesis) -> Tensor:
     """The class of every picture of the synthesis split, (n,), for the schemes that say that they use it.
@@ -17,13 +19,10 @@ def class_labels(world: World, settings: Synthesis) -> Tensor:
     settings.class_label names the column; null: the one above the finest, or the finest where there is one only.
     Raises: ValueError if the hierarchy has no such column.
     """
-    column = settings.class_label or world.hierarchy[min(1, len(world.hierarchy) - 1)]
+    column = settings.class_label or world.class_label
     if column not in world.hierarchy:
         raise ValueError(f"synthesis.class_label is {column!r}; the hierarchy has {', '.join(world.hierarchy)}")
     return world.codes(column)[world.rows("synthesis")]
-
-
-ONE_KEY = 2_097_151  # images: the cube of more does not fit in 63 bits
 
 
 def scheme_groups(scheme: str, clusters: Tensor, classes: Tensor) -> Groups:

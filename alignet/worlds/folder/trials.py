@@ -19,19 +19,25 @@ def draw(world: World, n: int, level: str | None = None, repeats: int = 1, seed:
 
     Raises: WorldError if the pictures do not give n different triplets.
     """
-    rows = world.rows("human" if level is None else "test").numpy()
-    label = world.hierarchy[min(1, len(world.hierarchy) - 1)]
-    groups = pd.factorize(world.images[label].iloc[rows])[0]
     generator = np.random.default_rng(seed)
-    chosen = _triplets(len(rows), groups, level, n, generator)
+    chosen = up_to(world, n, level, generator)
     if len(chosen) < n:
-        where = f"{len(rows)} pictures of the split '{'human' if level is None else 'test'}'"
-        kind = f" of level {level} by {label}" if level else ""
-        raise WorldError(f"--n: is {n}, and {where} give only {len(chosen)} different triplets{kind}")
-    images = world.images["image"].to_numpy()[rows]
+        split, label = ("human", "") if level is None else ("test", f" of level {level} by {world.class_label}")
+        where = f"{len(world.rows(split))} pictures of the split {split!r}"
+        raise WorldError(f"{n} different triplets are asked for, and {where} give only {len(chosen)}{label}")
     parts = [generator.permuted(chosen[generator.permutation(n)], axis=1) for _ in range(repeats)]
-    table = pd.DataFrame(images[np.concatenate(parts)], columns=TRIPLET)
+    table = pd.DataFrame(world.images["image"].to_numpy()[np.concatenate(parts)], columns=TRIPLET)
     return table if level is None else table.assign(level=level)
+
+
+def up_to(world: World, n: int, level: str | None, generator: np.random.Generator) -> np.ndarray:
+    """The triplets of `draw` as rows of `images`, (n, 3), or all that were found, (m < n, 3).
+
+    Raises: WorldError naming a level that there is not.
+    """
+    rows = world.rows("human" if level is None else "test").numpy()
+    groups = pd.factorize(world.images[world.class_label].iloc[rows])[0]
+    return rows[_triplets(len(rows), groups, level, n, generator)]
 
 
 def _triplets(

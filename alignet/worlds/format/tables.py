@@ -56,6 +56,11 @@ class World:
     roots: dict[str, Path] = field(default_factory=dict)
     shared_concepts: bool = False
 
+    @property
+    def class_label(self) -> str:
+        """The label that the levels of abstraction are about: the one above the finest, or the only one."""
+        return self.hierarchy[min(1, len(self.hierarchy) - 1)]
+
     def rows(self, split: str) -> Tensor:
         """The row numbers in `images` of one split's pictures, (n,) int64."""
         return torch.from_numpy(np.flatnonzero(self.images["split"] == split))
