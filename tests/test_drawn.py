@@ -136,6 +136,16 @@ def test_no_text_lies_on_another(drawn):
         assert overlap(first, second) < 0.1, (name, one.get_text(), other.get_text())
 
 
+def test_labels_of_ticks_have_a_space_between_them(drawn):
+    name, figure = drawn
+    shown = {id(text): box for text, box in texts(figure)}
+    for ax in figure.axes:
+        labels = [label for label in ax.get_xticklabels() if id(label) in shown and label.get_rotation() % 90 == 0]
+        boxes = sorted((shown[id(label)] for label in labels), key=lambda box: box.x0)
+        for left, right in itertools.pairwise(boxes):
+            assert right.x0 - left.x1 >= 0.02 * figure.dpi, (name, ax.get_xlabel())
+
+
 def test_no_legend_covers_axes(drawn):
     name, figure = drawn
     legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]

@@ -94,6 +94,7 @@ def over_control(summary: pd.DataFrame) -> Figure:
             difference(ax, names.index(row["name"]), value, low, high, colours[student])
         style.vertical(ax, 0, "")
         ax.set(xlabel="AligNet minus control", title=student, ylim=(len(names) - 0.5, -0.5))
+        ax.locator_params(axis="x", nbins=6)
     axes[0].set_yticks(range(len(names)), names, fontsize=style.SMALL)
     note = f"Bars: 95 % intervals over {int(rows['n_seeds'].max())} training seeds. Hollow: the interval holds 0"
     style.legend(figure, summary["choices"].dropna(), note, targets=())

@@ -161,7 +161,7 @@ def _factor(ax: Axes, cells: pd.DataFrame, factor: str, column: str) -> None:
             for place, (_, cell) in zip(places, line.iterrows(), strict=True):
                 if cell["chosen"]:
                     ax.plot(place, cell[column], "D", markersize=4.5, color=colour, zorder=4)
-    ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+    ax.set_xticks(range(len(values)), [f"{value:g}" for value in values], fontsize=style.SMALL)
     ax.margins(x=0.15)
 
 
