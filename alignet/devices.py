@@ -132,8 +132,9 @@ def launch(module: str, options: Mapping[str, object], devices: int) -> None:
     """Run `python -m module` in `devices` processes of this machine.
 
     Args: options: command-line options by name, with underscores for hyphens; those that are None are left out.
-    Raises: subprocess.CalledProcessError if one of them fails.
+    Raises: RuntimeError if one of them fails or is killed; torchrun then ends the others.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    subprocess.run([*torchrun, "-m", module, *flags], check=True)
+    if subprocess.run([*torchrun, "-m", module, *flags]).returncode:
+        raise RuntimeError(f"{module}: one of its {devices} processes failed or was killed; torchrun says above which")

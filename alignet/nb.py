@@ -91,9 +91,10 @@ def run(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
             kernel_manager_class=StageKernel,
             on_cell_executed=show_results,
         )
-    finally:
-        if executed.is_file():
-            clean(executed)
+    except (PapermillExecutionError, DeadKernelError):
+        clean(executed)
+        raise
+    clean(executed)
 
 
 def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
@@ -174,6 +175,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except DeadKernelError:
         print(f"{options.notebook}: its kernel was killed, perhaps because memory ran out", file=sys.stderr)
+        return 1
+    except OSError as error:  # of the executed notebook, as on a full disk; those of a cell are the cell's
+        print(f"{options.notebook}: {error}", file=sys.stderr)
         return 1
     return 0
 

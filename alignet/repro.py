@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 
+import filelock
 import psutil
 import yaml
 
@@ -43,8 +44,8 @@ HEADS = (  # how lines from dvc begin
     b"Use `dvc",
     b"> ",
 )
-LOCK, KEPT = "dvc.lock", ".dvc/tmp/dvc.lock.kept"
-OUTPUTS = ("data", "reports", "data/world", "reports/tables", "reports/figures")  # folders that stages write to
+LOCK, KEPT, ONE_RUN = "dvc.lock", ".dvc/tmp/dvc.lock.kept", ".dvc/tmp/repro.lock"
+OUTPUTS = ("data", "reports", "data/world", "reports/tables", "reports/figures", "reports/notebooks")  # of stages
 Spans = dict[str, list[float]]  # for each stage its start and, once it has ended, its end, in seconds
 
 
@@ -238,11 +239,17 @@ def without_git(folder: Path) -> None:
         local.write_text(NO_SCM, encoding="utf-8")
 
 
-def linked(folder: Path) -> list[str]:
-    """A line for each folder of outputs that is a link: dvc would refuse it, but only after a stage has run."""
-    advice = "dvc takes no outputs outside the project: clone it to the other disk, or mount that disk here"
-    links = [folder / name for name in OUTPUTS if (folder / name).is_symlink()]
-    return [f"{path.relative_to(folder)}: is a link to {path.resolve()}; {advice}" for path in links]
+def refused(folder: Path) -> Iterator[str]:
+    """A line for each folder that stages could not write to: dvc would find out after a stage has run, and has removed
+    the outputs of the run before by then."""
+    for name in (".", ".dvc", *OUTPUTS):
+        path = folder / name
+        if path.is_symlink():
+            advice = "dvc takes no outputs outside the project: clone it to the other disk, or mount that disk here"
+            yield f"{name}: is a link to {path.resolve()}; {advice}"
+        elif path.exists() and not os.access(path, os.W_OK):
+            shown = "this folder" if name == "." else name
+            yield f"{shown}: cannot be written to: change its permissions, or its mount"
 
 
 def whole(lock: Path) -> bool:
@@ -293,16 +300,28 @@ def mend_locks(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the pipeline: 0, dvc's exit code if it fails, 130 after Ctrl-C."""
+    """Run the pipeline: 0, 1 if a stage or dvc fails, 130 after Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    unwritable = [*refused(Path.cwd())]
+    print(*unwritable, sep="\n", end="\n" * bool(unwritable), file=sys.stderr)
+    if unwritable or preflight.main([]):
+        return 1
+    try:
+        Path(ONE_RUN).parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(ONE_RUN, timeout=0):
+            return _run(arguments)
+    except filelock.Timeout:
+        print("another 'make repro' is running in this folder: wait until it has ended, or stop it", file=sys.stderr)
+    except OSError as error:  # of this program's own files, as on a full disk
+        print(f"{error}: 'make repro' goes on once that is mended", file=sys.stderr)
+    return 1
+
+
+def _run(arguments: list[str]) -> int:
     begun = time.monotonic()
     spans: Spans = {}
-    refused = linked(Path.cwd())
-    print(*refused, sep="\n", end="\n" * bool(refused), file=sys.stderr)
-    if refused or preflight.main([]):
-        return 1
     try:
         without_git(Path.cwd())
         mend_locks(Path.cwd())
@@ -325,9 +344,9 @@ def main(arguments: list[str]) -> int:
         print(f"\nstopped{place}: 'make repro' goes on from there", file=sys.stderr)
         return 130
     if code:
-        place = f"stage {unfinished(spans)} failed: " if unfinished(spans) else ""
-        print(f"{place}dvc ended with exit code {code}", file=sys.stderr)
-        return code if code > 0 else 128 - code
+        place = f"stage {unfinished(spans)} failed" if unfinished(spans) else f"dvc failed ({code})"
+        print(f"{place}, as said above: 'make repro' goes on once that is mended", file=sys.stderr)
+        return 1
     print(*summary(spans, counts, time.monotonic() - begun), sep="\n")
     if not (arguments or counts["current"]) and Path("reports/tables").is_dir():
         print(*compare.told(), sep="\n")

@@ -7,8 +7,6 @@ random share of the time that this stage took undisturbed, and started again. At
 of dvc.lock must be those of the undisturbed run, and no process may be left.
 """
 
-import hashlib
-import os
 import random
 import re
 import shutil
@@ -22,27 +20,10 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+from smoke import ROOT, clone, different, environment, left, made
 
-ROOT = Path(__file__).resolve().parents[1]
 STAGE = re.compile(r"^\[ *\d+/\d+\] (\S+)$")
 SHORT = 1.0  # seconds: stages without a kernel are killed within it
-
-
-def clone(folder: Path) -> Path:
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    run(folder, "alignet.config", "params/smoke.yaml")
-    return folder
-
-
-def environment(folder: Path) -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return os.environ | {"PYTHONPATH": str(folder), "PATH": path}
-
-
-def run(folder: Path, *module: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", *module], cwd=folder, env=environment(folder), check=True, capture_output=True
-    )
 
 
 def followed(folder: Path, delays: dict[str, float], killed: dict[str, float]) -> tuple[int | None, dict[str, float]]:
@@ -55,7 +36,7 @@ def followed(folder: Path, delays: dict[str, float], killed: dict[str, float]) -
     child = subprocess.Popen(
         [sys.executable, "-m", "alignet.repro"],
         cwd=folder,
-        env=environment(folder) | {"PYTHONUNBUFFERED": "1"},
+        env=environment(folder, PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
@@ -77,24 +58,6 @@ def followed(folder: Path, delays: dict[str, float], killed: dict[str, float]) -
                 child.wait()
                 return None, begun
     return child.wait(), begun
-
-
-def made(folder: Path) -> dict[str, str]:
-    """Digests of what a run leaves: tables, figures in three formats, and what dvc.lock says of outputs."""
-    files = [path for part in ("tables", "figures") for path in sorted((folder / "reports" / part).iterdir())]
-    found = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    lock = re.findall(r"path: (data/\S+)\n\s+hash: md5\n\s+md5: (\S+)", (folder / "dvc.lock").read_text())
-    return found | dict(lock)
-
-
-def left(folder: Path) -> list[int]:
-    """Processes that run in the clone."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.cwd().startswith(str(folder)) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
 
 
 def main(out: Path) -> int:
@@ -123,12 +86,11 @@ def main(out: Path) -> int:
         if code:
             print(f"gone on after {[*killed]} it ended with {code}: {(folder / 'hurt.log').read_text()[-2000:]}")
             return 1
-        same = made(calm) == made(hurt)
-        differ = sorted(name for name, digest in made(calm).items() if made(hurt).get(name) != digest)
-        table = pd.DataFrame(rows).assign(exit_code_at_the_end=code, same_as_undisturbed=same, files=len(made(calm)))
+        files, differ = made(calm), different(calm, hurt)
+        table = pd.DataFrame(rows).assign(exit_code_at_the_end=code, files=len(files), files_that_differ=len(differ))
         table.to_csv(out, index=False, float_format="%.3g")
-        print(f"{len(rows)} kills, then exit code {code}; {len(made(calm))} files, {len(differ)} differ: {differ[:5]}")
-        return int(code != 0 or not same or bool(table["left_running"].sum()))
+        print(f"{len(rows)} kills, then exit code {code}; {len(files)} files, {len(differ)} differ: {differ[:5]}")
+        return int(bool(differ) or bool(table["left_running"].sum()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -38,15 +38,20 @@ def test_a_failure_in_each_is_the_callers():
 
 def test_launch_starts_a_module_in_several_processes_with_its_options_as_flags(monkeypatch):
     commands = []
-    monkeypatch.setattr(devices.subprocess, "run", lambda command, check: commands.append((command, check)))
+
+    def run(command):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(devices.subprocess, "run", run)
     devices.launch("alignet.student", {"name": "vit", "out_dir": "a b", "lr": None, "steps": 7}, 3)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
     flags = ["--name=vit", "--out-dir=a b", "--steps=7"]
-    assert commands == [([sys.executable, *torchrun, "-m", "alignet.student", *flags], True)]
+    assert commands == [[sys.executable, *torchrun, "-m", "alignet.student", *flags]]
 
 
 def test_launch_fails_where_one_of_its_processes_does():
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(RuntimeError, match=r"^alignet\.student: one of its 1 processes failed"):
         devices.launch("alignet.student", {"name": "vit", "flavour": "sweet"}, 1)
 
 

@@ -116,10 +116,17 @@ def label_similarity(features: Tensor, world: World, labels: tuple[str, ...]) ->
 def save_features(folder: Path, features: Tensor, images: Iterable[str], widths: list[int] | None = None) -> None:
     """features.npy (n, dim) float32; images.txt, the picture id of each row; widths.txt, the dimensions of each layer
     of which they are (None: of one).
+
+    Raises: ValueError naming the first picture whose features are not finite.
     """
+    wrong, names = ~features.isfinite().all(1), list(images)
+    if wrong.any():
+        what = f"features of {int(wrong.sum())} of {len(names)} pictures are not finite"
+        advice = "set features.precision: float32, or look at the weights"
+        raise ValueError(f"{folder.name}: {what}, the first is {names[int(wrong.int().argmax())]!r}: {advice}")
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "features.npy", features.numpy())
-    (folder / "images.txt").write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
+    (folder / "images.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     text = "".join(f"{width}\n" for width in widths or [features.shape[1]])
     (folder / "widths.txt").write_text(text, encoding="ascii")
 
@@ -128,7 +135,7 @@ def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
     """Stored features of some rows of images.csv: (n_images, dim) float32, NaN in all other rows.
 
     Args: images: ids of all pictures, the column `image` of images.csv; rows: (n,) those whose features are read.
-    Raises: ValueError if the folder lacks one of them.
+    Raises: ValueError if the folder lacks one of them, or holds numbers that are not finite.
     """
     stored = {image: row for row, image in enumerate((folder / "images.txt").read_text(encoding="utf-8").splitlines())}
     places = [stored.get(images[row], -1) for row in rows.tolist()]
@@ -140,6 +147,10 @@ def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
     features = np.load(folder / "features.npy", mmap_mode="r")
     found = torch.full((len(images), features.shape[1]), torch.nan)
     found[rows] = torch.from_numpy(features[places])
+    wrong = ~found[rows].isfinite().all(1)
+    if wrong.any():
+        first = images[int(rows[int(wrong.int().argmax())])]
+        raise ValueError(f"{folder}: features of {first!r} are not finite: run the features stage again")
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from alignet import config, devices
 from alignet.triplets import gather_pair_similarities
@@ -160,12 +160,12 @@ class Feed:
         elif self.cached is None and devices.rank() == 0:
             pictures.check(paths, workers)
 
-    def steps(self, start: int, stop: int) -> DataLoader:
+    def steps(self, start: int, stop: int) -> pictures.Loader:
         """(this process's share of the pictures, as `show` gives them; the batch), step by step."""
         workers = 0 if self.cached is not None else self.workers
         steps = _Steps(self, devices.rank(), devices.count())
         own = torch.Generator()  # or starting to read would draw from the generator that dropout uses
-        return DataLoader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=own)
+        return pictures.Loader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=own)
 
     def watched(self, rows: Tensor, part: int) -> Iterator[Tensor]:
         """Pictures that are shown again and again, `part` at a time: decoded once where they fit into cache_bytes."""

@@ -1,5 +1,6 @@
 """Decodes picture files to uint8 tensors of one size."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +95,28 @@ class _Files(Dataset):
         return decode(self.paths[row], self.size)
 
 
-def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> DataLoader:
+class Loader(DataLoader):
+    """A DataLoader that says in one line what went wrong in one of its worker processes.
+
+    Raises, while it is iterated: WorldError as the worker raised it, without its traceback; RuntimeError if a worker
+    was killed.
+    """
+
+    def __iter__(self) -> Iterator:  # type: ignore[override]  # torch declares its own class of iterators
+        try:
+            yield from super().__iter__()
+        except WorldError as error:
+            raise WorldError(str(error).rpartition(f"{WorldError.__name__}: ")[2].rstrip()) from None
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            lower = "perhaps because memory ran out: lower features.workers or features.batch_size"
+            raise RuntimeError(f"a process that decodes pictures was killed, {lower}") from error
+
+
+def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> Loader:
     """The pictures in the order of `paths`, in batches (batch, 3, size, size) uint8 that worker processes decode."""
-    return DataLoader(_Files(paths, size), batch_size, num_workers=workers, generator=torch.Generator())
+    return Loader(_Files(paths, size), batch_size, num_workers=workers, generator=torch.Generator())
 
 
 def stack(paths: list[Path], size: int, workers: int) -> Tensor:
@@ -111,7 +131,7 @@ def check(paths: list[Path], workers: int) -> None:
 
     Raises: WorldError that names the first picture that cannot be read.
     """
-    for _ in DataLoader(_Readable(paths), 256, num_workers=workers, generator=torch.Generator()):
+    for _ in Loader(_Readable(paths), 256, num_workers=workers, generator=torch.Generator()):
         pass
 
 

@@ -1,0 +1,67 @@
+"""Does a run give the same numbers again, on another number of threads, without AVX-512, and with other seeds?
+
+python bench/determinism.py [table.csv]    bench/determinism.csv if nothing is said; smoke profile, 25 minutes
+
+Undisturbed runs of the smoke profile in clones of the committed project. Again: every table, figure (PNG, SVG, PDF) and
+dvc.lock must have the same bytes. One thread, and AVX2 (torch, oneDNN and NumPy are told to do without AVX-512): as
+`alignet.compare` says, `largest` is the largest difference of two numbers over what is tolerated (.01, 2 %). Seeds:
+19 more of teacher, labels and students; `sd_over_half_interval` is the median over the aligned students' measures of the
+standard deviation over seeds, over half of the 95 % interval of one run. In the smoke profile students take two steps.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from smoke import ROOT, clone, different, made, run
+
+from alignet import compare
+
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+AVX2 |= {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"}
+WAYS = {"again": {}, "one thread": {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}, "AVX2": AVX2}
+SEEDS = range(1, 20)
+
+
+def compared(folder: Path, other: Path) -> dict[str, object]:
+    found = compare.tables(other / "reports", folder / "reports")
+    worst, differ = found.loc[found["largest"].idxmax()], different(folder, other)
+    row = {"files": len(made(folder)), "files_that_differ": len(differ), "tables": len(found)}
+    row |= {f"tables_{kind}": int((found["verdict"] == kind).sum()) for kind in ("same", "within", "beyond")}
+    return row | {"largest": worst["largest"], "where": f"{worst['table']}, {worst['where']}" if worst["where"] else ""}
+
+
+def spread(folder: Path) -> dict[str, object]:
+    run(folder, "alignet.replicate", "--seeds", *map(str, SEEDS))
+    table = pd.read_csv(folder / "reports" / "tables" / "seeds.csv")
+    table = table[(table["target"] == "alignet") & table["ci_low"].notna()]
+    half = (table["ci_high"] - table["ci_low"]) / 2
+    ratio = (table["sd"] / half)[half > 0]
+    row = {"measures": len(ratio), "sd_over_half_interval": ratio.median()}
+    return row | {"lowest": ratio.min(), "highest": ratio.max()}
+
+
+def main(out: Path) -> int:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        first = clone(folder / "first")
+        run(first, "alignet.repro")
+        rows = []
+        for name, changes in WAYS.items():
+            other = clone(folder / name.replace(" ", "_"))
+            run(other, "alignet.repro", **changes)
+            rows.append({"run": name} | compared(first, other))
+            print(rows[-1], flush=True)
+        rows.append({"run": f"{len(SEEDS) + 1} seeds"} | spread(first))
+        print(rows[-1], flush=True)
+        pd.DataFrame(rows).assign(threads=os.cpu_count()).to_csv(out, index=False, float_format="%.3g")
+        return int(rows[0]["files_that_differ"] > 0)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "bench" / "determinism.csv"))
