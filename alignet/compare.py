@@ -167,7 +167,8 @@ def publish(name: str, out_dir: str = ".") -> Path:
 
         pages.write_markdown(reports / "notebooks", folder / "notebooks")
     shutil.copyfile(config.ROOT / config.PARAMS, folder / config.PARAMS)
-    known = yaml.safe_dump(provenance.facts(), sort_keys=False, allow_unicode=True)
+    facts = provenance.facts() | {"written": pd.Timestamp.now().strftime("%Y-%m-%d %H:%M")}
+    known = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
     (folder / FACTS).write_text(known, encoding="utf-8")
     return folder
 

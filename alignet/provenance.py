@@ -5,20 +5,18 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
-
 from alignet import config
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "dvc", "papermill")
 SEEDS = ("emoji", "human_uncertainty", "teacher")  # sections of the params with a seed of their own
+CODE = ("alignet", "notebooks", "params", "params.yaml", "dvc.yaml")  # what decides a run's results
 UNITS = {"avx512f": "AVX-512", "avx512_bf16": "bf16", "amx_bf16": "AMX", "avx2": "AVX2"}  # flags of /proc/cpuinfo
 
 
 def facts() -> dict[str, str]:
-    """What stands in the report, in exports and beside a reference run."""
+    """What stands in the report and beside a reference run; nothing that differs between two runs of the same code."""
     return {
         "alignet": f"{version('alignet')}, commit {commit()}",
-        "written": pd.Timestamp.now().strftime("%Y-%m-%d %H:%M"),
         "world": str(config.value("world.source")),
         "seeds": ", ".join(f"{name} {config.value(f'{name}.seed')}" for name in SEEDS),
         "Python": platform.python_version(),
@@ -28,12 +26,19 @@ def facts() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the working tree, '-dirty' where it has changes."""
-    command = ["git", "-C", str(config.ROOT), "describe", "--always", "--dirty"]
+    """The last commit that changed CODE and its date, '-dirty' where CODE has changes that are not committed."""
+    git = ["git", "-C", str(config.ROOT)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        last = subprocess.run(
+            [*git, "log", "-1", "--abbrev=10", "--format=%h (%cs)", "--", *CODE],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *CODE], capture_output=True).returncode
     except (OSError, subprocess.CalledProcessError):
         return "unknown (no git checkout)"
+    return f"{last}{'-dirty' * bool(changed)}"
 
 
 def processor() -> str:

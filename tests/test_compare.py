@@ -1,8 +1,11 @@
+import re
+import subprocess
+
 import pandas as pd
 import pytest
 import yaml
 
-from alignet import compare, config
+from alignet import compare, config, provenance
 
 LEVELS = pd.DataFrame(
     {
@@ -114,3 +117,27 @@ def test_a_published_run_leaves_out_pictures_of_a_world_of_ones_own(tmp_path, mo
     assert {path.name for path in (there / "figures").iterdir()} == expected
     assert yaml.safe_load((there / "params.yaml").read_text()) == yaml.safe_load(params)
     assert "processor" in yaml.safe_load((there / "run.yaml").read_text())
+
+
+def test_what_made_a_report_is_the_last_change_of_the_code_whatever_else_is_committed(tmp_path, monkeypatch):
+    def git(*words):
+        named = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *named, *words], check=True, capture_output=True)
+
+    monkeypatch.setattr(provenance.config, "ROOT", tmp_path)
+    assert provenance.commit() == "unknown (no git checkout)"
+    git("init", "--quiet")
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    git("add", ".")
+    git("commit", "-m", "one")
+    first = provenance.commit()
+    assert re.fullmatch(r"[0-9a-f]{10} \(\d{4}-\d\d-\d\d\)", first)
+    (tmp_path / "dvc.lock").write_text("x")
+    git("add", ".")
+    git("commit", "-m", "a run of it")
+    (tmp_path / "README.md").write_text("x")
+    assert provenance.commit() == first
+    (tmp_path / "params.yaml").write_text("a: 2\n")
+    assert provenance.commit() == f"{first}-dirty"
+    git("commit", "--all", "-m", "two")
+    assert provenance.commit() != first
