@@ -107,12 +107,14 @@ def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: di
 
 
 def clean(path: Path) -> None:
-    """Remove from an executed notebook what differs from run to run: papermill's records, timings, progress bars."""
+    """Remove from an executed notebook what differs from run to run: papermill's records and id, timings, progress."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.id = "injected"  # papermill draws one
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     nbformat.write(notebook, path)

@@ -51,6 +51,13 @@ def test_the_executed_copy_holds_no_record_of_the_run_and_no_progress(executed):
     nbformat.validate(copy)
 
 
+def test_two_runs_give_the_same_bytes(tmp_path):
+    source, made = notebook(tmp_path / "in.ipynb", PARAMETERS, PRINTS), [tmp_path / "a.ipynb", tmp_path / "b.ipynb"]
+    for path in made:
+        assert nb.main([source, str(path), "-p", "name", "vit"]) == 0
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
 def test_a_failing_cell_ends_with_code_one_and_its_traceback(tmp_path, capfd):
     source = notebook(tmp_path / "in.ipynb", PARAMETERS, "half = 1 / (steps - 1)")
     assert nb.main([source, str(tmp_path / "out.ipynb")]) == 1
