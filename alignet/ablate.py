@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from alignet import config, variants
+from alignet import config, kernels, variants
 from alignet.figures import ablations as figures
 from alignet.figures import style
 from alignet.worlds.format.tables import save_csv
@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
     try:
-        ablate(wanted.variants, wanted.params_file, wanted.out_dir)
+        with kernels.served():
+            ablate(wanted.variants, wanted.params_file, wanted.out_dir)
     except (ValueError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1

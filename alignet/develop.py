@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 import yaml
 
-from alignet import ablate, config, variants
+from alignet import ablate, config, kernels, variants
 from alignet.config import HumanUncertainty
 from alignet.people import choice_distributions
 from alignet.people.by_level import ByLevel
@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
     try:
-        develop(wanted.variants, wanted.seeds, wanted.params_file, wanted.out_dir)
+        with kernels.served():
+            develop(wanted.variants, wanted.seeds, wanted.params_file, wanted.out_dir)
     except (ValueError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -16,8 +16,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -63,6 +63,19 @@ class Server:
             assert self.process.stdin is not None  # `start` opens it as a pipe
             self.process.stdin.close()
         self.folder.cleanup()
+
+
+@contextmanager
+def served() -> Iterator[None]:
+    """A server for the notebooks that this process and its children run inside the `with` block."""
+    server = Server()
+    server.start()
+    os.environ[ADDRESS] = str(server.address)
+    try:
+        yield
+    finally:
+        del os.environ[ADDRESS]
+        server.close()
 
 
 class Forked(psutil.Process):

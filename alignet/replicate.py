@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alignet import config, variants
+from alignet import config, kernels, variants
 from alignet.evaluation import comparison, seeds
 from alignet.figures import seeds as figures
 from alignet.figures import style
@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
     try:
-        replicate(wanted.seeds, wanted.params_file, wanted.out_dir)
+        with kernels.served():
+            replicate(wanted.seeds, wanted.params_file, wanted.out_dir)
     except (ValueError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -191,6 +191,17 @@ def test_a_server_ends_with_whoever_has_started_it():
     assert psutil.wait_procs([process], timeout=60)[1] == []
 
 
+@only_linux
+def test_what_runs_inside_a_block_is_served_and_nothing_is_left_after_it():
+    with pytest.raises(ZeroDivisionError), kernels.served():
+        address = os.environ[kernels.ADDRESS]
+        (server,) = [child for child in psutil.Process().children() if address in child.cmdline()]
+        raise ZeroDivisionError
+    assert kernels.ADDRESS not in os.environ
+    assert not os.path.exists(os.path.dirname(address))
+    assert psutil.wait_procs([server], timeout=10)[1] == []
+
+
 @pytest.mark.parametrize(
     ("source", "shown"),
     [
