@@ -63,6 +63,21 @@ def test_transparency_shows_white_and_grey_becomes_three_equal_channels(tiny):
     assert (pictures.decode(tiny / "c.png", 8) == 77).all()
 
 
+@pytest.mark.parametrize(("mode", "colour"), [("RGB", (10, 20, 30)), ("L", 40)])
+def test_a_colour_that_a_file_declares_transparent_is_white_and_without_it_nothing_changes(tmp_path, mode, colour):
+    picture = Image.new(mode, (2, 1), colour)
+    picture.putpixel((1, 0), (200, 100, 50) if mode == "RGB" else 200)
+    picture.save(tmp_path / "plain.png")
+    picture.save(tmp_path / "declared.png", transparency=colour)
+    with Image.open(tmp_path / "plain.png") as plain, Image.open(tmp_path / "declared.png") as declared:
+        assert list(pictures.over_white(plain).get_flattened_data()) == list(
+            picture.convert("RGB").get_flattened_data()
+        )
+        first, second = pictures.over_white(declared).get_flattened_data()
+    assert first == (255, 255, 255)
+    assert second == picture.convert("RGB").getpixel((1, 0))
+
+
 def test_half_transparency_mixes_with_white(tmp_path):
     Image.new("RGBA", (4, 4), (255, 0, 0, 128)).save(tmp_path / "half.png")
     colour = pictures.decode(tmp_path / "half.png", 4)[:, 0, 0]

@@ -49,7 +49,10 @@ def shown(path: Path, side: int) -> Image.Image:
 
 def over_white(picture: Image.Image) -> Image.Image:
     """An opened picture upright, with 8 bits, as RGB over white. Raises: one of UNREADABLE."""
-    rgba = eight_bits(upright(picture)).convert("RGBA")
+    whole = eight_bits(upright(picture))
+    if whole.mode in ("RGB", "L") and not whole.has_transparency_data:
+        return whole.convert("RGB")  # nothing to see through: the rest would take half as long again
+    rgba = whole.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
