@@ -5,8 +5,8 @@ python bench/determinism.py [table.csv]    bench/determinism.csv if nothing is s
 Undisturbed runs of the smoke profile in clones of the committed project. Again: every table, figure (PNG, SVG, PDF) and
 dvc.lock must have the same bytes. One thread, and AVX2 (torch, oneDNN and NumPy are told to do without AVX-512): as
 `alignet.compare` says, `largest` is the largest difference of two numbers over what is tolerated (.01, 2 %). Seeds:
-19 more of teacher, labels and students; `sd_over_half_interval` is the median over the aligned students' measures of the
-standard deviation over seeds, over half of the 95 % interval of one run. In the smoke profile students take two steps.
+19 more of teacher, labels and students; `sd_over_half_interval` is the median over the aligned students' measures of
+the standard deviation over seeds, over half of the 95 % interval of one run. Its students take two steps.
 """
 
 import os

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-ITERATIONS = 25  # faiss's default; the inertia moves by less than 1 % after that (bench/kmeans.py)
+ITERATIONS = 25  # faiss's default; the inertia moves by less than 1 % after that (bench/tasks/kmeans.py)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 The kernel reads each of the three rows once, converts float16 in registers and writes three float32 numbers, so its
 memory is its result. The processor cannot guess which rows come next, so float16 rows are asked for AHEAD triplets
-early (1.15 times as fast; float32 rows would take 1.3 times as long). bench/synthesis.py compares it with the ways that
-copy the rows first, and with itself without asking.
+early (1.2 times as fast; float32 rows would take 1.3 times as long). bench/tasks/synthesis.py compares it with the ways
+that copy the rows first, and with itself without asking.
 """
 
 import numba
