@@ -26,16 +26,21 @@ KEYS = {  # columns that say what a row is about; all others are results
 }
 PUBLISHED = ("tables", "figures", "variants")  # folders of reports/
 FACTS = "run.yaml"
-COLUMNS = ["table", "rows", "only_here", "only_there", "words_differ", "largest", "difference", "where", "verdict"]
+COLUMNS = ["table", "verdict", "rows", "only_here", "only_there", "words_differ", "numbers", "beyond", "largest"]
+COLUMNS += ["difference", "where"]
+NOT_JUDGED = {"disagreements.csv": "examples, chosen by rank", "paper.csv": "repeats other tables"}
+FOLLOWS = (
+    "improvement"  # in columns of percentages of a base's accuracy, in which .01 becomes whatever the base makes it
+)
 PICTURES = ("world.png", "disagreements.png", "levels.png")  # figures that show pictures of the world
 
 
 def tables(ours: Path, theirs: Path) -> pd.DataFrame:
     """How far the tables of two reports/ folders are apart, a row a table that both have or that only one has.
 
-    Returns: columns table, rows, only_here, only_there (rows), words_differ (cells of text), largest (difference over
-    what is tolerated; 1 is the limit), difference and where (of the largest), verdict: same | within | beyond | only
-    here | only there.
+    Returns: columns table, verdict (same | within | beyond | not judged | only here | only there), rows, only_here,
+    only_there (rows), words_differ (cells of text), numbers (how many were compared), beyond (of them), largest
+    (difference over what is tolerated; 1 is the limit), difference and where (of the largest).
     """
     names = sorted({path.name for folder in (ours, theirs) for path in (folder / "tables").glob("*.csv")})
     return pd.DataFrame([_table(name, ours / "tables" / name, theirs / "tables" / name) for name in names])[COLUMNS]
@@ -43,38 +48,41 @@ def tables(ours: Path, theirs: Path) -> pd.DataFrame:
 
 def _table(name: str, ours: Path, theirs: Path) -> dict[str, object]:
     row: dict[str, object] = {"table": name, "rows": 0, "only_here": 0, "only_there": 0, "words_differ": 0}
-    row |= {"largest": 0.0, "difference": 0.0, "where": ""}
+    row |= {"numbers": 0, "beyond": 0, "largest": 0.0, "difference": 0.0, "where": ""}
     if not (ours.is_file() and theirs.is_file()):
         return row | {"verdict": f"only {'here' if ours.is_file() else 'there'}"}
     if ours.read_bytes() == theirs.read_bytes():
         return row | {"rows": len(_read(ours)), "verdict": "same"}
+    if name in NOT_JUDGED:
+        return row | {"rows": len(_read(ours)), "where": NOT_JUDGED[name], "verdict": "not judged"}
     return row | difference(_read(ours), _read(theirs))
 
 
 def difference(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, object]:
     """One row of `tables`: rows are matched by the columns in KEYS, and by their order where these are alike."""
-    columns = sorted(set(ours) & set(theirs) - KEYS)
+    columns = sorted(column for column in set(ours) & set(theirs) - KEYS if FOLLOWS not in column)
     keys = [column for column in ours if column in KEYS and column in theirs]
     left, right = (_keyed(table, keys) for table in (ours, theirs))
     both = left.index.intersection(right.index, sort=False)
     found: dict[str, object] = {"rows": len(both), "only_here": len(left) - len(both)}
-    found |= {"only_there": len(right) - len(both), "words_differ": 0, "largest": 0.0, "difference": 0.0, "where": ""}
-    worst, words = 0.0, 0
+    found |= {"only_there": len(right) - len(both), "largest": 0.0, "difference": 0.0, "where": ""}
+    worst, words, numbers, beyond = 0.0, 0, 0, 0
     for column in columns:
         a, b = left.loc[both, column], right.loc[both, column]
         if not (_numeric(a) and _numeric(b)):
-            words += int((a.astype(str) != b.astype(str)).sum())
+            words += int((a.fillna("").astype(str) != b.fillna("").astype(str)).sum())
             continue
         a, b = a.to_numpy(float), b.to_numpy(float)
         words += int((np.isnan(a) != np.isnan(b)).sum())
         apart = np.nan_to_num(np.abs(a - b))
         share = apart / np.maximum(ABSOLUTE, RELATIVE * np.nan_to_num(np.abs(b)))
+        numbers, beyond = numbers + int((~np.isnan(a)).sum()), beyond + int((share > 1).sum())
         if len(share) and share.max() > worst:
             worst, place = float(share.max()), int(share.argmax())
             where = f"{column}: {', '.join(str(part) for part in both[place][:-1])}"
             found |= {"largest": worst, "difference": float(a[place] - b[place]), "where": where}
-    found["words_differ"] = words
     whole = found["only_here"] == found["only_there"] == words == 0
+    found |= {"words_differ": words, "numbers": numbers, "beyond": beyond}
     return found | {"verdict": "within" if whole and worst <= 1 else "beyond"}
 
 
@@ -107,15 +115,21 @@ def lines(found: pd.DataFrame, name: str) -> list[str]:
     said = [f"compared with {name} (within: {ABSOLUTE:g} or {RELATIVE:.0%} of a number)"]
     for row in found.to_dict("records"):
         text = row["verdict"]
+        if text == "not judged":
+            text += f": {row['where']}"
         if text in ("within", "beyond"):
+            text += f", {row['beyond']} of {row['numbers']:,} numbers" if row["beyond"] else ""
             text += f": largest difference {row['difference']:+.3g}, {row['where']}" if row["where"] else ""
             for count, words in (("only_here", "rows only here"), ("only_there", "rows only there")):
                 text += f"; {row[count]} {words}" if row[count] else ""
             text += f"; {row['words_differ']} words differ" if row["words_differ"] else ""
         said.append(f"  {row['table']:<{width}}  {text}")
     counts = found["verdict"].value_counts()
-    total = ", ".join(f"{counts[kind]} {kind}" for kind in ("same", "within", "beyond") if kind in counts)
-    return [*said, f"  {total}"]
+    kinds = ("same", "within", "beyond", "not judged")
+    total = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if kind in counts)
+    numbers, beyond = int(found["numbers"].sum()), int(found["beyond"].sum())
+    shares = f"; of {numbers:,} numbers that were compared, {1 - beyond / numbers:.1%} are within" if numbers else ""
+    return [*said, f"  {total}{shares}"]
 
 
 def told(against: Path | None = None, out_dir: str = ".") -> list[str]:

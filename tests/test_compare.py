@@ -68,6 +68,28 @@ def test_a_number_that_one_side_lacks_is_beyond(tmp_path):
     assert (row["verdict"], row["words_differ"]) == ("beyond", 1)
 
 
+def test_cells_without_words_are_alike_and_not_compared(tmp_path):
+    theirs = LEVELS.assign(note=[None, "x"], ci_low=[None, 0.3])
+    row = verdict(tmp_path, theirs.assign(odd_one_out_accuracy=[0.401, 0.5]), theirs)
+    assert (row["verdict"], row["words_differ"], row["numbers"], row["beyond"]) == ("within", 0, 5, 0)
+
+
+def test_percentages_of_a_base_and_tables_of_examples_are_not_judged(tmp_path):
+    theirs = LEVELS.assign(relative_improvement_low=[1.0, 20.0])
+    row = verdict(tmp_path, theirs.assign(relative_improvement_low=[9.0, 2.0]), theirs)
+    assert (row["verdict"], row["largest"]) == ("within", 0)
+    moved = LEVELS.assign(odd_one_out_accuracy=0.1)
+    found = compare.tables(
+        reports(tmp_path / "a", paper=LEVELS, levels=LEVELS), reports(tmp_path / "b", paper=moved, levels=moved)
+    ).set_index("table")
+    assert found["verdict"].to_dict() == {"levels.csv": "beyond", "paper.csv": "not judged"}
+    assert compare.lines(found.reset_index(), "b")[1:] == [
+        "  levels.csv  beyond, 2 of 4 numbers: largest difference +0.4, odd_one_out_accuracy: a, alignet, fine",
+        "  paper.csv   not judged: repeats other tables",
+        "  1 beyond, 1 not judged; of 4 numbers that were compared, 50.0% are within",
+    ]
+
+
 def test_a_table_of_one_side_is_said_to_be_there_only(tmp_path):
     found = compare.tables(reports(tmp_path / "a", levels=LEVELS, seeds=LEVELS), reports(tmp_path / "b", levels=LEVELS))
     assert dict(zip(found["table"], found["verdict"], strict=True)) == {"levels.csv": "same", "seeds.csv": "only here"}
@@ -92,7 +114,7 @@ def test_two_runs_are_compared_by_the_command(tmp_path, capsys):
     reports(tmp_path / "other", levels=LEVELS.assign(flops=1))
     assert compare.main(["--against", str(tmp_path / "other"), "--out-dir", str(tmp_path / "one")]) == 0
     said = capsys.readouterr().out
-    assert "levels.csv  beyond: largest difference +1e+12, flops: a, base, fine" in said
+    assert "levels.csv  beyond, 2 of 4 numbers: largest difference +1e+12, flops: a, base, fine" in said
     assert pd.read_csv(tmp_path / "one" / "reports" / "compare.csv")["verdict"].tolist() == ["beyond"]
 
 
