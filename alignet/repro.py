@@ -309,7 +309,9 @@ def main(arguments: list[str]) -> int:
     if unwritable or preflight.main([]):
         return 1
     try:
-        Path(ONE_RUN).parent.mkdir(parents=True, exist_ok=True)
+        if not Path(".dvc").is_dir():
+            return _run(arguments)  # dvc looks for the project further up, or says that there is none
+        Path(ONE_RUN).parent.mkdir(exist_ok=True)
         with filelock.FileLock(ONE_RUN, timeout=0):
             return _run(arguments)
     except filelock.Timeout:

@@ -39,9 +39,9 @@ def text(columns: dict[str, list[str]]) -> str:
 
 
 def published() -> dict[str, list[str]]:
-    """The columns of the published run's tables."""
-    found = {}
-    for path in sorted((config.ROOT / "reports" / "reference" / "emoji" / "tables").glob("*.csv")):
+    """The columns of the published run's tables, and of what `make bench` measured."""
+    found, reference = {}, config.ROOT / "reports" / "reference"
+    for path in sorted(path for run in ("bench", "emoji") for path in (reference / run / "tables").glob("*.csv")):
         with path.open(encoding="utf-8") as file:
             found[path.stem] = file.readline().rstrip("\n").split(",")
     return found
