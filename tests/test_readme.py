@@ -81,7 +81,7 @@ def test_files_that_are_linked_or_named_are_there(page):
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]):
         assert target.startswith("http") or (folder / target).exists(), target
-    for name in re.findall(r"\b((?:docs|bench|params|notebooks|tests)/[\w/]+\.\w+)", TEXTS[page]):
+    for name in re.findall(r"(?<![/\w])((?:docs|bench|params|notebooks|tests)/[\w/]+\.\w+)", TEXTS[page]):
         assert "/X." in name or "/NAME" in name or (ROOT / name).exists(), name
 
 
