@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 RUN := "$(BIN)/python"
 READY := $(VENV)/.ready
+OTHERS := $(VENV)/bench/.ready
 export PATH := $(BIN):$(PATH)
 
 # Where the home cannot be written to, what its programs keep there goes into a folder that dvc ignores.
@@ -22,7 +23,7 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro compare replicate ablate develop report test test-fast test-browser lab lint lock
+.PHONY: help repro compare replicate ablate develop report bench test test-fast test-browser lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
 	@echo "make compare  table by table, how far this run is from the published one"
@@ -30,6 +31,7 @@ help:
 	@echo "make ablate  students again with one choice changed at a time: reports/tables/ablations.csv"
 	@echo "make develop  students with other settings, on concepts that no result is reported on: reports/tables/development.csv"
 	@echo "make report  a page to read offline, reports/index.html, and the executed notebooks"
+	@echo "make bench   speed and memory beside other ways, as ratios: reports/tables/bench.csv; TASKS=\"rsa kmeans\" runs only these"
 	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
 	@echo "make test-browser  the report and JupyterLab in Chromium, after make repro; pictures in reports/screens/"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
@@ -53,6 +55,9 @@ develop: repro
 
 report: repro
 	@$(RUN) -m alignet.report
+
+bench: $(READY) $(OTHERS)
+	@$(RUN) -m bench $(TASKS)
 
 test: $(READY)
 	@git --version >/dev/null 2>&1 || { echo "the tests need git: install it (Debian, Ubuntu: apt install git)" >&2; exit 1; }
@@ -87,3 +92,9 @@ $(READY): requirements.txt pyproject.toml
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
+
+# What `make bench` compares with and needs other packages than ours; without it these rows are left out, with an error.
+$(OTHERS): bench/requirements.txt | $(READY)
+	@echo "Setting up $(VENV)/bench (thingsvision, with the torch and tensorflow it asks for): 2 to 5 minutes and 7 GB"
+	@$(PYTHON) -m venv $(VENV)/bench && $(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r bench/requirements.txt && touch $@ || echo "$(VENV)/bench: not set up (thingsvision needs Python 3.10 or 3.11)" >&2

@@ -1,8 +1,11 @@
-"""An invented, clustered embedding of ImageNet's size on disk, for the benches."""
+"""Invented inputs for the benches: a clustered embedding of ImageNet's size on disk, choices of a known embedding."""
 
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from alignet.triplets import pair_similarities
 
 
 def embedding(path: Path, images: int, dim: int, clusters: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -19,3 +22,18 @@ def embedding(path: Path, images: int, dim: int, clusters: int, seed: int = 0) -
         written[start : start + (1 << 15)] = centres[part].astype(np.float32) + noise.astype(np.float32)
     written.flush()
     return np.load(path, mmap_mode="c"), labels  # copy on write: torch asks for a writable array
+
+
+def choices(objects: int, dimensions: int, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Triplets (n, 3), odd (n,) and the true distributions (n, 3) of an embedding of which `seed` % 100 is the seed."""
+    generator = torch.Generator().manual_seed(seed % 100)
+    embedding = 2 * torch.rand(objects, dimensions, generator=generator)
+    embedding *= torch.rand(objects, dimensions, generator=generator) < 0.3
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randint(objects, (n,), generator=generator)
+    second = (first + torch.randint(1, objects // 2, (n,), generator=generator)) % objects
+    third = (first + torch.randint(objects // 2, objects, (n,), generator=generator)) % objects
+    triplets, truth = torch.stack([first, second, third], 1), torch.empty(n, 3)
+    for part, shown in zip(truth.split(1 << 16), triplets.split(1 << 16), strict=True):
+        part.copy_(pair_similarities(embedding[shown]).softmax(-1))
+    return triplets, torch.multinomial(truth, 1, generator=generator).squeeze(1), truth
