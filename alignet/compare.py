@@ -173,6 +173,8 @@ def publish(name: str, out_dir: str = ".") -> Path:
         if part == "figures":  # tables of other seeds and settings stay where this run has none
             shutil.rmtree(folder / part, ignore_errors=True)
         for path in sorted((reports / part).glob("*.csv")) + sorted((reports / part).glob("*.png")):
+            if path.stem == "bench":  # of this machine, not of the run
+                continue
             if not own or path.name not in PICTURES:
                 (folder / part).mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / part / path.name)

@@ -177,6 +177,19 @@ def test_a_process_that_decodes_and_is_killed_is_one_line(tmp_path, monkeypatch)
     assert psutil.wait_procs(set(psutil.Process().children()) - before, timeout=10)[1] == []
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(), FileNotFoundError(2, "no socket")])
+def test_a_batch_that_breaks_off_because_its_process_is_gone_is_the_same_line(tmp_path, monkeypatch, error):
+    def broken(self):
+        yield torch.zeros(1)
+        raise error
+
+    monkeypatch.setattr(torch.utils.data.DataLoader, "__iter__", broken)
+    with pytest.raises(RuntimeError, match=r"^a process that decodes pictures was killed"):
+        list(pictures.batches(photographs(tmp_path / "p", 2), 8, 1, 2))
+    with pytest.raises(type(error)):  # without worker processes it is something else
+        list(pictures.batches(photographs(tmp_path / "q", 2), 8, 1, 0))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_picture_that_vanishes_in_training_stops_it_in_one_line_with_its_name(tmp_path, workers):
     paths = photographs(tmp_path / "p", 6)

@@ -110,8 +110,10 @@ class Loader(DataLoader):
             yield from super().__iter__()
         except WorldError as error:
             raise WorldError(str(error).rpartition(f"{WorldError.__name__}: ")[2].rstrip()) from None
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, OSError, EOFError) as error:
+            # torch says so itself, or what the worker was handing over breaks off; its own errors begin with "Caught"
+            noticed = str(error).startswith("DataLoader worker") or not isinstance(error, RuntimeError)
+            if not self.num_workers or not noticed or str(error).startswith("Caught"):
                 raise
             lower = "perhaps because memory ran out: lower features.workers or features.batch_size"
             raise RuntimeError(f"a process that decodes pictures was killed, {lower}") from error
