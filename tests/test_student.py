@@ -531,7 +531,7 @@ def test_a_checkpoint_of_other_work_is_not_used(toy, tmp_path, capsys):
     trained(toy, chosen, checkpoint=tmp_path / "run.pt", work="one")
     expected, _ = trained(toy, chosen)
     found, _ = trained(toy, chosen, checkpoint=tmp_path / "run.pt", work="another")
-    assert "starting anew" in capsys.readouterr().out
+    assert "starting anew" in capsys.readouterr().err
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 

@@ -1,6 +1,7 @@
 """The training loop: fine-tuning a student on the teacher's soft labels."""
 
 import os
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -72,17 +73,18 @@ class Run:
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Resume from a checkpoint; one of other settings or labels is not used, and a printed line says so."""
+        """Resume from a checkpoint; one of other settings or labels is not used. A line on stderr says which, and stays out
+        of the executed notebook: whether a run was killed on the way changes nothing of what it leaves."""
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state["work"] != self.work:
-            print(f"{path}: a checkpoint of other settings or labels, starting anew")
+            print(f"{path}: a checkpoint of other settings or labels, starting anew", file=sys.stderr)
             return
         for name in ("student", "optimiser", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.curve = state["step"], state["curve"]
-        print(f"{path}: going on from step {self.step}")
+        print(f"{path}: going on from step {self.step}", file=sys.stderr)
 
 
 def fit(
