@@ -73,8 +73,11 @@ class Run:
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Resume from a checkpoint; one of other settings or labels is not used. A line on stderr says which, and stays out
-        of the executed notebook: whether a run was killed on the way changes nothing of what it leaves."""
+        """Resume from a checkpoint; one of other settings or labels is not used.
+
+        A line on stderr says which. It stays out of the executed notebook, as what a run leaves should not depend on
+        whether it was killed on the way.
+        """
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
