@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from alignet import config
 from alignet.report import __main__ as command
 from alignet.report import pages
 
@@ -70,6 +71,23 @@ def test_equations_are_mathml_with_their_numbers(run, name):
     if name.startswith("pages"):
         assert "<mi>t</mi></mrow></math> is a triplet" in page
     assert "$" not in re.sub(r"<(script|style|details).*?</\1>", "", page, flags=re.DOTALL)
+
+
+def test_no_command_of_tex_is_left_in_an_equation():
+    for path in sorted((config.ROOT / "notebooks").glob("*.ipynb")):
+        kept: dict[str, str] = {}
+        for cell in nbformat.read(path, as_version=4).cells:
+            pages.without_mathml(cell.source if cell.cell_type == "markdown" else "", kept)
+        assert [maths for maths in kept.values() if "\\" in maths] == [], path.name
+    assert "<mo>arg</mo>" in pages.mathml(r"\arg\max_t s_t")
+
+
+def test_names_of_columns_break_between_words(tmp_path):
+    (tmp_path / "tables").mkdir()
+    pd.DataFrame({"only_there": [1], "name": ["a_b"]}).to_csv(tmp_path / "tables" / "x.csv", index=False)
+    html = command._table({"name": "x", "columns": ["only_there", "name"], "caption": ""}, tmp_path)["html"]
+    assert "<th>only_<wbr>there</th>" in html
+    assert "<td>a_b</td>" in html
 
 
 def test_a_section_says_what_its_notebook_found(run):

@@ -123,7 +123,9 @@ def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
     rows = load_csv(_file(table, reports))
     chosen = rows.query(table["rows"]) if "rows" in table else rows
     shown = _in_order(chosen)[[column for column in table["columns"] if column in chosen]].head(SHOWN)
-    text = shown.to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
+    html = shown.to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
+    head, end, body = html.partition("</thead>")
+    text = head.replace("_", "_<wbr>") + end + body  # long names of columns break there and not within words
     csv = _file(table, reports).relative_to(reports)
     left_out = len(rows) - len(shown)
     return {"html": Markup(text), "caption": table["caption"], "csv": csv.as_posix(), "left_out": left_out}

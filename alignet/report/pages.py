@@ -95,7 +95,7 @@ def without_mathml(text: str, kept: dict[str, str]) -> str:
         return name
 
     text = EQUATION.sub(lambda match: mark(f'<div class="equation">{equation(match[1])}</div>'), text)
-    return INLINE.sub(lambda match: mark(convert(match[1])), text)
+    return INLINE.sub(lambda match: mark(mathml(match[1])), text)
 
 
 def with_mathml(page: str, kept: dict[str, str]) -> str:
@@ -103,10 +103,15 @@ def with_mathml(page: str, kept: dict[str, str]) -> str:
     return MARK.sub(lambda match: kept[match[0]], re.sub(r"<p>(EQUATION\d+HERE)</p>", r"\1", page))
 
 
+def mathml(tex: str, display: str = "inline") -> str:
+    r"""MathML of TeX; latex2mathml knows \max and not \arg."""
+    return convert(re.sub(r"\\arg\b", r"\\operatorname{arg}", tex), display=display)
+
+
 def equation(tex: str) -> str:
     """MathML of one equation; its number behind it."""
     number = TAG.search(tex)
-    maths = convert(TAG.sub("", tex).strip(), display="block")
+    maths = mathml(TAG.sub("", tex).strip(), "block")
     return f"{maths}<p>({number[1]})</p>" if number else maths
 
 
