@@ -9,6 +9,8 @@ values to params.yaml, which is the file that dvc reads.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, dataclass_transform
 
@@ -238,7 +240,6 @@ class Levels:
 class Cost:
     """Published figures about each student's pre-training and the paper's alignment; params.yaml names the sources."""
 
-    timed_steps: Count
     pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or unknown
     paper_model: str  # a timm model name
     paper_picture_size: Count
@@ -397,7 +398,13 @@ def _read(params_file: str) -> dict[str, Any]:
     path = ROOT / params_file
     if not path.is_file():
         raise ConfigError(f"{params_file}: no such file (looked for {path})")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return deepcopy(_parsed(path.read_text(encoding="utf-8")))
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> dict[str, Any]:
+    """Parsed once a process: the checks before a run read the params a hundred times."""
+    return yaml.safe_load(text)
 
 
 def _merged(base: Any, own: Any) -> Any:

@@ -1,8 +1,6 @@
-"""What alignment costs beside pre-training: operations, pictures and seconds (docs/method.md, section 9)."""
+"""What alignment costs beside pre-training: operations and pictures (docs/method.md, section 9)."""
 
 import math
-import time
-from statistics import median
 
 import pandas as pd
 import timm
@@ -13,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from alignet import config
 from alignet.config import Backbone, Cost, load, names
 from alignet.models import frozen
-from alignet.models.backbones import autocast
 from alignet.student import network
 from alignet.student.network import Student
 
@@ -22,8 +19,8 @@ def table(params_file: str, settings: Cost) -> pd.DataFrame:
     """cost.csv: every student's alignment (one target) and pre-training, and the same at the paper's scale.
 
     Returns: student, stage (alignment | pretraining), basis (this run | published), flops, images,
-        ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training. Seconds stand in `timings`: this
-        table is the same in every clone.
+        ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training; no seconds: the table is the
+        same in every clone.
     Raises: ValueError if the section `cost` has no entry for a student.
     """
     rows = []
@@ -34,21 +31,6 @@ def table(params_file: str, settings: Cost) -> pd.DataFrame:
         backbone = load(f"backbones.{name}", Backbone, params_file)
         rows += _student_rows(name, backbone, chosen, settings)
     rows += _paper_rows(settings)
-    return pd.DataFrame(rows)
-
-
-def timings(params_file: str, settings: Cost) -> pd.DataFrame:
-    """Seconds of every student's alignment on this machine: steps times the median of a few steps timed now.
-
-    Decoding, held-out triplets and the frozen part, which runs once a picture, are left out.
-    Returns: student, steps, seconds.
-    """
-    rows = []
-    for name in names("students", params_file):
-        chosen = load(f"students.{name}", config.Student, params_file)
-        backbone = load(f"backbones.{name}", Backbone, params_file)
-        step = timed_step(_at_the_start(backbone, chosen), backbone.picture_size, chosen, settings.timed_steps)
-        rows.append({"student": name, "steps": chosen.steps, "seconds": chosen.steps * step})
     return pd.DataFrame(rows)
 
 
@@ -73,23 +55,6 @@ def training_flops(model: nn.Module, size: int) -> int:
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
         _first(model.to("meta")(picture)).sum().backward()
     return counter.get_total_flops()
-
-
-def timed_step(model: Student, size: int, settings: config.Student, steps: int) -> float:
-    """Median seconds of a forward and a backward pass of a step's pictures here, after one untimed step."""
-    inputs = torch.zeros(step_images(settings), 3, size, size, dtype=torch.uint8)
-    split = network.split(model, settings, size)
-    if split is not None:
-        with torch.no_grad(), autocast(settings.precision):
-            inputs = split.before(inputs)
-    seconds = []
-    for _ in range(steps + 1):
-        start = time.perf_counter()
-        with autocast(settings.precision):
-            head = model(inputs)[1].float()
-        (head @ head.T).mean().backward()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds[1:])
 
 
 def _student_rows(name: str, backbone: Backbone, chosen: config.Student, settings: Cost) -> list[dict]:

@@ -1,9 +1,9 @@
 """Representational similarity analysis: the Spearman correlation of two representations' similarities, and its error.
 
 RSA: cosine similarities of all pairs of 2,000 pictures in two representations of 512 dimensions, ranked and correlated,
-beside SciPy and rsatoolbox. Standard error: of the RSA of 100 objects, from influences (dyadic-robust), beside
-rsatoolbox's bootstrap over objects and beside a loop over pairs of objects; both errors are also held against the spread
-of the RSA over objects that are drawn anew.
+beside SciPy and rsatoolbox. Standard error of the RSA of 100 objects, from influences (dyadic-robust): beside
+rsatoolbox's bootstrap over objects and a loop over pairs of objects; agreement says what both are of the standard
+deviation over objects drawn anew.
 """
 
 from collections.abc import Iterator
@@ -89,7 +89,10 @@ def errors(model: RDMs, data: RDMs, objects: int) -> Iterator[Comparison]:
     label = f"rsatoolbox {version('rsatoolbox')}: bootstrap of {RESAMPLES}"
     drawn = [representations(objects, seed) for seed in range(1, DRAWS + 1)]
     true = np.std([metrics.spearman(similarities(one), similarities(other)) for one, other in drawn])
-    note = f"shares of the standard deviation over {DRAWS} draws of objects; the bootstrap's weights count a pair's own noise thrice"
-    agree = lambda a, b: f"ours {a / true:.2f}, the other's {b / true:.2f}"
+
+    def agree(found: float, others: float) -> str:
+        return f"of the true error: ours {found / true:.2f}, the other's {others / true:.2f}"
+
+    note = f"true: standard deviation over {DRAWS} draws of objects"
     yield Comparison(task, "package", way, Way(label, bootstrap), agree, 3, note)
     yield Comparison(task, "naive", way, Way("loop over pairs of objects", loop), alike(1e-6))
