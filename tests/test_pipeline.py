@@ -137,6 +137,14 @@ def test_a_notebook_that_was_opened_run_and_saved_makes_no_stage_stale(copy):
     assert runs.stages_that_ran(runs.run(copy, "dvc", "repro")) == ALWAYS | {"cells"}
 
 
+def test_a_notebook_that_says_something_else_runs_its_stage_and_the_report(copy):
+    path = copy / "notebooks" / "12_cost.ipynb"
+    path.write_text(path.read_text(encoding="utf-8").replace("What to read from it", "What to see"), encoding="utf-8")
+    runs.run(copy, "dvc", "repro", "cells")
+    status = runs.run(copy, "dvc", "status", "--json")
+    assert set(json.loads(status.stdout)) - ALWAYS == {"cost", "report"}
+
+
 def test_one_learning_rate_runs_that_student_and_what_follows_only(copy):
     params = runs.params_of(copy)
     params["students"]["vit"]["lr"] *= 2
