@@ -1,13 +1,13 @@
 """Does a run give the same numbers again, on another number of threads, with fewer instructions, and with other seeds?
 
-python bench/determinism.py [table.csv]    bench/determinism.csv if nothing is said; smoke profile, 25 to 50 minutes
+python bench/determinism.py [table.csv]    bench/determinism.csv if nothing is said; smoke profile, about 40 minutes
 
 Undisturbed runs of the smoke profile in clones of the committed project. Again: every table, figure (PNG, SVG, PDF) and
 dvc.lock must have the same bytes. One thread, and without the largest instructions (torch, oneDNN and NumPy are told to
-do without AVX-512, or without AVX2 where the processor has no AVX-512): as `alignet.compare` says, `largest` is the
-largest difference of two numbers over what is tolerated (.01, 2 %). Seeds: 19 more of teacher, labels and students;
-`sd_over_half_interval` is the median over the aligned students' measures of the standard deviation over seeds, over
-half of the 95 % interval of one run. Its students take two steps.
+do without AVX-512, or without AVX2 where the processor has no AVX-512): as `alignet.compare` says, of the numbers of
+tables that are not the same bytes, `beyond` differ by more than is tolerated (.01, 2 %), at most `largest` times. Seeds:
+19 more of teacher, labels and students; `sd_over_half_interval` is the median over the aligned students' measures of
+the standard deviation over seeds, over half of the 95 % interval of one run. Its students take two steps.
 """
 
 import shutil
@@ -43,6 +43,7 @@ def compared(folder: Path, other: Path) -> dict[str, object]:
     worst, differ = found.loc[found["largest"].idxmax()], different(folder, other)
     row = {"files": len(made(folder)), "files_that_differ": len(differ), "tables": len(found)}
     row |= {f"tables_{kind}": int((found["verdict"] == kind).sum()) for kind in ("same", "within", "beyond")}
+    row |= {"numbers": int(found["numbers"].sum()), "beyond": int(found["beyond"].sum())}
     return row | {"largest": worst["largest"], "where": f"{worst['table']}, {worst['where']}" if worst["where"] else ""}
 
 
