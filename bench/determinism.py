@@ -5,8 +5,8 @@ python bench/determinism.py [table.csv]    bench/determinism.csv if nothing is s
 Undisturbed runs of the smoke profile in clones of the committed project. Again: every table, figure (PNG, SVG, PDF) and
 dvc.lock must have the same bytes. One thread, and without the largest instructions (torch, oneDNN and NumPy are told to
 do without AVX-512, or without AVX2 where the processor has no AVX-512): as `alignet.compare` says, of the numbers of
-tables that are not the same bytes, `beyond` differ by more than is tolerated (.01, 2 %), at most `largest` times. Seeds:
-19 more of teacher, labels and students; `sd_over_half_interval` is the median over the aligned students' measures of
+tables that are not the same bytes, `beyond` differ by more than is tolerated (.01, 2 %), by `largest` times at most. 20
+seeds, of teacher, labels and students: `sd_over_half_interval` is the median over the aligned students' measures of
 the standard deviation over seeds, over half of the 95 % interval of one run. Its students take two steps.
 """
 
