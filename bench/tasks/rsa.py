@@ -3,7 +3,7 @@
 RSA: cosine similarities of all pairs of 2,000 pictures in two representations of 512 dimensions, ranked and correlated,
 beside SciPy and rsatoolbox. Standard error of the RSA of 100 objects, from influences (dyadic-robust): beside
 rsatoolbox's bootstrap over objects and a loop over pairs of objects; agreement says what both are of the standard
-deviation over objects drawn anew.
+deviation over objects that are drawn anew.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from alignet import intervals, metrics
 from bench.measure import Comparison, Way, alike
 
-PICTURES, DIM, OBJECTS, RESAMPLES, DRAWS = 2000, 512, 100, 200, 400
+PICTURES, DIM, OBJECTS, RESAMPLES, SAMPLES, DRAWS = 2000, 512, 100, 200, 20, 400
 
 
 def representations(pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -37,13 +37,17 @@ def similarities(rows: np.ndarray) -> torch.Tensor:
     return metrics.upper_triangle(unit @ unit.T)
 
 
+def rsa(one: np.ndarray, other: np.ndarray) -> float:
+    return metrics.spearman(similarities(one), similarities(other))
+
+
 def rdm(rows: np.ndarray) -> RDMs:
     return calc_rdm(Dataset(rows, obs_descriptors={"index": np.arange(len(rows))}), "correlation", "index")
 
 
-def loop_error(influence: np.ndarray, pairs: np.ndarray) -> float:
+def loop_error(influence: torch.Tensor, of: torch.Tensor) -> float:
     """The sum of products of all pairs of units that share an object, unit by unit; then as Units.standard_error."""
-    total, sharing = 0.0, 0
+    influence, pairs, total, sharing = influence.numpy(), of.numpy(), 0.0, 0
     for unit, objects in enumerate(pairs):
         shared = (pairs == objects[0]).any(1) | (pairs == objects[1]).any(1)
         total += influence[unit] * influence[shared].sum()
@@ -55,7 +59,7 @@ def comparisons(scale: float = 1) -> Iterator[Comparison]:
     pictures, objects = max(10, int(PICTURES * scale)), max(10, int(OBJECTS * min(scale, 1)))
     one, other = representations(pictures)
     task = f"RSA of {pictures:,} pictures"
-    ours = Way("alignet.metrics.spearman", lambda: metrics.spearman(similarities(one), similarities(other)))
+    ours = Way("alignet.metrics.spearman", lambda: rsa(one, other))
     scipy = Way(
         f"SciPy {version('scipy')}: pdist, spearmanr",
         lambda: spearmanr(pdist(one, "cosine"), pdist(other, "cosine")).statistic,
@@ -66,33 +70,39 @@ def comparisons(scale: float = 1) -> Iterator[Comparison]:
     )
     yield Comparison(task, "package", ours, scipy, alike(1e-4))
     yield Comparison(task, "package", ours, toolbox, alike(1e-4))
-    yield from errors(rdm(one[:objects]), rdm(other[:objects]), objects)
+    yield from errors(one[:objects], other[:objects])
 
 
-def errors(model: RDMs, data: RDMs, objects: int) -> Iterator[Comparison]:
-    pairs = torch.triu_indices(objects, objects, 1).T
-    vectors = [torch.from_numpy(found.dissimilarities[0]) for found in (model, data)]
-
-    def ours() -> float:
-        return intervals.Units(pairs).standard_error(intervals.spearman_influence(*vectors)[1])
-
-    def bootstrap() -> float:
-        found = eval_bootstrap_pattern(
-            ModelFixed("model", model), data, method="spearman", N=RESAMPLES, boot_noise_ceil=False
-        )
-        return float(np.nanstd(found.evaluations))
-
-    def loop() -> float:
-        return loop_error(intervals.spearman_influence(*vectors)[1].numpy(), pairs.numpy())
-
-    task, way = f"standard error of RSA, {objects} objects", Way("alignet.intervals", ours)
+def errors(one: np.ndarray, other: np.ndarray) -> Iterator[Comparison]:
+    objects = len(one)
+    task, way = f"standard error of RSA, {objects} objects", Way("alignet.intervals", lambda: our_error(one, other))
     label = f"rsatoolbox {version('rsatoolbox')}: bootstrap of {RESAMPLES}"
-    drawn = [representations(objects, seed) for seed in range(1, DRAWS + 1)]
-    true = np.std([metrics.spearman(similarities(one), similarities(other)) for one, other in drawn])
+    toolbox = Way(label, lambda: bootstrap_error(one, other))
+    naive = Way("loop over pairs of objects", lambda: loop_error(*influences(one, other)))
+    yield Comparison(task, "package", way, toolbox, lambda _ours, _other: of_the_true_error(objects), 3)
+    yield Comparison(task, "naive", way, naive, alike(1e-6))
 
-    def agree(found: float, others: float) -> str:
-        return f"of the true error: ours {found / true:.2f}, the other's {others / true:.2f}"
 
-    note = f"true: standard deviation over {DRAWS} draws of objects"
-    yield Comparison(task, "package", way, Way(label, bootstrap), agree, 3, note)
-    yield Comparison(task, "naive", way, Way("loop over pairs of objects", loop), alike(1e-6))
+def influences(one: np.ndarray, other: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of every pair of objects on the RSA, (n,), and its objects, (n, 2)."""
+    pairs = torch.triu_indices(len(one), len(one), 1).T
+    return intervals.spearman_influence(similarities(one), similarities(other))[1], pairs
+
+
+def our_error(one: np.ndarray, other: np.ndarray) -> float:
+    influence, pairs = influences(one, other)
+    return intervals.Units(pairs).standard_error(influence)
+
+
+def bootstrap_error(one: np.ndarray, other: np.ndarray) -> float:
+    model, data = ModelFixed("model", rdm(one)), rdm(other)
+    found = eval_bootstrap_pattern(model, data, method="spearman", N=RESAMPLES, boot_noise_ceil=False)
+    return float(np.nanstd(found.evaluations))
+
+
+def of_the_true_error(objects: int) -> str:
+    """Means of both errors over SAMPLES samples, as shares of the standard deviation of the RSA over DRAWS others."""
+    samples = [representations(objects, seed) for seed in range(SAMPLES)]
+    true = np.std([rsa(*representations(objects, seed)) for seed in range(SAMPLES, SAMPLES + DRAWS)])
+    ours, others = (np.mean([way(*sample) for sample in samples]) / true for way in (our_error, bootstrap_error))
+    return f"of the true error: ours {ours:.2f}, the other's {others:.2f} (means of {SAMPLES})"
