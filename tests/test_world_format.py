@@ -39,7 +39,11 @@ RATINGS = """image_0,image_1,rating,participant
 e,f,4.5,p1
 f,007,-1,p2
 """
-TABLES = {"images": IMAGES, "triplets": TRIPLETS, "levels": LEVELS, "ratings": None}
+NAMED = """concept_0,concept_1,concept_2,odd,participant
+cat,dog,boat,2,p1
+boat,car,cat,2,p2
+"""
+TABLES = {"images": IMAGES, "triplets": TRIPLETS, "levels": LEVELS, "ratings": None, "concept_choices": None}
 
 
 def write_world(path, header=HEADER, **changes):
@@ -67,6 +71,30 @@ def sections():
 
 
 # Reading
+
+
+def test_choices_by_name_may_be_about_concepts_without_a_picture(tmp_path):
+    made = folder_world.make(write_world(tmp_path / "tiny", concept_choices=NAMED), tmp_path / "out")
+    assert made.concept_choices[tables.CONCEPTS].values.tolist() == [["cat", "dog", "boat"], ["boat", "car", "cat"]]
+    assert made.concept_choices["odd"].tolist() == [2, 2]
+    assert "2 choices of 2 participants, which VICE alone reads" in check.summary(made)
+
+
+def test_a_judged_concept_may_have_pictures_for_synthesis(tmp_path):
+    header = HEADER | {"shared_concepts": "judged", "judged": "photographs of the same concepts"}
+    images = IMAGES.replace("sub/d.png,owl", "sub/d.png,cat")
+    made = folder_world.make(write_world(tmp_path / "tiny", header, images=images), tmp_path / "out")
+    assert (made.shared_concepts, made.judged) == ("judged", "photographs of the same concepts")
+    assert "People were shown photographs of the same concepts." in check.summary(made)
+
+
+def test_evaluations_show_the_test_split_and_what_held_out_choices_are_about(tmp_path):
+    levels = "study,image_0,image_1,image_2,odd,participant,level\n2025,e,b,007,2,p1,boundary\n,007,e,f,1,p2,boundary\n"
+    path = write_world(tmp_path / "tiny", levels=levels)
+    assert tables.read(path).levels["study"].tolist() == ["2025", ""]
+    assert tables.read(path).scored_rows().tolist() == [1, 4, 5, 6]
+    (path / "triplets.csv").write_text(TRIPLETS.replace("rt", "split").replace("1.5", "train").replace("0.75", "test"))
+    assert tables.read(path).scored_rows().tolist() == [0, 1, 2, 4, 5, 6]
 
 
 def test_a_world_reads_as_it_is_written(tiny):
@@ -168,6 +196,7 @@ def test_roots_lead_to_pictures_in_several_folders(tiny, tmp_path):
 
 def test_a_folder_copies_its_tables_and_points_to_its_pictures(tiny, tmp_path):
     (tiny / "ratings.csv").write_text(RATINGS)
+    (tiny / "concept_choices.csv").write_text(NAMED)
     before, after = tables.read(tiny), folder_world.make(tiny, tmp_path / "out")
     for name in tables.NAMES:
         pd.testing.assert_frame_equal(getattr(before, name), getattr(after, name))
@@ -275,9 +304,25 @@ REFUSALS = {
     "text that is not UTF-8": ({"triplets": TRIPLETS.encode() + b"a,b,c,2,p\xff,1\n"}, [r"triplets\.csv", "utf-8"]),
     "a column missing from levels": ({"levels": LEVELS.replace("level", "kind")}, [r"levels\.csv", "column level"]),
     "an unknown level": ({"levels": LEVELS.replace("boundary\n0", "middle\n0")}, [r"levels\.csv, row 2, column level"]),
+    "a choice by name about a concept of the test split": (
+        {"concept_choices": NAMED.replace("cat,dog", "cat,cow")},
+        [r"concept_choices\.csv, row 2, column concept_1: 'cow'", "'test'"],
+    ),
+    "a choice by name that shows a concept twice": (
+        {"concept_choices": NAMED.replace("boat,car,cat", "boat,cat,cat")},
+        [r"concept_choices\.csv, row 3, column concept_2: 'cat'", "same concept twice"],
+    ),
+    "a concept in human and test where judged ones are shared": (
+        {"header": HEADER | {"shared_concepts": "judged"}, "images": IMAGES.replace("e,e.png,cow", "e,e.png,cat")},
+        [r"images\.csv, row 6, column concept: 'cat' stands in the test split and in another one"],
+    ),
+    "shared_concepts is neither of the three": (
+        {"header": HEADER | {"shared_concepts": "some"}},
+        ["shared_concepts", "some"],
+    ),
     "levels about pictures of another split": (
-        {"levels": LEVELS.replace("e,f,007,2", "e,a,007,2")},
-        [r"levels\.csv, row 2, column image_1: 'a'", "test"],
+        {"levels": LEVELS.replace("e,f,007,2", "e,d,007,2")},
+        [r"levels\.csv, row 2, column image_1: 'd'", "'test' or 'human'"],
     ),
     "a rating that is no number": (
         {"ratings": RATINGS.replace("4.5", "high")},

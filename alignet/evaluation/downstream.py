@@ -40,7 +40,7 @@ def downstream(
     """
     table = [row for task in episodes.of_world(world, settings) for row in scored(task, test, test, settings)]
     table += _corruption_rows(world, test, students, features, settings)
-    note = "classes are those of the pictures used for alignment" if world.shared_concepts else ""
+    note = "classes are those of the pictures used for alignment" if world.shared_concepts is True else ""
     table = [row | {"note": note} for row in table]
     if len(world.hierarchy) < 2:
         table.append({"dataset": world.name, "protocol": "all", "note": ONE_LEVEL})

@@ -54,8 +54,15 @@ def summary(world: World) -> str:
     if world.ratings is not None:
         raters = world.ratings["participant"].nunique()
         lines.append(f"  ratings    {len(world.ratings):>8} ratings of {raters} participants")
+    if world.concept_choices is not None:
+        people = world.concept_choices["participant"].nunique()
+        of_names = f"{len(world.concept_choices):>8} choices of {people} participants"
+        lines.append(f"  by name    {of_names}, which VICE alone reads")
+    if world.judged:
+        lines += ["", f"People were shown {world.judged}."]
     if world.shared_concepts:
-        lines += ["", f"{world.hierarchy[0]}s may stand in several splits (shared_concepts: true)"]
+        where = "human and synthesis" if world.shared_concepts == "judged" else "several splits"
+        lines += ["", f"{world.hierarchy[0]}s may stand in {where} (shared_concepts: {world.shared_concepts})"]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alignet import config
 
-FILES = ("world", "images", "triplets", "levels", "ratings")
+FILES = ("world", "images", "triplets", "levels", "ratings", "concept_choices")
 ENDINGS = (".yaml", ".csv", ".parquet")
 
 

@@ -52,9 +52,21 @@ class Choice(BaseModel):
 
 
 class Level(Choice):
-    """A row of levels.csv: a choice, with the level of abstraction of its triplet."""
+    """A row of levels.csv: a choice, with the level of abstraction of its triplet and, where it belongs to a study
+    that is scored by itself, the study's name."""
 
     level: Annotated[LevelName, Field(description=f"one of {', '.join(LEVELS)}")]
+    study: Text | None = None
+
+
+class ConceptChoice(BaseModel):
+    """A row of concept_choices.csv: which of three concepts, named as in hierarchy[0], one person left out."""
+
+    concept_0: Text
+    concept_1: Text
+    concept_2: Text
+    odd: Position
+    participant: Text
 
 
 class Rating(BaseModel):
@@ -66,7 +78,13 @@ class Rating(BaseModel):
     participant: Text
 
 
-TABLES: dict[str, type[BaseModel]] = {"images": Image, "triplets": Choice, "levels": Level, "ratings": Rating}
+TABLES: dict[str, type[BaseModel]] = {
+    "images": Image,
+    "triplets": Choice,
+    "levels": Level,
+    "ratings": Rating,
+    "concept_choices": ConceptChoice,
+}
 
 
 class Source(BaseModel):
@@ -77,13 +95,18 @@ class Source(BaseModel):
 
 
 class Header(BaseModel):
-    """The keys of world.yaml. alignet writes `choices` (who chose) and `pictures` (where the pictures lie) itself."""
+    """The keys of world.yaml. alignet writes `choices` (who chose) and `pictures` (where the pictures lie) itself.
+
+    shared_concepts: 'judged' lets a concept stand in the splits human and synthesis, true in any. judged: what people
+    were shown, where it was not the world's pictures.
+    """
 
     model_config = ConfigDict(extra="forbid")
     format: Literal[1]
     name: Text
     hierarchy: Annotated[list[Text], Field(min_length=1)]
-    shared_concepts: bool = False
+    shared_concepts: bool | Literal["judged"] = False
+    judged: str = ""
     choices: ChoiceKind = "human"
     pictures: Text | dict[Text, Text] = "."
     sources: list[Source] = []

@@ -21,8 +21,10 @@ from alignet.worlds.format.schema import SPLITS
 FORMAT = 1
 NOBODY = "none"  # choices of a world that has no triplets.csv
 TRIPLET = ["image_0", "image_1", "image_2"]
+CONCEPTS = ["concept_0", "concept_1", "concept_2"]
 LABELS = ("student", "target", "class", "image_0", "image_1", "backbone", "dataset", "participant")  # of results
-NAMES = ("images", "triplets", "levels", "ratings")
+NAMES = ("images", "triplets", "levels", "ratings", "concept_choices")
+ABOUT = {"triplets": ("human",), "levels": ("test", "human")}  # splits whose pictures a table of choices may show
 SHOWN = 12  # the most values of the coarsest label that `examples` shows
 # A path that leaves its folder: absolute, on another drive, or with '..' in it.
 OUTSIDE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)"
@@ -38,11 +40,13 @@ class World:
 
     images: one row per picture (image, path, one column for each entry of hierarchy, split, and style if it is given).
     triplets, levels: one row per choice (image_0, image_1, image_2, odd, participant, ...). ratings: one row per rated
-    pair (image_0, image_1, rating, participant). levels and ratings are None if the world has none.
+    pair (image_0, image_1, rating, participant). concept_choices: one row per choice about concepts by name, whether or
+    not they have pictures (concept_0, concept_1, concept_2, odd, participant). The last three are None if the world has
+    none.
     hierarchy: the label columns, from fine to coarse. pictures: the folder that images.path starts from. roots: other
     folders, if any, by the first component of the path. choices: 'human', 'simulated' or 'derived' (drawn from
     embeddings that were fitted to people's choices). shared_concepts: whether a value of the finest label may stand in
-    several splits.
+    several splits; 'judged': in human and synthesis only. judged: what people were shown, '' if these pictures.
     """
 
     name: str
@@ -54,7 +58,9 @@ class World:
     levels: pd.DataFrame | None
     ratings: pd.DataFrame | None = None
     roots: dict[str, Path] = field(default_factory=dict)
-    shared_concepts: bool = False
+    shared_concepts: bool | str = False
+    concept_choices: pd.DataFrame | None = None
+    judged: str = ""
 
     @property
     def class_label(self) -> str:
@@ -64,6 +70,16 @@ class World:
     def rows(self, split: str) -> Tensor:
         """The row numbers in `images` of one split's pictures, (n,) int64."""
         return torch.from_numpy(np.flatnonzero(self.images["split"] == split))
+
+    def scored_rows(self) -> Tensor:
+        """Rows of the pictures that evaluations show to models, (n,) ascending: the test split, and the pictures of
+        other splits that levels.csv or the rows of split 'test' of triplets.csv show."""
+        rows = [self.rows("test")]
+        if self.levels is not None:
+            rows.append(self.choice_rows(self.levels)[0].flatten())
+        if "split" in self.triplets:
+            rows.append(self.choice_rows(self.triplets[self.triplets["split"] == "test"])[0].flatten())
+        return torch.cat(rows).unique()
 
     def labelled(self, styles: str) -> Tensor:
         """Rows of the synthesis pictures that are to be labelled, (n,): with styles 'judged', where the world has
@@ -161,8 +177,10 @@ def read(folder: Path, unfilled: bool = False) -> World:
     problems += [problem for part in parts.values() for problem in part.problems]
     problems += _image_problems(parts["images"], header)
     for name in NAMES[1:]:
-        if name in parts:
+        if name in parts and name != "concept_choices":
             problems += _choice_problems(parts[name], parts["images"].table)
+    if "concept_choices" in parts:
+        problems += _concept_problems(parts["concept_choices"], parts["images"].table, header.hierarchy[0])
     if problems:
         raise WorldError("\n".join(problems))
     tables = {name: part.table for name, part in parts.items()}
@@ -178,6 +196,8 @@ def read(folder: Path, unfilled: bool = False) -> World:
         ratings=tables.get("ratings"),
         roots={name: folder / path for name, path in roots.items()},
         shared_concepts=header.shared_concepts,
+        concept_choices=tables.get("concept_choices"),
+        judged=header.judged,
     )
 
 
@@ -204,7 +224,9 @@ def write_header(world: World, folder: Path, **header: Any) -> None:
         "hierarchy": list(world.hierarchy),
     }
     if world.shared_concepts:
-        entries["shared_concepts"] = True
+        entries["shared_concepts"] = world.shared_concepts
+    if world.judged:
+        entries["judged"] = world.judged
     if world.roots:
         entries["pictures"] = {name: str(path.resolve()) for name, path in world.roots.items()}
     elif world.pictures != folder:
@@ -290,9 +312,11 @@ def _image_problems(file: _TableFile, header: schema.Header) -> list[str]:
     if "split" in images and len(images):
         if "path" in images:
             refuse("path", _in_two_splits(images, "path"), "stands in two splits")
-        if finest in images and not header.shared_concepts:
-            why = "stands in two splits (world.yaml may say shared_concepts: true)"
-            refuse(finest, _in_two_splits(images, finest), why)
+        if finest in images and header.shared_concepts is not True:
+            shared = header.shared_concepts == "judged"
+            apart = images.assign(split=images["split"].replace("synthesis", "human")) if shared else images
+            why = "stands in the test split and in another one" if shared else "stands in two splits"
+            refuse(finest, _in_two_splits(apart, finest), f"{why} (world.yaml may say shared_concepts: true)")
         needed = [split for split in SPLITS if split != "human" or header.choices != NOBODY]
         absent = [split for split in needed if not (images["split"] == split).any()]
         lines += [f"{file.path.name}, column split: no picture is {split!r}" for split in absent]
@@ -311,7 +335,7 @@ def _choice_problems(file: _TableFile, images: pd.DataFrame) -> list[str]:
     if "image" not in images or not len(table):
         return []
     known = images.drop_duplicates("image").set_index("image")
-    needed = {"triplets": "human", "levels": "test"}.get(file.name) if "split" in images else None
+    allowed = ABOUT.get(file.name, ()) if "split" in images else ()
     lines: list[str] = []
     numbers: list[np.ndarray] = []  # of the images that each column names; those that are unknown count as different
     for column in columns:
@@ -319,10 +343,28 @@ def _choice_problems(file: _TableFile, images: pd.DataFrame) -> list[str]:
         place = known.index.get_indexer(values)
         unknown = (place < 0) & (np.asarray(values) != "")  # an empty one has its line already
         lines += file.refused(column, unknown[codes], "is not among the images")
-        if needed and (known["split"] == needed).any():
-            other = (place >= 0) & (known["split"].to_numpy()[place] != needed)
-            lines += file.refused(column, other[codes], f"is not of the split {needed!r}")
+        if allowed and known["split"].isin(allowed).any():
+            other = (place >= 0) & ~known["split"].isin(allowed).to_numpy()[place]
+            named = " or ".join(map(repr, allowed))
+            lines += file.refused(column, other[codes], f"is not of the split {named}")
         numbers.append(np.where(place >= 0, place, -1 - len(numbers)).astype(np.int32)[codes])
+    return lines + _twice(file, columns, numbers)
+
+
+def _concept_problems(file: _TableFile, images: pd.DataFrame, finest: str) -> list[str]:
+    """A line for each column of concept_choices.csv that names a concept of the test split, which no fit may see, or a
+    concept that an earlier column of its row names too."""
+    table, lines = file.table, []
+    columns = [column for column in CONCEPTS if column in table]
+    tested: set[str] = set()
+    if finest in images and "split" in images:
+        tested = set(images.loc[images["split"] == "test", finest])
+    vocabulary = pd.Index(pd.unique(pd.concat([table[column] for column in columns]))) if columns else pd.Index([])
+    numbers = []
+    for column in columns:
+        codes, concepts = _coded(table[column])
+        lines += file.refused(column, np.array([c in tested for c in concepts], bool)[codes], "is of the split 'test'")
+        numbers.append(vocabulary.get_indexer(concepts)[codes])
     return lines + _twice(file, columns, numbers)
 
 
@@ -340,6 +382,7 @@ def _twice(file: _TableFile, columns: list[str], numbers: list[np.ndarray]) -> l
     lines: list[str] = []
     for later in range(1, len(columns)):
         equal = np.any([numbers[later] == numbers[earlier] for earlier in range(later)], axis=0)
-        why = f"stands with the same picture twice in one {'triplet' if len(columns) == 3 else 'pair'}"
+        shown = "concept" if columns[0] in CONCEPTS else "picture"
+        why = f"stands with the same {shown} twice in one {'triplet' if len(columns) == 3 else 'pair'}"
         lines += file.refused(columns[later], equal, why)
     return lines
