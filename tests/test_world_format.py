@@ -93,7 +93,7 @@ def test_evaluations_show_the_test_split_and_what_held_out_choices_are_about(tmp
     path = write_world(tmp_path / "tiny", levels=levels)
     assert tables.read(path).levels["study"].tolist() == ["2025", ""]
     assert tables.read(path).scored_rows().tolist() == [1, 4, 5, 6]
-    (path / "triplets.csv").write_text(TRIPLETS.replace("rt", "split").replace("1.5", "train").replace("0.75", "test"))
+    (path / "triplets.csv").write_text(TRIPLETS.replace(",rt", ",split").replace("1.5", "train").replace("0.75", "test"))
     assert tables.read(path).scored_rows().tolist() == [0, 1, 2, 4, 5, 6]
 
 
@@ -290,7 +290,7 @@ REFUSALS = {
     "a response time in words": ({"triplets": TRIPLETS.replace("0.75", "fast")}, ["row 4, column rt: 'fast'"]),
     "an endless response time": ({"triplets": TRIPLETS.replace("0.75", "inf")}, ["row 4, column rt: 'inf'"]),
     "a split of choices that is unknown": (
-        {"triplets": TRIPLETS.replace("rt", "split").replace("1.5", "training").replace("0.75", "test")},
+        {"triplets": TRIPLETS.replace(",rt", ",split").replace("1.5", "training").replace("0.75", "test")},
         [r"triplets\.csv, row 2, column split: 'training'"],
     ),
     "no choices": ({"triplets": "image_0,image_1,image_2,odd,participant\n"}, [r"triplets\.csv", "no rows"]),

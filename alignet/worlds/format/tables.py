@@ -25,6 +25,7 @@ CONCEPTS = ["concept_0", "concept_1", "concept_2"]
 LABELS = ("student", "target", "class", "image_0", "image_1", "backbone", "dataset", "participant")  # of results
 NAMES = ("images", "triplets", "levels", "ratings", "concept_choices")
 ABOUT = {"triplets": ("human",), "levels": ("test", "human")}  # splits whose pictures a table of choices may show
+MANY = 50_000  # rows, from which on a table is written as Parquet
 SHOWN = 12  # the most values of the coarsest label that `examples` shows
 # A path that leaves its folder: absolute, on another drive, or with '..' in it.
 OUTSIDE = r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)"
@@ -202,14 +203,17 @@ def read(folder: Path, unfilled: bool = False) -> World:
 
 
 def write(world: World, folder: Path, parquet: bool = False, **header: Any) -> None:
-    """Write a world's tables to a folder, as CSV or Parquet, and its world.yaml with the further entries `header`."""
+    """Write a world's tables to a folder and its world.yaml with the further entries `header`.
+
+    Tables are CSV; Parquet if `parquet` says so or if they have more than MANY rows.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_header(world, folder, **header)
     for name in NAMES:
         table = getattr(world, name)
         if table is None or (world.choices == NOBODY and name == "triplets"):
             continue
-        if parquet:
+        if parquet or len(table) > MANY:
             table.to_parquet(folder / f"{name}.parquet", index=False)
         else:
             table.to_csv(folder / f"{name}.csv", index=False)
