@@ -85,7 +85,7 @@ def test_a_judged_concept_may_have_pictures_for_synthesis(tmp_path):
     images = IMAGES.replace("sub/d.png,owl", "sub/d.png,cat")
     made = folder_world.make(write_world(tmp_path / "tiny", header, images=images), tmp_path / "out")
     assert (made.shared_concepts, made.judged) == ("judged", "photographs of the same concepts")
-    assert "People were shown photographs of the same concepts." in check.summary(made)
+    assert "human participants, who were shown photographs of the same concepts\n" in check.summary(made)
 
 
 def test_evaluations_show_the_test_split_and_what_held_out_choices_are_about(tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor, bincount
 from alignet import metrics
 from alignet.triplets import choice_counts
 from alignet.worlds.format.pictures import UNREADABLE, eight_bits
-from alignet.worlds.format.schema import PARTICIPANTS, SPLITS
+from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.format.tables import World
 
 NAMED = 5  # the problems of one kind that are named; the others are counted
@@ -38,7 +38,7 @@ def pictures(world: World, table: str = "images.csv") -> list[str]:
 def summary(world: World) -> str:
     """The world in numbers: pictures and labels per split, choices, people, raters and noise ceilings."""
     lines = [
-        f"{world.name}: {len(world.images)} pictures, choices of {PARTICIPANTS[world.choices]}",
+        f"{world.name}: {len(world.images)} pictures, choices of {world.asked}",
         "",
         "labels and pictures",
     ]
@@ -58,8 +58,6 @@ def summary(world: World) -> str:
         people = world.concept_choices["participant"].nunique()
         of_names = f"{len(world.concept_choices):>8} choices of {people} participants"
         lines.append(f"  by name    {of_names}, which VICE alone reads")
-    if world.judged:
-        lines += ["", f"People were shown {world.judged}."]
     if world.shared_concepts:
         where = "human and synthesis" if world.shared_concepts == "judged" else "several splits"
         lines += ["", f"{world.hierarchy[0]}s may stand in {where} (shared_concepts: {world.shared_concepts})"]

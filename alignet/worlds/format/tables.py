@@ -68,6 +68,12 @@ class World:
         """The label that the levels of abstraction are about: the one above the finest, or the only one."""
         return self.hierarchy[min(1, len(self.hierarchy) - 1)]
 
+    @property
+    def asked(self) -> str:
+        """Who chose, and what they were shown where it was not the world's pictures; in words."""
+        people = schema.PARTICIPANTS[self.choices]
+        return f"{people}, who were shown {self.judged}" if self.judged else people
+
     def rows(self, split: str) -> Tensor:
         """The row numbers in `images` of one split's pictures, (n,) int64."""
         return torch.from_numpy(np.flatnonzero(self.images["split"] == split))
