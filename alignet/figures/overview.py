@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from alignet.figures import style
 
 COLOURS = {**style.COLOURS, "teacher": style.BLUE, "target": style.BLUE}  # of a triplet page's lines
+ACROSS = 8  # names that stand beside each other above a matrix; more are turned
 
 
 def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
@@ -33,18 +33,25 @@ def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
 def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
     """Similarities between groups of pictures, lines between the values of the coarsest label.
 
+    At the left stands each group or, of more than style.NAMED, each value of the finest label that has no more.
+
     Args: similarity: (k, k) in [-1, 1]; labels: k rows, ordered, coarsest column first, finest last.
     """
     figure, ax = plt.subplots(figsize=(style.DOUBLE * 0.72, style.DOUBLE * 0.62), layout="constrained")
     image = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
     ax.set_xticks([])
-    ax.set_yticks(range(len(labels)), labels.iloc[:, -1], fontsize=style.SMALL)
-    coarsest = labels.iloc[:, 0]
-    for place in np.flatnonzero(coarsest.to_numpy()[1:] != coarsest.to_numpy()[:-1]) + 0.5:
-        ax.axhline(place, color="black", linewidth=0.5)
-        ax.axvline(place, color="black", linewidth=0.5)
-    middles = pd.Series(range(len(labels))).groupby(coarsest, sort=False).mean()
-    ax.secondary_xaxis("top").set_xticks(middles.to_numpy(), middles.index, fontsize=6)
+    places = [style.middles(labels[column]) for column in labels.columns[::-1]]
+    named = next((places_of for places_of in places if len(places_of) <= style.NAMED), places[-1][:0])
+    if len(labels) <= style.NAMED:
+        ax.set_yticks(range(len(labels)), labels.iloc[:, -1], fontsize=style.SMALL)
+    else:
+        left = style.apart(named, len(labels) / style.NAMED)
+        ax.set_yticks(left.to_numpy(), left.index, fontsize=style.SMALL)
+    style.borders(ax, labels.iloc[:, 0], "black")
+    if len(labels) <= style.NAMED or named is not places[-1]:
+        top = style.apart(places[-1], len(labels) / style.NAMED) if len(places[-1]) <= style.NAMED else places[-1][:0]
+        turned = 90 if len(top) > ACROSS else 0
+        ax.secondary_xaxis("top").set_xticks(top.to_numpy(), top.index, fontsize=style.SMALL, rotation=turned)
     figure.colorbar(image, ax=ax, shrink=0.6, label="Centred cosine similarity")
     return figure
 

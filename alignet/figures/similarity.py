@@ -12,6 +12,7 @@ from torch import Tensor
 from alignet.figures import style
 
 METRICS = {"odd_one_out_accuracy": "Odd-one-out accuracy", "rsa_spearman": "RSA (Spearman)"}
+PANEL = 22  # names that stand below each other beside a matrix of `rdms`
 
 
 def scores(table: pd.DataFrame) -> Figure:
@@ -67,7 +68,7 @@ def rdms(matrices: dict[tuple[str, str], Tensor], labels: pd.DataFrame) -> Figur
                 image = ax.imshow(_ranks(matrices[student, target].numpy()), cmap="viridis", vmin=0, vmax=1)
                 _label(ax, labels[labels.columns[-1]], named=target == targets[0])
                 ax.set_title(f"{student}, {style.LABELS[target]}")
-    figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, label="Distance (rank)")
+    figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, label=f"Distance (rank), {len(labels):,} concepts")
     return figure
 
 
@@ -140,11 +141,10 @@ def _ranks(matrix: np.ndarray) -> np.ndarray:
 
 
 def _label(ax: plt.Axes, coarsest: pd.Series, named: bool) -> None:
-    for place in np.flatnonzero(coarsest.to_numpy()[1:] != coarsest.to_numpy()[:-1]) + 0.5:
-        ax.axhline(place, color="white", linewidth=0.5)
-        ax.axvline(place, color="white", linewidth=0.5)
-    if named:
-        for name, middle in pd.Series(range(len(coarsest))).groupby(coarsest, sort=False).mean().items():
+    style.borders(ax, coarsest, "white")
+    places = style.middles(coarsest)
+    if named and len(places) <= style.NAMED:
+        for name, middle in style.apart(places, len(coarsest) / PANEL).items():
             ax.annotate(
                 name, (-0.02 * len(coarsest), middle), ha="right", va="center", fontsize=6, annotation_clip=False
             )

@@ -43,6 +43,7 @@ OTHER_LETTERS = [  # fonts with Chinese, Japanese and Korean letters, of systems
     "IPAexGothic",
 ]
 SMALL = 6  # points: the least size of text; all other text has 7
+NAMED = 60  # names or lines along an axis, at most: a world may have thousands of labels
 
 
 def use() -> None:
@@ -184,6 +185,30 @@ def people(choices: str | pd.Series) -> str:
     """Whose choices a figure is about, in the words of its legend: of one kind, or of all kinds in a table's column."""
     kinds = [choices] if isinstance(choices, str) else choices.dropna().unique()
     return " and ".join(PARTICIPANTS[kind] for kind in kinds)
+
+
+def middles(labels: pd.Series) -> pd.Series:
+    """Where the middle of each label lies in an ordered column of labels: label -> place, in their order."""
+    return pd.Series(np.arange(len(labels))).groupby(labels.to_numpy(), sort=False).mean()
+
+
+def apart(places: pd.Series, least: float) -> pd.Series:
+    """Those of ascending places that lie `least` or more behind the last one that is kept: their names would not
+    overlap."""
+    kept: list[bool] = []
+    last = -np.inf
+    for place in places:
+        kept.append(place - last >= least)
+        last = place if kept[-1] else last
+    return places[kept]
+
+
+def borders(ax: Axes, labels: pd.Series, colour: str) -> None:
+    """Lines over a matrix where an ordered column of labels changes; none where it changes more than NAMED times."""
+    changes = np.flatnonzero(labels.to_numpy()[1:] != labels.to_numpy()[:-1]) + 0.5
+    for place in changes if len(changes) <= NAMED else ():
+        ax.axhline(place, color=colour, linewidth=0.5)
+        ax.axvline(place, color=colour, linewidth=0.5)
 
 
 def student_colours(students: Iterable[str]) -> dict[str, str]:

@@ -22,6 +22,8 @@ from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.format.tables import World
 
+MOST_LABELS = 4096  # that `label_similarity` compares: 67 MB
+
 
 @dataclass(frozen=True)
 class Job:
@@ -100,17 +102,20 @@ def _widths(embedder: Embedder, model: config.Backbone) -> list[int]:
 def label_similarity(features: Tensor, world: World, labels: tuple[str, ...]) -> tuple[Tensor, pd.DataFrame]:
     """Centred cosine similarity of the mean features of each distinct combination of labels.
 
+    Of more than MOST_LABELS combinations, evenly spread ones are taken.
+
     Args: features: (n_images, dim), NaN for pictures that are left out; labels: columns of the hierarchy, fine to
         coarse.
     Returns: (k, k), ordered by the hierarchy from coarse to fine, and the k combinations in that order.
     """
     known = ~features.isnan().any(1)
-    groups = world.images[known.numpy()].groupby(list(labels[::-1]), sort=False).indices
-    means = torch.stack([features[known][torch.from_numpy(rows)].mean(0) for rows in groups.values()])
-    names = pd.DataFrame([key if isinstance(key, tuple) else (key,) for key in groups], columns=labels[::-1])
-    order = names.sort_values(list(names)).index
-    unit = unit_vectors(means[torch.tensor(order)], centred=True)
-    return unit @ unit.T, names.loc[order].reset_index(drop=True)
+    groups = world.images.loc[known.numpy(), list(labels[::-1])].groupby(list(labels[::-1]), sort=True)
+    names, number = groups.size().index.to_frame(index=False), torch.tensor(groups.ngroup().to_numpy())
+    sums = torch.zeros(len(names), features.shape[1]).index_add_(0, number, features[known])
+    means = sums / torch.bincount(number, minlength=len(names))[:, None]
+    some = torch.linspace(0, len(names) - 1, min(len(names), MOST_LABELS), dtype=torch.float64).round().long()
+    unit = unit_vectors(means[some], centred=True)
+    return unit @ unit.T, names.iloc[some.tolist()].reset_index(drop=True)
 
 
 def save_features(folder: Path, features: Tensor, images: Iterable[str], widths: list[int] | None = None) -> None:
