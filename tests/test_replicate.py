@@ -193,7 +193,7 @@ def test_several_runs_stand_in_one_figure_a_row_each_with_whose_choices_they_are
 
 def test_a_run_of_a_profile_can_be_repeated_with_other_values(tmp_path):
     written = tmp_path / "params.yaml"
-    written.write_text(yaml.safe_dump(config.values("params/photos.yaml") | {config.PROFILE: "params/photos.yaml"}))
+    written.write_text(yaml.safe_dump(config.values("params/things.yaml") | {config.PROFILE: "params/things.yaml"}))
     variant, again = tmp_path / "variant.yaml", tmp_path / "again.yaml"
     variant.write_text(yaml.safe_dump(variants.based_on(str(written)) | {"teacher": {"seed": 3}}))
     assert config.value("teacher.seed", str(variant)) == 3
@@ -202,5 +202,5 @@ def test_a_run_of_a_profile_can_be_repeated_with_other_values(tmp_path):
     assert config.value("teacher.seed", str(again)) == 3
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump({config.BASE: str(written)}))
-    with pytest.raises(config.ConfigError, match=r"was written from params/photos\.yaml; restore it first"):
+    with pytest.raises(config.ConfigError, match=r"was written from params/things\.yaml; restore it first"):
         config.values(str(other))
