@@ -22,22 +22,10 @@ def odd_one_out_accuracy(choice: Tensor, counts: Tensor) -> float:
     return weighted_mean(agreement(choice, counts), counts.sum(1))
 
 
-def leave_one_out_agreement(counts: Tensor) -> Tensor:
-    """How often one person agrees with the majority of the others, for triplets that each person judged once.
-
-    If k items tie for the others' majority, a person who chose one of these items counts as 1 / k.
-
-    Args: counts: (n, 3) people per item.
-    Returns: (n,) in [0, 1]; NaN where fewer than two people judged the triplet.
-    """
-    own = torch.eye(3, dtype=counts.dtype).repeat(len(counts), 1)  # row 3 t + i: one choice of item i in triplet t
-    agrees = _agreement_with_others(own, counts.repeat_interleave(3, 0)).view(-1, 3)
-    agreed = (counts * agrees).sum(1) / counts.sum(1)
-    return agreed.masked_fill(counts.sum(1) < 2, torch.nan)
-
-
 def leave_participant_out_agreement(own: Tensor, triplet: Tensor, n: int) -> Tensor:
-    """`leave_one_out_agreement` for people who may have judged a triplet twice: all choices of a person are left out.
+    """How often one person agrees with the majority of the other people; all choices of that person are left out.
+
+    If k items tie for the others' majority, a choice of one of these items counts as 1 / k.
 
     Args: own: (m, 3), each row one person's choices per item of one triplet; triplet: (m,), the number of that triplet,
         below n.
@@ -60,10 +48,10 @@ def _agreement_with_others(own: Tensor, counts: Tensor) -> Tensor:
     return (own * majority).sum(1) / majority.sum(1) / own.sum(1)
 
 
-def odd_one_out_noise_ceiling(counts: Tensor) -> float:
-    """Mean of `leave_one_out_agreement` over all choices about triplets that several people judged; NaN without any."""
-    judged = counts.sum(1) >= 2
-    return weighted_mean(leave_one_out_agreement(counts)[judged], counts[judged].sum(1))
+def odd_one_out_noise_ceiling(agreement: Tensor) -> float:
+    """Mean of `leave_participant_out_agreement`, (n,), over the triplets that two or more people judged; NaN without
+    any. Each triplet counts once, however many people judged it."""
+    return float(agreement.double().nanmean())
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> float:

@@ -156,12 +156,11 @@ def remarks(world: "World") -> Iterator[str]:
     import torch
 
     from alignet import metrics
-    from alignet.triplets import choice_counts
+    from alignet.worlds.check import agreement_between_people
 
     if not len(world.triplets):
         return
-    triplets, odd = world.choice_rows(world.triplets)
-    ceiling = metrics.odd_one_out_noise_ceiling(choice_counts(triplets, odd)[1])
+    ceiling = metrics.odd_one_out_noise_ceiling(agreement_between_people(world, world.triplets))
     if ceiling != ceiling:
         yield "triplets.csv: no triplet was judged by two people, so there is no noise ceiling"
     elif ceiling <= 1 / 3:

@@ -71,6 +71,22 @@ def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
     return distinct, torch.zeros_like(distinct).index_add_(0, group, chosen)
 
 
+def choices_by_person(triplets: Tensor, odd: Tensor, person: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What each person chose of each distinct triplet, in whatever order it was shown.
+
+    Args: triplets: (m, 3) item numbers, one row per choice; odd: (m,) position of the chosen odd one out; person: (m,)
+        numbers from 0 of the people who chose.
+    Returns: the distinct triplets, (n, 3), each in ascending order; own, (k, 3) int64 choices per item, a row for each
+        triplet and person; triplet, (k,) the number of that row's triplet, ascending.
+    """
+    ordered, order = triplets.sort(dim=1)
+    distinct, group = ordered.unique(dim=0, return_inverse=True)
+    people = int(person.max()) + 1 if len(person) else 1
+    answers, row = (group * people + person).unique(return_inverse=True)
+    own = torch.zeros(len(answers), 3, dtype=torch.int64).index_add_(0, row, (order == odd[:, None]).long())
+    return distinct, own, answers // people
+
+
 @dataclass(frozen=True)
 class Groups:
     """Images sorted by group (class or cluster), and which groups a scheme can use.

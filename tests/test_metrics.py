@@ -14,6 +14,13 @@ def counts_of_uniform_people(n, people, seed=0):
     return torch.nn.functional.one_hot(odd, 3).sum(1)
 
 
+def agreement_of_strangers(counts):
+    """Every choice is another person's, as where nobody judged a triplet twice."""
+    item = torch.arange(counts.numel()).repeat_interleave(counts.flatten())
+    own = torch.nn.functional.one_hot(item % 3, 3)
+    return metrics.leave_participant_out_agreement(own, item // 3, len(counts))
+
+
 def test_agreement_is_the_share_of_people_who_chose_the_same_and_none_for_a_tie():
     counts = torch.tensor([[3, 1, 0], [0, 2, 2], [1, 1, 2], [4, 0, 0]])
     assert metrics.agreement(torch.tensor([0, 1, 2, -1]), counts).tolist() == [0.75, 0.5, 0.5, 0.0]
@@ -33,32 +40,39 @@ def test_always_the_same_item_agrees_with_a_third_of_uniform_choices():
 
 def test_leaving_one_of_two_to_one_out_agrees_by_hand():
     # Without a chooser of item 0, items 0 and 1 tie: 1/2 each for those two; without that of item 1: no agreement.
-    values = metrics.leave_one_out_agreement(torch.tensor([[2, 1, 0], [3, 1, 0], [1, 1, 1], [1, 1, 0]]))
+    values = agreement_of_strangers(torch.tensor([[2, 1, 0], [3, 1, 0], [1, 1, 1], [1, 1, 0]]))
     assert values.tolist() == pytest.approx([(0.5 + 0.5 + 0) / 3, 3 / 4, 0, 0])
 
 
 def test_identical_participants_agree_wholly():
     counts = torch.tensor([[5, 0, 0], [0, 2, 0], [0, 0, 7]])
-    assert metrics.leave_one_out_agreement(counts).tolist() == [1, 1, 1]
-    assert metrics.odd_one_out_noise_ceiling(counts) == 1
+    agreement = agreement_of_strangers(counts)
+    assert agreement.tolist() == [1, 1, 1]
+    assert metrics.odd_one_out_noise_ceiling(agreement) == 1
 
 
 @pytest.mark.parametrize("people", [2, 3, 6])
 def test_participants_who_guess_agree_by_chance(people):
-    assert metrics.odd_one_out_noise_ceiling(counts_of_uniform_people(6000, people)) == pytest.approx(1 / 3, abs=0.03)
+    agreement = agreement_of_strangers(counts_of_uniform_people(6000, people))
+    assert metrics.odd_one_out_noise_ceiling(agreement) == pytest.approx(1 / 3, abs=0.03)
 
 
-def test_leave_one_out_agreement_does_not_see_the_order_of_the_items():
+def test_agreement_between_people_does_not_see_the_order_of_the_items():
     counts = counts_of_uniform_people(50, 5)
-    moved = metrics.leave_one_out_agreement(counts[:, [2, 0, 1]])
-    torch.testing.assert_close(moved, metrics.leave_one_out_agreement(counts))
+    moved = agreement_of_strangers(counts[:, [2, 0, 1]])
+    torch.testing.assert_close(moved, agreement_of_strangers(counts))
 
 
 def test_a_single_participant_has_no_noise_ceiling():
-    counts = torch.tensor([[0, 1, 0], [2, 0, 0]])
-    assert metrics.leave_one_out_agreement(counts).isnan().tolist() == [True, False]
-    assert metrics.odd_one_out_noise_ceiling(counts) == 1
-    assert math.isnan(metrics.odd_one_out_noise_ceiling(counts[:1]))
+    agreement = agreement_of_strangers(torch.tensor([[0, 1, 0], [2, 0, 0]]))
+    assert agreement.isnan().tolist() == [True, False]
+    assert metrics.odd_one_out_noise_ceiling(agreement) == 1
+    assert math.isnan(metrics.odd_one_out_noise_ceiling(agreement[:1]))
+
+
+def test_in_the_noise_ceiling_a_triplet_counts_once_however_many_people_judged_it():
+    agreement = agreement_of_strangers(torch.tensor([[99, 0, 0], [1, 1, 0]]))
+    assert metrics.odd_one_out_noise_ceiling(agreement) == 0.5
 
 
 def test_the_weighted_mean_of_nothing_is_nan():
@@ -73,13 +87,6 @@ def test_a_person_who_judged_twice_is_left_out_with_both_choices():
     found = metrics.leave_participant_out_agreement(own, triplet, 2)
     assert found[0] == pytest.approx((2 * 0.5 + 1 + 0) / 4)
     assert math.isnan(found[1])
-
-
-def test_where_everybody_judged_once_both_ways_to_leave_out_agree():
-    odd = torch.randint(3, (40, 5), generator=generator())
-    own = torch.nn.functional.one_hot(odd, 3).flatten(0, 1)
-    found = metrics.leave_participant_out_agreement(own, torch.arange(40).repeat_interleave(5), 40)
-    torch.testing.assert_close(found.double(), metrics.leave_one_out_agreement(own.view(40, 5, 3).sum(1)).double())
 
 
 def test_the_rank_correlation_is_scipys_also_with_ties():

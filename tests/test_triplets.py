@@ -70,6 +70,14 @@ def test_choices_of_one_triplet_in_two_orders_are_counted_together():
     assert counts.tolist() == [[0, 1, 0], [0, 2, 1]]
 
 
+def test_choices_by_person_have_a_row_for_each_person_of_a_triplet_in_whatever_order_it_was_shown():
+    shown, odd = torch.tensor([[5, 1, 3], [1, 3, 5], [3, 5, 1], [0, 1, 2]]), torch.tensor([0, 2, 0, 1])
+    distinct, own, triplet = triplets.choices_by_person(shown, odd, torch.tensor([7, 7, 2, 2]))
+    assert distinct.tolist() == [[0, 1, 2], [1, 3, 5]]
+    assert triplet.tolist() == [0, 1, 1]
+    assert own.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 2]]  # person 2 left out item 3, person 7 item 5 twice
+
+
 def test_the_order_in_which_a_triplet_is_shown_does_not_change_its_counts():
     shown = torch.stack([torch.randperm(6, generator=generator(seed))[:3] for seed in range(40)])
     odd = torch.randint(3, (40,), generator=generator())

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from torch import Tensor, bincount
+from torch import Tensor, bincount, from_numpy
 
 from alignet import metrics
-from alignet.triplets import choice_counts
+from alignet.triplets import choice_counts, choices_by_person
 from alignet.worlds.format.pictures import UNREADABLE, eight_bits
 from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.format.tables import World
@@ -74,20 +74,32 @@ def median_side(world: World, most: int = 50) -> int:
 
 
 def noise_ceilings_by_table(world: World) -> pd.DataFrame:
-    """One row per kind of triplet: how many, people's choices about them, and the noise ceiling (chance 1/3)."""
+    """One row per kind of triplet: how many, people's choices about them, and the noise ceiling (chance 1/3).
+
+    The rows of a named study of levels.csv stand apart."""
     tables = {"triplets.csv": world.triplets} if len(world.triplets) else {}
     if world.levels is not None:
-        tables |= {f"levels.csv, {level}": rows for level, rows in world.levels.groupby("level", sort=False)}
-    counts = {name: choice_counts(*world.choice_rows(table))[1] for name, table in tables.items()}
+        study = world.levels["study"].fillna("") if "study" in world.levels else pd.Series("", index=world.levels.index)
+        for (name, level), rows in world.levels.groupby([study, "level"], sort=False):
+            tables[", ".join(part for part in ("levels.csv", name, level) if part)] = rows
+    agreements = {name: agreement_between_people(world, table) for name, table in tables.items()}
     return pd.DataFrame(
         {
             "table": name,
-            "triplets": len(n),
-            "choices": int(n.sum()),
-            "noise_ceiling": metrics.odd_one_out_noise_ceiling(n),
+            "triplets": len(of_table),
+            "choices": len(tables[name]),
+            "noise_ceiling": metrics.odd_one_out_noise_ceiling(of_table),
         }
-        for name, n in counts.items()
+        for name, of_table in agreements.items()
     ).assign(people=world.choices)
+
+
+def agreement_between_people(world: World, table: pd.DataFrame) -> Tensor:
+    """How often one person agrees with the majority of the others, for each distinct triplet of a table of choices:
+    (n,), NaN where one person alone judged the triplet, however often."""
+    person = from_numpy(pd.factorize(table["participant"])[0])
+    distinct, own, triplet = choices_by_person(*world.choice_rows(table), person)
+    return metrics.leave_participant_out_agreement(own, triplet, len(distinct))
 
 
 def _parts(world: World) -> list:
@@ -104,10 +116,11 @@ def _choices(world: World, name: str, table: pd.DataFrame) -> str:
     raters = counts.sum(1)
     line = f"  {name:<12} {len(table):>8} choices by {table['participant'].nunique()} participants"
     line += f" on {len(counts)} triplets, raters per triplet {_spread(raters)}"
-    if (raters >= 2).any():
-        line += f", noise ceiling {metrics.odd_one_out_noise_ceiling(counts):.3f}"
+    ceiling = metrics.odd_one_out_noise_ceiling(agreement_between_people(world, table))
+    if ceiling == ceiling:
+        line += f", noise ceiling {ceiling:.3f}"
     else:
-        line += ", no noise ceiling: no triplet was judged twice"
+        line += ", no noise ceiling: no two people judged one triplet"
     if "rt" in table:
         line += f", {100 * table['rt'].notna().mean():.0f} % with a response time"
     return line
