@@ -124,16 +124,23 @@ def test_permuted_labels_take_the_likeness_away():
     assert value["held-out triplets", "moved"] < value["held-out triplets", "known"] - 0.15
 
 
-def test_choice_matrices_are_the_shares_by_hand():
+def test_choice_shares_are_those_by_hand():
     # Objects 0, 1, 2: twice 2 is the odd one out, once 0; then 0, 1, 3 by the second group.
     triplets = torch.tensor([[0, 1, 2], [2, 0, 1], [0, 1, 2], [0, 1, 3]])
-    found = rsa.choice_matrices(triplets, torch.tensor([2, 0, 0, 0]), torch.tensor([0, 0, 0, 1]), 4, 2)
-    assert found[0, 0, 1] == found[0, 1, 0] == pytest.approx(2 / 3)
-    assert found[0, 1, 2] == pytest.approx(1 / 3)
-    assert found[0, 0, 2] == 0
-    assert found[1, 1, 3] == 1
-    assert found[:, range(4), range(4)].isnan().all()
-    assert found[0, 3].isnan().all()
+    pairs, shares = rsa.choice_shares(triplets, torch.tensor([2, 0, 0, 0]), torch.tensor([0, 0, 0, 1]), 2)
+    assert pairs.T.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3]]
+    expected = torch.tensor([[2 / 3, 0, torch.nan, 1 / 3, torch.nan], [0, torch.nan, 0, torch.nan, 1]])
+    torch.testing.assert_close(shares, expected.double(), equal_nan=True)
+
+
+def test_dot_products_of_many_and_of_few_pairs_are_those_of_the_matrix(monkeypatch):
+    rows = torch.randn(9, 4, generator=generator(0), dtype=torch.float64)
+    pairs = torch.triu_indices(9, 9, 1)
+    expected = (rows @ rows.T)[pairs[0], pairs[1]]
+    monkeypatch.setattr(rsa, "PART", 20)  # several parts, the last of them smaller
+    for dense in (0, 100):
+        monkeypatch.setattr(rsa, "DENSE", dense)
+        torch.testing.assert_close(rsa.dot_products(rows, pairs), expected)
 
 
 def test_a_person_is_always_in_one_group():
@@ -198,7 +205,8 @@ def test_what_a_world_lacks_is_a_row_with_a_note():
 
 def test_ratings_that_follow_the_distance_are_matched_and_their_people_agree():
     world, place = known_world()
-    similar = similarity.cosine(place)
+    unit = similarity.centred_unit(place)
+    similar = unit @ unit.T
     names = world.images["image"].iloc[world.rows("test").tolist()].tolist()
     pairs = {(names[a], names[b]): float(similar[a, b]) for a in range(0, 24, 2) for b in range(a + 2, 24, 2)}
     turned = {(b, a): value for (a, b), value in pairs.items()}
@@ -218,7 +226,8 @@ def write(tmp_path, values, labels, columns=None):
 
 def test_a_matrix_file_is_scored_on_the_concepts_it_shares(tmp_path):
     world, place = known_world()
-    similar = similarity.cosine(place[::2]).numpy()
+    unit = similarity.centred_unit(place[::2]).numpy()
+    similar = unit @ unit.T
     labels = [f"test{n:02d}" for n in range(CONCEPTS)]
     matrix = write(tmp_path, similar, labels)
     settings = dataclasses.replace(SETTINGS, matrices=[matrix, matrix | {"name": "turned", "kind": "distance"}])

@@ -13,7 +13,7 @@ from torch import Tensor
 from alignet.config import ROOT, Features, Similarity
 from alignet.evaluation import rsa
 from alignet.evaluation.disagreement import CONTENDERS, paired_t
-from alignet.evaluation.similarity import COLUMNS, cosine
+from alignet.evaluation.similarity import COLUMNS, centred_unit
 from alignet.intervals import Units, mean_influence, spearman_influence
 from alignet.models import activations
 from alignet.models.activations import Students
@@ -44,7 +44,7 @@ def scores(students: Students, features: Features, settings: Similarity) -> pd.D
 
 def _rsa(entry: Mapping[Any, str], students: Students, features: Features) -> list[dict]:
     judged = picture_sets.read(ROOT, entry)
-    models = _cosines(judged.paths, students, features)
+    models = _units(judged.paths, students, features)
     first, second = torch.triu_indices(len(judged.paths), len(judged.paths), 1)
     people = judged.people[:, first, second]
     known = ~people.isnan().any(0)
@@ -54,15 +54,15 @@ def _rsa(entry: Mapping[Any, str], students: Students, features: Features) -> li
     return rsa.rsa_rows(names, benchmark, models)
 
 
-def _cosines(paths: list[Path], students: Students, features: Features) -> dict[tuple[str, str], Tensor]:
-    """(student, target) -> centred cosine similarity of all pairs of the pictures, (n, n)."""
+def _units(paths: list[Path], students: Students, features: Features) -> dict[tuple[str, str], Tensor]:
+    """(student, target) -> vectors of the pictures, (n, dim), whose dot products are centred cosine similarities."""
     layers = activations.forward(students, paths, features)
-    return {key: cosine(rows["pooled"]) for key, rows in layers.items()}
+    return {key: centred_unit(rows["pooled"]) for key, rows in layers.items()}
 
 
 def _validation(entry: Mapping[Any, str], students: Students, features: Features) -> list[dict]:
     judged = picture_sets.read_validation(ROOT / entry["root"])
-    models = _cosines(judged.paths, students, features)
+    models = {key: unit @ unit.T for key, unit in _units(judged.paths, students, features).items()}
     return rated(entry["name"], judged, models)
 
 

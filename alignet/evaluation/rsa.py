@@ -17,6 +17,9 @@ from alignet.intervals import Units, spearman_influence
 
 UNKNOWN = (float("nan"), float("nan"))
 FEWEST = 3  # pairs that make a correlation
+PART = 1 << 23  # numbers of a part of a large computation: 64 MB in double precision
+DENSE = 64  # pairs an object, from which on it takes less time to compute all pairs of objects
+Pairs = tuple[Tensor, Tensor]  # pairs (2, n), first below second, and their similarities (groups, n), NaN where unknown
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,14 @@ class Benchmark:
     note: str = ""
 
 
-def grouped(by_group: Callable[[int], Tensor], people: int, rater_groups: int) -> Benchmark:
+def grouped(by_group: Callable[[int], Pairs], people: int, rater_groups: int) -> Benchmark:
     """The pairs that every group of people judged; all people as one group where groups share too few pairs.
 
-    Args: by_group: number of groups -> their similarities (groups, n, n), NaN where unknown; people: how many.
+    Args: by_group: number of groups -> `Pairs`; people: how many.
     """
     groups = max(1, min(rater_groups, people))
     for count in (groups, 1):
-        matrix = by_group(count)
-        pairs = torch.triu_indices(matrix.shape[1], matrix.shape[1], 1)
-        values = matrix[:, pairs[0], pairs[1]]
+        pairs, values = by_group(count)
         known = ~values.isnan().any(0)
         if known.sum() >= FEWEST:
             break
@@ -45,21 +46,48 @@ def grouped(by_group: Callable[[int], Tensor], people: int, rater_groups: int) -
     return Benchmark(pairs[:, known], values[:, known], note)
 
 
-def choice_matrices(triplets: Tensor, odd: Tensor, group: Tensor, n: int, groups: int) -> Tensor:
-    """How often a pair of objects was left together when it was shown, for each group of choices.
+def choice_shares(triplets: Tensor, odd: Tensor, group: Tensor, groups: int) -> Pairs:
+    """How often a pair of objects was left together when it was shown, in [0, 1], for each group of choices.
 
-    Args: triplets: (m, 3) object numbers below n; odd: (m,) position of the chosen one; group: (m,) below `groups`.
-    Returns: (groups, n, n) in [0, 1], symmetric; NaN where a pair was not shown, and on the diagonal.
+    Args: triplets: (m, 3) object numbers; odd: (m,) position of the chosen one; group: (m,) below `groups`.
     """
-    shown, together = torch.zeros(2, groups * n * n, dtype=torch.float64)
-    for item, (a, b) in enumerate(((1, 2), (0, 2), (0, 1))):
-        for first, second in ((a, b), (b, a)):
-            place = (group * n + triplets[:, first]) * n + triplets[:, second]
-            shown.index_add_(0, place, torch.ones(len(place)).double())
-            together.index_add_(0, place, (odd == item).double())
-    shares = (together / shown).view(groups, n, n)  # 0 / 0 is NaN: not shown
-    shares[:, range(n), range(n)] = torch.nan
-    return shares
+    ends = torch.cat([triplets[:, pair] for pair in ((1, 2), (0, 2), (0, 1))]).T
+    together = torch.cat([odd == item for item in range(3)]).double()
+    return pair_means(ends, together, group.repeat(3), groups)
+
+
+def pair_means(ends: Tensor, values: Tensor, group: Tensor, groups: int) -> Pairs:
+    """Mean value of each pair of objects within each group of rows. Memory grows with the rows, whatever the objects.
+
+    Args: ends: (2, m) objects, in whatever order; values: (m,) float64; group: (m,) below `groups`.
+    """
+    low, high = ends.amin(0), ends.amax(0)
+    objects = int(high.max()) + 1 if len(high) else 1
+    code, pair = (low * objects + high)[low < high].unique(return_inverse=True)
+    cell = group[low < high] * len(code) + pair
+    sums = torch.bincount(cell, values[low < high], minlength=groups * len(code))
+    means = sums / torch.bincount(cell, minlength=groups * len(code))  # 0 / 0 is NaN: not judged
+    return torch.stack([code // objects, code % objects]), means.view(groups, len(code))
+
+
+def dot_products(rows: Tensor, pairs: Tensor) -> Tensor:
+    """Dot products of pairs of rows, (m,), computed in parts of at most PART numbers.
+
+    Args: rows: (n, dim); pairs: (2, m).
+    """
+    n, dim = rows.shape
+    first, second = pairs
+    found = torch.empty(len(first), dtype=rows.dtype)
+    if len(first) < DENSE * n:
+        size = max(1, PART // dim)
+        for some, one, other in zip(found.split(size), first.split(size), second.split(size), strict=True):
+            some.copy_((rows[one] * rows[other]).sum(1))
+        return found
+    size = max(1, PART // n)
+    for start in range(0, n, size):
+        inside = (first >= start) & (first < start + size)
+        found[inside] = (rows[start : start + size] @ rows.T)[first[inside] - start, second[inside]]
+    return found
 
 
 def people_groups(participants: pd.Series, groups: int) -> Tensor:
@@ -96,7 +124,8 @@ def rsa_noise_ceiling(people: Tensor) -> tuple[float, float]:
 
 
 def rsa_rows(names: dict, benchmark: Benchmark, models: dict) -> list[dict]:
-    """Rows of similarity.csv; models: (student, target) -> similarities (n, n) of the benchmark's objects."""
+    """Rows of similarity.csv. Args: models: (student, target) -> vectors of the benchmark's objects, (objects, dim),
+    whose dot products are their similarities."""
     n = benchmark.pairs.shape[1]
     if n < FEWEST:
         return [names | {"note": f"people judged fewer than {FEWEST} pairs"}]
@@ -104,8 +133,8 @@ def rsa_rows(names: dict, benchmark: Benchmark, models: dict) -> list[dict]:
     low, high = rsa_noise_ceiling(benchmark.people)
     common = {"noise_ceiling": low, "noise_ceiling_low": low, "noise_ceiling_high": high, "n": n}
     scores = []
-    for (student, target), matrix in models.items():
-        value, influence = rsa_over_groups(matrix[benchmark.pairs[0], benchmark.pairs[1]], benchmark.people)
+    for (student, target), rows in models.items():
+        value, influence = rsa_over_groups(dot_products(rows, benchmark.pairs), benchmark.people)
         low, high = units.interval(value, influence)
         row = {"student": student, "target": target, "value": value, "ci_low": low, "ci_high": high}
         scores.append(names | row | {"note": benchmark.note} | common)

@@ -26,6 +26,7 @@ from alignet.worlds.readers import matrices
 COLUMNS = ["student", "target", "benchmark", "metric", "value", "ci_low", "ci_high", "ci_unit"]
 COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "n", "choices", "note"]
 HELD_OUT, SEEN = "held-out triplets", "test triplets, objects seen"
+SHOWN = 1000  # concepts between which `rdms` shows distances, at most
 SHARED = "that share"  # units of intervals: triplets that share concepts, pairs that share pictures
 
 
@@ -78,22 +79,23 @@ def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tens
     return sums / torch.bincount(group, minlength=len(names))[:, None], names
 
 
-def cosine(features: Tensor) -> Tensor:
-    """Centred cosine similarity of all pairs, (n, n) float64 in [-1, 1]."""
-    unit = unit_vectors(features.double(), centred=True)
-    return unit @ unit.T
+def centred_unit(features: Tensor) -> Tensor:
+    """Vectors whose dot products are the centred cosine similarities of all pairs, (n, dim) float64."""
+    return unit_vectors(features.double(), centred=True)
 
 
 def rdms(world: World, test: Layers) -> tuple[dict[tuple[str, str], Tensor], pd.DataFrame]:
     """1 - centred cosine similarity between the test concepts, (k, k) by (student, target), and their k labels.
 
-    Concepts stand in the order of the hierarchy, coarse to fine.
+    Concepts stand in the order of the hierarchy, coarse to fine; of more than SHOWN evenly spread ones are compared.
     """
     rows, matrices_of = world.rows("test"), {}
     for key, layers in test.items():
         means, labels = concept_features(layers["pooled"], world, rows)
-        matrices_of[key] = 1 - cosine(means)
-    return matrices_of, labels
+        some = torch.linspace(0, len(means) - 1, min(len(means), SHOWN), dtype=torch.float64).round().long()
+        unit = centred_unit(means)[some]
+        matrices_of[key] = 1 - unit @ unit.T
+    return matrices_of, labels.iloc[some.tolist()].reset_index(drop=True)
 
 
 def _triplet_accuracy(name: str, world: World, table: pd.DataFrame, rows: Tensor, human: Layers) -> list[dict]:
@@ -135,11 +137,11 @@ def _choice_rsa(
     different = (concepts.sort(1).values.diff(dim=1) > 0).all(1)
     concepts, odd, people = concepts[different], odd[different], table["participant"][different.numpy()]
 
-    def by_group(groups: int) -> Tensor:
-        return rsa.choice_matrices(concepts, odd, rsa.people_groups(people, groups), len(labels), groups)
+    def by_group(groups: int) -> rsa.Pairs:
+        return rsa.choice_shares(concepts, odd, rsa.people_groups(people, groups), groups)
 
     benchmark = rsa.grouped(by_group, people.nunique(), settings.rater_groups)
-    return rsa.rsa_rows(names, benchmark, {key: cosine(features) for key, (features, _) in means.items()})
+    return rsa.rsa_rows(names, benchmark, {key: centred_unit(features) for key, (features, _) in means.items()})
 
 
 def _rating_rsa(world: World, test: Layers, settings: Similarity) -> list[dict]:
@@ -148,18 +150,16 @@ def _rating_rsa(world: World, test: Layers, settings: Similarity) -> list[dict]:
         return [names | {"note": "the world has no ratings.csv"}]
     place = torch.stack([_test_number(world, world.ratings[column]) for column in TRIPLET[:2]])
     known = (place >= 0).all(0)
-    pictures, ends = place[:, known].sort(0).values.unique(return_inverse=True)
-    ratings, n = world.ratings[known.numpy()], len(pictures)
+    pictures, ends = place[:, known].unique(return_inverse=True)
+    ratings = world.ratings[known.numpy()]
     values = torch.tensor(pd.to_numeric(ratings["rating"]).to_numpy(float))
 
-    def by_group(groups: int) -> Tensor:
-        cell = (rsa.people_groups(ratings["participant"], groups) * n + ends[0]) * n + ends[1]
-        sums = torch.bincount(cell, values, minlength=groups * n * n)
-        return (sums / torch.bincount(cell, minlength=groups * n * n)).view(groups, n, n)
+    def by_group(groups: int) -> rsa.Pairs:
+        return rsa.pair_means(ends, values, rsa.people_groups(ratings["participant"], groups), groups)
 
-    units = {key: unit_vectors(layers["pooled"].double(), centred=True)[pictures] for key, layers in test.items()}
+    units = {key: centred_unit(layers["pooled"])[pictures] for key, layers in test.items()}
     benchmark = rsa.grouped(by_group, ratings["participant"].nunique(), settings.rater_groups)
-    return rsa.rsa_rows(names, benchmark, {key: unit @ unit.T for key, unit in units.items()})
+    return rsa.rsa_rows(names, benchmark, units)
 
 
 def _matrix_rsa(world: World, matrix: Mapping[Any, str], test: Layers) -> list[dict]:
@@ -174,9 +174,10 @@ def _matrix_rsa(world: World, matrix: Mapping[Any, str], test: Layers) -> list[d
             names | {"note": f"{matrix['file']}: names fewer than {rsa.FEWEST} {world.hierarchy[0]}s of the test split"}
         ]
     order = torch.from_numpy(place[place >= 0])
-    people = values[order[:, None], order][None]
-    models = {key: cosine(features)[known[:, None], known] for key, (features, _) in means.items()}
-    return rsa.rsa_rows(names, rsa.grouped(lambda groups: people, 1, 1), models)
+    pairs = torch.triu_indices(len(order), len(order), 1)
+    people = values[order[pairs[0]], order[pairs[1]]][None]
+    models = {key: centred_unit(features)[known] for key, (features, _) in means.items()}
+    return rsa.rsa_rows(names, rsa.grouped(lambda groups: (pairs, people), 1, 1), models)
 
 
 def _test_number(world: World, images: pd.Series) -> Tensor:
