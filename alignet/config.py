@@ -35,6 +35,7 @@ Counts = Annotated[list[Count], Field(min_length=1)]
 Scheme = Literal["random", "between_class", "class_border", "within_class", "cluster_border"]
 InBatchScheme = Literal["cluster_border", "within_cluster", "between_cluster", "random"]
 Searched = Literal["sigma", "regularisation", "local_weight", "lr", "steps"]
+PublishedEmbedding = Annotated[dict[Literal["name", "file", "names"], str], Field(min_length=3)]  # a name a row of file
 PROFILE = "profile"  # key of a params.yaml that was written from a profile: that profile's file
 
 
@@ -122,12 +123,16 @@ class Features:
 class HumanUncertainty:
     """VICE and what is derived from it. In the paper spike_weight is called pi, min_objects k, and stable_epochs ws."""
 
-    uncertainty: Literal["vice", "empirical"]  # soft targets: from VICE, or the shares of people who chose each item
+    # Soft targets: from VICE, from the published embedding, or the shares of people who chose each item.
+    uncertainty: Literal["vice", "embedding", "empirical"]
+    embedding: PublishedEmbedding | None  # null: none; see people/embeddings.py
+    published: list[PublishedEmbedding]  # to compare VICE with, each used if its file is on disk
     objects: Literal["concept", "picture"]  # what VICE embeds: values of the finest label, or single pictures
     held_out_most: Count  # held-out triplets to score, starting with those that the most people judged
     held_out_share: Part  # share of triplets held out for calibration if triplets.csv names no rows for it
     # Objects that no fit may see: their names, a share of the judged ones, or null (see people/held_out.py).
     held_out_objects: Share | list[str] | None
+    held_out_people: Part | None  # share of people whose choices no fit sees, for calibration; null: none
     smoothing: Positive  # added to each item's count where an empirical distribution is scored on held-out choices
     bins: Count  # of the reliability diagram
     seed: Whole
@@ -185,6 +190,7 @@ class Synthesis:
     precision: Literal["float16", "float32"]  # of the stored representation
     styles: Literal["judged", "all"]  # whether pictures of styles that no person judged stay out
     scheme: Scheme | Annotated[list[Scheme], Field(min_length=1)]  # several: equal shares of each
+    matched_on: Literal["random", "cluster_border"]  # triplets on which the control is as sure as AligNet: the students'
     class_label: str | None  # label of the hierarchy that the class schemes use; null: the one above the finest
     train_triplets: Count
     valid_triplets: Count

@@ -73,14 +73,23 @@ def test_an_unknown_target_is_refused_by_name(features, teacher):
         labelling.labeller(features, teacher, "aligned", settings())
 
 
-def test_the_controls_choices_are_as_decided_as_the_teachers(features, teacher):
-    entropies = []
+@pytest.mark.parametrize("scheme", ["random", "cluster_border"])
+def test_the_controls_choices_are_as_decided_as_the_teachers_on_what_students_train_on(features, teacher, scheme):
+    entropies, matched = [], settings(matched_on=scheme)
     for target in ("alignet", "unalignet"):
-        mapped = labelling.labeller(features, teacher, target, settings())(features)
-        similarities = labelling._border_similarities(mapped, settings())
+        mapped = labelling.labeller(features, teacher, target, matched)(features)
+        similarities = labelling._own_similarities(mapped, matched)
         entropies.append(metrics.entropy(similarities.softmax(-1)).mean().item())
     assert 0.05 < entropies[0] < 1.05
     assert entropies[1] == pytest.approx(entropies[0], abs=1e-4)
+
+
+def test_the_control_is_matched_on_the_scheme_that_is_named(features, teacher):
+    scales = [
+        labelling.labeller(features, teacher, "unalignet", settings(matched_on=scheme)).weight[0, 0]
+        for scheme in ("random", "cluster_border")
+    ]
+    assert abs(scales[0] / scales[1] - 1) > 0.01
 
 
 def test_the_control_is_the_features_on_another_scale_without_the_map(features, teacher):

@@ -23,9 +23,10 @@ def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthe
     """The map whose dot products label `target`: 'alignet' (the teacher) or 'unalignet' (the control).
 
     The control is the teacher's standardised features (on its principal axes if it has some) without its map,
-    multiplied by one scale: the one at which the mean choice entropy on the control's own cluster-border triplets
-    equals the aligned teacher's on its own (Eq. 8 of docs/method.md). Both targets are then equally sure of their
-    choices. The entropies are measured on at most clusters * points_per_cluster pictures.
+    multiplied by one scale: the one at which the mean choice entropy on triplets of the scheme settings.matched_on
+    equals the aligned teacher's (Eq. 8 of docs/method.md). Both targets are then equally sure of their choices on what
+    students train on. Cluster-border triplets are each target's own, at the borders of its own clusters. The entropies
+    are measured on at most clusters * points_per_cluster pictures.
 
     Args: features: (n, p) of the pictures to be labelled.
     Raises: ValueError if the target is neither.
@@ -37,8 +38,8 @@ def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthe
     wanted = min(len(features), settings.clusters * settings.points_per_cluster)
     rows = torch.linspace(0, len(features) - 1, wanted, dtype=torch.float64).round().long()
     some = features[rows].float()
-    goal = _choice_entropy(_border_similarities(teacher(some), settings))
-    similarities = _border_similarities(teacher.standardised(some), settings)
+    goal = _choice_entropy(_own_similarities(teacher(some), settings))
+    similarities = _own_similarities(teacher.standardised(some), settings)
     # Entropy falls as the scale grows, so its negative increases.
     scale = metrics.solve_increasing(lambda scale: -_choice_entropy(scale * similarities), -goal, 1e-6, 1e3)
     dim = len(teacher.bias)
@@ -152,12 +153,15 @@ def label_similarities(affine: AffineMap, features: Tensor, drawn: Tensor) -> Te
     return torch.from_numpy(pair_kernel.pair_similarities(mapped, place.numpy()))
 
 
-def _border_similarities(representation: Tensor, settings: Synthesis) -> Tensor:
-    """Pair similarities of valid_triplets triplets sampled at the borders of the representation's own clusters."""
+def _own_similarities(representation: Tensor, settings: Synthesis) -> Tensor:
+    """Pair similarities of valid_triplets triplets of the scheme settings.matched_on, any three pictures or those at
+    the borders of the representation's own clusters."""
     generator = torch.Generator().manual_seed(settings.seed)
-    clusters = torch.from_numpy(cluster(representation.numpy(), settings).labels)
-    border = schemes.sources("cluster_border", clusters, clusters)
-    drawn = sample_distinct(border, settings.valid_triplets, generator)
+    clusters = torch.zeros(len(representation), dtype=torch.int64)
+    if settings.matched_on == "cluster_border":
+        clusters = torch.from_numpy(cluster(representation.numpy(), settings).labels)
+    source = schemes.sources(settings.matched_on, clusters, clusters)
+    drawn = sample_distinct(source, settings.valid_triplets, generator)
     return torch.from_numpy(pair_kernel.pair_similarities(representation.numpy(), drawn.numpy()))
 
 
