@@ -181,13 +181,7 @@ def read(folder: Path, unfilled: bool = False) -> World:
         raise WorldError("\n".join(problems))
     found = {name: path for name, path in paths.items() if path is not None}
     parts = {name: _table_file(name, path, header.hierarchy, unfilled) for name, path in found.items()}
-    problems += [problem for part in parts.values() for problem in part.problems]
-    problems += _image_problems(parts["images"], header)
-    for name in NAMES[1:]:
-        if name in parts and name != "concept_choices":
-            problems += _choice_problems(parts[name], parts["images"].table)
-    if "concept_choices" in parts:
-        problems += _concept_problems(parts["concept_choices"], parts["images"].table, header.hierarchy[0])
+    problems += [*_problems(parts, header)]
     if problems:
         raise WorldError("\n".join(problems))
     tables = {name: part.table for name, part in parts.items()}
@@ -305,6 +299,18 @@ def _table_file(name: str, path: Path, hierarchy: list[str], unfilled: bool) -> 
     if not len(table) and not (unfilled and name != "images"):
         wrong.append(f"{path.name}: holds no rows")
     return _TableFile(name, path, table, rows, problems + wrong)
+
+
+def _problems(parts: dict[str, _TableFile], header: schema.Header) -> Iterator[str]:
+    """A line for each problem of a world's tables, by themselves and together."""
+    for part in parts.values():
+        yield from part.problems
+    yield from _image_problems(parts["images"], header)
+    for name in NAMES[1:]:
+        if name in parts and name == "concept_choices":
+            yield from _concept_problems(parts[name], parts["images"].table, header.hierarchy[0])
+        elif name in parts:
+            yield from _choice_problems(parts[name], parts["images"].table)
 
 
 def _image_problems(file: _TableFile, header: schema.Header) -> list[str]:
