@@ -190,7 +190,7 @@ class Synthesis:
     precision: Literal["float16", "float32"]  # of the stored representation
     styles: Literal["judged", "all"]  # whether pictures of styles that no person judged stay out
     scheme: Scheme | Annotated[list[Scheme], Field(min_length=1)]  # several: equal shares of each
-    matched_on: Literal["random", "cluster_border"]  # triplets on which the control is as sure as AligNet: the students'
+    matched_on: Literal["random", "cluster_border"]  # triplets on which the control is as sure as AligNet
     class_label: str | None  # label of the hierarchy that the class schemes use; null: the one above the finest
     train_triplets: Count
     valid_triplets: Count

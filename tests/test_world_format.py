@@ -93,7 +93,8 @@ def test_evaluations_show_the_test_split_and_what_held_out_choices_are_about(tmp
     path = write_world(tmp_path / "tiny", levels=levels)
     assert tables.read(path).levels["study"].tolist() == ["2025", ""]
     assert tables.read(path).scored_rows().tolist() == [1, 4, 5, 6]
-    (path / "triplets.csv").write_text(TRIPLETS.replace(",rt", ",split").replace("1.5", "train").replace("0.75", "test"))
+    named = TRIPLETS.replace(",rt", ",split").replace("1.5", "train").replace("0.75", "test")
+    (path / "triplets.csv").write_text(named)
     assert tables.read(path).scored_rows().tolist() == [0, 1, 2, 4, 5, 6]
 
 
