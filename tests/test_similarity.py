@@ -320,6 +320,17 @@ def test_a_class_gives_at_most_one_pair_in_each_direction():
     assert (many.groupby("closer_in")["difference"].apply(lambda d: d.abs().is_monotonic_decreasing)).all()
 
 
+def test_of_large_classes_so_many_concepts_are_compared_that_all_pairs_are_few_enough(monkeypatch):
+    world, test = contenders()
+    everything = disagreement._concepts_of_a_class(world)
+    assert [len(rows) for rows in everything.values()] == [4, 4, 4]
+    monkeypatch.setattr(disagreement, "MOST", 9)  # three of each class make three pairs
+    fewer = disagreement._concepts_of_a_class(world)
+    assert [len(rows) for rows in fewer.values()] == [3, 3, 3]
+    assert all(set(rows) < set(everything[name]) for name, rows in fewer.items())
+    assert len(disagreement.pairs(world, test, SETTINGS))
+
+
 def test_without_a_control_there_are_no_pairs_to_rate(tmp_path):
     world, test = contenders()
     alone = {key: rows for key, rows in test.items() if key[1] != "unalignet"}

@@ -10,7 +10,7 @@ from torch import Tensor
 from alignet.config import Similarity
 from alignet.evaluation.similarity import COLUMNS as SCORES
 from alignet.intervals import Units, mean_influence, spearman_influence
-from alignet.metrics import unit_vectors
+from alignet.metrics import unit_vectors, upper_triangle
 from alignet.models.activations import Layers
 from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World, save_csv
@@ -21,29 +21,34 @@ COLUMNS = ["student", "closer_in", "rank", "page", "class", "image_0", "image_1"
 COLUMNS += [f"distance_{target}" for target in TARGETS] + [f"z_{target}" for target in TARGETS]
 COLUMNS += ["difference", "rating", "n_ratings", "choices"]
 BENCHMARK = "disagreement pairs"
+MOST = 2_000_000  # pairs that are compared; the paper's 1,000 classes of 50 pictures have 1.2 million
 
 
 def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
     """Pairs of one class, of different concepts, that alignet and unalignet place most differently, by student.
 
-    Distances are 1 - centred cosine, z-scored over all such pairs (of each concept's first test picture) for each
-    target; `settings.pairs` of them with the largest difference z_unalignet - z_alignet (closer_in alignet) and as many
-    with the smallest (closer_in unalignet) are taken, at most one of a class each way. page: the pair's number on the
-    page for raters, in an order that tells nothing. rating: mean over people where ratings.csv has the pair.
+    Distances are 1 - centred cosine, z-scored over all such pairs (of each concept's first test picture; at most MOST
+    pairs of evenly spread concepts) for each target; `settings.pairs` of them with the largest difference z_unalignet -
+    z_alignet (closer_in alignet) and as many with the smallest (closer_in unalignet) are taken, at most one of a class
+    each way. page: the pair's number on the page for raters, in an order that tells nothing. rating: mean over people
+    where ratings.csv has the pair.
 
     Returns: the columns of disagreements.csv; no rows if no student has both targets or no class has two concepts.
     Source: the paper, human-validation experiment (Eq. 13 of docs/method.md), whose pairs are of one ImageNet class,
         100 each way.
     """
-    candidates, table = _pairs_of_a_class(world), []
-    for student in dict.fromkeys(student for student, _ in test) if len(candidates) > 1 else ():
+    members, table = _concepts_of_a_class(world), []
+    several = sum(map(len, members.values())) > 2  # or there is one pair, whose distance has no z
+    for student in dict.fromkeys(student for student, _ in test) if several else ():
         if all((student, target) in test for target in CONTENDERS):
-            placed = _placed(candidates, {t: test[student, t]["pooled"] for t in TARGETS if (student, t) in test})
+            placed = _placed(members, {t: test[student, t]["pooled"] for t in TARGETS if (student, t) in test})
             for closer, sign in (("alignet", 1), ("unalignet", -1)):
                 table.append(_top(placed, sign, settings.pairs).assign(student=student, closer_in=closer))
     if not table:
         return pd.DataFrame(columns=COLUMNS)
     selected = pd.concat(table, ignore_index=True)
+    names = world.images["image"].to_numpy()[world.rows("test")]
+    selected = selected.assign(image_0=names[selected["row_0"]], image_1=names[selected["row_1"]])
     return _rated(_paged(selected, settings.seed), world).assign(choices=world.choices).reindex(columns=COLUMNS)
 
 
@@ -87,26 +92,38 @@ def shown(world: World, found: pd.DataFrame, size: int) -> Tensor:
     return pictures.stack(world.paths(torch.from_numpy(rows)), size, workers=0).unflatten(0, (len(found), 2))
 
 
-def _pairs_of_a_class(world: World) -> pd.DataFrame:
-    """class, image_0, image_1 and their numbers among the test pictures; one picture a concept."""
+def _concepts_of_a_class(world: World) -> dict[str, np.ndarray]:
+    """class -> numbers, among the test pictures, of the first one of each of its concepts: evenly spread ones of a
+    class with more than `_largest_class`."""
     images = world.images.iloc[world.rows("test").tolist()].reset_index(drop=True)
-    parts = [pd.DataFrame(columns=["class", "image_0", "image_1", "row_0", "row_1"])]
-    first, label = images.drop_duplicates(world.hierarchy[0]), world.class_label
-    for name, members in first.groupby(label, sort=True):
-        a, b = np.triu_indices(len(members), 1)
-        names, rows = members["image"].to_numpy(), members.index.to_numpy()
-        columns = {"class": name, "image_0": names[a], "image_1": names[b], "row_0": rows[a], "row_1": rows[b]}
-        parts.append(pd.DataFrame(columns))
-    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    groups = images.drop_duplicates(world.hierarchy[0]).groupby(world.class_label, sort=True)
+    members = {str(name): rows.index.to_numpy() for name, rows in groups if len(rows) > 1}
+    most = _largest_class([len(rows) for rows in members.values()])
+    return {
+        name: rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)]
+        for name, rows in members.items()
+    }
 
 
-def _placed(candidates: pd.DataFrame, features: dict[str, Tensor]) -> pd.DataFrame:
-    """The candidates with distance, z and difference."""
-    ends = [torch.tensor(candidates[row].to_numpy(int)) for row in ("row_0", "row_1")]
-    placed = candidates.copy()
+def _largest_class(sizes: list[int]) -> int:
+    """How many concepts of a class may be compared so that all classes together give MOST pairs at most."""
+    most = max(sizes, default=0)
+    while sum(min(size, most) * (min(size, most) - 1) // 2 for size in sizes) > MOST:
+        most = most * 9 // 10
+    return most
+
+
+def _placed(members: dict[str, np.ndarray], features: dict[str, Tensor]) -> pd.DataFrame:
+    """All pairs of concepts of a class: class, row_0, row_1 (numbers of test pictures), distances, z and difference."""
+    ends = [np.triu_indices(len(rows), 1) for rows in members.values()]
+    placed = pd.DataFrame({"class": np.repeat(np.array([*members], object), [len(first) for first, _ in ends])})
+    for side in (0, 1):
+        sides = [rows[pair[side]] for rows, pair in zip(members.values(), ends, strict=True)]
+        placed[f"row_{side}"] = np.concatenate(sides)
     for target, rows in features.items():
         unit = unit_vectors(rows.double(), centred=True)
-        distance = 1 - (unit[ends[0]] * unit[ends[1]]).sum(1)
+        alike = [upper_triangle(unit[some] @ unit[some].T) for some in members.values()]
+        distance = 1 - torch.cat(alike)
         placed[f"distance_{target}"] = distance.numpy()
         placed[f"z_{target}"] = ((distance - distance.mean()) / distance.std()).numpy()
     return placed.assign(difference=placed["z_unalignet"] - placed["z_alignet"])
