@@ -59,6 +59,11 @@ def test_the_sample_holds_so_many_pictures_of_each_concept_and_only_of_the_test_
     assert reorganisation.sample(dataclasses.replace(world, images=images), one).tolist() == [6, 8, 10]
 
 
+def test_a_sample_of_many_concepts_is_of_evenly_spread_ones(monkeypatch):
+    monkeypatch.setattr(reorganisation, "MOST", 7)
+    assert reorganisation.sample(make_world(), SETTINGS).tolist() == [0, 1, 4, 5, 10, 11]
+
+
 def test_distances_are_those_by_hand_and_do_not_change_with_rotation_shift_and_scale():
     square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     expected = torch.tensor([[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]]).double()

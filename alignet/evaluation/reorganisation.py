@@ -16,12 +16,19 @@ from alignet.metrics import unit_vectors
 from alignet.models.activations import Layers
 from alignet.worlds.format.tables import World
 
+MOST = 2000  # pictures that are compared, two million pairs of them; the paper's 1,000 concepts have two each
+
 
 def sample(world: World, settings: Reorganisation) -> Tensor:
-    """Rows of images.csv: the first pictures of each concept of the test split, as many as the settings say."""
+    """Rows of images.csv: the first pictures of each concept of the test split, as many as the settings say; of
+    evenly spread concepts where all together have more than MOST."""
     test = world.rows("test")
-    turn = world.images.iloc[test.tolist()].groupby(world.hierarchy[0], sort=False).cumcount().to_numpy()
-    return test[torch.from_numpy(np.flatnonzero(turn < settings.pictures_per_concept))]
+    concepts = world.images.iloc[test.tolist()].groupby(world.hierarchy[0], sort=False)
+    number, turn = concepts.ngroup().to_numpy(), concepts.cumcount().to_numpy()
+    wanted = min(concepts.ngroups, max(1, MOST // settings.pictures_per_concept))
+    chosen = np.linspace(0, concepts.ngroups - 1, wanted).round().astype(int)
+    kept = (turn < settings.pictures_per_concept) & np.isin(number, chosen)
+    return test[torch.from_numpy(np.flatnonzero(kept))]
 
 
 def relations(world: World, rows: Tensor) -> tuple[Tensor, list[str]]:
@@ -29,9 +36,10 @@ def relations(world: World, rows: Tensor) -> tuple[Tensor, list[str]]:
 
     Returns: (n, n), 0 for the same finest label to len(hierarchy) for unrelated; and a name for each number.
     """
-    codes = [world.codes(label)[rows] for label in world.hierarchy]
-    alike = torch.stack([code[:, None] == code for code in codes])  # (levels, n, n), fine to coarse
-    lowest = torch.where(alike.any(0), alike.float().argmax(0), len(codes))
+    lowest = torch.full((len(rows), len(rows)), len(world.hierarchy))
+    for level, label in reversed([*enumerate(world.hierarchy)]):  # the finest last
+        code = world.codes(label)[rows]
+        lowest[code[:, None] == code] = level
     return lowest, [*(f"same {label}" for label in world.hierarchy), "unrelated"]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from alignet.figures import style
 
 Colour = str | tuple[float, float, float]
+COLOURED, GREY = 27, "#bbbbbb"  # values of a label that have colours of their own in a map; the colour of all others
 PAIRS = "Bars and bands: 95 % intervals over pairs that share concepts"
 
 
@@ -120,10 +121,13 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
 def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
     """PCA and UMAP maps of one student before and after alignment: a dot a concept, the same colours throughout.
 
+    Of more than COLOURED values of the label those with the most concepts have colours; the others are grey.
+
     Args: table: student, target, method, x, y and labels; label: the column that gives the colours.
     """
     of_student = table[table["student"] == student]
-    values = list(dict.fromkeys(of_student[label]))
+    common = set(of_student[label].value_counts().index[:COLOURED])
+    values = [value for value in dict.fromkeys(of_student[label]) if value in common]
     import seaborn as sns  # with scipy.stats takes two seconds: only where it is used
 
     palette = style.COLOUR_BLIND_SAFE if len(values) <= 10 else sns.color_palette("husl", len(values))
@@ -134,13 +138,17 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
     for row, method in zip(axes, ("PCA", "UMAP"), strict=True):
         for ax, target in zip(row, targets, strict=True):
             points = of_student[(of_student["target"] == target) & (of_student["method"] == method)]
-            ax.scatter(points["x"], points["y"], s=7, c=[colours[value] for value in points[label]], linewidths=0)
+            ax.scatter(
+                points["x"], points["y"], s=7, c=[colours.get(value, GREY) for value in points[label]], linewidths=0
+            )
             ax.set(title=f"{student}, {style.LABELS[target]}", xticks=[], yticks=[], xlabel=f"{method} 1")
-            _named(ax, points, label)
+            _named(ax, points[points[label].isin(common)], label)
         row[0].set_ylabel(f"{method} 2")
-    dots = [plt.Line2D([], [], marker="o", linestyle="none", markersize=4, color=colours[value]) for value in values]
+    others = of_student[label].nunique() - len(values)
+    shown = colours | ({f"{others:,} others": GREY} if others else {})
+    dots = [plt.Line2D([], [], marker="o", linestyle="none", markersize=4, color=colour) for colour in shown.values()]
     title = f"A dot a concept. {_aligned_to(of_student)}"
-    figure.legend(dots, values, loc="outside lower center", ncols=min(len(values), 7), title=title)
+    figure.legend(dots, shown, loc="outside lower center", ncols=min(len(shown), 7), title=title)
     return figure
 
 
