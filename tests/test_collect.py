@@ -103,7 +103,7 @@ def test_answers_with_a_level_go_to_levels_and_ratings_to_ratings(folder, world,
     [
         ({"odd": 3}, r"answers.csv, row 2, column odd: '3' is none of 0, 1, 2; --first 1 if"),
         ({"odd": "left"}, r"answers.csv, row 2, column odd: 'left' is none of"),
-        ({"image_0": "no such"}, r"triplets.csv.*image_0.*is not among the images"),
+        ({"image_0": "no such"}, r"answers.csv, row 2, column image_0: .no such. is not among the images"),
     ],
 )
 def test_wrong_answers_are_one_line_and_change_nothing(folder, world, tmp_path, changes, message):

@@ -113,4 +113,4 @@ class Session:
         """Append the rows to the tables of the world in a folder, each once; what was added, in words."""
         file = self.folder / "export.csv"
         self.rows().to_csv(file, index=False)
-        return answers.add(world, file)
+        return answers.add(world, file, unit="seconds")

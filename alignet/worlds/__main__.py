@@ -42,7 +42,14 @@ def _triplets(options: argparse.Namespace) -> str:
 
 
 def _import(options: argparse.Namespace) -> str:
-    return answers.add(options.path, options.file, options.first)
+    columns = dict(pair.split("=", 1) for pair in options.columns)
+    return answers.add(options.path, options.file, options.first, columns, options.rt_unit)
+
+
+def _pair(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COLUMN")
+    return text
 
 
 COMMANDS = {"check": _check, "new": _new, "params": _params, "triplets": _triplets, "import": _import}
@@ -70,8 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
     asked.add_argument("--out", type=Path, help="trials.csv in the world's folder if left out")
     added = commands.add_parser("import", help="append people's answers to triplets.csv, levels.csv or ratings.csv")
     added.add_argument("path", type=Path)
-    added.add_argument("file", type=Path, help="CSV (comma, semicolon, tab), or what jsPsych writes (JSON, CSV)")
+    added.add_argument("file", type=Path, help="CSV (comma, semicolon, tab), Parquet, or JSON of jsPsych or JATOS")
     added.add_argument("--first", type=int, choices=(0, 1), default=0, help="what odd is for the first picture")
+    named = "our names of columns by the file's, such as participant=PROLIFIC_PID odd=choice"
+    added.add_argument("--columns", type=_pair, nargs="+", default=[], metavar="NAME=COLUMN", help=named)
+    added.add_argument(
+        "--rt-unit", choices=tuple(answers.SECONDS), help="of response times; jsPsych's are milliseconds"
+    )
     options = parser.parse_args(arguments)
     try:
         print(COMMANDS[options.command](options))
