@@ -49,6 +49,19 @@ def test_a_checkpoint_that_is_missing_or_of_another_model_is_named(tmp_path):
         activations.load(tmp_path, {"vit": settings("resnet18")}, ["alignet"])
 
 
+def test_pictures_that_do_not_fit_into_memory_give_the_same_features(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for path, picture in zip(paths, SHOWN, strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+    students = {("vit", target): (backbones.create(settings("vit_tiny_patch16_224", seed=7)), 32) for target in "ab"}
+    sizes = [dataclasses.replace(FEATURES, cache_bytes=size) for size in (1, 10**9)]
+    some, all_at_once = (activations.forward(students, paths, reading, by_layer=True) for reading in sizes)
+    for key, layers in all_at_once.items():
+        assert list(some[key]) == list(layers)
+        for name, rows in layers.items():
+            torch.testing.assert_close(some[key][name], rows, atol=1e-5, rtol=1e-5)
+
+
 def test_layers_are_blocks_or_stages_in_order_and_no_parts_of_them():
     assert activations.layer_names(backbones.create(VIT)) == ["blocks.0", "blocks.1"]
     efficient = backbones.create(settings("tf_efficientnet_lite0"))

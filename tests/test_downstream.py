@@ -56,6 +56,16 @@ def wide(classes=4, concepts=40):
     return Labelled("wide", "few-shot class", labels, torch.arange(classes * concepts), every, every)
 
 
+def test_predictions_in_small_parts_are_those_of_all_at_once(monkeypatch):
+    features = random_features(24, 8)
+    task = of_classifier(episodes.few_shot(CLASS, SETTINGS), "centroid")[0]
+    classifiers = downstream.fitted(task, features, SETTINGS)
+    whole = list(downstream._predictions(classifiers, features))
+    monkeypatch.setattr(downstream, "PART", 30)
+    for one, other in zip(downstream._predictions(classifiers, features), whole, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("classifier", BOTH)
 def test_a_perfect_model_is_always_right(classifier):
     tasks = of_classifier(episodes.of_world(WORLD, SETTINGS), classifier)
@@ -154,15 +164,16 @@ def test_nearest_centroids_are_those_by_hand():
     assert torch.allclose(weights[0], torch.nn.functional.normalize(units[:2].sum(0), dim=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("dim", [4, 30])
 @pytest.mark.parametrize("classes", [2, 5])
-def test_ridge_regression_is_scikit_learns_on_one_hot_targets(classes):
-    train = torch.randn(12, 30, generator=torch.Generator().manual_seed(0)) + 4
+def test_ridge_regression_is_scikit_learns_on_one_hot_targets(classes, dim):
+    train = torch.randn(12, dim, generator=torch.Generator().manual_seed(0)) + 4
     labels = torch.arange(12) % classes
     names, weights, biases = downstream.linear_ridge(train, labels, 0.1)
     centred = train - train.mean(0)
     model = Ridge(alpha=0.1 * centred.square().sum(1).mean().item())
     model.fit(train.numpy(), torch.nn.functional.one_hot(labels).numpy())
-    test = torch.randn(7, 30, generator=torch.Generator().manual_seed(1)) + 4
+    test = torch.randn(7, dim, generator=torch.Generator().manual_seed(1)) + 4
     expected = torch.from_numpy(model.predict(test.numpy())).float()
     torch.testing.assert_close(test @ weights.T + biases, expected, atol=1e-3, rtol=0)
     assert names.tolist() == list(range(classes))

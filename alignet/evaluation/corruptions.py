@@ -15,7 +15,7 @@ def corrupted(pictures: Tensor, corruption: str, seed: int) -> Tensor:
     if corruption not in BY_NAME:
         raise ValueError(f"corruption {corruption!r} is none of {', '.join(BY_NAME)}")
     generator = torch.Generator().manual_seed(seed)
-    parts = [BY_NAME[corruption](part.float(), generator) for part in pictures.split(256)]
+    parts = (BY_NAME[corruption](part.float(), generator) for part in pictures.split(256))
     return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 

@@ -22,6 +22,7 @@ COLUMNS = ["student", "target", "dataset", "protocol", "shots", "classifier", "a
 COLUMNS += ["ci_unit", "relative_improvement", "relative_improvement_low", "relative_improvement_high"]
 COLUMNS += ["over_control", "over_control_low", "over_control_high", "classes", "chance", "draws", "choices", "note"]
 CONTROL = "unalignet"
+PART = 1 << 25  # scores, of pictures and classes, that are computed at a time: 134 MB
 Linear = tuple[Tensor, Tensor, Tensor]  # names of k classes (k,), weights (k, dim), biases (k,): the largest score wins
 ONE_LEVEL = "skipped: the world has one level of labels, so no classes of several concepts"
 
@@ -51,14 +52,15 @@ def downstream(
 
 def scored(task: Task, train: Layers, test: Layers, settings: Downstream) -> list[dict]:
     """A row for every student and target: accuracy over the episodes, percent over its base, and over its control."""
-    return rows_of(task, {key: fitted(task, train[key]["pooled"], settings) for key in train}, test, settings)
+    accuracy = {
+        key: accuracies(task, fitted(task, layers["pooled"], settings), test[key]["pooled"])
+        for key, layers in train.items()
+    }
+    return rows_of(task, accuracy, settings)
 
 
-def rows_of(
-    task: Task, classifiers: dict[tuple[str, str], list[Linear]], test: Layers, settings: Downstream
-) -> list[dict]:
-    """The rows of `scored` of classifiers that were `fitted` before."""
-    accuracy = {key: accuracies(task, found, test[key]["pooled"]) for key, found in classifiers.items()}
+def rows_of(task: Task, accuracy: dict[tuple[str, str], Tensor], settings: Downstream) -> list[dict]:
+    """The rows of `scored`. Args: accuracy: (student, target) -> `accuracies`."""
     draws = len(task.episodes)
     weights = (
         intervals.resample_weights(draws, settings.bootstrap, torch.Generator().manual_seed(settings.seed)) / draws
@@ -136,9 +138,11 @@ def linear_ridge(train: Tensor, labels: Tensor, penalty: float) -> Linear:
     names, group = labels.unique(return_inverse=True)
     targets = torch.nn.functional.one_hot(group, len(names)).double()
     centre, rows = train.double().mean(0), train.double() - train.double().mean(0)
-    gram = rows @ rows.T
-    gram.diagonal().add_(penalty * gram.diagonal().mean().clamp(min=1e-12))
-    weights = torch.linalg.solve(gram, targets - targets.mean(0)).T @ rows
+    wide = rows.shape[1] > len(rows)  # the smaller of two matrices that give the same solution
+    gram = rows @ rows.T if wide else rows.T @ rows
+    gram.diagonal().add_(penalty * (rows.square().sum() / len(rows)).clamp(min=1e-12))
+    centred = targets - targets.mean(0)
+    weights = torch.linalg.solve(gram, centred).T @ rows if wide else torch.linalg.solve(gram, rows.T @ centred).T
     biases = targets.mean(0) - weights @ centre
     return names, weights.to(train.dtype), biases.to(train.dtype)
 
@@ -166,12 +170,18 @@ def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> Line
 
 
 def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
-    """The class that each classifier gives all of `test`, (n_test,); ten of them share a matrix product."""
-    for start in range(0, len(classifiers), 10):
-        names, weights, biases = zip(*classifiers[start : start + 10], strict=True)
-        scores = torch.addmm(torch.cat(biases), test, torch.cat(weights).T)
-        for label, score in zip(names, scores.split([len(label) for label in names], dim=1), strict=True):
-            yield label[score.argmax(1)]
+    """The class that each classifier gives all of `test`, (n_test,); ten of them share a matrix product, or as many as
+    have PART scores of all of `test`."""
+    largest = max(len(names) for names, _, _ in classifiers)
+    together = max(1, min(10, PART // (largest * max(1, len(test)))))
+    for start in range(0, len(classifiers), together):
+        names, weights, biases = zip(*classifiers[start : start + together], strict=True)
+        joined, offsets, found = torch.cat(weights).T, torch.cat(biases), []
+        for some in test.split(max(1, PART // joined.shape[1])):
+            scores = torch.addmm(offsets, some, joined).split([len(label) for label in names], dim=1)
+            found.append([label[score.argmax(1)] for label, score in zip(names, scores, strict=True)])
+        for parts in zip(*found, strict=True):
+            yield torch.cat(parts)
 
 
 def _interval(name: str, values: Tensor) -> dict[str, float]:
@@ -190,22 +200,33 @@ def _corruption_rows(
     tested = torch.zeros_like(pictures.test)
     tested[rows] = True
     chosen = episodes.few_shot(replace(pictures, test=tested), replace(settings, logistic_draws=0, ridge_draws=0))
-    classifiers = [{key: fitted(task, test[key]["pooled"], settings) for key in test} for task in chosen]
-    clean, table = stacks(students, world.paths(world.rows("test")[rows]), features), []
-    for corruption in ("none", *settings.corruptions):
-        asked = test
-        if corruption != "none":
-            changed = {size: corruptions.corrupted(stack, corruption, settings.seed) for size, stack in clean.items()}
-            asked = _replaced(test, rows, embed(students, changed, features))
-        for task, found in zip(chosen, classifiers, strict=True):
-            named = replace(task, protocol=f"corruption {corruption}, {label}")
-            table += rows_of(named, found, asked, settings)
+    shown = _corrupted(world, rows, students, features, settings)
+    accuracy: dict[tuple[str, int], dict] = {(name, number): {} for name in shown for number in range(len(chosen))}
+    for number, task in enumerate(chosen):
+        for key, layers in test.items():
+            found = fitted(task, layers["pooled"], settings)
+            for name, changed in shown.items():
+                asked = layers["pooled"]
+                if changed is not None:
+                    asked = asked.index_copy(0, rows, changed[key]["pooled"])
+                accuracy[name, number][key] = accuracies(task, found, asked)
+    table = []
+    for (name, number), of_models in accuracy.items():
+        named = replace(chosen[number], protocol=f"corruption {name}, {label}")
+        table += rows_of(named, of_models, settings)
     return table
 
 
-def _replaced(test: Layers, rows: Tensor, changed: Layers) -> Layers:
-    """The test split's features with those of some rows replaced."""
-    return {key: {"pooled": test[key]["pooled"].index_copy(0, rows, changed[key]["pooled"])} for key in test}
+def _corrupted(
+    world: World, rows: Tensor, students: Students, features: Features, settings: Downstream
+) -> dict[str, Layers | None]:
+    """Features of some test pictures after each corruption; None: as they are ('none')."""
+    clean = stacks(students, world.paths(world.rows("test")[rows]), features)
+    found: dict[str, Layers | None] = {"none": None}
+    for name in settings.corruptions:
+        changed = {size: corruptions.corrupted(stack, name, settings.seed) for size, stack in clean.items()}
+        found[name] = embed(students, changed, features)
+    return found
 
 
 def _public_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:

@@ -10,6 +10,8 @@ from torch import Tensor
 from alignet.config import Downstream
 from alignet.worlds.format.tables import World
 
+MOST = 2000  # pictures that `one_of_each_concept` names: at 224 pixels 300 MB
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -140,8 +142,10 @@ def whole(dataset: str, protocol: str, sides: Episode, classes: int) -> list[Tas
 
 
 def one_of_each_concept(world: World) -> Tensor:
-    """Numbers, among the test split's pictures, of the first picture of each concept."""
-    return torch.tensor(_images(world).drop_duplicates(world.hierarchy[0]).index.to_numpy())
+    """Numbers, among the test split's pictures, of the first picture of each concept; of evenly spread concepts where
+    there are more than MOST."""
+    first = _images(world).drop_duplicates(world.hierarchy[0]).index.to_numpy()
+    return torch.tensor(first[np.linspace(0, len(first) - 1, min(len(first), MOST)).round().astype(int)])
 
 
 def _styles(world: World, settings: Downstream) -> list[Task]:

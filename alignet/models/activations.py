@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from alignet.models.frozen import Split
 from alignet.worlds.format import pictures
 
 Students = dict[tuple[str, str], tuple[Embedder, int]]  # (student, target) -> backbone, picture size
+Models = dict[tuple[str, str], Embedder]  # of one student: (student, target) -> backbone
 Layers = dict[tuple[str, str], dict[str, Tensor]]  # (student, target) -> layer -> (n, dim), from input to output
 
 
@@ -47,11 +48,19 @@ def restore(embedder: Embedder, checkpoint: Path) -> None:
 
 
 def forward(students: Students, paths: list[Path], settings: Features, by_layer: bool = False) -> Layers:
-    """All pictures through all students.
+    """All pictures through all students. They are decoded once where all of them fit into cache_bytes, else once for
+    each student, batch by batch.
 
     Args: by_layer: every block's output, average-pooled, before 'pooled'; or 'pooled' alone.
     """
-    return embed(students, stacks(students, paths, settings), settings, by_layer)
+    sizes = {size for _, size in students.values()}
+    if len(paths) * sum(3 * size**2 for size in sizes) <= settings.cache_bytes:
+        return embed(students, stacks(students, paths, settings), settings, by_layer)
+    features: Layers = {}
+    for models, size in _by_student(students):
+        batches = pictures.batches(paths, size, settings.batch_size, settings.workers)
+        features |= _embedded(models, pictures.stack(paths[:2], size, 0), batches, settings, by_layer)
+    return features
 
 
 def stacks(students: Students, paths: list[Path], settings: Features) -> dict[int, Tensor]:
@@ -61,20 +70,29 @@ def stacks(students: Students, paths: list[Path], settings: Features) -> dict[in
 
 
 def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_layer: bool = False) -> Layers:
-    """Pictures in memory through all students; shown: see `stacks`.
-
-    What the models of one student have in common, their frozen part, is run once a picture for all of them.
-    """
+    """Pictures in memory through all students; shown: see `stacks`."""
     features: Layers = {}
+    for models, size in _by_student(students):
+        batches = shown[size].split(settings.batch_size)
+        features |= _embedded(models, shown[size][:2], batches, settings, by_layer)
+    return features
+
+
+def _by_student(students: Students) -> Iterator[tuple[Models, int]]:
+    """The models of each student, and the size of its pictures."""
     for student in dict.fromkeys(name for name, _ in students):
         models = {key: embedder for key, (embedder, _) in students.items() if key[0] == student}
-        size = next(size for key, (_, size) in students.items() if key in models)
-        embedders, batches = list(models.values()), shown[size].split(settings.batch_size)
-        layers = readable(embedders[0], shown[size][:2]) if by_layer else []
-        splits = frozen.split_all(embedders, size)
-        outputs = at_layers(embedders, batches, layers, settings.precision, splits)
-        features |= dict(zip(models, outputs, strict=True))
-    return features
+        yield models, next(size for key, (_, size) in students.items() if key in models)
+
+
+def _embedded(models: Models, first: Tensor, batches: Iterable[Tensor], settings: Features, by_layer: bool) -> Layers:
+    """Pictures through the models of one student. What these have in common, their frozen part, is run once a picture
+    for all of them. Args: first: a few of the pictures."""
+    embedders = list(models.values())
+    layers = readable(embedders[0], first) if by_layer else []
+    splits = frozen.split_all(embedders, first.shape[-1])
+    outputs = at_layers(embedders, batches, layers, settings.precision, splits)
+    return dict(zip(models, outputs, strict=True))
 
 
 def layer_names(embedder: Embedder) -> list[str]:
