@@ -90,6 +90,17 @@ class Forked(psutil.Process):
     def poll(self) -> int | None:
         return None if self.is_running() else 0
 
+    def send_signal(self, sig: int) -> None:
+        """Signal the kernel; nothing happens if it has just ended by itself, as with a Popen."""
+        with suppress(psutil.NoSuchProcess):
+            super().send_signal(sig)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
 
 def forked(command: list[str], environment: Mapping[str, str], folder: str) -> Forked | None:
     """A kernel from the server at ALIGNET_KERNELS; None if there is no server, or if `command` starts another Python.

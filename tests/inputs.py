@@ -17,6 +17,9 @@ RECORDS = {
     "students.vit": config.Student,
 }
 SMOKE = "params/smoke.yaml"
+# Seconds after which a test gives up on what should have ended at once, and what must be ended sleeps for longer: on a
+# machine however busy, only a fault lasts so long.
+PATIENCE = 300
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import time
 import nbformat
 import psutil
 import pytest
+from inputs import PATIENCE
 
 from alignet import kernels, nb
 
@@ -127,25 +129,29 @@ def test_a_kernel_has_the_environment_that_importing_alignet_sets(tmp_path, kern
 def test_a_stopped_runner_says_one_line_at_most_and_leaves_nothing_alive(tmp_path, kernel, number, code, said):
     process, started = asleep(tmp_path, kernel)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert stderr.splitlines() == said
-    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert psutil.wait_procs(started, timeout=PATIENCE)[1] == []
 
 
 def test_the_kernel_of_a_killed_runner_ends_by_itself(tmp_path, kernel):
     process, started = asleep(tmp_path, kernel)
     process.kill()
-    assert psutil.wait_procs(started[:1], timeout=10)[1] == []
+    assert psutil.wait_procs(started[:1], timeout=PATIENCE)[1] == []
     for left in psutil.wait_procs(started[1:], timeout=0)[1]:
         left.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE)
 
 
 def asleep(tmp_path, kernel):
     """A runner whose notebook sleeps; its kernel and what that has started."""
-    sleeps = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nprint(os.getpid(), flush=True)"
-    source = notebook(tmp_path / "in.ipynb", PARAMETERS, f"import os, subprocess, sys, time\n{sleeps}\ntime.sleep(60)")
+    long = 2 * PATIENCE
+    sleeps = (
+        f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep({long})'])\nprint(os.getpid(), flush=True)"
+    )
+    both = f"import os, subprocess, sys, time\n{sleeps}\ntime.sleep({long})"
+    source = notebook(tmp_path / "in.ipynb", PARAMETERS, both)
     process = runner(source, tmp_path / "out.ipynb", DVC_STAGE="a", **kernel)
     started = psutil.Process(int(process.stdout.readline()))
     assert (started.ppid() == process.pid) == (not kernel)
@@ -171,6 +177,39 @@ def test_a_forked_kernel_shows_tables_and_figures_as_another_one_does_and_has_im
     assert (started[-1][0].text, forked[-1][0].text) == ("False []\n", "True []\n")
 
 
+@pytest.mark.parametrize("signalled", ["terminate", "kill"])
+def test_a_forked_kernel_that_has_ended_before_it_is_signalled_is_no_fault(signalled):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    provisioner = nb.Provisioner(kernel_id="gone")
+    with socket.socket() as connection:
+        provisioner.process = kernels.Forked(child.pid, connection)
+        provisioner.pid = provisioner.pgid = child.pid
+        child.communicate()
+        asyncio.run(getattr(provisioner, signalled)())
+        getattr(provisioner.process, signalled)()
+        assert provisioner.process.poll() == 0
+
+
+@only_linux
+def test_a_kernel_that_has_ended_by_itself_is_shut_down_in_silence(tmp_path, server, monkeypatch, caplog):
+    monkeypatch.setenv(kernels.ADDRESS, str(server.address))
+    finish = nb.StageKernel.finish_shutdown
+
+    async def late(self, restart=False):
+        process = self.provisioner.process
+        os.kill(process.pid, signal.SIGKILL)
+        assert psutil.wait_procs([psutil.Process(process.pid)], timeout=PATIENCE)[1] == []
+        monkeypatch.setattr(process, "poll", iter([None] * 3 + [0] * 99).__next__)  # it looked alive a moment ago
+        await self._async_send_kernel_sigterm()
+        await self._async_kill_kernel()
+        await finish(self, restart=restart)
+
+    monkeypatch.setattr(nb.StageKernel, "finish_shutdown", late)
+    assert nb.main([notebook(tmp_path / "in.ipynb", PARAMETERS, PRINTS), str(tmp_path / "out.ipynb")]) == 0
+    assert streams(tmp_path / "out.ipynb")["stdout"].startswith("nobody")
+    assert caplog.text == ""
+
+
 @only_linux
 def test_a_kernel_starts_the_usual_way_where_a_server_has_ended(tmp_path):
     ended = kernels.Server()
@@ -184,11 +223,11 @@ def test_a_kernel_starts_the_usual_way_where_a_server_has_ended(tmp_path):
 @only_linux
 def test_a_server_ends_with_whoever_has_started_it():
     starts = "import time\nfrom alignet import kernels\nserver = kernels.Server()\nserver.start()"
-    command = [sys.executable, "-c", f"{starts}\nprint(server.process.pid, flush=True)\ntime.sleep(60)"]
+    command = [sys.executable, "-c", f"{starts}\nprint(server.process.pid, flush=True)\ntime.sleep({2 * PATIENCE})"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
         process = psutil.Process(int(owner.stdout.readline()))
         owner.kill()
-    assert psutil.wait_procs([process], timeout=60)[1] == []
+    assert psutil.wait_procs([process], timeout=PATIENCE)[1] == []
 
 
 @only_linux
@@ -199,7 +238,7 @@ def test_what_runs_inside_a_block_is_served_and_nothing_is_left_after_it():
         raise ZeroDivisionError
     assert kernels.ADDRESS not in os.environ
     assert not os.path.exists(os.path.dirname(address))
-    assert psutil.wait_procs([server], timeout=10)[1] == []
+    assert psutil.wait_procs([server], timeout=PATIENCE)[1] == []
 
 
 @pytest.mark.parametrize(

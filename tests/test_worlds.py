@@ -1,18 +1,23 @@
+import struct
+import zlib
+
 import inputs
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from inputs import generator
-from PIL import Image
+from PIL import Image, ImageFile
 
 from alignet import config
+from alignet.worlds import check
 from alignet.worlds.emoji import drawing, participants
 from alignet.worlds.emoji import world as emoji_world
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.schema import SPLITS
 
 SMALL = {
+    "people": "simulated",
     "classes": 8,
     "picture_size": 32,
     "colour_renderings": 2,
@@ -102,6 +107,58 @@ def test_a_picture_is_seen_as_viewers_turn_it(orientation, tmp_path):
     assert (seen - plain).abs().mean() < 4  # compressed after turning
 
 
+def exif_block(*entries):
+    """EXIF data as a camera writes them: (tag, type, number of values, four bytes), and the orientation 6."""
+    entries = sorted([*entries, (0x0112, 3, 1, b"\6\0\0\0")])
+    rows = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + rows + bytes(4)
+
+
+MALFORMED = {  # what Pillow reads and cannot write back
+    "text for a number": (0x0100, 2, 4, b"abc\0"),
+    "text for a ratio": (0x011A, 2, 4, b"abc\0"),
+    "a number below 0": (0x0100, 9, 1, struct.pack("<i", -5)),
+    "bytes for a number": (0x0128, 7, 4, b"abcd"),
+}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("entry", MALFORMED.values(), ids=list(MALFORMED))
+def test_malformed_exif_data_change_nothing_about_a_picture_and_its_turn(entry, ending, tmp_path):
+    path = tmp_path / f"phone.{ending}"
+    halves = Image.new("RGB", (48, 32), "white")
+    halves.paste("black", (0, 0, 24, 32))  # on its left, which orientation 6 turns to the top
+    halves.save(path, exif=exif_block(entry))
+    assert check.faults([path]) == [None]
+    pictures.check([path], 0)
+    seen = pictures.decode(path, 32).float()
+    assert seen[:, :8].mean() < 30 < 220 < seen[:, -8:].mean()
+    assert pictures.shown(path, 48).size == (32, 48)
+
+
+def test_xmp_data_that_are_no_text_leave_a_picture_as_it_lies(tmp_path, monkeypatch):
+    Image.new("RGB", (48, 32)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "getexif", lambda self: self.info["no such key"])
+    assert check.faults([tmp_path / "a.png"]) == [None]
+    assert pictures.shown(tmp_path / "a.png", 48).size == (48, 32)
+
+
+@pytest.mark.parametrize(
+    "error", [struct.error("bad"), zlib.error("bad"), EOFError(), IndexError("bad"), KeyError("bad")]
+)
+def test_what_pillow_raises_in_a_broken_file_is_said_by_the_check_and_by_every_reader(tmp_path, monkeypatch, error):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def broken(self):
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
+    assert check.faults([tmp_path / "a.png"])[0]
+    for read in (pictures.decode, pictures.shown):
+        with pytest.raises(tables.WorldError, match=r"a\.png: cannot be read as a picture \((?:.*bad.*|EOFError)\)"):
+            read(tmp_path / "a.png", 8)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -187,7 +244,7 @@ def test_batches_keep_the_order_of_the_paths(tiny):
     assert torch.equal(pictures.stack(paths, 8, 0), torch.stack([pictures.decode(path, 8) for path in paths]))
 
 
-# The embedded world
+# The embedded world, with simulated people (with real ones: test_emoji_people.py)
 
 
 def test_the_emoji_world_reads_back_and_says_that_its_choices_are_simulated(world):

@@ -1,17 +1,37 @@
-"""Decodes picture files to uint8 tensors of one size."""
+"""Decodes picture files to uint8 tensors of one size.
 
+Whoever reads or checks a picture file does so by `_opened`: what `fault` accepts, every later stage can decode.
+"""
+
+import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from alignet.worlds.format.tables import WorldError
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for broken files
+UNREADABLE = (  # what Pillow raises for broken files
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+QUICK = 32  # pixels of the shorter side, at least, of a JPEG that is only tried
+TURNS = {  # of the EXIF tag Orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(path: Path, size: int) -> Tensor:
@@ -20,17 +40,16 @@ def decode(path: Path, size: int) -> Tensor:
     It is turned as its EXIF orientation says, as viewers turn it; of an animation the first picture is taken.
     Raises: WorldError that names the file if Pillow cannot read it as a picture, or if its values have no known range.
     """
-    try:
-        with Image.open(path) as file:
-            return prepared(file, size)
-    except UNREADABLE as error:
-        raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
+    return _resized(_rgb(path), size)
 
 
 def prepared(picture: Image.Image, size: int) -> Tensor:
     """An opened picture as `decode` gives it. Raises: one of UNREADABLE."""
-    rgb = over_white(picture).resize((size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    return _resized(over_white(picture), size)
+
+
+def _resized(rgb: Image.Image, size: int) -> Tensor:
+    return torch.from_numpy(np.array(rgb.resize((size, size), Image.Resampling.BICUBIC))).permute(2, 0, 1)
 
 
 def shown(path: Path, side: int) -> Image.Image:
@@ -38,13 +57,38 @@ def shown(path: Path, side: int) -> Image.Image:
 
     Raises: as `decode`.
     """
-    try:
-        with Image.open(path) as file:
-            picture = over_white(file)
-    except UNREADABLE as error:
-        raise WorldError(f"{path}: cannot be read as a picture ({error})") from None
+    picture = _rgb(path)
     picture.thumbnail((side, side))
     return picture
+
+
+def fault(path: Path) -> str | None:
+    """Why a picture file cannot be read; None if it can. The whole file is read, JPEGs at an eighth of their size."""
+    try:
+        _opened(path, quick=True)
+    except UNREADABLE as error:
+        return "no such file" if isinstance(error, FileNotFoundError) else _reason(error)
+    return None
+
+
+def _rgb(path: Path) -> Image.Image:
+    """A picture file upright, as RGB over white. Raises: WorldError that names the file."""
+    try:
+        return _opened(path)
+    except UNREADABLE as error:
+        raise WorldError(f"{path}: cannot be read as a picture ({_reason(error)})") from None
+
+
+def _opened(path: Path, quick: bool = False) -> Image.Image:
+    """A picture file upright, as RGB over white; a JPEG that is only tried has fewer pixels. Raises: UNREADABLE."""
+    with Image.open(path) as file:
+        if quick:
+            file.draft("RGB", (QUICK, QUICK))
+        return over_white(file)
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def over_white(picture: Image.Image) -> Image.Image:
@@ -57,8 +101,16 @@ def over_white(picture: Image.Image) -> Image.Image:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says."""
-    return ImageOps.exif_transpose(picture)
+    """The picture turned as its EXIF orientation says, and as it lies where its EXIF or XMP data cannot be read.
+
+    Pillow's own exif_transpose also writes the data anew without the orientation, which fails for what is malformed.
+    """
+    picture.load()
+    try:
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except UNREADABLE:
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
@@ -106,8 +158,9 @@ class Loader(DataLoader):
     """
 
     def __iter__(self) -> Iterator:  # type: ignore[override]  # torch declares its own class of iterators
+        read = super().__iter__()
         try:
-            yield from super().__iter__()
+            yield from read
         except WorldError as error:
             raise WorldError(str(error).rpartition(f"{WorldError.__name__}: ")[2].rstrip()) from None
         except (RuntimeError, OSError, EOFError) as error:
@@ -117,6 +170,18 @@ class Loader(DataLoader):
                 raise
             lower = "perhaps because memory ran out: lower features.workers or features.batch_size"
             raise RuntimeError(f"a process that decodes pictures was killed, {lower}") from error
+        finally:
+            _end_workers(read)
+
+
+def _end_workers(read: Any) -> None:
+    """End the worker processes behind a DataLoader's iterator now. torch ends them when the iterator is collected, and
+    an error keeps it alive as long as it is kept itself, in a notebook until the kernel ends.
+    """
+    end = getattr(read, "_shutdown_workers", None)  # torch has no public name for it; without workers there is none
+    if end is not None:
+        with suppress(RuntimeError):  # torch raises again, for the worker that was killed, as each of the others ends
+            end()
 
 
 def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> Loader:
@@ -150,11 +215,7 @@ class _Readable(Dataset):
         return len(self.paths)
 
     def __getitem__(self, row: int) -> bool:
-        try:
-            with Image.open(self.paths[row]) as picture:
-                picture.draft("RGB", (1, 1))
-                picture.load()
-                eight_bits(picture)  # refuses values without a known range
-        except UNREADABLE as error:
-            raise WorldError(f"{self.paths[row]}: cannot be read as a picture ({error})") from None
+        found = fault(self.paths[row])
+        if found:
+            raise WorldError(f"{self.paths[row]}: cannot be read as a picture ({found})")
         return True
