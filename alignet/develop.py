@@ -20,7 +20,6 @@ import yaml
 
 from alignet import ablate, config, kernels, variants
 from alignet.config import HumanUncertainty
-from alignet.people import choice_distributions
 from alignet.people.by_level import ByLevel
 from alignet.people.held_out import parts_to_fit
 from alignet.worlds.format import tables
@@ -174,8 +173,7 @@ def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Pa
     run: dict[str, Any] = {"backbones": names, "students": [student], "targets": ["alignet"]}
     world = tables.read(data / "world")
     settings = config.load("human_uncertainty", HumanUncertainty, params_file)
-    judged = choice_distributions.human_choice_counts(world, settings)[0]
-    by_level = ByLevel.of(world, data / "human_uncertainty", judged, settings)
+    by_level = ByLevel.of(world, data / "human_uncertainty", settings)
     if by_level is None:
         raise ValueError("human_uncertainty.uncertainty: choices are drawn from VICE's distributions: set it to vice")
     with tables.staged(folder) as part:

@@ -1,10 +1,14 @@
+import dataclasses
+
 import inputs
 import pandas as pd
 import pytest
 import torch
 
 from alignet.people.by_level import ByLevel
+from alignet.people.embeddings import fitted_here
 from alignet.people.vice import Posterior
+from alignet.worlds.format.tables import World
 
 OBJECTS, PICTURES = 24, 48  # two pictures of each object, eight objects in each of three classes
 
@@ -44,13 +48,30 @@ def test_only_the_given_pictures_are_shown_and_levels_that_they_do_not_allow_are
     assert set(by_level.classes[drawn["fine"].triplets].unique().tolist()) == {1}
 
 
-def test_there_are_none_without_vice_or_with_one_label_only(tmp_path):
-    from alignet.people.choice_distributions import ChoiceCounts
-    from alignet.worlds.format.tables import World
+def test_pictures_of_objects_that_nobody_judged_are_not_shown(by_level):
+    objects = by_level.objects.clone()
+    objects[:4] = -1
+    drawn = dataclasses.replace(by_level, objects=objects).draw(torch.arange(PICTURES), 60, 0)
+    assert all(judged.triplets.min() >= 4 for judged in drawn.values())
 
+
+def test_the_rows_of_the_stored_embedding_are_found_by_name_also_where_some_have_no_picture(tmp_path):
+    images = pd.DataFrame(
+        {"image": list("pqrst"), "concept": ["yak", "ant", "elk", "fox", "yak"], "class": list("mnmmm")}
+    )
+    table = pd.DataFrame(columns=["image_0", "image_1", "image_2", "odd"])
+    world = World("small", "human", tmp_path, ("concept", "class"), images, table, None)
+    mu = torch.rand(4, 2, generator=inputs.generator())
+    names = ["ant", "unicorn", "yak", "elk"]
+    fitted_here(Posterior(mu, torch.full_like(mu, 0.1)), names).save(tmp_path)
+    found = ByLevel.of(world, tmp_path, inputs.settings("human_uncertainty"))
+    assert found.objects.tolist() == [2, 0, 3, -1, 2]
+    assert torch.equal(found.posterior.mu, mu)
+
+
+def test_there_are_none_without_vice_or_with_one_label_only(tmp_path):
     images = pd.DataFrame({"image": ["a", "b", "c"], "concept": ["x", "y", "z"]})
     table = pd.DataFrame(columns=["image_0", "image_1", "image_2", "odd"])
     flat = World("flat", "human", tmp_path, ("concept",), images, table, None)
-    judged = ChoiceCounts.of(torch.tensor([[0, 1, 2]]), torch.tensor([0]))
-    assert ByLevel.of(flat, tmp_path, judged, inputs.settings("human_uncertainty")) is None
-    assert ByLevel.of(flat, tmp_path, judged, inputs.settings("human_uncertainty", uncertainty="empirical")) is None
+    assert ByLevel.of(flat, tmp_path, inputs.settings("human_uncertainty")) is None
+    assert ByLevel.of(flat, tmp_path, inputs.settings("human_uncertainty", uncertainty="empirical")) is None

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from alignet import intervals, metrics
-from alignet.people import choice_distributions, held_out
-from alignet.people.choice_distributions import ChoiceCounts
+from alignet.people import calibration, choice_distributions, held_out
+from alignet.people.choice_distributions import Answers, ChoiceCounts, SingleChoices
+from alignet.people.embeddings import Embedding
 from alignet.people.vice import Posterior
 from alignet.worlds.format.tables import World
+from alignet.worlds.readers import things
 
 SURE = 1e-9
 
@@ -22,7 +24,14 @@ def settings(**changes):
 def world(rows, concepts="aabbccdd"):
     images = pd.DataFrame({"image": [f"i{n}" for n in range(len(concepts))], "concept": list(concepts)})
     triplets = pd.DataFrame(rows, columns=["image_0", "image_1", "image_2", "odd", "split"])
-    return World("tiny", "human", None, ("concept",), images, triplets, None)
+    triplets = triplets.assign(participant=[f"p{n}" for n in range(len(triplets))])
+    return World("tiny", "human", None, ("concept",), images.assign(split="human"), triplets, None)
+
+
+def by_name(rows, person="q"):
+    """Rows of concept_choices.csv: three concepts and the position of the odd one out."""
+    table = pd.DataFrame(rows, columns=["concept_0", "concept_1", "concept_2", "odd"])
+    return table.assign(participant=person)
 
 
 def posterior(*rows):
@@ -31,14 +40,26 @@ def posterior(*rows):
     return Posterior(mu, torch.full_like(mu, SURE))
 
 
+def source(posterior, names="abc", held_out=True):
+    return Embedding("known", list(names), posterior, held_out)
+
+
 # Objects 0 and 1 are alike, 2 is not: people should leave 2 out with probability e^9 / (e^9 + 2).
 KNOWN = posterior([3.0, 0.0], [3.0, 0.0], [0.0, 3.0])
 
 
 def judged(*counts):
-    """One triplet (0, 1, 2) for each row of counts."""
+    """One triplet (0, 1, 2) for each row of counts, of people of whom nobody chose twice."""
     counts = torch.tensor(counts)
-    return ChoiceCounts(torch.tensor([[0, 1, 2]]).expand(len(counts), 3), counts, counts / counts.sum(1, keepdim=True))
+    item = torch.arange(counts.numel()).repeat_interleave(counts.flatten())
+    own = torch.nn.functional.one_hot(item % 3, 3)
+    triplets = torch.tensor([[0, 1, 2]]).expand(len(counts), 3)
+    return ChoiceCounts(triplets, counts, counts / counts.sum(1, keepdim=True), Answers(own, item // 3))
+
+
+def single(held_out, by_new_people=None):
+    nothing = torch.empty(0, dtype=torch.int64)
+    return SingleChoices(["a", "b", "c"], nothing.view(0, 3), nothing, held_out, by_new_people)
 
 
 def test_judgements_are_shares_of_people_per_distinct_triplet():
@@ -101,6 +122,71 @@ def test_an_object_that_nobody_judged_cannot_be_held_out_and_some_choices_must_b
         choice_distributions.human_choice_counts(things_like(), settings(held_out_objects=1.0))
 
 
+def test_one_person_who_judged_a_triplet_twice_is_one_person():
+    rows = [("i0", "i2", "i4", 1, "train"), ("i4", "i2", "i0", 1, "train"), ("i0", "i2", "i6", 0, "train")]
+    twice = world(rows)
+    twice.triplets["participant"] = ["p0", "p0", "p1"]
+    found, _ = choice_distributions.human_choice_counts(twice, settings())
+    assert found.counts.tolist() == [[0, 2, 0], [1, 0, 0]]
+    assert found.people.tolist() == [1, 1]
+    assert found.agreement.isnan().all()
+    assert found.where(torch.tensor([1])).answers.own.tolist() == [[1, 0, 0]]
+
+
+def test_no_choice_of_a_held_out_person_reaches_any_fit_and_they_are_scored_apart():
+    shared = things_like()
+    shared.triplets["participant"] = [f"p{n % 10}" for n in range(399)] + [held_out.NOT_RECORDED]
+    changed = settings(held_out_people=0.3)
+    people = held_out.held_out_people(shared, changed)
+    assert len(people) == 3
+    assert held_out.NOT_RECORDED not in people
+    parts, found = held_out.parts_to_fit(shared, changed), choice_distributions.single_choices(shared, changed)
+    assert not set(shared.triplets["participant"][parts.fitted.numpy()]) & people
+    of_them = shared.triplets[shared.triplets["participant"].isin(people) & (shared.triplets["split"] != "test")]
+    assert int(found.by_new_people.counts.sum()) == len(of_them)
+    assert choice_distributions.single_choices(shared, settings()).by_new_people is None
+    scored = calibration.calibration([source(posterior(*[[1.0]] * 12), found.names)], found, changed)
+    assert set(scored["people"]) == {"all", "new"}
+
+
+def test_the_reader_of_things_names_people_who_are_not_recorded_as_held_out_knows_them():
+    assert things.UNKNOWN == held_out.NOT_RECORDED
+
+
+NAMED = [("a", "b", "zebra", 2), ("zebra", "c", "yak", 0), ("a", "b", "c", 1), ("a", "d", "zebra", 0)]
+
+
+def test_vice_reads_choices_about_concepts_by_name_also_of_those_without_a_picture():
+    rows = [("i0", "i2", "i4", 1, "validation"), ("i0", "i2", "i4", 0, "train"), ("i1", "i3", "i6", 0, "train")]
+    plain = dataclasses.replace(world(rows), concept_choices=by_name(NAMED))
+    found = choice_distributions.single_choices(plain, settings())
+    assert found.names == ["a", "b", "c", "d", "yak", "zebra"]  # with a picture first
+    assert found.triplets.tolist() == [[0, 1, 2], [0, 1, 3], [0, 1, 5], [5, 2, 4], [0, 3, 5]]  # a, b, c is held out
+    assert found.odd.tolist() == [0, 0, 2, 0, 0]
+    assert found.held_out.triplets.tolist() == [[0, 1, 2]]
+    number, _ = choice_distributions.object_numbers(plain, settings())
+    assert number.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert choice_distributions.single_choices(plain, settings(objects="picture")).names == [
+        *("i0", "i1", "i2", "i3"),
+        "i4",
+        "i6",
+    ]
+
+
+def test_no_choice_by_name_about_a_held_out_or_test_concept_or_of_a_held_out_person_is_used():
+    rows = [("i0", "i2", "i4", 1, "train"), ("i1", "i3", "i6", 0, "train")]
+    plain = dataclasses.replace(world(rows, "aabbccddt"), concept_choices=by_name([*NAMED, ("a", "b", "t", 0)]))
+    plain.images.loc[8, "split"] = "test"
+    used = held_out.choices_by_name(plain, settings(held_out_objects=["zebra"]))
+    assert used[["concept_0", "concept_1", "concept_2"]].to_numpy().tolist() == [["a", "b", "c"]]
+    used = held_out.choices_by_name(plain, settings(held_out_objects=["d"]))
+    assert used["concept_2"].tolist() == ["zebra", "yak", "c"]
+    plain.concept_choices["participant"] = ["p0", "q", "q", "p1", "q"]
+    person = held_out.held_out_people(plain, settings(held_out_people=0.5)).pop()
+    kept = held_out.choices_by_name(plain, settings(held_out_people=0.5))
+    assert set(kept["participant"]) == {"p0", "p1", "q"} - {person}
+
+
 def test_rows_without_a_split_are_all_fitted_on():
     rows = [("i0", "i2", "i4", 1, "test"), ("i1", "i3", "i6", 0, "train")]
     plain = world(rows)
@@ -159,20 +245,33 @@ def test_an_objects_picture_is_its_first_one():
     plain = world([("i0", "i2", "i4", 1, "train")])
     assert choice_distributions.object_pictures(plain, ["c", "a"], "concept").tolist() == [4, 0]
     assert choice_distributions.object_pictures(plain, ["i5", "i1"], "picture").tolist() == [5, 1]
+    assert choice_distributions.object_pictures(plain, ["zebra", "b"], "concept").tolist() == [-1, 2]
+    plain.images.loc[0, "split"] = "synthesis"  # people saw the other one
+    assert choice_distributions.object_pictures(plain, ["a"], "concept").tolist() == [1]
+
+
+def test_the_top_pictures_of_a_dimension_are_of_its_heaviest_objects_that_have_one():
+    plain = world([("i0", "i2", "i4", 1, "train")])
+    known = posterior([1.0, 5.0], [9.0, 0.0], [3.0, 2.0], [2.0, 4.0])
+    shown = choice_distributions.top_pictures(plain, known, ["a", "zebra", "b", "c"], "concept", 2)
+    assert shown.tolist() == [[2, 4], [0, 4]]
+    assert choice_distributions.top_pictures(plain, known, ["a", "zebra", "b", "c"], "concept", 9).shape == (2, 3)
 
 
 def test_soft_targets_are_vices_or_the_shares_of_the_people():
     rows = [("i0", "i2", "i4", 1, "train"), ("i0", "i2", "i4", 2, "train")]
     tiny = world(rows, "abcdef"[:5] + "f")
-    empirical = choice_distributions.soft_targets(tiny, KNOWN, settings(uncertainty="empirical"))
+    empirical = choice_distributions.soft_targets(tiny, source(KNOWN), settings(uncertainty="empirical"))
     assert empirical.targets.tolist() == [[0, 0.5, 0.5]]
-    soft = choice_distributions.soft_targets(tiny, KNOWN, settings(uncertainty="vice")).targets
+    assert tiny.images["concept"].tolist() == list("abcdef")
+    named = source(KNOWN, ["c", "a", "e"])  # the third picture and the first are alike
+    soft = choice_distributions.soft_targets(tiny, named, settings(uncertainty="vice")).targets
     torch.testing.assert_close(soft, torch.tensor([[0.0, 0.0, 9.0]]).softmax(1))
 
 
 def test_stored_targets_load_back_and_those_of_other_triplets_are_refused(tmp_path):
     first = judged([1, 0, 0]).with_targets(torch.tensor([[0.2, 0.3, 0.5]]))
-    choice_distributions.save(tmp_path, KNOWN, pd.DataFrame({"epoch": [1]}), ["a", "b", "c"], first)
+    choice_distributions.save(tmp_path, source(KNOWN), pd.DataFrame({"epoch": [1]}), first)
     again = choice_distributions.load_targets(tmp_path, judged([1, 0, 0]))
     torch.testing.assert_close(again.targets, first.targets)
     other = dataclasses.replace(first, triplets=torch.tensor([[0, 1, 3]]))
@@ -181,15 +280,23 @@ def test_stored_targets_load_back_and_those_of_other_triplets_are_refused(tmp_pa
 
 
 def test_what_the_others_chose_is_smoothed_and_leaves_the_choice_out():
-    predicted, counts = choice_distributions.leave_one_out(torch.tensor([[2, 1, 0]]), 0.5)
-    assert predicted[0, 0].tolist() == pytest.approx([1.5 / 3.5, 1.5 / 3.5, 0.5 / 3.5])  # without one of the two
-    assert predicted[0, 1].tolist() == pytest.approx([2.5 / 3.5, 0.5 / 3.5, 0.5 / 3.5])
-    assert counts[0].tolist() == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
+    predicted, own = calibration.others_choices(judged([2, 1, 0]), 0.5)
+    assert predicted[0].tolist() == pytest.approx([1.5 / 3.5, 1.5 / 3.5, 0.5 / 3.5])  # without one of the two
+    assert predicted[2].tolist() == pytest.approx([2.5 / 3.5, 0.5 / 3.5, 0.5 / 3.5])
+    assert own.tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
+
+
+def test_what_the_others_chose_leaves_all_choices_of_a_person_out():
+    of_two = ChoiceCounts.of(torch.tensor([[0, 1, 2]] * 3), torch.tensor([0, 0, 1]), torch.tensor([5, 5, 9]))
+    predicted, own = calibration.others_choices(of_two, 0.5)
+    assert predicted[0].tolist() == pytest.approx([0.5 / 2.5, 1.5 / 2.5, 0.5 / 2.5])
+    assert own.tolist() == [[2, 0, 0], [0, 1, 0]]
 
 
 def test_calibration_of_known_distributions_by_hand():
     held_out = judged([0, 0, 4], [0, 1, 3])
-    table = choice_distributions.calibration(KNOWN, held_out, settings()).set_index(["distribution", "triplets"])
+    table = calibration.calibration([source(KNOWN)], single(held_out), settings())
+    table = table.set_index(["distribution", "triplets"])
     chances = torch.tensor([0.0, 0.0, 9.0]).softmax(0).log().tolist()
     assert table.loc[("vice", "all"), "nll"] == pytest.approx(-(7 * chances[2] + chances[1]) / 8, rel=1e-4)
     assert table.loc[("vice", "all"), "accuracy"] == pytest.approx(7 / 8)
@@ -197,16 +304,27 @@ def test_calibration_of_known_distributions_by_hand():
     assert table.loc[("uniform", "all"), "accuracy"] == pytest.approx(1 / 3)
     others = -(4 * math.log(3.5 / 4.5) + 3 * math.log(2.5 / 4.5) + math.log(0.5 / 4.5)) / 8
     assert table.loc[("empirical", "repeated"), "nll"] == pytest.approx(others, rel=1e-5)
-    ceiling = metrics.odd_one_out_noise_ceiling(held_out.counts)
+    ceiling = metrics.odd_one_out_noise_ceiling(held_out.agreement)
     assert table["noise_ceiling"].tolist() == pytest.approx([ceiling] * 4)
     assert table.loc[("empirical", "repeated"), "accuracy"] == pytest.approx(ceiling)
+    assert set(table["held_out"]) == {"yes"}
+    assert set(table["people"]) == {"all"}
+
+
+def test_a_triplet_that_many_judged_counts_once():
+    few, many = judged([0, 0, 1], [1, 0, 0]), judged([0, 0, 99], [1, 0, 0])
+    rows = [calibration.calibration([source(KNOWN)], single(each), settings()).iloc[0] for each in (few, many)]
+    assert rows[0]["accuracy"] == rows[1]["accuracy"] == 0.5
+    assert rows[0]["nll"] == pytest.approx(rows[1]["nll"])
+    assert rows[0]["ece"] == pytest.approx(rows[1]["ece"])
 
 
 def test_single_choices_have_no_empirical_distribution_and_no_ceiling():
-    table = choice_distributions.calibration(KNOWN, judged([0, 0, 1], [1, 0, 0]), settings())
+    table = calibration.calibration([source(KNOWN)], single(judged([0, 0, 1], [1, 0, 0])), settings())
     assert table["distribution"].tolist() == ["vice", "uniform"]
     assert table["noise_ceiling"].isna().all()
-    assert set(choice_distributions.reliability(KNOWN, judged([0, 0, 1]), settings())["distribution"]) == {"vice"}
+    bins = calibration.reliability([source(KNOWN)], single(judged([0, 0, 1])), settings())
+    assert set(bins["distribution"]) == {"vice"}
 
 
 def test_reliability_bins_by_hand():

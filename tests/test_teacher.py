@@ -236,7 +236,7 @@ def test_scores_of_the_truth_are_calibrated_and_near_the_ceiling(recovery):
     scores = affine_map.scores(identity, truth, unseen, settings())
     assert scores["n_triplets"] == len(unseen.triplets)
     assert scores["ece"] < 0.03
-    assert scores["noise_ceiling"] == metrics.odd_one_out_noise_ceiling(unseen.counts)
+    assert scores["noise_ceiling"] == metrics.odd_one_out_noise_ceiling(unseen.agreement)
 
 
 def test_a_refit_scores_training_and_test_triplets_before_and_after(recovery):

@@ -42,7 +42,8 @@ def features(similarity: Tensor, labels: pd.DataFrame) -> Markdown:
 def human_uncertainty(scores: pd.DataFrame) -> Markdown:
     """Whether VICE predicts choices that it has not seen, and whether it is calibrated. Args: calibration.csv."""
     lines = []
-    by = {(row["distribution"], row["triplets"]): row for row in scores.to_dict("records")}
+    whose = scores["people"] if "people" in scores else pd.Series("all", index=scores.index)
+    by = {(row["distribution"], row["triplets"]): row for row in scores[whose == "all"].to_dict("records")}
     for kind in ("repeated", "all"):
         if ("vice", kind) in by:
             vice, others = by["vice", kind], by.get(("empirical", kind))
@@ -53,6 +54,9 @@ def human_uncertainty(scores: pd.DataFrame) -> Markdown:
             lines.append(f"It chooses as people on {_n(vice['accuracy'])}; {_beside_ceiling(vice, ceiling)}.")
             lines.append(f"Its calibration error is {_n(vice['ece'])}.")
             break
+    for row in scores[(whose == "new") & (scores["distribution"] == "vice")].head(1).to_dict("records"):
+        people = f"Of people of whom it saw no choice, on {row['n_triplets']:,} triplets"
+        lines.append(f"{people}: NLL {_n(row['nll'])}, accuracy {_n(row['accuracy'])}, calibration error {_n(row['ece'])}.")
     return _list(lines, scores["choices"].iloc[0])
 
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from alignet.figures import style
 
-COLOURS = {"vice": style.BLUE, "empirical": "0.35", "uniform": "0.6"}
-NAMES = {"vice": "VICE", "empirical": "other participants", "uniform": "uniform"}
+COLOURS = {"vice": style.BLUE, "embedding": "#cc78bc", "empirical": "0.35", "uniform": "0.6"}
+NAMES = {"vice": "VICE", "embedding": "published, not held out", "empirical": "other participants", "uniform": "uniform"}
 
 
 def fit_curve(curve: pd.DataFrame) -> Figure:
@@ -35,10 +35,12 @@ def calibration(scores: pd.DataFrame, bins: pd.DataFrame) -> Figure:
     """How far people's choices lie from what is predicted (at 0: calibrated); beside it NLL and accuracy.
 
     Error bars and the ceiling's band: 95 % intervals over the held-out triplets, which share objects. Left: a point per
-    bin of predicted probability. 'other participants': the shares of the few others who saw the same triplet.
+    bin of predicted probability. 'other participants': the shares of the few others who saw the same triplet;
+    'published, not held out': an embedding of others that was fitted to these choices too.
 
-    Args: scores: calibration.csv; bins: calibration_bins.csv.
+    Args: scores: calibration.csv, of which the rows about new people are left out; bins: calibration_bins.csv.
     """
+    scores = scores[scores["people"] == "all"] if "people" in scores else scores
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained"
     )

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from alignet.config import HumanUncertainty
-from alignet.people.choice_distributions import ChoiceCounts, object_numbers
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.people.embeddings import Embedding
 from alignet.people.vice import Posterior
 from alignet.triplets import LEVEL_SCHEMES, draw, groups
 from alignet.worlds.format.tables import World
@@ -19,8 +20,8 @@ TRIES = 20  # times as many triplets are drawn, at most, where many show one obj
 class ByLevel:
     """Draws triplets of pictures at the levels of abstraction, by the label above the finest.
 
-    posterior: of the judged objects; objects: (n_images,) number of each picture's object in it; classes: (n_images,);
-    samples, seed: of the choice distributions.
+    posterior: of the judged objects; objects: (n_images,) number of each picture's object in it, -1 for others;
+    classes: (n_images,); samples, seed: of the choice distributions.
     """
 
     posterior: Posterior
@@ -30,22 +31,22 @@ class ByLevel:
     seed: int
 
     @classmethod
-    def of(cls, world: World, folder: Path, judged: ChoiceCounts, settings: HumanUncertainty) -> "ByLevel | None":
-        """From the stage human_uncertainty's folder; None where VICE's distributions are not in use, or where the world
-        has one label only. Args: judged: the choices that VICE was fitted to.
-        """
-        if settings.uncertainty != "vice" or len(world.hierarchy) < 2:
+    def of(cls, world: World, folder: Path, settings: HumanUncertainty) -> "ByLevel | None":
+        """From the stage human_uncertainty's folder; None where the targets are the shares of the people, or where the
+        world has one label only."""
+        if settings.uncertainty == "empirical" or len(world.hierarchy) < 2:
             return None
-        objects, _ = object_numbers(world, judged.triplets, settings.objects)
-        posterior = Posterior.load(folder / "posterior.safetensors")
-        return cls(posterior, objects, world.codes(world.hierarchy[1]), settings.samples, settings.seed)
+        source = Embedding.load(folder)
+        objects, classes = source.numbers(world, settings.objects), world.codes(world.hierarchy[1])
+        return cls(source.posterior, objects, classes, settings.samples, settings.seed)
 
     def draw(self, pictures: Tensor, n: int, seed: int) -> dict[str, ChoiceCounts]:
         """n triplets of different objects among some pictures for each level that they allow, with VICE's distribution
         as targets and, in the place of counts, as the expected share of choices.
 
-        Args: pictures: (m,) rows of images.csv whose objects were judged.
+        Args: pictures: (m,) rows of images.csv; those whose objects nobody judged are not shown.
         """
+        pictures = pictures[self.objects[pictures] >= 0]
         generator, drawn = torch.Generator().manual_seed(seed), {}
         for level, scheme in LEVEL_SCHEMES.items():
             triplets = self._different(pictures, scheme, n, generator)

@@ -1,5 +1,6 @@
-"""Human choices -> choice distributions, empirical or VICE's, and how calibrated they are on choices held out."""
+"""Human choices -> counts, single choices to fit VICE on, and the choice distributions that a teacher is fitted to."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,36 +11,78 @@ from torch import Tensor
 
 from alignet import metrics
 from alignet.config import HumanUncertainty
-from alignet.intervals import Units, mean_influence, reliability_bins
 from alignet.people import held_out
-from alignet.people.vice import Posterior
-from alignet.triplets import choice_counts
-from alignet.worlds.format.tables import World
+from alignet.people.embeddings import Embedding
+from alignet.people.vice import Posterior, top_objects
+from alignet.triplets import choices_by_person
+from alignet.worlds.format.tables import CONCEPTS, World
 
 FEW = 500
-UNIT = "triplets that share objects"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Who chose what: a row for each triplet and person.
+
+    own: (k, 3) that person's choices per item; triplet: (k,) the number of the triplet, ascending.
+    """
+
+    own: Tensor
+    triplet: Tensor
+
+    def where(self, kept: Tensor, n: int) -> "Answers":
+        """The answers about some of n triplets, in their order. Args: kept: (n,) bool or numbers of triplets."""
+        number = torch.full((n,), -1)
+        number[kept] = torch.arange(int(kept.sum()) if kept.dtype == torch.bool else len(kept))
+        triplet = number[self.triplet]
+        order = triplet.argsort(stable=True)
+        order = order[triplet[order] >= 0]
+        return Answers(self.own[order], triplet[order])
 
 
 @dataclass(frozen=True)
 class ChoiceCounts:
-    """Distinct triplets (n, 3) of picture rows, how many people chose each item (n, 3), and the targets that a teacher
-    is fitted to, (n, 3) probabilities: the shares of the people, unless others are put in their place."""
+    """Distinct triplets (n, 3) of picture rows, how many choices fell on each item (n, 3), and the targets that a
+    teacher is fitted to, (n, 3) probabilities: the shares of the choices, unless others are put in their place.
+
+    answers: by person; None where nobody chose, as with drawn distributions.
+    """
 
     triplets: Tensor
     counts: Tensor
     targets: Tensor
+    answers: Answers | None = None
 
     @classmethod
-    def of(cls, triplets: Tensor, odd: Tensor) -> "ChoiceCounts":
-        """From one row per choice: triplets (m, 3), position of the chosen odd one out (m,)."""
-        distinct, counts = choice_counts(triplets, odd)
-        return cls(distinct, counts, counts / counts.sum(1, keepdim=True))
+    def of(cls, triplets: Tensor, odd: Tensor, person: Tensor | None = None) -> "ChoiceCounts":
+        """From one row per choice: triplets (m, 3), position of the chosen odd one out (m,), number of the person who
+        chose (m,); None: each choice is another person's."""
+        person = torch.arange(len(odd)) if person is None else person
+        distinct, own, triplet = choices_by_person(triplets, odd, person)
+        counts = torch.zeros_like(distinct).index_add_(0, triplet, own)
+        return cls(distinct, counts, counts / counts.sum(1, keepdim=True), Answers(own, triplet))
+
+    @property
+    def people(self) -> Tensor:
+        """How many different people judged each triplet, (n,)."""
+        if self.answers is None:
+            return torch.zeros(len(self.triplets), dtype=torch.int64)
+        return torch.bincount(self.answers.triplet, minlength=len(self.triplets))
+
+    @property
+    def agreement(self) -> Tensor:
+        """How often one person agrees with the majority of the others, (n,); NaN where fewer than two people judged."""
+        if self.answers is None:
+            return torch.full((len(self.triplets),), torch.nan)
+        return metrics.leave_participant_out_agreement(self.answers.own, self.answers.triplet, len(self.triplets))
 
     def where(self, kept: Tensor) -> "ChoiceCounts":
-        return ChoiceCounts(self.triplets[kept], self.counts[kept], self.targets[kept])
+        """Some of the triplets. Args: kept: (n,) bool or numbers of triplets."""
+        answers = None if self.answers is None else self.answers.where(kept, len(self.triplets))
+        return ChoiceCounts(self.triplets[kept], self.counts[kept], self.targets[kept], answers)
 
     def with_targets(self, targets: Tensor) -> "ChoiceCounts":
-        return ChoiceCounts(self.triplets, self.counts, targets)
+        return dataclasses.replace(self, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -47,13 +90,15 @@ class SingleChoices:
     """Single choices about objects, to fit VICE on and held out to check it on.
 
     names: of the objects, in the order of their numbers; triplets (n, 3) object numbers and odd (n,): a row per choice
-    to fit on; held_out: judgements of other triplets of the same objects.
+    to fit on; held_out: judgements of other triplets of the same objects; by_new_people: judgements of people of whom
+    no choice is fitted, about whatever triplets of these objects; None without such people.
     """
 
     names: list[str]
     triplets: Tensor
     odd: Tensor
     held_out: ChoiceCounts
+    by_new_people: ChoiceCounts | None = None
 
 
 def human_choice_counts(world: World, settings: HumanUncertainty) -> tuple[ChoiceCounts, ChoiceCounts | None]:
@@ -63,65 +108,98 @@ def human_choice_counts(world: World, settings: HumanUncertainty) -> tuple[Choic
     """
     parts = held_out.parts_to_fit(world, settings)
     triplets, odd = world.choice_rows(world.triplets)
-    fitted_to = ChoiceCounts.of(triplets[parts.fitted], odd[parts.fitted])
-    if not parts.held_out.any():
-        return fitted_to, None
-    return fitted_to, ChoiceCounts.of(triplets[parts.held_out], odd[parts.held_out])
+    person = numbered_people(world.triplets)
+    fitted_to, unseen = (
+        ChoiceCounts.of(triplets[part], odd[part], person[part]) for part in (parts.fitted, parts.held_out)
+    )
+    return fitted_to, unseen if parts.held_out.any() else None
 
 
 def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
-    """VICE's choices: those that the teacher is fitted to (`human_choice_counts`), some of them held out.
+    """VICE's choices: those that the teacher is fitted to (`human_choice_counts`) and those about concepts by name
+    (`held_out.choices_by_name`), some of the former held out.
 
     Held out are the rows whose split is not 'train'; where all are, or no split is named, the choices about a share of
-    the distinct triplets, drawn at random. Of very many the `held_out_most` that most people judged are scored.
+    the distinct triplets, drawn at random. Of very many the `held_out_most` that most people judged are scored. Of the
+    choices by name none is fitted about a set of three concepts that a row of triplets.csv shows which is not fitted.
 
     Raises: ValueError if objects are concepts and a triplet shows one concept twice.
     """
     triplets, odd = world.choice_rows(world.triplets)
-    fitted = held_out.parts_to_fit(world, settings).fitted
-    number, names = object_numbers(world, triplets[fitted], settings.objects)
-    objects, odd = number[triplets[fitted]], odd[fitted]
-    if (objects.sort(1).values.diff(dim=1) == 0).any():
+    parts, person = held_out.parts_to_fit(world, settings), numbered_people(world.triplets)
+    number, names = object_numbers(world, settings)
+    objects, fitted = number[triplets], parts.fitted.clone()
+    if (objects[fitted].sort(1).values.diff(dim=1) == 0).any():
         raise ValueError(
             f"triplets.csv: a triplet shows one {world.hierarchy[0]} twice; set human_uncertainty.objects to picture"
         )
-    split = held_out.choice_split(world)[fitted.numpy()].to_numpy()
-    checked = torch.from_numpy(split != "train")
-    if checked.all() or not checked.any():
-        checked = _drawn(objects, settings)
-    judged = ChoiceCounts.of(objects[checked], odd[checked])
-    order = torch.randperm(len(judged.triplets), generator=_generator(settings))
-    most = order[judged.counts.sum(1)[order].argsort(descending=True, stable=True)[: settings.held_out_most]]
-    return SingleChoices(names, objects[~checked], odd[~checked], judged.where(most.sort().values))
+    checked = fitted & torch.from_numpy((held_out.choice_split(world) != "train").to_numpy(copy=True))
+    if torch.equal(checked, fitted) or not checked.any():
+        checked = torch.zeros_like(fitted)
+        checked[fitted] = _drawn(objects[fitted], settings)
+    fitted &= ~checked
+    by_name, odd_by_name = _by_name(world, names, objects[~fitted], settings)
+    judged = ChoiceCounts.of(objects[checked], odd[checked], person[checked])
+    of_new = _of_new_people(world, objects, settings)
+    return SingleChoices(
+        names,
+        torch.cat([objects[fitted], by_name]),
+        torch.cat([odd[fitted], odd_by_name]),
+        _most_judged(judged, settings),
+        _most_judged(ChoiceCounts.of(objects[of_new], odd[of_new], person[of_new]), settings) if of_new.any() else None,
+    )
 
 
-def object_numbers(world: World, triplets: Tensor, objects: str) -> tuple[Tensor, list[str]]:
-    """A number for every picture's object, (n_images,), and the names of the objects that `triplets` show.
+def numbered_people(table: pd.DataFrame) -> Tensor:
+    """A number for each row's participant, (m,)."""
+    return torch.from_numpy(pd.factorize(table["participant"])[0].astype(np.int64))
 
-    Numbers of objects that are not shown are -1. Args: triplets: (m, 3) rows of images.csv; objects: concept | picture.
+
+def object_numbers(world: World, settings: HumanUncertainty) -> tuple[Tensor, list[str]]:
+    """A number for every picture's object, (n_images,), and the names of the objects that people judged.
+
+    They are first the objects that the fitted rows of triplets.csv show, then those that only choices by name are
+    about, which may have no picture. Numbers of pictures of other objects are -1.
     """
-    labels = world.images[world.hierarchy[0] if objects == "concept" else "image"]
-    names = labels.iloc[triplets.unique().tolist()].drop_duplicates()
-    return torch.from_numpy(pd.Index(names).get_indexer(labels)), names.tolist()
+    labels = world.images[world.hierarchy[0] if settings.objects == "concept" else "image"]
+    shown = held_out.shown_rows(world, held_out.parts_to_fit(world, settings).fitted)
+    names = labels.iloc[shown.tolist()].drop_duplicates().tolist()
+    by_name = held_out.choices_by_name(world, settings)
+    others = set().union(*(by_name[column].unique() for column in CONCEPTS)) - set(names)
+    names += sorted(others)
+    return torch.from_numpy(pd.Index(names).get_indexer(labels)), names
 
 
 def object_pictures(world: World, names: list[str], objects: str) -> Tensor:
-    """The first picture of each object, (k,) rows of images.csv."""
+    """A picture of each object, (k,) rows of images.csv: its first one of the human split, or else of another; -1 for
+    an object that has none."""
     labels = world.images[world.hierarchy[0] if objects == "concept" else "image"]
-    first = labels.drop_duplicates()
-    return torch.from_numpy(first.index.to_numpy()[pd.Index(first).get_indexer(names)])
+    order = np.argsort(world.images["split"] != "human", kind="stable")
+    first = labels.iloc[order].drop_duplicates()
+    found = pd.Index(first).get_indexer(names)
+    return torch.from_numpy(np.where(found < 0, -1, first.index.to_numpy()[found]))
 
 
-def soft_targets(world: World, posterior: Posterior, settings: HumanUncertainty) -> ChoiceCounts:
+def top_pictures(world: World, posterior: Posterior, names: list[str], objects: str, count: int) -> Tensor:
+    """Pictures of the objects with the largest weights in each dimension, (dimensions, count) rows of images.csv,
+    largest first; of objects that have a picture, or fewer where there are not so many."""
+    pictures = object_pictures(world, names, objects)
+    pictured = (pictures >= 0).nonzero().flatten()
+    among = Posterior(posterior.mu[pictured], posterior.sigma[pictured])
+    return pictures[pictured][top_objects(among, min(count, len(pictured)))]
+
+
+def soft_targets(world: World, source: Embedding, settings: HumanUncertainty) -> ChoiceCounts:
     """The judgements that the teacher is fitted to, with the chosen distribution as their targets.
 
-    empirical: the shares of the people. vice: Monte-Carlo choice distributions (VICE, 3.3) of the triplets' objects.
+    empirical: the shares of the people. vice, embedding: Monte-Carlo choice distributions (VICE, 3.3) of the triplets'
+    objects in `source`.
     """
     judged, _ = human_choice_counts(world, settings)
     if settings.uncertainty == "empirical":
         return judged
-    number, _ = object_numbers(world, judged.triplets, settings.objects)
-    return judged.with_targets(posterior.choice_distribution(number[judged.triplets], settings.samples, settings.seed))
+    objects = source.numbers(world, settings.objects)[judged.triplets]
+    return judged.with_targets(source.posterior.choice_distribution(objects, settings.samples, settings.seed))
 
 
 def examples(judged: ChoiceCounts, n: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -129,18 +207,16 @@ def examples(judged: ChoiceCounts, n: int) -> tuple[Tensor, dict[str, Tensor]]:
 
     Returns: triplets (n, 3) of picture rows; 'people' and 'target' -> (n, 3) probabilities.
     """
-    people = judged.counts.sum(1)
-    some = judged.where(people.argsort(descending=True, stable=True)[:FEW])
+    some = judged.where(judged.people.argsort(descending=True, stable=True)[:FEW])
     order = metrics.entropy(some.targets).argsort(stable=True)
     shown = some.where(order[torch.linspace(0, len(order) - 1, n).round().long()])
     return shown.triplets, {"people": shown.counts / shown.counts.sum(1, keepdim=True), "target": shown.targets}
 
 
-def save(folder: Path, posterior: Posterior, curve: pd.DataFrame, names: list[str], judged: ChoiceCounts) -> None:
-    """posterior.safetensors, objects.txt (a name a row of it), curve.csv and targets.npy (n, 3), for `load_targets`."""
+def save(folder: Path, source: Embedding, curve: pd.DataFrame, judged: ChoiceCounts) -> None:
+    """The source's embedding, curve.csv and targets.npy (n, 3), for `load_targets`."""
     folder.mkdir(parents=True, exist_ok=True)
-    posterior.save(folder / "posterior.safetensors")
-    (folder / "objects.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    source.save(folder)
     curve.to_csv(folder / "curve.csv", index=False, float_format="%.6g")
     np.save(folder / "triplets.npy", judged.triplets.numpy())
     np.save(folder / "targets.npy", judged.targets.numpy())
@@ -156,79 +232,37 @@ def load_targets(folder: Path, judged: ChoiceCounts) -> ChoiceCounts:
     return judged.with_targets(torch.from_numpy(np.load(folder / "targets.npy")))
 
 
-def calibration(posterior: Posterior, judged: ChoiceCounts, settings: HumanUncertainty) -> pd.DataFrame:
-    """Scores of choice distributions on held-out choices: the columns of calibration.csv.
+def _by_name(world: World, names: list[str], not_fitted: Tensor, settings: HumanUncertainty) -> tuple[Tensor, Tensor]:
+    """The choices by name that are fitted: triplets (k, 3) of object numbers and odd (k,).
 
-    distribution: vice; empirical (what the others chose on the same triplet, `smoothing` choices added to each item);
-    uniform. triplets: all, or those that two or more people judged, on which alone there is an empirical distribution
-    and a noise ceiling. nll: mean -log probability of a choice, nats; ece: expected calibration error; accuracy: how
-    often people choose the likeliest item (1 / k where k items tie, as in the noise ceiling). Intervals: 95 %, over
-    triplets that share objects.
+    Args: not_fitted: (m, 3) objects of the rows of triplets.csv that are not fitted, whose sets of three stay unseen.
     """
-    rows = []
-    for name, (triplets, predicted, counts, units) in _predictions(posterior, judged, settings).items():
-        people = counts.sum((1, 2))
-        likeliest = (predicted == predicted.max(-1, keepdim=True).values).double()
-        right = (counts * likeliest / likeliest.sum(-1, keepdim=True)).sum((1, 2)) / people
-        loss = -torch.xlogy(counts, predicted.double()).sum((1, 2)) / people
-        row = {
-            "distribution": name.split(",")[0],
-            "triplets": triplets,
-            "n_triplets": len(counts),
-            "n_choices": int(people.sum()),
-        }
-        for column, values in (("nll", loss), ("accuracy", right)):
-            mean, influence = mean_influence(values, people)
-            low, high = units.interval(mean, influence)
-            row |= {column: mean, f"{column}_low": low, f"{column}_high": high}
-        ece = metrics.expected_calibration_error(predicted.flatten(0, 1), counts.flatten(0, 1), settings.bins)
-        rows.append(row | {"ece": ece})
-    return pd.DataFrame(rows).assign(**noise_ceiling_with_interval(judged), ci_unit=UNIT)
+    table, index = held_out.choices_by_name(world, settings), pd.Index(names)
+    if not len(table):
+        return torch.empty(0, 3, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    triplets = torch.from_numpy(np.stack([index.get_indexer(table[column]) for column in CONCEPTS], axis=1))
+    new = ~torch.isin(_keys(triplets, len(names)), _keys(not_fitted, len(names)))
+    return triplets[new], torch.tensor(table["odd"].to_numpy(np.int64))[new]
 
 
-def reliability(posterior: Posterior, judged: ChoiceCounts, settings: HumanUncertainty) -> pd.DataFrame:
-    """The points of the reliability diagram: distribution and the columns of `intervals.reliability_bins`; of the
-    empirical distribution, on the triplets that two or more people judged."""
-    tables = []
-    for name, (_, predicted, counts, units) in _predictions(posterior, judged, settings).items():
-        if name in ("vice", "empirical"):
-            bins = reliability_bins(predicted, counts, settings.bins, units)
-            tables.append(bins.assign(distribution=name))
-    return pd.concat(tables, ignore_index=True)
+def _keys(triplets: Tensor, n: int) -> Tensor:
+    """A number for each set of three objects, (m,); triplets with an unknown object (-1) have negative ones."""
+    low, middle, high = triplets.sort(1).values.unbind(1)
+    return torch.where(low < 0, -1, (low * n + middle) * n + high)
 
 
-def leave_one_out(counts: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """What the others chose, as a prediction of each choice, and that choice.
-
-    Args: counts: (n, 3) people; smoothing: choices added to each item of the others'.
-    Returns: (n, 3, 3) probabilities and (n, 3, 3) counts: row k of a triplet leaves one choice of item k out and holds
-        the people who made it.
-    """
-    one = torch.eye(3, dtype=counts.dtype)
-    others = (counts[:, None, :] - one).clamp(min=0) + smoothing
-    return others / others.sum(-1, keepdim=True), counts[:, None, :] * one
+def _of_new_people(world: World, objects: Tensor, settings: HumanUncertainty) -> Tensor:
+    """The rows of triplets.csv of people of whom no choice is fitted, about known objects only, (m,) bool."""
+    people = held_out.held_out_people(world, settings)
+    test = torch.from_numpy((held_out.choice_split(world) == "test").to_numpy(copy=True))
+    return held_out.rows_of(world.triplets, people) & (objects >= 0).all(1) & ~test
 
 
-def noise_ceiling_with_interval(judged: ChoiceCounts) -> dict[str, float]:
-    """One person against the majority of the others, with its 95 % interval over triplets that share objects; NaN if
-    nobody judged what another did."""
-    ceiling, influence = mean_influence(metrics.leave_one_out_agreement(judged.counts), judged.counts.sum(1))
-    low, high = Units(judged.triplets).interval(ceiling, influence)
-    return {"noise_ceiling": ceiling, "noise_ceiling_low": low, "noise_ceiling_high": high}
-
-
-def _predictions(posterior: Posterior, judged: ChoiceCounts, settings: HumanUncertainty) -> dict[str, tuple]:
-    """name -> which triplets, probabilities and counts (n, k, 3), k predictions of a triplet's choices, and units."""
-    counts, repeated, units = judged.counts, judged.counts.sum(1) >= 2, Units(judged.triplets)
-    vice = posterior.choice_distribution(judged.triplets, settings.samples, settings.seed)[:, None]
-    predictions: dict[str, tuple] = {"vice": ("all", vice, counts[:, None], units)}
-    predictions["uniform"] = ("all", torch.full_like(vice, 1 / 3), counts[:, None], units)
-    if repeated.any():
-        of_repeated = Units(judged.triplets[repeated])
-        predictions["vice, repeated"] = ("repeated", vice[repeated], counts[repeated, None], of_repeated)
-        others = leave_one_out(counts[repeated], settings.smoothing)
-        predictions["empirical"] = ("repeated", *others, of_repeated)
-    return predictions
+def _most_judged(judged: ChoiceCounts, settings: HumanUncertainty) -> ChoiceCounts:
+    """The `held_out_most` triplets that most people judged, at random among equals."""
+    order = torch.randperm(len(judged.triplets), generator=_generator(settings))
+    most = order[judged.people[order].argsort(descending=True, stable=True)[: settings.held_out_most]]
+    return judged.where(most.sort().values)
 
 
 def _drawn(objects: Tensor, settings: HumanUncertainty) -> Tensor:

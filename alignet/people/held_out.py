@@ -8,14 +8,17 @@ import torch
 from torch import Tensor
 
 from alignet.config import HumanUncertainty
-from alignet.worlds.format.tables import World
+from alignet.worlds.format.tables import CONCEPTS, World
+
+NOT_RECORDED = "not recorded"  # the participant of choices whose source does not say who made them
 
 
 @dataclass(frozen=True)
 class ChoiceParts:
     """The rows of triplets.csv in three parts, (m,) bool each; a row that is in none is not used.
 
-    fitted: shows no held-out object and is not of split 'test'; VICE and the teacher see these choices and no others.
+    fitted: shows no held-out object, is not of split 'test' and is no held-out person's; VICE and the teacher see these
+    choices and no others of triplets.csv.
     held_out: shows held-out objects alone, of whatever split. seen: the other rows of split 'test'; a fit has seen some
     of their objects in other triplets, so they test new triplets and not new objects.
     """
@@ -30,7 +33,8 @@ def choice_parts(world: World, settings: HumanUncertainty) -> ChoiceParts:
     triplets, _ = world.choice_rows(world.triplets)
     of_held_out = held_out_objects(world, settings)[triplets]
     test = torch.tensor((choice_split(world) == "test").tolist(), dtype=torch.bool)
-    fitted, held_out = ~test & ~of_held_out.any(1), of_held_out.all(1)
+    of_fitted_people = ~rows_of(world.triplets, held_out_people(world, settings))
+    fitted, held_out = ~test & ~of_held_out.any(1) & of_fitted_people, of_held_out.all(1)
     return ChoiceParts(fitted, held_out, test & ~held_out)
 
 
@@ -55,6 +59,8 @@ def held_out_objects(world: World, settings: HumanUncertainty) -> Tensor:
     codes, triplets = world.codes(finest), world.choice_rows(world.triplets)[0]
     if isinstance(chosen, list):
         judged = set(world.images[finest].iloc[triplets.unique().tolist()])
+        if world.concept_choices is not None:
+            judged.update(*(world.concept_choices[column].unique() for column in CONCEPTS))
         unknown = [name for name in chosen if name not in judged]
         if unknown:
             raise ValueError(f"human_uncertainty.held_out_objects: triplets.csv shows no {finest} {unknown[0]!r}")
@@ -67,6 +73,37 @@ def held_out_objects(world: World, settings: HumanUncertainty) -> Tensor:
     of_test, of_others = codes[triplets[test]], codes[triplets[~test]]
     alone = not torch.isin(of_test, of_others).any()
     return torch.isin(codes, of_test) if alone else torch.zeros(len(codes), dtype=torch.bool)
+
+
+def held_out_people(world: World, settings: HumanUncertainty) -> set[str]:
+    """A share of the participants of triplets.csv, drawn at random; those who are not recorded cannot be told apart
+    and are never among them. Empty where settings.held_out_people is null."""
+    if settings.held_out_people is None:
+        return set()
+    people = sorted(set(world.triplets["participant"]) - {NOT_RECORDED})
+    order = torch.randperm(len(people), generator=torch.Generator().manual_seed(settings.seed))
+    return {people[number] for number in order[: round(settings.held_out_people * len(people))].tolist()}
+
+
+def rows_of(table: pd.DataFrame, people: set[str]) -> Tensor:
+    """Which rows of a table of choices are these people's, (m,) bool."""
+    if not people:
+        return torch.zeros(len(table), dtype=torch.bool)
+    return torch.from_numpy(table["participant"].isin(people).to_numpy(copy=True))
+
+
+def choices_by_name(world: World, settings: HumanUncertainty) -> pd.DataFrame:
+    """The rows of concept_choices.csv that VICE may see: they name no held-out concept and none of the test split, and
+    no held-out person made them. Without rows where the objects are pictures or the world has no such table."""
+    table = world.concept_choices
+    if table is None or settings.objects != "concept":
+        return pd.DataFrame(columns=[*CONCEPTS, "odd", "participant"])
+    concepts = world.images[world.hierarchy[0]]
+    unseen = held_out_objects(world, settings).numpy() | (world.images["split"] == "test").to_numpy()
+    names = set(concepts[unseen])
+    names.update(settings.held_out_objects if isinstance(settings.held_out_objects, list) else [])
+    shown = np.any([table[column].isin(names).to_numpy() for column in CONCEPTS], axis=0)
+    return table[~shown & ~rows_of(table, held_out_people(world, settings)).numpy()].reset_index(drop=True)
 
 
 def choice_split(world: World) -> pd.Series:

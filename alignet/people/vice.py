@@ -29,7 +29,7 @@ FITTED = ("seed", "dimensions", "spike", "slab", "spike_weight", "lr", "batch_si
 class Posterior:
     """A Gaussian N(mu, sigma^2) per object and dimension; the embedding is relu of a sample of it.
 
-    mu, sigma: (n_objects, dimensions), sigma > 0.
+    mu, sigma: (n_objects, dimensions), sigma > 0, or 0 throughout for an embedding without uncertainty.
     """
 
     mu: Tensor
@@ -62,6 +62,7 @@ class Posterior:
         Args: triplets: (n, 3) object numbers. Returns: (n, 3) probabilities in odd-one-out order.
         """
         generator = torch.Generator().manual_seed(seed)
+        samples = samples if self.sigma.any() else 1  # without uncertainty all samples are equal
         total = torch.zeros(len(triplets), 3)
         for _ in range(samples):
             noise = torch.randn(self.mu.shape, generator=generator)

@@ -165,7 +165,8 @@ def rescaled(features: Tensor, judgements: ChoiceCounts, start: AffineMap | None
 def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher) -> dict[str, float]:
     """The fitted loss (mean, without regularisers), KL to the targets, nll: mean -log q of a single choice (nats),
     odd-one-out accuracy (agreement with single choices), majority_accuracy and target_accuracy (agreement with most
-    people's choice and the likeliest one of the targets), calibration error; noise ceiling of `n_repeated` triplets;
+    people's choice and the likeliest one of the targets), calibration error; noise ceiling of the
+    `n_repeated` triplets that two or more people judged;
     participation ratio of the pictures' representation."""
     mapped, inverse = _mapped(affine, features, judgements.triplets)
     similarities = _similarities(mapped, inverse)
@@ -179,8 +180,8 @@ def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settin
         "majority_accuracy": float(metrics.majority_agreement(chosen, counts).mean()),
         "target_accuracy": float((chosen == judgements.targets.argmax(1)).double().mean()),
         "ece": metrics.expected_calibration_error(similarities.softmax(-1), counts),
-        "noise_ceiling": metrics.odd_one_out_noise_ceiling(counts),
-        "n_repeated": int((counts.sum(1) >= 2).sum()),
+        "noise_ceiling": metrics.odd_one_out_noise_ceiling(judgements.agreement),
+        "n_repeated": int((judgements.people >= 2).sum()),
         "participation_ratio": metrics.participation_ratio(mapped),
     }
 

@@ -92,9 +92,9 @@ def with_drawn(sight: Sight, train: ChoiceCounts, settings: Teacher) -> ChoiceCo
     """The judgements and, with train_per_level, that many drawn triplets of their pictures at each level."""
     drawn = at_levels(sight, train.triplets.unique(), settings.train_per_level, settings.seed + 1)
     parts = [train, *drawn.values()]
-    return ChoiceCounts(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("triplets", "counts", "targets"))
-    )
+    names = ("triplets", "counts", "targets")
+    triplets, counts, targets = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+    return ChoiceCounts(triplets, counts, targets, train.answers)  # nobody chose of the drawn ones, which stand behind
 
 
 def cells(settings: Teacher) -> list[Teacher]:

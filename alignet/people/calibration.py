@@ -1,0 +1,185 @@
+"""How well choice distributions predict choices that were held out from their fit, and how alike embeddings are."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet import metrics
+from alignet.config import HumanUncertainty
+from alignet.intervals import Units, mean_influence, reliability_bins, spearman_influence
+from alignet.people.choice_distributions import ChoiceCounts, SingleChoices
+from alignet.people.embeddings import Embedding
+
+UNIT = "triplets that share objects"
+CHOICES = "people's held-out choices"
+
+
+def calibration(sources: list[Embedding], judged: SingleChoices, settings: HumanUncertainty) -> pd.DataFrame:
+    """Scores of choice distributions on held-out choices: the columns of calibration.csv.
+
+    distribution: vice and, where the targets come from it, embedding; empirical (what the others chose on the same
+    triplet, `smoothing` choices added to each item); uniform. people: all: judgements of held-out triplets; new: of
+    people of whom no choice was fitted. triplets: all, or those that two or more people judged, on which alone there
+    is an empirical distribution and a noise ceiling. held_out: no for an embedding that was fitted by others to these
+    choices too. nll: mean -log probability of a choice, nats; ece: expected calibration error; accuracy: how often
+    people choose the likeliest item (1 / k where k items tie, as in the noise ceiling). A triplet counts once, however
+    many people judged it. Intervals: 95 %, over triplets that share objects.
+    """
+    parts = {"all": judged.held_out} | ({} if judged.by_new_people is None else {"new": judged.by_new_people})
+    tables = [_scores(sources, judged.names, part, settings).assign(people=people) for people, part in parts.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _scores(
+    sources: list[Embedding], names: list[str], judged: ChoiceCounts, settings: HumanUncertainty
+) -> pd.DataFrame:
+    rows = []
+    for each in _predictions(sources, names, judged, settings):
+        row: dict[str, object] = {"distribution": each.distribution, "triplets": each.which, "held_out": each.held_out}
+        row |= {"n_triplets": len(each.of.unique()), "n_choices": each.n_choices}
+        for column, (mean, low, high) in each.scores().items():
+            row |= {column: mean, f"{column}_low": low, f"{column}_high": high}
+        rows.append(row | {"ece": metrics.expected_calibration_error(each.predicted, each.shares, settings.bins)})
+    return pd.DataFrame(rows).assign(**noise_ceiling_with_interval(judged), ci_unit=UNIT)
+
+
+def reliability(sources: list[Embedding], judged: SingleChoices, settings: HumanUncertainty) -> pd.DataFrame:
+    """The points of the reliability diagram: distribution and the columns of `intervals.reliability_bins`; of the
+    empirical distribution, on the triplets that two or more people judged."""
+    tables = []
+    for each in _predictions(sources, judged.names, judged.held_out, settings):
+        if (each.distribution == "empirical" or each.which == "all") and each.distribution != "uniform":
+            bins = reliability_bins(each.predicted[:, None], each.shares[:, None], settings.bins, each.units)
+            tables.append(bins.assign(distribution=each.distribution))
+    return pd.concat(tables, ignore_index=True)
+
+
+def others_choices(judged: ChoiceCounts, smoothing: float) -> tuple[Tensor, Tensor]:
+    """What the other people chose of a triplet, as a prediction of each person's choices, and those choices.
+
+    Args: smoothing: choices added to each item of the others'.
+    Returns: (k, 3) probabilities and (k, 3) counts, a row for each row of judged.answers.
+    """
+    answers = judged.answers
+    if answers is None:
+        return torch.empty(0, 3), torch.empty(0, 3, dtype=torch.int64)
+    others = judged.counts[answers.triplet] - answers.own + smoothing
+    return others / others.sum(1, keepdim=True), answers.own
+
+
+def noise_ceiling_with_interval(judged: ChoiceCounts) -> dict[str, float]:
+    """One person against the majority of the others, with its 95 % interval over triplets that share objects; NaN if
+    nobody judged what another did. Each triplet counts once."""
+    ceiling, influence = mean_influence(judged.agreement, torch.ones(len(judged.triplets)))
+    low, high = Units(judged.triplets).interval(ceiling, influence)
+    return {"noise_ceiling": ceiling, "noise_ceiling_low": low, "noise_ceiling_high": high}
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """A distribution's predictions (m, 3) of choices about triplets.
+
+    which: all of them, or those that are repeated; shares: (m, 3), the choices that each prediction is about, as shares
+    of those about its triplet; of: (m,) the triplet's number; units: the predictions, each with its triplet's objects.
+    """
+
+    distribution: str
+    which: str
+    held_out: str
+    predicted: Tensor
+    shares: Tensor
+    of: Tensor
+    units: Units
+    n_choices: int
+
+    def scores(self) -> dict[str, tuple[float, float, float]]:
+        """nll and accuracy: the mean over triplets and the ends of its 95 % interval."""
+        weights = self.shares.sum(1)
+        likeliest = (self.predicted == self.predicted.max(-1, keepdim=True).values).double()
+        right = (self.shares * likeliest / likeliest.sum(-1, keepdim=True)).sum(1)
+        loss = -torch.xlogy(self.shares, self.predicted.double()).sum(1)
+        found = {}
+        for name, values in (("nll", loss), ("accuracy", right)):
+            mean, influence = mean_influence(values / weights, weights)
+            found[name] = (mean, *self.units.interval(mean, influence))
+        return found
+
+
+def _direct(distribution: str, which: str, held_out: str, judged: ChoiceCounts, predicted: Tensor) -> _Prediction:
+    """One prediction, a row of (n, 3), for all choices about each triplet."""
+    shares = judged.counts.double() / judged.counts.sum(1, keepdim=True)
+    triplets, n = judged.triplets, int(judged.counts.sum())
+    return _Prediction(distribution, which, held_out, predicted, shares, torch.arange(len(shares)), Units(triplets), n)
+
+
+def _predictions(
+    sources: list[Embedding], names: list[str], judged: ChoiceCounts, settings: HumanUncertainty
+) -> list[_Prediction]:
+    """Of each source, of knowing nothing and, where two or more people judged a triplet, of the others' choices.
+
+    Args: names: of the objects that judged.triplets are numbers of.
+    """
+    repeated = judged.people >= 2
+    some = judged.where(repeated)
+
+    found = []
+    for source in sources:
+        distribution = source.choice_distribution(judged.triplets, names, settings)
+        held_out = "yes" if source.held_out else "no"
+        found.append(_direct(source.kind, "all", held_out, judged, distribution))
+        if repeated.any():
+            found.append(_direct(source.kind, "repeated", held_out, some, distribution[repeated]))
+    found.insert(1, _direct("uniform", "all", "yes", judged, torch.full(judged.triplets.shape, 1 / 3)))
+    if some.answers is not None and len(some.triplets):
+        predicted, own = others_choices(some, settings.smoothing)
+        of = some.answers.triplet
+        shares = own.double() / some.counts.sum(1)[of, None]
+        units = Units(some.triplets[of])
+        found.append(_Prediction("empirical", "repeated", "yes", predicted, shares, of, units, int(own.sum())))
+    return found
+
+
+def comparison(embeddings: list[Embedding], judged: SingleChoices, settings: HumanUncertainty) -> pd.DataFrame:
+    """Embeddings beside each other and beside people's held-out choices: the columns of embeddings.csv.
+
+    metric: nll (mean -log probability of a choice, nats) and accuracy against the held-out choices about objects that
+    the embedding has, each triplet counted once; rsa against another embedding: Spearman's correlation of the upper
+    triangles of their dot products, over the judged objects that both have. held_out: no where the embedding was
+    fitted, by others, to these choices too. Intervals: 95 %, over triplets or pairs that share objects.
+    """
+    rows = [row for each in embeddings for row in _on_choices(each, judged, settings)]
+    rows += [_rsa(one, other, judged.names) for one, other in combinations(embeddings, 2)]
+    return pd.DataFrame(rows)
+
+
+def _on_choices(embedding: Embedding, judged: SingleChoices, settings: HumanUncertainty) -> list[dict]:
+    known = (embedding.places(judged.names)[judged.held_out.triplets] >= 0).all(1)
+    some = judged.held_out.where(known)
+    if not len(some.triplets):
+        return []
+    predicted = embedding.choice_distribution(some.triplets, judged.names, settings)
+    common = {"n": len(some.triplets), "objects": len(some.triplets.unique()), "ci_unit": UNIT}
+    return [
+        _names(embedding, CHOICES) | {"metric": metric, "value": mean, "ci_low": low, "ci_high": high} | common
+        for metric, (mean, low, high) in _direct(embedding.kind, "all", "", some, predicted).scores().items()
+    ]
+
+
+def _rsa(one: Embedding, other: Embedding, judged: list[str]) -> dict:
+    """A row of embeddings.csv: how alike two embeddings hold the judged objects that both have."""
+    places = torch.stack([one.places(judged), other.places(judged)])
+    shared = [name for name, known in zip(judged, (places >= 0).all(0).tolist(), strict=True) if known]
+    pairs = torch.triu_indices(len(shared), len(shared), 1)
+    values = [each.similarity(shared)[pairs[0], pairs[1]] for each in (one, other)]
+    rho, influence = spearman_influence(*values)
+    low, high = Units(pairs.T).interval(rho, influence)
+    row = {"metric": "rsa", "value": rho, "ci_low": low, "ci_high": high, "n": pairs.shape[1]}
+    return _names(one, other.name) | row | {"objects": len(shared), "ci_unit": "pairs that share objects"}
+
+
+def _names(embedding: Embedding, against: str) -> dict:
+    dimensions, fitted = embedding.posterior.mu.shape[1], "yes" if embedding.held_out else "no"
+    return {"embedding": embedding.name, "dimensions": dimensions, "against": against, "held_out": fitted}

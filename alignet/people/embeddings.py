@@ -1,0 +1,137 @@
+"""Embeddings of objects from which choice distributions follow: VICE's own fit, and those that others published."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from alignet import config
+from alignet.config import HumanUncertainty, PublishedEmbedding
+from alignet.people import held_out
+from alignet.people.vice import Posterior
+from alignet.worlds.format.tables import World
+
+OURS = "VICE, fitted here"
+POSTERIOR, OBJECTS = "posterior.safetensors", "objects.txt"
+NAMED = 5  # missing names that an error lists; the others are counted
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """An embedding of named objects. Their similarity is the dot product of its rows, not below 0, and a choice is the
+    softmax of three similarities (Eq. 1); where sigma is above 0, a mean over samples (Eq. 4).
+
+    name: for tables; names: of the objects, a row of the posterior each; held_out: whether the choices that this world
+    holds out were kept from its fit.
+    """
+
+    name: str
+    names: list[str]
+    posterior: Posterior
+    held_out: bool
+
+    @property
+    def kind(self) -> str:
+        """Its name among the distributions of calibration.csv."""
+        return "vice" if self.held_out else "embedding"
+
+    def numbers(self, world: World, objects: str) -> Tensor:
+        """The row of every picture's object, (n_images,); -1 where the embedding has none."""
+        labels = world.images[world.hierarchy[0] if objects == "concept" else "image"]
+        return torch.from_numpy(pd.Index(self.names).get_indexer(labels))
+
+    def places(self, names: list[str]) -> Tensor:
+        """The row of each named object, (k,); -1 where the embedding has none."""
+        return torch.from_numpy(pd.Index(self.names).get_indexer(names))
+
+    def choice_distribution(self, triplets: Tensor, names: list[str], settings: HumanUncertainty) -> Tensor:
+        """Choice distributions, (n, 3), of triplets (n, 3) of the objects that `names` numbers; all must be known."""
+        return self.posterior.choice_distribution(self.places(names)[triplets], settings.samples, settings.seed)
+
+    def similarity(self, names: list[str]) -> Tensor:
+        """Dot products of some named objects, (k, k)."""
+        rows = self.posterior.mu[self.places(names)].relu().double()
+        return rows @ rows.T
+
+    def save(self, folder: Path) -> None:
+        """posterior.safetensors and objects.txt, a name a row of it."""
+        self.posterior.save(folder / POSTERIOR)
+        (folder / OBJECTS).write_text("".join(f"{name}\n" for name in self.names), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Embedding":
+        """The one that `save` wrote; whether choices were held out from its fit is not kept."""
+        names = (folder / OBJECTS).read_text(encoding="utf-8").split("\n")[:-1]
+        return cls(OURS, names, Posterior.load(folder / POSTERIOR), True)
+
+
+def fitted_here(posterior: Posterior, names: list[str]) -> Embedding:
+    """VICE's posterior of the objects that people judged, in their order."""
+    return Embedding(OURS, names, posterior, held_out=True)
+
+
+def read(entry: PublishedEmbedding) -> Embedding:
+    """A published embedding: a matrix (.npy, or numbers as text), a row for each line of the file of names.
+
+    Numbers below 0 count as 0, and there is no uncertainty: sigma is 0. Args: entry: name, file, names of the params.
+    Raises: ValueError naming the file: missing, no matrix of numbers, or of another length than the names.
+    """
+    file, listed = config.ROOT / entry["file"], config.ROOT / entry["names"]
+    for path in (file, listed):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file (human_uncertainty: {entry['name']})")
+    names = [line for line in listed.read_text(encoding="utf-8").splitlines() if line]
+    try:
+        numbers = np.load(file, allow_pickle=False) if file.suffix == ".npy" else np.loadtxt(file)
+        matrix = np.asarray(numbers, np.float32)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{file}: cannot be read as a matrix of numbers ({error})") from None
+    if matrix.ndim != 2 or len(matrix) != len(names) or not np.isfinite(matrix).all():
+        raise ValueError(
+            f"{file}: shape {matrix.shape} is not a row of numbers for each of {len(names)} names of {listed}"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"{listed}: a name stands twice")
+    mu = torch.from_numpy(matrix).relu()
+    return Embedding(entry["name"], names, Posterior(mu, torch.zeros_like(mu)), held_out=False)
+
+
+def published(settings: HumanUncertainty) -> list[Embedding]:
+    """Those of settings.published whose files are on disk; a printed line names each of the others."""
+    found = []
+    for entry in settings.published:
+        if (config.ROOT / entry["file"]).is_file():
+            found.append(read(entry))
+        else:
+            print(f"{entry['name']}: skipped, {entry['file']} is not on disk")
+    return found
+
+
+def source(world: World, ours: Embedding, settings: HumanUncertainty) -> Embedding:
+    """The embedding that choice distributions come from: our VICE, or settings.embedding with uncertainty 'embedding'.
+
+    Of the latter only the rows of objects that people judged are kept, so that nothing about a held-out object passes.
+    Raises: ValueError if it is not given or lacks an object that the fitted rows of triplets.csv show.
+    """
+    if settings.uncertainty != "embedding":
+        return ours
+    if settings.embedding is None or settings.objects != "concept":
+        raise ValueError(
+            "human_uncertainty.uncertainty: embedding needs human_uncertainty.embedding, and objects: concept"
+        )
+    found = read(settings.embedding)
+    shown = held_out.shown_rows(world, held_out.parts_to_fit(world, settings).fitted)
+    judged = world.images[world.hierarchy[0]].iloc[shown.tolist()].drop_duplicates().tolist()
+    rows = found.places(judged)
+    missing = [name for name, row in zip(judged, rows.tolist(), strict=True) if row < 0]
+    if missing:
+        some = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
+        raise ValueError(
+            f"human_uncertainty.embedding: {found.name} lacks {len(missing)} of the {len(judged)} "
+            f"{world.hierarchy[0]}s that people judged: {some}"
+        )
+    posterior = Posterior(found.posterior.mu[rows], found.posterior.sigma[rows])
+    return Embedding(found.name, judged, posterior, held_out=False)
