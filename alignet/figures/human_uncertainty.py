@@ -10,7 +10,12 @@ from matplotlib.figure import Figure
 from alignet.figures import style
 
 COLOURS = {"vice": style.BLUE, "embedding": "#cc78bc", "empirical": "0.35", "uniform": "0.6"}
-NAMES = {"vice": "VICE", "embedding": "published, not held out", "empirical": "other participants", "uniform": "uniform"}
+NAMES = {
+    "vice": "VICE",
+    "embedding": "published, not held out",
+    "empirical": "other participants",
+    "uniform": "uniform",
+}
 
 
 def fit_curve(curve: pd.DataFrame) -> Figure:
