@@ -13,7 +13,7 @@ from scipy.stats import pearsonr, spearmanr
 from alignet import config
 from alignet.evaluation import picture_sets as scored
 from alignet.models.backbones import Embedder
-from alignet.worlds.format.tables import WorldError
+from alignet.worlds.format.tables import World, WorldError
 from alignet.worlds.readers import picture_sets
 
 FEATURES = config.Features(batch_size=8, workers=0, precision="float32", cache_bytes=0, devices=1)
@@ -91,7 +91,33 @@ def matrix(root):
     return {"name": "mine", "format": "matrix", "root": str(root), "file": str(root / "square.csv"), "kind": "distance"}
 
 
-MAKERS = {"cichy": cichy, "king": king, "peterson": peterson, "matrix": matrix}
+def mur92(root):
+    """Two files as rsatoolbox keeps them: people with their RDM, and objects with their picture and category."""
+    root.mkdir(parents=True)
+    rdm = np.zeros((1, 3), [("RDM", "O"), ("name", "O")])
+    for number, square in enumerate(judged()):
+        rdm[0, number] = (square, f"simJudge | subject{number + 1}")
+    savemat(root / "92_behavRDMs.mat", {"rdms_behav_92": rdm})
+    objects = np.zeros((1, N), [("category", "O"), ("image", "O")])
+    for number, colour in enumerate(COLOURS):
+        objects[0, number] = ("human face", np.broadcast_to(colour, (10, 12, 3)).astype(np.uint8))
+    savemat(root / "Kriegeskorte_Neuron2008_supplementalData.mat", {"stimuli_92objs": objects})
+    picture_sets.extract_mur92(root)
+    return {"name": "Mur", "format": "mur92", "root": str(root)}
+
+
+def things(root):
+    """A MATLAB square without names, those of the photographs in a table beside it, and the photographs in folders."""
+    names = [f"concept_{n}_01b.jpg" for n in range(N)]
+    draw(root / "pictures" / "neutral", names)
+    order = np.random.default_rng(2).permutation(N)
+    savemat(root / "RDM.mat", {"RDM48_triplet": judged()[0][order][:, order]})
+    pd.DataFrame({"image_name": np.array(names)[order], "0": 1.5}).to_csv(root / "names.csv")
+    files = {"file": str(root / "RDM.mat"), "labels": str(root / "names.csv")}
+    return {"name": "48", "format": "things", "root": str(root), "kind": "distance"} | files
+
+
+MAKERS = {"cichy": cichy, "king": king, "peterson": peterson, "matrix": matrix, "mur92": mur92, "things": things}
 
 
 def rows(*entries):
@@ -105,7 +131,7 @@ def test_a_model_that_sees_as_people_do_reaches_one_on_every_format(tmp_path, na
     assert row["n"] == N * (N - 1) // 2
     assert row["choices"] == "human"
     assert row["ci_unit"] == "pairs that share pictures"
-    assert np.isnan(row["noise_ceiling"]) == (name in ("peterson", "matrix"))  # one matrix has no ceiling
+    assert np.isnan(row["noise_ceiling"]) == (name in ("peterson", "matrix", "things"))  # one matrix has no ceiling
 
 
 def test_pictures_stand_in_the_order_of_their_names_and_distances_become_similarities(tmp_path):
@@ -134,7 +160,7 @@ def test_a_set_that_is_not_on_disk_is_one_row_and_a_broken_one_is_refused_by_its
     (tmp_path / "set" / "sim_judgements" / "judgments_general.mat").write_bytes(b"nothing")
     with pytest.raises(WorldError, match=r"judgments_general\.mat: cannot be read as a MATLAB file"):
         rows(entry)
-    with pytest.raises(WorldError, match="format 'xyz' is none of cichy, king, peterson, matrix"):
+    with pytest.raises(WorldError, match="format 'xyz' is none of cichy, king, peterson, mur92, matrix, things"):
         picture_sets.read(tmp_path, {"name": "x", "format": "xyz", "root": "."})
 
 
@@ -214,3 +240,74 @@ def test_a_validation_file_without_a_column_or_a_pair_is_refused(tmp_path):
     table.assign(image1Path="other.JPEG").to_csv(file, index=False)
     with pytest.raises(WorldError, match="none of its pairs stands in"):
         rows(entry)
+
+
+def test_ratings_go_to_the_pictures_that_they_name_and_places_are_counted_naturally(tmp_path):
+    count = 12
+    folder = tmp_path / "fruits"
+    (folder / "images").mkdir(parents=True)
+    (folder / "sim_judgments").mkdir()
+    for number in range(1, count + 1):
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(folder / "images" / f"fruit_{number}.png")
+    far = {(a, b): 10.0 * a + b for a in range(1, count + 1) for b in range(1, a)}
+    file, entry = folder / "sim_judgments" / "r.pickle", {"format": "peterson", "root": ".", "set": "fruits"}
+    for form in ("fruit_{}.png", "fruit_{}", "stimulus {}"):
+        file.write_bytes(pickle.dumps({f"{form.format(a)},{form.format(b)}": [v] for (a, b), v in far.items()}))
+        found = picture_sets.read(tmp_path, entry)
+        assert [path.stem for path in found.paths] == [f"fruit_{number}" for number in range(1, count + 1)]
+        assert all(
+            found.people[0, a - 1, b - 1] == value == found.people[0, b - 1, a - 1] for (a, b), value in far.items()
+        )
+    file.write_bytes(pickle.dumps({"fruit_1.png,fruit_13.png": [1.0]}))
+    with pytest.raises(WorldError, match="names no two of the 12 pictures"):
+        picture_sets.read(tmp_path, entry)
+
+
+def test_the_92_pictures_are_written_as_they_are_in_their_order(tmp_path):
+    found = picture_sets.read(tmp_path, mur92(tmp_path / "set") | {"root": "set"})
+    assert [path.name for path in found.paths] == [f"{n + 1:02d}-human-face.png" for n in range(N)]
+    for path, colour in zip(found.paths, COLOURS, strict=True):
+        assert (np.asarray(Image.open(path)) == colour).all()
+    torch.testing.assert_close(found.people, -torch.from_numpy(judged()))
+    (tmp_path / "set" / "pictures").rename(tmp_path / "elsewhere")
+    with pytest.raises(WorldError, match=r"pictures: no such folder \(python -m alignet\.worlds\.fetch mur92"):
+        rows({"name": "Mur", "format": "mur92", "root": str(tmp_path / "set")})
+
+
+def test_pairs_of_known_and_of_new_concepts_are_scored_apart(tmp_path):
+    splits = ["human", "human", "human", "test", "test", "test", "synthesis"]
+    images = pd.DataFrame({"concept": [f"concept_{n}" for n in range(N)], "split": splits})
+    images = pd.concat([images, pd.DataFrame({"concept": ["concept_0"], "split": ["synthesis"]})])  # another picture
+    world = World("w", "human", tmp_path, ("concept",), images, pd.DataFrame(), None)
+    settings = dataclasses.replace(SETTINGS, picture_sets=[things(tmp_path / "set")])
+    table = scored.scores(STUDENTS, FEATURES, settings, world).set_index("benchmark")
+    assert table["n"].to_dict() == {"48": 21, "48, known concepts": 3, "48, new concepts": 3}
+    assert table["regime"].fillna("").tolist() == ["", "known", "new"]
+    assert (table["value"] > 0.98).all()
+
+
+def test_things_objects_without_their_photographs_are_skipped_with_a_line(tmp_path):
+    entry = things(tmp_path / "set")
+    next((tmp_path / "set").rglob("*.jpg")).unlink()
+    (row,) = rows(entry).to_dict("records")
+    assert row["note"].startswith("skipped: no concept_")
+    (row,) = rows(entry | {"file": str(tmp_path / "no.mat")}).to_dict("records")
+    assert row["note"] == f"skipped: no file {tmp_path / 'no.mat'}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": "none.txt"}, "none.txt: no such file"),
+        ({"labels": "wrong.csv"}, "wrong.csv: has no column named name, image_name"),
+        ({"file": "two.mat"}, "two.mat: holds 2 square variables and not one"),
+        ({"file": "broken.mat"}, "broken.mat: cannot be read as a MATLAB file"),
+    ],
+)
+def test_a_matlab_square_without_names_or_square_is_refused_by_its_file(tmp_path, change, message):
+    entry = things(tmp_path / "set") | {"root": "set", "file": "set/RDM.mat", "labels": "set/names.csv"}
+    (tmp_path / "wrong.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "broken.mat").write_bytes(b"none")
+    savemat(tmp_path / "two.mat", {"a": np.eye(2), "b": np.eye(3)})
+    with pytest.raises(WorldError, match=message):
+        picture_sets.read(tmp_path, entry | change)

@@ -17,41 +17,80 @@ from alignet.evaluation.similarity import COLUMNS, centred_unit
 from alignet.intervals import Units, mean_influence, spearman_influence
 from alignet.models import activations
 from alignet.models.activations import Students
+from alignet.worlds.format.tables import World
 from alignet.worlds.readers import picture_sets
 from alignet.worlds.readers.picture_sets import RatedPairs
 
 SHARED = "pairs that share pictures"
 
 
-def scores(students: Students, features: Features, settings: Similarity) -> pd.DataFrame:
+def scores(students: Students, features: Features, settings: Similarity, world: World | None = None) -> pd.DataFrame:
     """Rows of similarity.csv for every entry of settings.picture_sets; one with a note where its folder is not on disk.
 
     RSA: Spearman's correlation of a model's centred cosine similarities with those of each person (or of their mean,
-    where that is all there is), averaged. Of format `validation`: see `rated`. choices are 'human'.
+    where that is all there is), averaged. Of format `things` once more for the pairs of known and for those of new
+    concepts of the world (`regimes`). Of format `validation`: see `rated`. choices are 'human'.
+
+    Args: world: the world that the students were aligned on; None: no regimes.
     Raises: WorldError naming the file of a set that is there and cannot be read.
     """
     rows = []
     for entry in settings.picture_sets:
-        if not (ROOT / entry["root"]).is_dir():
-            rows.append({"benchmark": entry["name"], "note": f"skipped: no folder {entry['root']}"})
+        lacking = _lacking(entry)
+        if lacking:
+            rows.append({"benchmark": entry["name"], "note": f"skipped: {lacking}"})
         elif entry["format"] == "validation":
             rows += _validation(entry, students, features)
         else:
-            rows += _rsa(entry, students, features)
+            rows += _rsa(entry, students, features, world)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS).assign(choices="human")
     return table.assign(n=table["n"].fillna(0).astype(int), note=table["note"].fillna(""))
 
 
-def _rsa(entry: Mapping[Any, str], students: Students, features: Features) -> list[dict]:
+def _lacking(entry: Mapping[Any, str]) -> str:
+    """What of an entry is not on disk, in words; '' if all is there."""
+    if not (ROOT / entry["root"]).is_dir():
+        return f"no folder {entry['root']}"
+    if entry["format"] != "things":  # whose judgements and photographs are fetched apart from each other
+        return ""
+    files = [entry[key] for key in ("file", "labels") if key in entry and not (ROOT / entry[key]).is_file()]
+    pictures = [] if files else picture_sets.lacking(ROOT, entry)
+    return f"no file {files[0]}" if files else f"no {pictures[0]} below {entry['root']}" if pictures else ""
+
+
+def _rsa(entry: Mapping[Any, str], students: Students, features: Features, world: World | None) -> list[dict]:
     judged = picture_sets.read(ROOT, entry)
     models = _units(judged.paths, students, features)
-    first, second = torch.triu_indices(len(judged.paths), len(judged.paths), 1)
-    people = judged.people[:, first, second]
-    known = ~people.isnan().any(0)
-    note = "" if len(people) > 1 else "no noise ceiling: one person or group"
-    benchmark = rsa.Benchmark(torch.stack([first, second])[:, known], people[:, known], note)
     names = {"benchmark": entry["name"], "metric": "rsa_spearman", "ci_unit": SHARED}
-    return rsa.rsa_rows(names, benchmark, models)
+    rows = _of_pictures(names, judged.people, models, torch.ones(len(judged.paths), dtype=torch.bool))
+    if entry["format"] == "things" and world is not None:
+        for regime, chosen in regimes(judged.paths, world).items():
+            of_regime = names | {"benchmark": f"{entry['name']}, {regime} concepts", "regime": regime}
+            rows += _of_pictures(of_regime, judged.people, models, chosen)
+    return rows
+
+
+def regimes(paths: list[Path], world: World) -> dict[str, Tensor]:
+    """Which pictures of THINGS show concepts that people's choices in the fit may be about (`known`, of the split
+    human) and which show those that no fit has seen (`new`, of the split test): (n,) bool each. A concept that is not
+    in the world is neither.
+    """
+    labels = world.images[world.hierarchy[0]].astype(str)
+    split = dict(zip(labels, world.images["split"], strict=True))
+    split |= dict.fromkeys(labels[world.images["split"] == "human"], "human")
+    found = [split.get(picture_sets.concept(path)) for path in paths]
+    return {name: torch.tensor([of == kind for of in found]) for name, kind in (("known", "human"), ("new", "test"))}
+
+
+def _of_pictures(names: dict, people: Tensor, models: dict[tuple[str, str], Tensor], chosen: Tensor) -> list[dict]:
+    """RSA over the pairs of the chosen pictures, (n,) bool, that every person judged. Args: models: see `_units`."""
+    rows = chosen.nonzero().flatten()
+    pairs = torch.triu_indices(len(rows), len(rows), 1)
+    values = people[:, rows[:, None], rows][:, pairs[0], pairs[1]]
+    known = ~values.isnan().any(0)
+    note = "" if len(people) > 1 else "no noise ceiling: one person or group"
+    benchmark = rsa.Benchmark(pairs[:, known], values[:, known], note)
+    return rsa.rsa_rows(names, benchmark, {key: of[rows] for key, of in models.items()})
 
 
 def _units(paths: list[Path], students: Students, features: Features) -> dict[tuple[str, str], Tensor]:

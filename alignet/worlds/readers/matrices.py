@@ -7,14 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 from torch import Tensor
+
+NAMES = ("name", "image_name", "image", "label", "word")  # columns of a .csv of labels, in small letters
 
 
 def read(root: Path, matrix: Mapping[Any, str]) -> tuple[Tensor, list[str]]:
     """People's judgements as similarities (n, n) float64, NaN where there is none, and the name of each row.
 
     Args: root: the folder that relative names start from; matrix: name; file: .csv with names in the first row and
-        column, or .npy with `labels`, a text file of a name a line; kind: similarity or distance.
+        column, or .npy or .mat (its one square variable) with `labels`: a text file with a name a line, or a .csv with
+        a column of NAMES; kind: similarity or distance.
     Raises: ValueError, one line that names the file and what is wrong with it.
     """
     missing = [key for key in ("name", "file", "kind") if key not in matrix]
@@ -22,7 +27,9 @@ def read(root: Path, matrix: Mapping[Any, str]) -> tuple[Tensor, list[str]]:
         raise ValueError(f"similarity.matrices: {matrix} lacks {', '.join(missing)}")
     if matrix["kind"] not in ("similarity", "distance"):
         raise ValueError(f"{matrix['file']}: kind {matrix['kind']!r} is neither similarity nor distance")
-    values, labels = _numpy(root, matrix) if matrix["file"].endswith(".npy") else _csv(root, matrix["file"])
+    values, labels = (
+        _labelled(root, matrix) if matrix["file"].endswith((".npy", ".mat")) else _csv(root, matrix["file"])
+    )
     if values.shape != (len(labels), len(labels)):
         raise ValueError(f"{matrix['file']}: is {values.shape}, with {len(labels)} names")
     _once(matrix["file"], labels)
@@ -51,11 +58,32 @@ def _csv(root: Path, name: str) -> tuple[np.ndarray, list[str]]:
     return numbers.to_numpy(float), rows
 
 
-def _numpy(root: Path, matrix: Mapping[Any, str]) -> tuple[np.ndarray, list[str]]:
+def _labelled(root: Path, matrix: Mapping[Any, str]) -> tuple[np.ndarray, list[str]]:
+    name = matrix["file"]
     if "labels" not in matrix:
-        raise ValueError(f"{matrix['file']}: needs labels, a text file with a name a line (similarity.matrices)")
-    lines = _found(root, matrix["labels"]).read_text(encoding="utf-8").splitlines()
-    return np.load(_found(root, matrix["file"])).astype(float), [line for line in lines if line]
+        raise ValueError(f"{name}: needs labels, a text file with a name a line (similarity.matrices)")
+    file, labels = _found(root, name), _found(root, matrix["labels"])
+    if labels.suffix == ".csv":
+        table = pd.read_csv(labels, dtype=str, keep_default_na=False)
+        columns = [column for column in table if column.lower() in NAMES]
+        if not columns:
+            raise ValueError(f"{matrix['labels']}: has no column named {', '.join(NAMES)}")
+        lines = table[columns[0]].tolist()
+    else:
+        lines = labels.read_text(encoding="utf-8").splitlines()
+    values = np.load(file) if name.endswith(".npy") else _matlab(name, file)
+    return values.astype(float), [line for line in lines if line]
+
+
+def _matlab(name: str, file: Path) -> np.ndarray:
+    try:
+        variables = [value for value in loadmat(file).values() if isinstance(value, np.ndarray)]
+    except (NotImplementedError, ValueError, TypeError, MatReadError) as error:
+        raise ValueError(f"{name}: cannot be read as a MATLAB file ({error})") from None
+    square = [value for value in variables if value.ndim == 2 and value.shape[0] == value.shape[1] > 1]
+    if len(square) != 1:
+        raise ValueError(f"{name}: holds {len(square)} square variables and not one")
+    return square[0]
 
 
 def _once(name: str, labels: list[str]) -> None:

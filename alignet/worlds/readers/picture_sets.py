@@ -1,10 +1,17 @@
 """Similarity judgements that come with pictures of their own: a folder in, pictures and people's similarities out.
 
-Formats: `cichy` (multi-arrangement, Cichy et al. 2019), `king` (free arrangement, King et al. 2019) and `peterson`
-(ratings within a category, Peterson et al. 2016) as gLocal's loaders expect them (Muttenthaler et al., NeurIPS 2023,
-data/ of LukasMut/gLocal); `matrix`, a square file of your own whose names are file names (`worlds.readers.matrices`);
-and `validation`, the ratings of the paper's human-validation experiment
-(Frieda-Josefine/AligNet-Human-Validation-Experiment).
+Formats:
+- `cichy` (multi-arrangement, Cichy et al. 2019), `king` (free arrangement, King et al. 2019) and `peterson` (ratings
+  within a category, Peterson et al. 2016), as gLocal's loaders expect them (Muttenthaler et al., NeurIPS 2023, data/ of
+  LukasMut/gLocal);
+- `mur92`, the 92 objects of Mur et al. (2013) in the files of rsatoolbox (demos/92imageData; 16 people);
+- `matrix`, a square file of your own whose names are file names (`worlds.readers.matrices`);
+- `things`, a `matrix` whose pictures have THINGS' names, <concept>_<number>.jpg, so that their concepts are known;
+- `validation`, the ratings of the paper's human-validation experiment
+  (Frieda-Josefine/AligNet-Human-Validation-Experiment).
+
+Where judgements name their pictures, they are joined by name. Where they do not, row i belongs to picture i in natural
+order (2 before 10), which is the order of the names as text where numbers have leading zeros.
 """
 
 import re
@@ -16,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from torch import Tensor
@@ -28,6 +36,7 @@ ENDINGS = (".jpg", ".jpeg", ".png")
 LARGEST = 5  # of the experiment's scale; the pilots' went to 10
 TARGETS_FILE = "max_divergence_top_100_of_1.csv"  # which target holds a pair closer
 RATINGS_FILE = "AligNet_Human_Validation_results.csv"
+MUR_PEOPLE, MUR_PICTURES = "92_behavRDMs.mat", "Kriegeskorte_Neuron2008_supplementalData.mat"
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def read(root: Path, entry: Mapping[Any, str]) -> PictureSet:
     """Pictures and judgements of one entry of similarity.picture_sets.
 
     Args: root: the folder that relative names start from; entry: name, format, root and, of king, `set` (set1 or set2),
-        of peterson `set` (the category's folder), of matrix `file` and `kind`.
+        of peterson `set` (the category's folder), of matrix and things `file`, `kind` and perhaps `labels`.
     Raises: WorldError, one line that names the file or folder and what is wrong with it.
     """
     if entry["format"] not in FORMATS:
@@ -99,21 +108,69 @@ def _peterson(_root: Path, folder: Path, entry: Mapping[Any, str]) -> PictureSet
             return PictureSet(paths, torch.from_numpy(np.asarray(_matlab(file, "sim"), float))[None])
     for file in files:
         if file.suffix == ".pickle":
-            return PictureSet(paths, _mean_ratings(file, len(paths))[None])
+            return PictureSet(paths, _mean_ratings(file, paths)[None])
     raise WorldError(f"{judged}: holds no .mat file with 'sim' in its name and no .pickle")
 
 
-def _mean_ratings(file: Path, n: int) -> Tensor:
-    """From a dict 'name i,name j' -> ratings, whose names hold numbers from 1: (n, n), NaN for pairs without
-    ratings.
+def _mean_ratings(file: Path, paths: list[Path]) -> Tensor:
+    """From a dict 'name,name' -> ratings: (n, n), NaN for pairs without ratings.
+
+    A name is that of a picture, with or without its ending, or holds the number of one, from 1: that of the picture
+    whose own name has the number, or, where pictures have no numbers, of its place.
     """
-    similarities = torch.full((n, n), torch.nan, dtype=torch.float64)
+    place = {name: number for number, path in enumerate(paths) for name in (path.name, path.stem)}
+    numbers = [_number(path.stem) for path in paths]
+    if len(set(numbers)) < len(paths) or None in numbers:
+        numbers = list(range(1, len(paths) + 1))
+    similarities = torch.full((len(paths), len(paths)), torch.nan, dtype=torch.float64)
     for pair, ratings in read_pickle(file).items():
-        places = [int(number[0]) - 1 for name in str(pair).split(",") if (number := re.search(r"\d+", name))]
-        if len(places) != 2 or not all(0 <= place < n for place in places):
-            raise WorldError(f"{file}: {pair!r} names no two of the {n} pictures by their numbers from 1")
-        similarities[places[0], places[1]] = similarities[places[1], places[0]] = float(np.mean(ratings))
+        ends = [name.strip() for name in str(pair).split(",")]
+        found = [
+            place[name] if name in place else numbers.index(_number(name))
+            for name in ends
+            if name in place or _number(name) in numbers
+        ]
+        if len(ends) != 2 or len(set(found)) != 2:
+            raise WorldError(f"{file}: {pair!r} names no two of the {len(paths)} pictures, by name or number from 1")
+        similarities[found[0], found[1]] = similarities[found[1], found[0]] = float(np.mean(ratings))
     return similarities
+
+
+def _number(name: str) -> int | None:
+    """The first number in a name, if it holds one."""
+    found = re.search(r"\d+", name)
+    return int(found[0]) if found else None
+
+
+def _mur92(_root: Path, folder: Path, _entry: Mapping[Any, str]) -> PictureSet:
+    people = _matlab(folder / MUR_PEOPLE, "rdms_behav_92")
+    try:
+        distances = np.stack([np.asarray(person["RDM"], float) for person in people.ravel()])
+    except (ValueError, IndexError, KeyError, TypeError):
+        raise WorldError(f"{folder / MUR_PEOPLE}: rdms_behav_92 holds no square RDM for each person") from None
+    if not (folder / "pictures").is_dir():
+        raise WorldError(f"{folder / 'pictures'}: no such folder (python -m alignet.worlds.fetch mur92 makes it)")
+    return PictureSet(_pictures(folder / "pictures"), -torch.from_numpy(distances))
+
+
+def extract_mur92(folder: Path) -> list[Path]:
+    """Write the 92 pictures that MUR_PICTURES holds to `pictures` beside it, as PNG, in its order; their paths.
+
+    Each is named by its place and its category, as 13-human-face.png.
+    Raises: WorldError naming the file, if there is none or it holds no pictures.
+    """
+    objects = _matlab(folder / MUR_PICTURES, "stimuli_92objs").ravel()
+    (folder / "pictures").mkdir(exist_ok=True)
+    paths = []
+    for number, shown in enumerate(objects, 1):
+        try:
+            picture, category = np.asarray(shown["image"], np.uint8), str(shown["category"].item())
+        except (ValueError, IndexError, KeyError, TypeError):
+            raise WorldError(f"{folder / MUR_PICTURES}: stimuli_92objs has no image and category for each") from None
+        path = folder / "pictures" / f"{number:02d}-{category.replace(' ', '-')}.png"
+        Image.fromarray(picture).save(path)
+        paths.append(path)
+    return paths
 
 
 def _matrix(root: Path, folder: Path, entry: Mapping[Any, str]) -> PictureSet:
@@ -121,14 +178,16 @@ def _matrix(root: Path, folder: Path, entry: Mapping[Any, str]) -> PictureSet:
         values, names = matrices.read(root, entry)
     except ValueError as error:
         raise WorldError(str(error)) from None
-    return PictureSet([_picture(folder, name) for name in names], values[None])
+    return PictureSet(_named(folder, names), values[None])
 
 
 FORMATS: dict[str, Callable[[Path, Path, Mapping[Any, str]], PictureSet]] = {
     "cichy": _cichy,
     "king": _king,
     "peterson": _peterson,
+    "mur92": _mur92,
     "matrix": _matrix,
+    "things": _matrix,
 }
 
 
@@ -163,22 +222,46 @@ def read_validation(folder: Path) -> RatedPairs:
         if key in closer
     ]
     table = pd.DataFrame(rows, columns=["participant", "first", "second", "rating", "closer_in"])
-    return RatedPairs([_picture(folder / "images", name) for name in names], table)
+    return RatedPairs(_named(folder / "images", list(names)), table)
+
+
+def lacking(root: Path, entry: Mapping[Any, str]) -> list[str]:
+    """Names of pictures of a `matrix` or `things` entry that are not on disk."""
+    return [name for name, path in _places(root / entry["root"], matrices.read(root, entry)[1]).items() if path is None]
+
+
+def concept(path: Path) -> str:
+    """The concept in the name of a picture of THINGS: bowler_hat of bowler_hat_01b.jpg."""
+    return path.stem.rpartition("_")[0]
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of their names, as gLocal numbers them."""
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
+    """The pictures of a folder in the natural order of their names: 2 before 10."""
+    paths = [path for path in folder.glob("*") if path.suffix.lower() in ENDINGS] if folder.is_dir() else []
     if not paths:
         raise WorldError(f"{folder}: no such folder, or no pictures ({', '.join(ENDINGS)}) in it")
-    return paths
+    return sorted(paths, key=lambda path: (_natural(path.name), path.name))
 
 
-def _picture(folder: Path, name: str) -> Path:
-    path = next((place for place in (folder / name, *folder.rglob(name)) if place.is_file()), None)
-    if path is None:
-        raise WorldError(f"{folder / name}: no such file")
-    return path
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """A key to sort names by, in which digits count as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _named(folder: Path, names: list[str]) -> list[Path]:
+    """The file of each name, in the folder or below it. Raises: WorldError that names the first that is not there."""
+    places = _places(folder, names)
+    absent = [name for name, path in places.items() if path is None]
+    if absent:
+        raise WorldError(f"{folder / absent[0]}: no such file ({len(absent)} of {len(names)} pictures are not there)")
+    return [path for path in places.values() if path is not None]
+
+
+def _places(folder: Path, names: list[str]) -> dict[str, Path | None]:
+    """The file of each name: in the folder, or the first by its path in the folders below it; None if there is none."""
+    below = {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.suffix.lower() in ENDINGS}
+    return {name: folder / name if (folder / name).is_file() else below.get(name) for name in names}
 
 
 def _matlab(file: Path, name: str) -> Any:
