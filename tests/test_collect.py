@@ -1,10 +1,14 @@
 import json
+import subprocess
+import sys
 
+import filelock
 import pandas as pd
 import pytest
 from PIL import Image
 
 from alignet.collect import jspsych, plan
+from alignet.collect import session as module
 from alignet.collect.session import Session
 from alignet.collect.widget import SIDE, Experiment
 from alignet.worlds import __main__ as worlds
@@ -186,6 +190,49 @@ def test_a_session_goes_on_after_a_break_and_takes_answers_back(session, tmp_pat
     assert rows["rt"].tolist() == [0.5, 0.5, 0.25]
     with pytest.raises(ValueError, match="3 is none of 0, 1, 2"):
         again.answer(5, 3, 0.1)
+
+
+def test_two_kernels_on_one_session_lose_no_answer(session, tmp_path):
+    other = Session(tmp_path / "session")
+    assert other.participant == session.participant
+    for trial in range(9):
+        session.answer(trial, trial % 3, 0.5)
+    other.undo()  # it shows no answer yet: nothing of its own is taken back
+    assert other.done == 9
+    session.answer(9, 0, 0.5)
+    other.answer(0, 2, 1.0)  # its window shows the first trial still
+    assert other.trial()["trial"] == 10
+    other.answer(10, 1, 1.0)
+    session.answer(10, 2, 1.0)
+    session.answer(11, 2, 1.0)
+    stored = pd.read_csv(tmp_path / "session" / "answers.csv")
+    assert stored["trial"].tolist() == list(range(12))
+    assert stored["chosen"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]
+    assert len(pd.read_csv(tmp_path / "session" / "answers.before.csv")) == 11
+
+
+ANSWERS_FROM_A_KERNEL = """
+import sys
+from pathlib import Path
+from alignet.collect.session import Session
+session = Session(Path(sys.argv[1]))
+while session.trial() is not None:
+    session.answer(session.done, int(sys.argv[2]), 0.5)
+"""
+
+
+@pytest.mark.slow
+def test_kernels_that_answer_at_once_give_each_trial_one_answer(session, tmp_path):
+    words = [sys.executable, "-c", ANSWERS_FROM_A_KERNEL, str(tmp_path / "session")]
+    kernels = [subprocess.Popen([*words, str(chosen)]) for chosen in (0, 1)]
+    assert [kernel.wait() for kernel in kernels] == [0, 0]
+    assert pd.read_csv(tmp_path / "session" / "answers.csv")["trial"].tolist() == list(range(session.total))
+
+
+def test_a_session_whose_lock_is_not_given_back_is_one_line(session, monkeypatch):
+    monkeypatch.setattr(module, "WAIT", 0)
+    with filelock.FileLock(session.folder / module.LOCK), pytest.raises(WorldError, match="another program holds"):
+        session.answer(0, 1, 0.5)
 
 
 def test_repeated_trials_show_who_attends(session):

@@ -1,21 +1,29 @@
 """One person's experiment on disk: what is asked, what was answered, undo, going on after a break, export."""
 
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pandas as pd
 
 from alignet.worlds.folder import answers
 from alignet.worlds.format.tables import TRIPLET, WorldError
 
 PLAN, ANSWERS = "plan.csv", "answers.csv"
+KEPT, LOCK = "answers.before.csv", ".lock"  # answers.csv before the last change; held while one is made
+WAIT = 60  # seconds for another kernel to make its change
 RATINGS = range(1, 6)
 
 
 class Session:
     """Trials and answers in a folder of their own. Every answer is on disk before the next trial is shown.
 
+    The answers on disk count: where two kernels show one session, each of them first reads what the other has written,
+    and an answer to a trial that the other has asked already is ignored.
     No name and no address is kept: a participant is a random number, drawn when the session is made.
     """
 
@@ -28,20 +36,39 @@ class Session:
         if not (folder / PLAN).is_file():
             if plan is None:
                 raise WorldError(f"{folder / PLAN}: no such session: give a plan")
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{PLAN}.part"
-            plan.assign(participant=f"p{secrets.token_hex(4)}").to_csv(part, index=False)
-            part.replace(folder / PLAN)
+            self._begin(plan)
         self.plan = pd.read_csv(folder / PLAN, dtype=str, keep_default_na=False)
         self.participant = str(self.plan["participant"].iloc[0])
         self.kind = "triplets" if "image_2" in self.plan else "ratings"
-        self.answers: list[dict[str, Any]] = []
-        if (folder / ANSWERS).is_file():
-            stored = pd.read_csv(folder / ANSWERS, dtype=str, keep_default_na=False)
-            self.answers = [
-                {"trial": int(row["trial"]), "chosen": int(row["chosen"]), "rt": float(row["rt"])}
-                for row in stored.to_dict("records")
-            ]
+        self.answers = self._stored()
+
+    def _begin(self, plan: pd.DataFrame) -> None:
+        """Write the plan with a participant's number, unless another kernel has just done so."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            if not (self.folder / PLAN).is_file():
+                part = self.folder / f"{PLAN}.part"
+                plan.assign(participant=f"p{secrets.token_hex(4)}").to_csv(part, index=False)
+                part.replace(self.folder / PLAN)
+
+    def _stored(self) -> list[dict[str, Any]]:
+        """The answers on disk."""
+        if not (self.folder / ANSWERS).is_file():
+            return []
+        stored = pd.read_csv(self.folder / ANSWERS, dtype=str, keep_default_na=False)
+        return [
+            {"trial": int(row["trial"]), "chosen": int(row["chosen"]), "rt": float(row["rt"])}
+            for row in stored.to_dict("records")
+        ]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other kernel changes the session. Raises: WorldError if one does not come to an end with it."""
+        try:
+            with filelock.FileLock(self.folder / LOCK, timeout=WAIT):
+                yield
+        except filelock.Timeout:
+            raise WorldError(f"{self.folder}: another program holds its answers: close it, and answer again") from None
 
     @property
     def done(self) -> int:
@@ -62,26 +89,33 @@ class Session:
     def answer(self, trial: int, chosen: int, rt: float) -> None:
         """Keep an answer: the position of the odd one out (0, 1, 2) or a rating (1 to 5), and seconds.
 
-        An answer to another trial than the one that is open, as of a key pressed twice, is ignored.
+        An answer to another trial than the one that is open, as of a key pressed twice, or of a window in which the
+        session has not moved on while it has in another, is ignored.
         Raises: ValueError if `chosen` is no answer.
         """
         allowed = range(3) if self.kind == "triplets" else RATINGS
         if chosen not in allowed:
             raise ValueError(f"{chosen} is none of {', '.join(map(str, allowed))}")
-        if trial == self.done and trial < self.total:
-            self.answers.append({"trial": trial, "chosen": chosen, "rt": round(rt, 4)})
-            self._save()
+        with self._alone():
+            self.answers = self._stored()
+            if trial == self.done and trial < self.total:
+                self._save([*self.answers, {"trial": trial, "chosen": chosen, "rt": round(rt, 4)}])
 
     def undo(self) -> None:
-        """Take the last answer back; its trial is shown again."""
-        if self.answers:
-            self.answers.pop()
-            self._save()
+        """Take the last answer back; its trial is shown again. Nothing is taken back that was answered elsewhere."""
+        with self._alone():
+            seen, self.answers = self.answers, self._stored()
+            if self.answers and seen == self.answers:
+                self._save(self.answers[:-1])
 
-    def _save(self) -> None:
-        part = self.folder / f"{ANSWERS}.part"
-        pd.DataFrame(self.answers, columns=["trial", "chosen", "rt"]).to_csv(part, index=False)
-        part.replace(self.folder / ANSWERS)
+    def _save(self, answers: list[dict[str, Any]]) -> None:
+        """Write the answers, and keep a copy of those that were there."""
+        file, part = self.folder / ANSWERS, self.folder / f"{ANSWERS}.part"
+        if file.is_file():
+            shutil.copyfile(file, self.folder / KEPT)
+        pd.DataFrame(answers, columns=["trial", "chosen", "rt"]).to_csv(part, index=False)
+        part.replace(file)
+        self.answers = answers
 
     def rows(self) -> pd.DataFrame:
         """What was answered, as rows of triplets.csv, levels.csv or ratings.csv; practice trials are left out."""
