@@ -39,6 +39,7 @@ def run(tmp_path):
     world = tables.World("toy", "none", folder, ("picture", "class"), images, triplets, levels.reset_index(drop=True))
     tables.write(world, folder)
     params = {"backbones": {"vit": BACKBONE}, "students": {"vit": {}}}
+    params["human_uncertainty"] = config.value("human_uncertainty")
     params["run"] = {"backbones": ["vit"], "students": ["vit"], "targets": ["alignet", "unalignet"]}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     generator = torch.Generator().manual_seed(0)
@@ -156,3 +157,52 @@ def test_own_files_that_do_not_open_are_one_line(run):
     Files.value = given[:2]
     choices._own()
     assert "Three pictures are needed, and 2 were given" in choices.shown.value
+
+
+def everything(widget):
+    """A widget and all below it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from everything(child)
+
+
+def test_a_class_of_very_many_pictures_has_a_bounded_number_of_widgets_options_and_pictures(scene):
+    many = 1500
+    images = pd.DataFrame({"image": [f"m{n}" for n in range(many)], "class": "b"}).assign(picture=lambda t: t["image"])
+    scene.images = pd.concat([images, scene.images], ignore_index=True)
+    scene.paths = [scene.paths[0]] * many + scene.paths
+    for target, rows in scene.unit.items():
+        scene.unit[target] = torch.cat([rows[:1].expand(many, -1), rows])
+    scene.__dict__["judged"] = {}
+    tree = widgets.Tree(scene)
+    tree.enter("class", "b")
+    tabs = [tree, widgets.Choices(scene), widgets.Neighbours(scene)]
+    made = [each for tab in tabs for each in everything(tab)]
+    assert len(made) < 80
+    assert len(tree.buttons.children) == widgets.BUTTONS
+    assert max(len(getattr(each, "options", ())) for each in made) <= widgets.OPTIONS
+    assert tree.shown.value.count("<img") <= widgets.SHOWN
+    assert tree.find.description == f"{widgets.BUTTONS} of 1,504"
+    tree.find.value = "M1499"
+    (button,) = tree.buttons.children
+    button.click()
+    assert "b / m1499</b>, 1 pictures" in tree.where.value
+    assert len(tree.buttons.children) == 0
+    tree.up.click()
+    assert len(tree.buttons.children) == widgets.BUTTONS
+
+
+def test_a_picture_is_found_by_a_part_of_its_name_or_set_by_its_number(scene):
+    neighbours = widgets.Neighbours(scene)
+    before = neighbours.shown.value
+    neighbours.picture.find.value = "b4"
+    assert scene.images["image"][neighbours.picture.value] == "b4"
+    assert neighbours.picture.list.options == ((f"{neighbours.picture.value}: b4", neighbours.picture.value),)
+    assert neighbours.shown.value != before
+    neighbours.picture.find.value = "nothing"
+    assert scene.images["image"][neighbours.picture.value] == "b4"
+    neighbours.picture.value = 0
+    assert neighbours.picture.list.value == 0
+    neighbours.picture.find.value = ""
+    neighbours.picture.list.value = 2
+    assert neighbours.picture.value == 2

@@ -52,8 +52,8 @@ class Experiment(anywidget.AnyWidget):
         return state | {"trial": trial["trial"], "images": images, "practice": trial["practice"]}
 
 
-def data_url(path: Path) -> str:
-    """A picture as the browser shows it, upright and no larger than SIDE, inside a URL."""
+def data_url(path: Path, side: int = SIDE) -> str:
+    """A picture as the browser shows it, upright and no larger than `side` pixels, inside a URL."""
     written = io.BytesIO()
-    pictures.shown(path, SIDE).save(written, "PNG")
+    pictures.shown(path, side).save(written, "PNG")
     return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()

@@ -4,10 +4,12 @@ import html
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
 import torch
+import traitlets
 
 from alignet import config
 from alignet.collect.widget import data_url
@@ -20,6 +22,8 @@ NAMES = {**style.LABELS, "people": "People"}
 BAR = 90  # pixels of a probability of 1
 CAPTION = "font-size:11px;text-align:center;vertical-align:top;line-height:1.2;overflow-wrap:anywhere"
 SHOWN = 24  # pictures of a label that are shown
+BUTTONS = 40  # values of a label that have a button; the others are found by a part of their names
+OPTIONS = 200  # pictures that a list names; likewise
 
 
 class Explorer(widgets.VBox):
@@ -40,13 +44,48 @@ class Explorer(widgets.VBox):
         self.tabs.titles = ("Odd one out", "Neighbours", "Hierarchy")
 
 
+class Picker(widgets.VBox):
+    """One of many pictures: a list of OPTIONS at most, which part of a name narrows down. `value` is its number."""
+
+    value = traitlets.Int(0)
+
+    def __init__(self, names: list[str], description: str):
+        self.names, self.filling = names, False
+        self.find = widgets.Text(description=description, placeholder="part of a name", continuous_update=False)
+        self.list = widgets.Dropdown(description=" ")
+        super().__init__([self.find, self.list])
+        self.find.observe(lambda change: self._find(), "value")
+        self.list.observe(lambda change: self._chosen(), "value")
+        self._fill()
+
+    def _find(self) -> None:
+        """Go to the first picture whose name holds the text, if there is one."""
+        matches = containing(self.names, self.find.value)
+        if matches and self.value not in matches:
+            self.value = matches[0]
+        self._fill()
+
+    def _chosen(self) -> None:
+        if not self.filling:
+            self.value = self.list.value
+
+    @traitlets.observe("value")
+    def _fill(self, change: Any = None) -> None:
+        shown = containing(self.names, self.find.value)[:OPTIONS]
+        if self.value not in shown:
+            shown = [self.value, *shown[: OPTIONS - 1]]
+        self.filling = True  # new options choose the first one by themselves
+        self.list.options = [(f"{number}: {self.names[number]}", number) for number in shown]
+        self.list.value = self.value
+        self.filling = False
+
+
 class Choices(widgets.VBox):
     """Three pictures, and which is the odd one out for base, control, AligNet and people."""
 
     def __init__(self, scene: Scene):
         self.scene, self.generator, self.busy = scene, torch.Generator().manual_seed(0), False
-        names = [(f"{place}: {name}", place) for place, name in enumerate(scene.images["image"])]
-        self.slots = [widgets.Dropdown(options=names, description=f"picture {n + 1}") for n in range(3)]
+        self.slots = [Picker(scene.images["image"].tolist(), f"picture {n + 1}") for n in range(3)]
         self.kind = widgets.Dropdown(options=["any pictures", *present(scene)], description="draw")
         self.draw = widgets.Button(description="another triplet", tooltip="a triplet of this kind, at random")
         self.draw.on_click(lambda button: self.another())
@@ -103,8 +142,7 @@ class Neighbours(widgets.VBox):
 
     def __init__(self, scene: Scene):
         self.scene = scene
-        names = [(f"{place}: {name}", place) for place, name in enumerate(scene.images["image"])]
-        self.picture = widgets.Dropdown(options=names, description="picture")
+        self.picture = Picker(scene.images["image"].tolist(), "picture")
         self.picture.observe(lambda change: self._show(), "value")
         self.shown = widgets.HTML()
         super().__init__([self.picture, self.shown])
@@ -132,8 +170,10 @@ class Tree(widgets.VBox):
         self.up = widgets.Button(description="up", disabled=True)
         self.up.on_click(lambda button: self._go_up())
         self.where, self.shown, self.buttons = widgets.HTML(), widgets.HTML(), widgets.HBox()
+        self.find = widgets.Text(placeholder="part of a name", continuous_update=False)
+        self.find.observe(lambda change: self._show_buttons(), "value")
         self.buttons.layout.flex_flow = "row wrap"
-        super().__init__([widgets.HBox([self.up, self.where]), self.buttons, self.shown])
+        super().__init__([widgets.HBox([self.up, self.where]), self.find, self.buttons, self.shown])
         self._show()
 
     def enter(self, label: str, value: str) -> None:
@@ -145,17 +185,26 @@ class Tree(widgets.VBox):
             self.chosen.popitem()
             self._show()
 
+    def _show_buttons(self) -> None:
+        """A button for each value of the next label whose name holds the text, BUTTONS at most."""
+        label, values, _ = self.scene.below(self.chosen)
+        names = [str(value) for value in values if label]
+        made = []
+        for number in containing(names, self.find.value)[:BUTTONS]:
+            button = widgets.Button(description=names[number], tooltip=f"{label} {names[number]}")
+            button.on_click(self._enter(str(label), values[number]))
+            made.append(button)
+        self.find.layout.display = None if len(names) > BUTTONS else "none"
+        self.find.description = f"{len(made)} of {len(names):,}"
+        self.buttons.children = tuple(made)
+
     def _show(self) -> None:
-        label, values, pictures = self.scene.below(self.chosen)
+        _, _, pictures = self.scene.below(self.chosen)
         self.up.disabled = not self.chosen
         path = " / ".join(self.chosen.values()) or "all test pictures"
         self.where.value = f"<b>{escaped(path)}</b>, {len(pictures)} pictures"
-        made = []
-        for value in values if label else []:
-            button = widgets.Button(description=str(value), tooltip=f"{label} {value}")
-            button.on_click(self._enter(str(label), value))
-            made.append(button)
-        self.buttons.children = tuple(made)
+        self.find.value = ""
+        self._show_buttons()
         close = [f"{NAMES[target]} {mean:.3f}" for target, mean in self.scene.closeness(pictures).items()]
         step = max(1, len(pictures) // SHOWN)
         some = pictures[::step][:SHOWN]  # evenly spread
@@ -165,6 +214,11 @@ class Tree(widgets.VBox):
 
     def _enter(self, label: str, value: str) -> Callable[[widgets.Button], None]:
         return lambda button: self.enter(label, value)
+
+
+def containing(names: list[str], text: str) -> list[int]:
+    """Numbers of the names that hold a text, whatever its case; of all where it is empty."""
+    return [number for number, name in enumerate(names) if text.lower() in name.lower()]
 
 
 def present(scene: Scene) -> list[str]:
@@ -195,7 +249,8 @@ def bar(value: float, most: bool, colour: str) -> str:
 
 
 def picture_tag(path: Path, side: int) -> str:
-    return f"<img src='{data_url(path)}' alt='{escaped(path.stem)}' style='max-width:{side}px;max-height:{side}px'>"
+    within = f"max-width:{side}px;max-height:{side}px"
+    return f"<img src='{data_url(path, 2 * side)}' alt='{escaped(path.stem)}' style='{within}'>"
 
 
 def escaped(text: str) -> str:
