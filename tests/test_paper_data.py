@@ -141,7 +141,7 @@ def test_missing_things_files_columns_and_pictures_are_named(tmp_path):
         things.write_choices(folder, OBJECTS, tmp_path / "out.parquet")
     (folder / "triplet_dataset" / "validationset.txt").unlink()
     with pytest.raises(
-        tables.WorldError, match=r"validationset\.txt: no such file \(python -m alignet\.worlds\.fetch things\)"
+        tables.WorldError, match=r"validationset\.txt: no such file \(python -m alignet\.worlds\.fetch things-osf\)"
     ):
         things.write_choices(folder, OBJECTS, tmp_path / "out.parquet")
     (folder / "things_concepts.tsv").write_text("uniqueID\nacorn\nacorn\n")
@@ -363,7 +363,7 @@ def test_without_pictures_for_validation_only_levels_are_tested(paper, tmp_path)
         ("train", r"train: no such folder \(register at image-net\.org"),
         ("class", r"train: cats is no class of ImageNet-1k"),
         ("picture", r"Levels: 1 of \d+ pictures are not in ImageNet here: n01440764_0"),
-        ("things", r"things_concepts\.tsv: no such file \(python -m alignet\.worlds\.fetch things\)"),
+        ("things", r"things_concepts\.tsv: no such file \(python -m alignet\.worlds\.fetch things-osf\)"),
         ("choices", r"triplets_large.*row 2: \[99, "),
     ],
 )

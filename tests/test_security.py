@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from alignet import config
-from alignet.worlds import fetch
+from alignet.worlds import downloads
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import WorldError
 
@@ -69,8 +69,8 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, name):
     folder.mkdir(parents=True)
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         archive.writestr(name, "x")
-    with pytest.raises(fetch.FetchError):
-        fetch._unpack(folder / "a.zip")
+    with pytest.raises(downloads.FetchError):
+        downloads.unpack(folder / "a.zip")
     assert not list(tmp_path.rglob("outside*"))
 
 

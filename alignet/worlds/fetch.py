@@ -1,105 +1,173 @@
-"""Download the paper's public data.
+"""Download public data.
 
-python -m alignet.worlds.fetch photos | things | levels | alignet-release [FILE ...] | imagenet
+python -m alignet.worlds.fetch things [--from FOLDER] [--pictures FOLDER] [--all] [--accept-terms]
+python -m alignet.worlds.fetch things-osf | things48 | levels | mur92 | alignet-release [FILE ...] | imagenet
 
-photos: a thousand photographs and the embeddings of 4.7 million choices, 140 MB, made into a world at once
-(`readers/photos.py`); params/photos.yaml runs it.
+things: real people's choices and the photographs that they saw, 170 MB, made into a world at once
+(`readers/things_world.py`). With --from nothing is downloaded: the files are taken from folders where they lie.
 
-Files go to data/external/. An interrupted download resumes where it stopped. Each file's size and SHA-256 are recorded
-in fetched.json at its first download and verified in all later runs; a file that differs is refused and kept.
+Files go to data/external/. An interrupted download resumes where it stopped; `downloads` has the rest.
 """
 
 import argparse
-import hashlib
-import json
-import re
 import sys
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import requests
-from tqdm import tqdm
 
 from alignet.config import ROOT
 from alignet.worlds import check
-from alignet.worlds.format.tables import OUTSIDE, WorldError
-from alignet.worlds.readers import photos
+from alignet.worlds.downloads import RAW, FetchError, File, Pictures, fetch, sha256, taken
+from alignet.worlds.format.tables import WorldError
+from alignet.worlds.readers import picture_sets, things_world
 
-RECORD = "fetched.json"
-CHUNK = 1 << 20
-TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
 RELEASE = "https://storage.googleapis.com/alignet/data/release_1.1/"
 PAGES = {
-    "photos": "https://github.com/EliSchwartz/imagenet-sample-images and the other pages in docs/world.md",
-    "things": "https://osf.io/f5rn6 (choices) and https://osf.io/jum2f (concepts and pictures)",
+    "things": "https://things-initiative.org and the other pages in docs/world.md",
+    "things-osf": "https://osf.io/f5rn6 (choices) and https://osf.io/jum2f (concepts and pictures)",
     "levels": "https://gin.g-node.org/fborn/Dataset_Levels",
+    "mur92": "https://github.com/rsagroup/rsatoolbox",
+    "things48": "https://github.com/marrenj/cvpr_perturbations",
     "alignet-release": f"{RELEASE}index.html",
     "imagenet": "https://image-net.org/download-images",
 }
 DEFAULT_RELEASE = [f"uncertainty_distillation/{split}_cluster_border_500.npz" for split in ("train", "val")]
 
-
-class FetchError(RuntimeError):
-    """Why a file is not there, in one line that says what to do."""
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of the net: where it is, where it goes below data/external/, and the page that leads to it."""
-
-    url: str
-    path: str
-    page: str
-    unpack: bool = False
-    sha256: str | None = None  # of the file at the pinned commit, where it is known
-
-
 GITHUB = "https://github.com"
-RAW = "https://raw.githubusercontent.com"
+PSYCHOPHYSICS, PSYCHOPHYSICS_AT = "jobellet/psychophysics", "df02d2cd2a90d37c00e8b8aaff6a16f0010a90e8"
+PEOPLE, PEOPLE_AT = "MirkoTh/semantic-representations-ID", "84e6e82476763ab8c597709e32986c9a0c3a6c52"
+NOBODY, NOBODY_AT = "florianmahner/gpt-behavior", "4a8bd2fe526a7ba0b568e3b3569e6338100a8abd"
 SAMPLES, SAMPLES_AT = "EliSchwartz/imagenet-sample-images", "bc69043e2862758a1906c6a24a792bb28c6bb2ff"
-EXPERIMENT = "Frieda-Josefine/AligNet-Human-Validation-Experiment"
-EXPERIMENT_AT = "ecc25c08da6d45c44ae23fdef14f8973fc2b43d8"
 VICE, VICE_AT = "LukasMut/VICE", "5f80103ef4c9eb29477c4cadb1c9c54476d59e97"
 SPOSE, SPOSE_AT = "ViCCo-Group/semantic_features_gpt_3", "3b132af668bc61706b944dcfd6b01672d3a49c34"
+PERTURBATIONS, PERTURBATIONS_AT = "marrenj/cvpr_perturbations", "9820d612f66d3c2386e22159e1a6f841974efeb7"
+RSATOOLBOX, RSATOOLBOX_AT = "rsagroup/rsatoolbox", "f1f83cadb7243492a1aae7460466e0f0140b20ac"
+OSF_CHOICES = "https://osf.io/f5rn6: python -m alignet.worlds.fetch things-osf"
+OSF_PICTURES = (
+    "THINGS' own https://osf.io/jum2f, things-initiative.org; 508 photographs under CC0 are in "
+    "https://github.com/brialorelle/vocab-gradient; --pictures FOLDER takes either"
+)
+
+
+def _raw(
+    repository: str, commit: str, path: str, to: str, digest: str | None, page: str = "", needed: bool = True
+) -> File:
+    """A file of a GitHub repository at a commit."""
+    page = page or f"{GITHUB}/{repository}"
+    return File(f"{RAW}/{repository}/{commit}/{path}", to, page, sha256=digest, needed=needed)
+
+
+def _pictures(repository: str, commit: str, folder: str, pattern: str, content: str, page: str, needed: bool) -> File:
+    """Pictures in a GitHub repository at a commit, as its archive."""
+    name = repository.partition("/")[2]
+    inside = Pictures("/".join([f"{name}-{commit}", *([folder] if folder else [])]), pattern, content)
+    archive = f"{GITHUB}/{repository}/archive/{commit}.zip"
+    return File(archive, f"things/{name}.zip", page, unpack=True, pictures=inside, needed=needed)
+
+
+CONCEPTS = _raw(
+    VICE,
+    VICE_AT,
+    "data/files/things_concepts.tsv",
+    "things/things_concepts.tsv",
+    "f6eb4ec6fcad61e50a746bee820f98d1595fe655e9e210a9a407e9a17fd8cee4",
+)
+IDENTIFIERS = _raw(
+    PEOPLE,
+    PEOPLE_AT,
+    "data/unique_id.txt",
+    "things/unique_id.txt",
+    "e2e59d02197e89776034938e7a73940a0823cacac4b6084b56b1d8959816ff76",
+)
+PERSON_FILE = _raw(
+    PEOPLE,
+    PEOPLE_AT,
+    "data/test_10_ID.txt",
+    "things/choices/test_10_ID.txt",
+    "37224154a8715612949dc559d47be07f77659f48bae1fb3f4d73afa3cd53991d",
+    OSF_CHOICES,
+)
+PERSON_SAMPLE = _raw(
+    PEOPLE,
+    PEOPLE_AT,
+    "data/train_90_ID_smallsample.txt",
+    "things/choices/train_90_ID_smallsample.txt",
+    "bc2ea1b7e5a14db32c67179637dba7c06dea5966c33915947e35f0e4dac25f11",
+    OSF_CHOICES,
+)
+STUDY = _raw(
+    PEOPLE,
+    PEOPLE_AT,
+    "data/study1-2025-08/ooo_data_modeling_old_and_new_testcase.txt",
+    "things/choices/ooo_data_modeling_old_and_new_testcase.txt",
+    "92bede0ce8f2ac8364e7da9eae3ade6cf51bcc69cdf821fbcc4acbc72df9ce99",
+)
+VALIDATION_FILE = _raw(
+    NOBODY,
+    NOBODY_AT,
+    "data/behavior_triplets_test10.txt",
+    "things/choices/behavior_triplets_test10.txt",
+    "3d99c59ba4793d7ccee4e3dccfce926a9ab9af5b515d30fb8a5e5541dc440617",
+    OSF_CHOICES,
+)
+PERSON_LARGE = _raw(PEOPLE, PEOPLE_AT, "data/train_90_ID.txt", "things/choices/train_90_ID.txt", None, OSF_CHOICES)
+NOBODY_LARGE = _raw(
+    NOBODY,
+    NOBODY_AT,
+    "data/behavior_triplets_train90.txt",
+    "things/choices/behavior_triplets_train90.txt",
+    None,
+    OSF_CHOICES,
+)
+EMBEDDINGS = [
+    _raw(
+        VICE,
+        VICE_AT,
+        "embeddings/things/final_embedding.npy",
+        "things/vice.npy",
+        "6c596ec9fe6e135e3fd32207d4d1d5eb004e3cef3810d5cb40474b1996d5392f",
+        needed=False,
+    ),
+    _raw(
+        SPOSE,
+        SPOSE_AT,
+        "data/things/spose_embedding_66d_sorted.txt",
+        "things/spose_66d.txt",
+        "6a485922fe22c10b2eb920140198488451d44ac6de0c6be5e8ee8eec8a2007cc",
+        needed=False,
+    ),
+]
+PHOTOGRAPHS = _pictures(
+    PSYCHOPHYSICS,
+    PSYCHOPHYSICS_AT,
+    "shared-resources/things_images",
+    "*_images/*.jpg",
+    "50c59468bc4c4f1dd0eac9a3a214836807112aed3c374958c73b3454ee748f24",
+    OSF_PICTURES,
+    needed=True,
+)
+CLASSES = _pictures(
+    SAMPLES,
+    SAMPLES_AT,
+    "",
+    "*.JPEG",
+    "e912fd91c0d65c122bbd9ba64f7943b2b71318bf77b3c7e274a6ae7a059e4026",
+    f"{GITHUB}/{SAMPLES}",
+    needed=False,
+)
 FILES = {
-    "photos": [
-        File(
-            f"{RAW}/{VICE}/{VICE_AT}/data/files/things_concepts.tsv",
-            "photos/things_concepts.tsv",
-            f"{GITHUB}/{VICE}",
-            sha256="f6eb4ec6fcad61e50a746bee820f98d1595fe655e9e210a9a407e9a17fd8cee4",
-        ),
-        File(
-            f"{RAW}/{VICE}/{VICE_AT}/embeddings/things/final_embedding.npy",
-            "photos/vice.npy",
-            f"{GITHUB}/{VICE}",
-            sha256="6c596ec9fe6e135e3fd32207d4d1d5eb004e3cef3810d5cb40474b1996d5392f",
-        ),
-        File(
-            f"{RAW}/{SPOSE}/{SPOSE_AT}/data/things/unique_id.txt",
-            "photos/unique_id.txt",
-            f"{GITHUB}/{SPOSE}",
-            sha256="e2e59d02197e89776034938e7a73940a0823cacac4b6084b56b1d8959816ff76",
-        ),
-        File(
-            f"{RAW}/{SPOSE}/{SPOSE_AT}/data/things/spose_embedding_66d_sorted.txt",
-            "photos/spose_66d.txt",
-            f"{GITHUB}/{SPOSE}",
-            sha256="6a485922fe22c10b2eb920140198488451d44ac6de0c6be5e8ee8eec8a2007cc",
-        ),
-        File(f"{GITHUB}/{SAMPLES}/archive/{SAMPLES_AT}.zip", "photos/samples.zip", f"{GITHUB}/{SAMPLES}", unpack=True),
-        File(
-            f"{GITHUB}/{EXPERIMENT}/archive/{EXPERIMENT_AT}.zip",
-            "photos/experiment.zip",
-            f"{GITHUB}/{EXPERIMENT}",
-            unpack=True,
-        ),
-    ],
     "things": [
-        File("https://osf.io/n9u4a/download", "things/triplet_dataset.zip", PAGES["things"], unpack=True),
-        File("https://osf.io/pc98z/download", "things/things_concepts.tsv", PAGES["things"]),
+        CONCEPTS,
+        IDENTIFIERS,
+        PERSON_FILE,
+        PERSON_SAMPLE,
+        STUDY,
+        VALIDATION_FILE,
+        *EMBEDDINGS,
+        PHOTOGRAPHS,
+        CLASSES,
+    ],
+    "things-osf": [
+        File("https://osf.io/n9u4a/download", "things/triplet_dataset.zip", PAGES["things-osf"], unpack=True),
+        CONCEPTS,
     ],
     "levels": [
         File(
@@ -108,194 +176,169 @@ FILES = {
             PAGES["levels"],
         )
     ],
+    "mur92": [
+        _raw(
+            RSATOOLBOX,
+            RSATOOLBOX_AT,
+            f"demos/92imageData/{picture_sets.MUR_PEOPLE}",
+            f"mur92/{picture_sets.MUR_PEOPLE}",
+            "7a8e118c144c3840adeeeef6ea0706a0be2b3e80df719af15fbb56fc62562f5f",
+        ),
+        _raw(
+            RSATOOLBOX,
+            RSATOOLBOX_AT,
+            f"demos/92imageData/{picture_sets.MUR_PICTURES}",
+            f"mur92/{picture_sets.MUR_PICTURES}",
+            "06f21214399a5d43dc264eed19a7f4b8daf11c8622a59eec3e106064ce5e3504",
+        ),
+    ],
+    "things48": [
+        _raw(
+            PERTURBATIONS,
+            PERTURBATIONS_AT,
+            "data/RDM48_triplet.mat",
+            "things48/RDM48_triplet.mat",
+            "c08e207821fdba8d85e2d1018d89ca9a79afd106cc7db20506a69678528f094b",
+        ),
+        _raw(  # of which only the names of the photographs are read
+            PERTURBATIONS,
+            PERTURBATIONS_AT,
+            "data/spose_embedding66d_rescaled_48val_reordered.csv",
+            "things48/spose_embedding66d_rescaled_48val_reordered.csv",
+            "fa89ec036c01f1ffdf1bfe0593bfde8048f0a2c04e723be34f1f21c22dc2d5dd",
+        ),
+    ],
 }
 BY_HAND = {
-    "things": "the pictures are not fetched: unpack those of https://osf.io/jum2f to {folder}/things/images/<concept>/",
+    "things-osf": "the pictures are not fetched: unpack those of https://osf.io/jum2f to "
+    "{folder}/things/images/<concept>/",
     "imagenet": "ImageNet is never fetched: register at {page} and unpack it to {folder}/imagenet/train/<WordNet id>/ "
     "and {folder}/imagenet/val/<WordNet id>/",
 }
+TERMS = """The photographs are those of THINGS (Hebart et al. 2019, things-initiative.org), collected from the web: for
+research and academic use only, and not to be passed on. People's choices of 2020 are under CC BY 4.0; the study of
+2025 and the other files have licences of their own (docs/world.md)."""
+NOT_ACCEPTED = "the terms were not accepted, nothing was fetched: type yes, or give --accept-terms"
 
 
-def fetch(file: File, folder: Path) -> Path:
-    """The file on disk: downloaded, or already there and as it was recorded.
-
-    Raises: FetchError if it cannot be reached, breaks off, or differs from the record; what is there stays as it is.
-    """
-    path = folder / file.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file():
-        _get(file, path, folder)
-    _check(path, file, folder)
-    if file.unpack:
-        _unpack(path)
-    return path
-
-
-def _get(file: File, path: Path, folder: Path) -> None:
-    part = path.with_name(f"{path.name}.part")
+def _accepted() -> bool:
+    """Whether somebody types yes."""
     try:
-        _download(file, part)
-    except requests.ConnectionError:
-        raise FetchError(f"{_host(file.url)} cannot be reached or broke off: {_by_hand(file, path)}") from None
-    except requests.RequestException as error:
-        raise FetchError(f"{file.url}: {error}: {_by_hand(file, path)}") from None
-    _check(part, file, folder)
-    part.rename(path)
+        return input("Type yes to accept these terms: ").strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
-def _download(file: File, part: Path) -> None:
-    """Append to `part` what it lacks; begin anew where the server cannot go on, or its file has changed since.
-
-    Raises: requests.RequestException, with `part` kept, if the connection fails or breaks off.
-    """
-    tag = part.with_name(f"{part.name}.etag")
-    done = part.stat().st_size if part.is_file() else 0
-    headers = {"Accept-Encoding": "identity"}
-    if done:
-        headers |= {"Range": f"bytes={done}-"} | ({"If-Range": tag.read_text()} if tag.is_file() else {})
-    with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-        if answer.status_code == 416 and _total(answer) == done:
-            return
-        if answer.status_code == 416:
-            part.unlink()
-            raise requests.RequestException("the file has changed since; run the command again to begin anew")
-        answer.raise_for_status()
-        goes_on = answer.status_code == 206
-        done = done if goes_on else 0
-        if answer.headers.get("ETag", "W/").startswith("W/"):
-            tag.unlink(missing_ok=True)
-        else:
-            tag.write_text(answer.headers["ETag"])
-        length = int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else None
-        _save(answer, part, done, None if length is None else done + length)
-    tag.unlink(missing_ok=True)
-
-
-def _save(answer: requests.Response, part: Path, done: int, size: int | None) -> None:
-    with (
-        part.open("ab" if done else "wb") as out,
-        tqdm(total=size, initial=done, unit="B", unit_scale=True, desc=part.stem, mininterval=2) as progress,
-    ):
-        for piece in answer.iter_content(CHUNK):
-            out.write(piece)
-            progress.update(len(piece))
-    if size is not None and part.stat().st_size < size:
-        raise requests.ConnectionError(f"broke off at {part.stat().st_size} of {size} bytes")
-
-
-def _check(path: Path, file: File, folder: Path) -> None:
-    """Compare with the record, or record at the first time. Raises: FetchError if they differ."""
-    record = folder / RECORD
-    known = json.loads(record.read_text()) if record.is_file() else {}
-    present: dict[str, Any] = {"url": file.url, "size": path.stat().st_size, "sha256": sha256(path)}
-    before: dict[str, Any] | None = known.get(file.path)
-    if file.sha256 not in (None, present["sha256"]):
-        raise FetchError(
-            f"{path}: sha256 {present['sha256'][:12]}... and not {str(file.sha256)[:12]}..., as at {file.url}: "
-            "refused; delete it and run this again"
-        )
-    if before is None:
-        staged = record.with_name(f"{RECORD}.part")
-        staged.write_text(json.dumps(known | {file.path: present}, indent=1, sort_keys=True) + "\n")
-        staged.replace(record)
-    elif (before["size"], before["sha256"]) != (present["size"], present["sha256"]):
-        raise FetchError(
-            f"{path}: sha256 {present['sha256'][:12]}..., {present['size']} bytes, and not as recorded in {record} "
-            f"({before['sha256'][:12]}..., {before['size']} bytes): refused, nothing was overwritten; delete it, "
-            "and the record's entry if the new file is the right one"
-        )
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _unpack(archive: Path) -> None:
-    """Unpack what is not there yet beside the archive.
-
-    Raises: FetchError if it is no zip, or holds a name that leads out of its folder; then nothing is unpacked.
-    """
-    try:
-        with zipfile.ZipFile(archive) as content:
-            leaving = [name for name in content.namelist() if re.search(OUTSIDE, name)]
-            if leaving:
-                raise FetchError(f"{archive}: refused: {leaving[0]!r} leads out of its folder")
-            for member in content.infolist():
-                there = archive.parent / member.filename
-                whole = there.is_file() and there.stat().st_size == member.file_size
-                if not whole and not member.filename.startswith("__MACOSX"):
-                    content.extract(member, archive.parent)
-    except zipfile.BadZipFile:
-        raise FetchError(f"{archive}: is no zip file; delete it and its entry in {RECORD}") from None
-
-
-def _total(answer: requests.Response) -> int:
-    """The size that a server names when asked for bytes beyond the end ('bytes */1234'); -1 if it names none."""
-    size = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(size) if size.isdigit() else -1
-
-
-def _host(url: str) -> str:
-    return url.split("/")[2]
-
-
-def _by_hand(file: File, path: Path) -> str:
-    return f"run this again to go on, or put it by hand as {path} (from {file.page})"
-
-
-def _files(dataset: str, names: list[str]) -> list[File]:
+def _files(dataset: str, names: list[str], everything: bool = False) -> list[File]:
     if dataset == "alignet-release":
         page = PAGES[dataset]
         return [File(RELEASE + name, f"alignet/{name}", page) for name in names or DEFAULT_RELEASE]
-    return FILES.get(dataset, [])
+    files = FILES.get(dataset, [])
+    if dataset == "things" and everything:
+        return [file for file in files if file.path != PERSON_SAMPLE.path] + [PERSON_LARGE, NOBODY_LARGE]
+    return files
 
 
-def _made(folder: Path) -> bool:
-    """Make the world of photographs from the files in `folder` and say what it holds; False if it cannot be made."""
-    experiment = folder / f"{EXPERIMENT.partition('/')[2]}-{EXPERIMENT_AT}"
-    files = photos.Files(
-        concepts=folder / "things_concepts.tsv",
-        identifiers=folder / "unique_id.txt",
-        vice=folder / "vice.npy",
-        spose=folder / "spose_66d.txt",
-        samples=folder / f"{SAMPLES.partition('/')[2]}-{SAMPLES_AT}",
-        validation=experiment / "experiment" / "stimuli" / "images_revision",
+def _had(files: list[File], options: argparse.Namespace) -> tuple[dict[str, Path], bool]:
+    """Where the files lie, by File.path, and whether one is missing that was to be had; each is said in a line."""
+    found, failed = {}, False
+    for file in files:
+        try:
+            path = taken(file, options.sources, options.to) if options.sources else fetch(file, options.to)
+        except FetchError as error:
+            without = bool(options.pictures if file.path == PHOTOGRAPHS.path else options.sources and not file.needed)
+            print(f"{error}{': goes on without it' if without else ''}", file=sys.stdout if without else sys.stderr)
+            failed |= not without
+            continue
+        found[file.path] = path
+        print(f"{path}: {_said(path, file)}")
+    return found, failed
+
+
+def _said(path: Path, file: File) -> str:
+    if file.pictures is not None:
+        count = sum(1 for _ in path.glob(file.pictures.pattern))
+        return f"{count:,} pictures, sha256 of them all {file.pictures.content}"
+    return f"{path.stat().st_size:,} bytes, sha256 {sha256(path)}"
+
+
+def _things(found: dict[str, Path], options: argparse.Namespace) -> bool:
+    """Make the world from the files and say what it holds; False if it cannot be made."""
+    photographs = {"things": found[PHOTOGRAPHS.path]} if PHOTOGRAPHS.path in found else {}
+    files = things_world.Files(
+        concepts=found[CONCEPTS.path],
+        identifiers=found[IDENTIFIERS.path],
+        people=(found[PERSON_FILE.path], found[(PERSON_LARGE if options.all else PERSON_SAMPLE).path]),
+        nobody=(found[VALIDATION_FILE.path], *([found[NOBODY_LARGE.path]] if options.all else [])),
+        study=found[STUDY.path],
+        photographs=photographs | ({"pictures": options.pictures} if options.pictures else {}),
+        classes=found.get(CLASSES.path),
     )
     try:
-        world = photos.make(files, folder, folder / "world")
+        world, report = things_world.make(files, options.to / "things" / "world")
     except WorldError as error:
         print(error, file=sys.stderr)
         return False
-    for source in photos.SOURCES:
+    for source in things_world.SOURCES:
         print(f"{source['name']}: {source['url']}, licence: {source['licence']}")
-    print(check.summary(world))
+    print(f"\n{report.text()}\n\n{check.summary(world)}")
     return True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m alignet.worlds.fetch", description="Public data.")
+    parser.add_argument("dataset", choices=sorted(PAGES))
+    parser.add_argument("files", nargs="*", help="of alignet-release: <target>/<split>_<scheme>.npz")
+    parser.add_argument("--to", type=Path, default=ROOT / "data" / "external")
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="download nothing: take the files from this folder; may be given several times",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="of things: photographs <concept>_<number>.jpg of your own copy of THINGS; they replace those of the same "
+        "name and join the others",
+    )
+    parser.add_argument("--all", action="store_true", help="of things: the two large files of choices as well")
+    parser.add_argument("--accept-terms", action="store_true", help="of things: accept the photographs' terms of use")
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch the files of a data set; 1 and a line for each file that cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m alignet.worlds.fetch", description="The paper's public data.")
-    parser.add_argument("dataset", choices=sorted(PAGES))
-    parser.add_argument("files", nargs="*", help="of alignet-release: <target>/<split>_<scheme>.npz")
-    parser.add_argument("--to", type=Path, default=ROOT / "data" / "external")
+    parser = _parser()
     options = parser.parse_args(arguments)
     if options.files and options.dataset != "alignet-release":
         parser.error("only alignet-release takes names of files")
-    failed = options.dataset == "imagenet"
-    for file in _files(options.dataset, options.files):
-        try:
-            path = fetch(file, options.to)
-            print(f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256(path)}")
-        except FetchError as error:
-            print(error, file=sys.stderr)
-            failed = True
-    if options.dataset == "photos":
-        failed |= not _made(options.to / "photos")
+    if options.dataset != "things" and (options.pictures or options.all or options.accept_terms):
+        parser.error("--pictures, --all and --accept-terms are for things")
+    absent = [folder for folder in [*options.sources, options.pictures] if folder and not folder.is_dir()]
+    if absent:
+        parser.error(f"{absent[0]}: no such folder")
+    if options.dataset == "things":
+        print(TERMS)
+        if not (options.accept_terms or _accepted()):
+            print(NOT_ACCEPTED, file=sys.stderr)
+            return 1
+    files = _files(options.dataset, options.files, options.all)
+    found, failed = _had(files, options)
+    if options.dataset == "things":
+        needed = [file for file in files if file.needed and not (file.path == PHOTOGRAPHS.path and options.pictures)]
+        failed |= any(file.path not in found for file in needed) or not _things(found, options)
+    if options.dataset == "mur92" and not failed:
+        print(
+            f"{len(picture_sets.extract_mur92(options.to / 'mur92'))} pictures in {options.to / 'mur92' / 'pictures'}"
+        )
     if options.dataset in BY_HAND:
         print(BY_HAND[options.dataset].format(folder=options.to, page=PAGES[options.dataset]), file=sys.stderr)
-    return int(failed)
+    return int(failed or options.dataset == "imagenet")
 
 
 if __name__ == "__main__":

@@ -253,5 +253,5 @@ def _find(folder: Path, name: str) -> Path | None:
 def _file(folder: Path, name: str) -> Path:
     found = _find(folder, name)
     if found is None:
-        raise WorldError(f"{folder / name}: no such file (python -m alignet.worlds.fetch things)")
+        raise WorldError(f"{folder / name}: no such file (python -m alignet.worlds.fetch things-osf)")
     return found

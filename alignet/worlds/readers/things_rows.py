@@ -59,8 +59,9 @@ def joined(parts: list[Rows]) -> Rows:
     """The rows of several files, one after the other; rows that name no person are numbered through."""
     triplets = np.concatenate([part.triplets for part in parts])
     person = np.concatenate([part.person for part in parts])
-    numbers = np.cumsum(person < 0)
-    return Rows(triplets, np.where(person < 0, -numbers, person).astype(np.int32))
+    unnamed = person < 0
+    person[unnamed] = -1 - np.arange(unnamed.sum())
+    return Rows(triplets, person)
 
 
 def read(path: Path, concepts: int, people: bool) -> Rows:
