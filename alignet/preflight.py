@@ -28,13 +28,16 @@ def problems(params_file: str = config.PARAMS) -> list[str]:
     chosen = None if lines else config.load("world", config.World, params_file)
     if chosen is None or chosen.source != "folder" or chosen.path is None:
         return lines
-    from alignet.worlds.format import tables
+    from alignet.worlds.format import places, tables
 
+    folder = config.ROOT / chosen.path
+    if not folder.is_dir():
+        return [f"{params_file}: world.path: {chosen.path}: no such folder: was it moved? Say where it lies now"]
     try:
-        world = tables.read(config.ROOT / chosen.path)
+        world = tables.read(folder)
     except tables.WorldError as error:
         return str(error).splitlines()
-    return [*of_world(world, params_file)]
+    return places.gone(folder / "world.yaml", world.folders()) or [*of_world(world, params_file)]
 
 
 def _sections(params_file: str) -> Iterator[str]:

@@ -10,11 +10,12 @@ import torch
 import yaml
 from PIL import Image
 
-from alignet import config
+from alignet import config, preflight
 from alignet.worlds import __main__ as command
 from alignet.worlds import check, source
+from alignet.worlds.folder import imagefolder
 from alignet.worlds.folder import world as folder_world
-from alignet.worlds.format import tables
+from alignet.worlds.format import places, tables
 
 HEADER = {"format": 1, "name": "tiny", "hierarchy": ["concept", "class"], "notes": "made by hand"}
 IMAGES = """image,path,concept,class,split
@@ -655,6 +656,103 @@ def test_accents_composed_either_way_are_one_name(tmp_path, capsys):
     images = pd.read_csv(tmp_path / "mine" / "images.csv")
     assert "class 0/caf\u00e9.png" in set(images["image"])
     assert "class 0/cafe\u0301.png" in set(images["path"])
+
+
+@pytest.mark.parametrize("moved_up", [False, True])
+def test_a_project_that_is_moved_takes_its_world_and_pictures_along(tmp_path, capsys, monkeypatch, moved_up):
+    before, after = tmp_path / "project", tmp_path / ("home" if moved_up else "deeper/home")
+    folder_of(before)
+    monkeypatch.setattr(places, "ROOT", before)
+    assert new(before, capsys)[0] == 0
+    filled(before / "mine")
+    folder_world.make(before / "mine", before / "data" / "world")
+    after.parent.mkdir(exist_ok=True)
+    before.rename(after)
+    for world in (tables.read(after / "mine"), tables.read(after / "data" / "world")):
+        assert all(path.is_file() for path in world.paths())
+        assert all(path.is_relative_to(after) for path in world.paths())
+
+
+@pytest.mark.parametrize("what", ["the pictures", "the world"])
+def test_pictures_that_are_no_longer_there_are_one_line_that_says_what_to_do(tmp_path, capsys, what):
+    folder_of(tmp_path)
+    assert new(tmp_path, capsys)[0] == 0
+    filled(tmp_path / "mine")
+    params = tmp_path / "params.yaml"
+    (tmp_path / "pictures").rename(tmp_path / "elsewhere")
+    if what == "the world":
+        (tmp_path / "mine").rename(tmp_path / "other")
+    world = {"source": "folder", "path": str(tmp_path / "mine")}
+    params.write_text(yaml.safe_dump({"base": "params.yaml", "world": world}))
+    (line,) = preflight.problems(str(params))
+    if what == "the world":
+        assert line == f"{params}: world.path: {tmp_path / 'mine'}: no such folder: was it moved? Say where it lies now"
+        return
+    said = f"{tmp_path / 'mine' / 'world.yaml'}: pictures: {tmp_path / 'pictures'}: no such folder: {places.ADVICE}"
+    assert line == said
+    with pytest.raises(tables.WorldError) as raised:
+        folder_world.make(tmp_path / "mine", tmp_path / "out")
+    assert str(raised.value) == said
+    header = yaml.safe_load((tmp_path / "mine" / "world.yaml").read_text())
+    (tmp_path / "mine" / "world.yaml").write_text(yaml.safe_dump(header | {"pictures": "../elsewhere"}))
+    assert all(path.is_file() for path in folder_world.make(tmp_path / "mine", tmp_path / "out").paths())
+
+
+def filled(folder):
+    """Give a new world one choice."""
+    shown = pd.read_csv(folder / "images.csv").query("split == 'human'")["image"].iloc[:3]
+    with (folder / "triplets.csv").open("a") as file:
+        file.write(f"{','.join(shown)},1,me\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ["class 0/caf\u00e9.png", "class 0/cafe\u0301.png"],
+            "differ only in how their accents are composed: rename one",
+        ),
+        (["caf\u00e9/1.png", "cafe\u0301/2.png"], "differ only in how their accents are composed: rename one"),
+        (["class 0/two\nlines.png"], r"two\nlines.png': a line break or another control character stands in the name"),
+        (["new\u2028line/1.png"], "a line break or another control character stands in the name"),
+        (["bell\x07/1.png"], "a line break or another control character stands in the name"),
+        (["C:cats/1.png"], "'C:cats': reads as a path outside the folder: rename it"),
+    ],
+)
+def test_names_that_no_table_can_hold_are_refused_as_they_stand_and_leave_nothing(tmp_path, capsys, names, said):
+    folder = folder_of(tmp_path)
+    for number, name in enumerate(names):
+        picture(folder / name, 90 + number)
+    code, told = new(tmp_path, capsys)
+    assert code == 1
+    assert said in told
+    assert ".csv" not in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"]
+    for name in names:
+        (folder / name).unlink()
+        (folder / name).parent.rmdir() if not [*(folder / name).parent.iterdir()] else None
+    assert new(tmp_path, capsys)[0] == 0
+
+
+def test_whatever_reading_a_new_world_refuses_leaves_no_folder_behind(tmp_path, capsys, monkeypatch):
+    folder_of(tmp_path)
+    monkeypatch.setattr(imagefolder, "_unwritable", lambda paths: [])
+    picture(tmp_path / "pictures" / "C:cats" / "1.png", 90)
+    assert new(tmp_path, capsys)[0] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a, b", 'he said "no"', "=1+1", "#1", " space ", "100%", "NA", "\u4e2d\u6587", "a;b", "'"]
+)
+def test_any_other_name_stays_what_it_is(tmp_path, capsys, name):
+    folder = folder_of(tmp_path)
+    for number in range(3):
+        picture(folder / name / f"{name}{number}.png", 90 + number)
+    assert new(tmp_path, capsys)[0] == 0
+    images = tables.read(tmp_path / "mine", unfilled=True).images
+    assert (images["class"] == name).sum() == 3
+    assert f"{name}/{name}0.png" in set(images["image"])
 
 
 def test_a_new_world_proposes_params_that_are_right_for_it(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import unicodedata
 from pathlib import Path, PurePosixPath
@@ -12,13 +13,15 @@ import torch
 import yaml
 
 from alignet.worlds import check
+from alignet.worlds.format import places
 from alignet.worlds.format.schema import SPLITS
-from alignet.worlds.format.tables import FORMAT, WorldError, staged
+from alignet.worlds.format.tables import FORMAT, OUTSIDE, WorldError, read, staged
 from alignet.worlds.splits import evenly_spread
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 OTHERS = (".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif", ".svg", ".raw", ".cr2", ".nef", ".psd")
 NAMED = 5  # files of a kind that are named; the others are counted
+BREAKING = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and line breaks
 LEVEL_NAMES = ("class", "superclass", "domain")
 FEW = 30  # with fewer class folders than this, single pictures are split and not classes
 NEXT = """{out}: {pictures} pictures in {classes} classes, splits by {by}: {splits}
@@ -55,11 +58,12 @@ def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
     empty = [split for split in SPLITS if split not in counts]
     if empty:
         raise WorldError(f"{images}: {len(table)} pictures give none for the split {', '.join(empty)}")
-    header = {"format": FORMAT, "name": out.name, "hierarchy": hierarchy, "pictures": str(images.resolve())}
+    header = {"format": FORMAT, "name": out.name, "hierarchy": hierarchy, "pictures": places.said(images, out)}
     with staged(out) as part:
         (part / "world.yaml").write_text(yaml.safe_dump(header, sort_keys=False, allow_unicode=True), encoding="utf-8")
         table[["image", "path", *hierarchy, "split"]].to_csv(part / "images.csv", index=False)
         (part / "triplets.csv").write_text("image_0,image_1,image_2,odd,participant\n")
+        read(part, unfilled=True)  # what it refuses is not left behind
     splits = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
     classes = table["class"].nunique()
     human = table.loc[table["split"] == "human", hierarchy[0]].nunique()
@@ -79,7 +83,8 @@ def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[str]]:
 
     Hidden files and folders and what macOS adds (`._x.jpg`, `__MACOSX`) are no pictures; other kinds of pictures,
     linked folders, and files that do not open or show what another file shows are named and left out.
-    Raises: WorldError if there is no picture, a name is no text, or depths differ.
+    Raises: WorldError if there is no picture, depths differ, or a name is no text, cannot stand in a table, or differs
+        from another one by how its accents are composed alone.
     """
     if not folder.is_dir():
         raise WorldError(f"{folder}: no such folder")
@@ -96,6 +101,9 @@ def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[str]]:
     if not found:
         raise WorldError("\n".join([f"{folder}: holds no picture ({', '.join(ENDINGS)})", *said]))
     paths = [PurePosixPath(path.relative_to(folder).as_posix()) for path in found]
+    refused = [*_unwritable(paths), *_alike(paths)]
+    if refused:
+        raise WorldError("\n".join(f"{folder}: {line}" for line in refused))
     depths = {len(path.parts) - 1: str(path) for path in reversed(paths)}
     if 0 in depths:
         raise WorldError(f"{folder}: {depths[0]} lies in no class folder")
@@ -103,6 +111,26 @@ def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[str]]:
         examples = ", ".join(f"{path} ({depth})" for depth, path in sorted(depths.items()))
         raise WorldError(f"{folder}: pictures lie in folders of different depth: {examples}")
     return paths, said
+
+
+def _unwritable(paths: list[PurePosixPath]) -> list[str]:
+    """A line for each name, of a file or folder, that a table of paths cannot hold."""
+    names = sorted({str(place) for path in paths for place in (path, *path.parents)})
+    breaking = [name for name in names if any(unicodedata.category(letter) in BREAKING for letter in name)]
+    outside = [name for name in names if re.search(OUTSIDE, name)]
+    lines = [f"{name!r}: a line break or another control character stands in the name: rename it" for name in breaking]
+    return lines[:NAMED] + [f"{name!r}: reads as a path outside the folder: rename it" for name in outside[:NAMED]]
+
+
+def _alike(paths: list[PurePosixPath]) -> list[str]:
+    """A line for each two names that differ in how their accents are composed alone: they look the same."""
+    first: dict[str, str] = {}
+    lines = []
+    for name in sorted({str(place) for path in paths for place in (path, *path.parents)}):
+        other = first.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name and PurePosixPath(other).parent == PurePosixPath(name).parent:
+            lines.append(f"{other!a} and {name!a} differ only in how their accents are composed: rename one")
+    return lines[:NAMED]
 
 
 def _files(folder: Path) -> tuple[list[Path], list[str]]:
@@ -155,7 +183,7 @@ def _labels(paths: list[PurePosixPath]) -> tuple[pd.DataFrame, list[str]]:
     ids = [unicodedata.normalize("NFC", str(path)) for path in paths]  # one name, however the disk composes accents
     table = pd.DataFrame({"image": ids, "path": map(str, paths)})
     for up, name in enumerate(names):
-        parents = pd.Series([str(path.parents[up]) for path in paths])
+        parents = pd.Series([str(PurePosixPath(name).parents[up]) for name in ids])
         short = parents.str.rsplit("/", n=1).str[-1]
         # One name below two parents is two labels: they keep their parents' names.
         ambiguous = parents.groupby(short).transform("nunique") > 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from alignet.worlds import check
-from alignet.worlds.format import files, tables
+from alignet.worlds.format import files, places, tables
 
 
 def make(path: Path, out: Path) -> tables.World:
@@ -27,7 +27,9 @@ def read(path: Path) -> tables.World:
     Raises: tables.WorldError with every problem found.
     """
     world = tables.read(path)
-    problems = check.pictures(world, (files.find(path, "images") or path / "images.csv").name)
+    problems = places.gone(path / "world.yaml", world.folders()) or check.pictures(
+        world, (files.find(path, "images") or path / "images.csv").name
+    )
     if problems:
         raise tables.WorldError("\n".join(problems))
     return world

@@ -15,14 +15,15 @@ import torch
 import yaml
 from torch import Tensor
 
-from alignet.worlds.format import files, schema
+from alignet.worlds.format import files, places, schema
 from alignet.worlds.format.schema import SPLITS
 
 FORMAT = 1
 NOBODY = "none"  # choices of a world that has no triplets.csv
 TRIPLET = ["image_0", "image_1", "image_2"]
 CONCEPTS = ["concept_0", "concept_1", "concept_2"]
-LABELS = ("student", "target", "class", "image_0", "image_1", "backbone", "dataset", "participant")  # of results
+# Columns of results that hold text, whatever it looks like.
+LABELS = ("student", "target", "study", "class", "image_0", "image_1", "backbone", "dataset", "participant")
 NAMES = ("images", "triplets", "levels", "ratings", "concept_choices")
 ABOUT = {"triplets": ("human",), "levels": ("test", "human")}  # splits whose pictures a table of choices may show
 MANY = 50_000  # rows, from which on a table is written as Parquet
@@ -112,6 +113,10 @@ class World:
         paths = self.images["path"] if rows is None else self.images["path"].iloc[rows.tolist()]
         return [self._path(path) for path in paths]
 
+    def folders(self) -> list[Path]:
+        """The folders that the pictures lie in."""
+        return [*self.roots.values()] or [self.pictures]
+
     def _path(self, path: str) -> Path:
         first, _, rest = path.partition("/")
         return self.roots[first] / rest if first in self.roots else self.pictures / path
@@ -189,13 +194,13 @@ def read(folder: Path, unfilled: bool = False) -> World:
     return World(
         name=header.name,
         choices=header.choices,
-        pictures=folder / (header.pictures if isinstance(header.pictures, str) else "."),
+        pictures=places.found(folder, header.pictures if isinstance(header.pictures, str) else "."),
         hierarchy=tuple(header.hierarchy),
         images=tables["images"],
         triplets=tables.get("triplets", pd.DataFrame(columns=[*TRIPLET, "odd", "participant"]).astype({"odd": int})),
         levels=tables.get("levels"),
         ratings=tables.get("ratings"),
-        roots={name: folder / path for name, path in roots.items()},
+        roots={name: places.found(folder, path) for name, path in roots.items()},
         shared_concepts=header.shared_concepts,
         concept_choices=tables.get("concept_choices"),
         judged=header.judged,
@@ -232,9 +237,9 @@ def write_header(world: World, folder: Path, **header: Any) -> None:
     if world.judged:
         entries["judged"] = world.judged
     if world.roots:
-        entries["pictures"] = {name: str(path.resolve()) for name, path in world.roots.items()}
+        entries["pictures"] = {name: places.said(path, folder) for name, path in world.roots.items()}
     elif world.pictures != folder:
-        entries["pictures"] = str(world.pictures.resolve())
+        entries["pictures"] = places.said(world.pictures, folder)
     (folder / "world.yaml").write_text(yaml.safe_dump(entries | header, sort_keys=False, allow_unicode=True))
 
 
