@@ -13,7 +13,8 @@ from torch import Tensor, bincount, from_numpy
 
 from alignet import metrics
 from alignet.triplets import choice_counts, choices_by_person
-from alignet.worlds.format.pictures import UNREADABLE, eight_bits
+from alignet.worlds.format import participants
+from alignet.worlds.format.pictures import UNREADABLE, fault
 from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.format.tables import World
 
@@ -55,8 +56,8 @@ def summary(world: World) -> str:
         raters = world.ratings["participant"].nunique()
         lines.append(f"  ratings    {len(world.ratings):>8} ratings of {raters} participants")
     if world.concept_choices is not None:
-        people = world.concept_choices["participant"].nunique()
-        of_names = f"{len(world.concept_choices):>8} choices of {people} participants"
+        people = participants.said(world.concept_choices["participant"])
+        of_names = f"{len(world.concept_choices):>8} choices of {people}"
         lines.append(f"  by name    {of_names}, which VICE alone reads")
     if world.shared_concepts:
         where = "human and synthesis" if world.shared_concepts == "judged" else "several splits"
@@ -107,14 +108,16 @@ def _parts(world: World) -> list:
     if "split" in world.triplets:
         parts += [(f"  {split}", rows) for split, rows in world.triplets.groupby("split", sort=False)]
     if world.levels is not None:
-        parts += [("levels", world.levels), *((f"  {level}", rows) for level, rows in world.levels.groupby("level"))]
+        studies = world.levels["study"].fillna("") if "study" in world.levels else ""
+        kinds = (world.levels["level"] + " " + studies).str.strip()
+        parts += [("levels", world.levels), *((f"  {kind}", rows) for kind, rows in world.levels.groupby(kinds))]
     return parts
 
 
 def _choices(world: World, name: str, table: pd.DataFrame) -> str:
     counts = choice_counts(*world.choice_rows(table))[1]
     raters = counts.sum(1)
-    line = f"  {name:<12} {len(table):>8} choices by {table['participant'].nunique()} participants"
+    line = f"  {name:<13} {len(table):>8} choices by {participants.said(table['participant'])}"
     line += f" on {len(counts)} triplets, raters per triplet {_spread(raters)}"
     ceiling = metrics.odd_one_out_noise_ceiling(agreement_between_people(world, table))
     if ceiling == ceiling:
@@ -135,27 +138,15 @@ def _spread(raters: Tensor) -> str:
 def faults(paths: list[Path]) -> list[str | None]:
     """Why each picture cannot be read; None if it can."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(_fault, paths))
-
-
-def _fault(path: Path) -> str | None:
-    """Why a picture cannot be read; the whole file is read, JPEGs at an eighth of their size."""
-    try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (32, 32))
-            picture.load()
-            eight_bits(picture)  # refuses values without a known range
-    except UNREADABLE as error:
-        return "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-    return None
+        return list(pool.map(fault, paths))
 
 
 def _in_two_splits(paths: list[Path], splits: list[str], faults: list[str | None]) -> list[tuple[int, int]]:
     """Pairs of rows with equal bytes in different splits; only files of equal size are read."""
     by_size, pairs = defaultdict(list), []
     first: dict[bytes, int] = {}  # the first row with each content, by its digest
-    for row, (path, fault) in enumerate(zip(paths, faults, strict=True)):
-        if fault is None:
+    for row, (path, found) in enumerate(zip(paths, faults, strict=True)):
+        if found is None:
             by_size[path.stat().st_size].append(row)
     for rows in by_size.values():
         if len({splits[row] for row in rows}) > 1:
