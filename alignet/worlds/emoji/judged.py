@@ -19,7 +19,7 @@ HIERARCHY = ("concept", "category", "domain")
 VALIDATION_SHARE = 0.25  # of the known sets that are not needed to show every judged concept once in training
 LEVELS = {1: "fine", 2: "boundary", 3: "coarse"}  # by the number of categories in a set
 NOTES = (
-    "Real people's choices of 2020 about photographs of THINGS' concepts, not about these emoji. An emoji stands for the "
+    "Real people's choices of 2020 about photographs of THINGS' concepts, not about these emoji. Each stands for the "
     "concept that it shows (alignet/worlds/emoji/matches.csv, checked by eye beside photographs of the concept). There "
     "are no response times. Hardly any three concepts that emoji show were judged by two people, so these rows have "
     "next to no noise ceiling of their own."

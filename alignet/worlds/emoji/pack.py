@@ -59,7 +59,7 @@ def choice_table(rows: things_rows.Rows) -> pd.DataFrame:
     order = np.argsort(rows.triplets, axis=1)
     table = pd.DataFrame(np.take_along_axis(rows.triplets, order, 1), columns=["concept_0", "concept_1", "concept_2"])
     table["odd"] = (order == 2).argmax(1).astype(np.int8)
-    table["person"] = rows.person.astype(np.int16)
+    table["person"] = np.where(rows.named, rows.person, -1).astype(np.int16)
     return table.sort_values(list(table)).reset_index(drop=True)
 
 
