@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import os
 import pickle
 from collections import OrderedDict, namedtuple
@@ -151,13 +152,57 @@ def test_missing_things_files_columns_and_pictures_are_named(tmp_path):
 
 # Levels
 
+# Columns, paths and names of kinds as in experiment/server_inputs/*.csv of Frieda-Josefine/HumanEval_experiment; the
+# pictures are invented.
+PRESENTED = """id,image1,image2,image3,trial,triplet_class
+participant_0,stimuli/x_images/n04536866_66.JPEG,stimuli/x_images/n03944341_93.JPEG,stimuli/x_images/n03642806_15.JPEG,0,between_class
+participant_0,stimuli/x_images/n02097047_12.JPEG,stimuli/x_images/n03814639_16.JPEG,stimuli/x_images/n02097047_24.JPEG,1,class_boundary
+participant_0,stimuli/x_images/n02231487_24.JPEG,stimuli/x_images/n02231487_14.JPEG,stimuli/x_images/n02231487_27.JPEG,2,within_class
+participant_0,stimuli/x_images/n02231487_24.JPEG,stimuli/x_images/n02231487_14.JPEG,stimuli/x_images/n02231487_28.JPEG,3,within_class
+"""
+
+
+def presented(answers, kind="triplet_class", **changes):
+    """Trials as experiment/index.html records them of the list above: rt in milliseconds, None after 15 seconds."""
+    shown = pd.read_csv(io.StringIO(PRESENTED)).to_dict("records")
+    trials = []
+    for row, place in zip(shown, answers, strict=True):
+        chosen = "No image selected" if place is None else row[f"image{place + 1}"]
+        given = {f"image{n}Path": row[f"image{n}"] for n in (1, 2, 3)} | {"selected_image": chosen}
+        given |= {"exp_trial_type": "exp_trial", kind: row["triplet_class"], "exp_trial_number": row["trial"]}
+        trials.append(given | {"rt": None if place is None else 2000 + row["trial"]} | changes)
+    return {"participant_0": trials}
+
+
+def test_trials_of_the_presented_lists_are_read_and_those_without_an_answer_counted(tmp_path):
+    path = save_pickle(tmp_path / "levels.pkl", presented([2, 1, 0, None]))
+    table, unanswered = levels_pickle.read(path, "rt", 0.001)
+    assert unanswered == 1
+    assert table["level"].tolist() == ["coarse", "boundary", "fine"]
+    assert table["odd"].tolist() == [2, 1, 0]
+    assert table["rt"].tolist() == pytest.approx([2.0, 2.001, 2.002])
+    assert table["image_1"].tolist() == ["n03944341_93.JPEG", "n03814639_16.JPEG", "n02231487_14.JPEG"]
+
+
+def test_the_settings_name_the_entry_that_the_experiment_writes(tmp_path):
+    settings = config.load("imagenet", config.ImageNet, "params/paper.yaml")
+    assert (settings.levels_rt, settings.levels_rt_unit) == ("rt", "milliseconds")
+
+
+def test_a_kind_that_the_classes_of_the_pictures_contradict_is_refused(tmp_path):
+    content = presented([0, 0, 0, 0], "triplet_type", triplet_type="class_border")
+    with pytest.raises(tables.WorldError) as raised:
+        levels_pickle.read(save_pickle(tmp_path / "levels.pkl", content), "rt", 0.001)
+    assert "trial 0: is of the kind class_border, and its pictures are of 3 classes (1 trials)" in str(raised.value)
+    assert "trial 2: is of the kind class_border, and its pictures are of 1 classes (2 trials)" in str(raised.value)
+
 
 def trial(images, chosen, kind="class_border", time=900, **changes):
     keys = dict(zip(("image1Path", "image2Path", "image3Path"), images, strict=True))
     return (
         keys
         | {"exp_trial_type": "exp_trial", "triplet_type": kind, "selected_image": chosen}
-        | ({"response_time": time} | changes)
+        | ({"rt": time} | changes)
     )
 
 
@@ -168,7 +213,7 @@ def save_pickle(path, content, protocol=4):
 
 
 def read_levels(path):
-    return levels_pickle.read(path, "response_time", 0.001)
+    return levels_pickle.read(path, "rt", 0.001)[0]
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -227,8 +272,8 @@ WRONG_LEVELS = {
     "a picture that was not shown": ({"p1": [trial("abc", "z")] * 2}, r"selected_image is none .*\(2 trials\)"),
     "a picture twice": ({"p1": [trial("aab", "a")]}, "shows a picture twice"),
     "a trial without a picture": ({"p1": [trial("abc", "a", image2Path=None)]}, "trial 0: image2Path"),
-    "no response time": ({"p1": [{k: v for k, v in trial("abc", "a").items() if k != "response_time"}]}, "no entry"),
-    "another unit": ({"p1": [trial("abc", "a", time=0.9)]}, "median of response_time is 0.0009 s"),
+    "no response time": ({"p1": [{k: v for k, v in trial("abc", "a").items() if k != "rt"}]}, "no entry"),
+    "another unit": ({"p1": [trial("abc", "a", time=0.9)]}, "median of rt is 0.0009 s"),
 }
 
 

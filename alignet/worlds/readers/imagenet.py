@@ -35,9 +35,10 @@ def make(settings: ImageNet, out: Path) -> tables.World:
     if settings.things is None and settings.levels is not None:
         raise WorldError("params: imagenet.levels: needs imagenet.things, whose choices are fitted to; or null")
     roots = {"imagenet": ROOT / settings.imagenet}
-    found, judged = _imagenet(roots["imagenet"], settings.validation_pictures), None
+    found, judged, unanswered = _imagenet(roots["imagenet"], settings.validation_pictures), None, 0
     if settings.levels is not None:
-        judged = levels_pickle.read(ROOT / settings.levels, settings.levels_rt, SECONDS[settings.levels_rt_unit])
+        unit = SECONDS[settings.levels_rt_unit]
+        judged, unanswered = levels_pickle.read(ROOT / settings.levels, settings.levels_rt, unit)
         judged, shown = _with_ids(judged, found)
         found.loc[found["image"].isin(shown), "split"] = "test"
     images, people = found.assign(collection="ImageNet"), []
@@ -55,6 +56,7 @@ def make(settings: ImageNet, out: Path) -> tables.World:
             report = things.write_choices(roots["things"], people, part / "triplets.parquet")
             notes += [f"THINGS: {report.without_rt} of {report.splits.sum()} choices without a usable response time"]
         notes += [f"ImageNet: {found['concept'].nunique()} of 1000 classes"]
+        notes += [f"Levels: {unanswered} trials without an answer left out"] if unanswered else []
         tables.write_header(world, part, sources=SOURCES, notes="; ".join(notes))
         tables.read(part)
     return tables.read(out)

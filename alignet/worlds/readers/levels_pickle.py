@@ -1,20 +1,27 @@
 """Levels: odd-one-out choices of some 500 people about ImageNet pictures at three levels of abstraction.
 
-processed_data/pruned_dataset.pkl of the Dataset_Levels repository: a dict participant -> list of trials (dicts). A
-pickle can run code: this one is read by an unpickler that knows plain containers, text, numbers and NumPy arrays only.
+processed_data/pruned_dataset.pkl of the Dataset_Levels repository: a dict participant -> list of trials (dicts), whose
+entries are those of the experiment and of its analysis (Frieda-Josefine/HumanEval_experiment, experiment/index.html,
+analysis/stats_eval.ipynb): rt in milliseconds, image1Path to image3Path, selected_image, exp_trial_type, and the kind
+of triplet, which the lists of what to show call triplet_class and the analysis triplet_type. A pickle can run code:
+this one is read by an unpickler that knows plain containers, text, numbers and NumPy arrays only.
 """
 
 import pickle
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from alignet.worlds.format.tables import WorldError
 
-LEVEL_OF = {"between_class": "coarse", "class_border": "boundary", "within_class": "fine"}
+LEVEL_OF = {"between_class": "coarse", "class_border": "boundary", "class_boundary": "boundary", "within_class": "fine"}
+CLASSES = {"coarse": 3, "boundary": 2, "fine": 1}  # whose pictures a triplet of the level shows
+NO_ANSWER = "No image selected"  # what the experiment writes after 15 seconds
+WORDNET = re.compile(r"n\d{8}(?=_)")  # how ImageNet's names of pictures begin
 ALLOWED = {
     *(("builtins", name) for name in ("set", "frozenset", "complex", "bytearray")),
     *(("__builtin__", name) for name in ("set", "frozenset", "complex", "bytearray")),
@@ -33,7 +40,9 @@ class Trial(BaseModel):
     """One trial; further entries are ignored."""
 
     model_config = ConfigDict(extra="ignore")
-    level: Literal["between_class", "class_border", "within_class"] = Field(alias="triplet_type")
+    level: Literal["between_class", "class_border", "class_boundary", "within_class"] = Field(
+        validation_alias=AliasChoices("triplet_type", "triplet_class")
+    )
     image_0: str = Field(alias="image1Path", min_length=1)
     image_1: str = Field(alias="image2Path", min_length=1)
     image_2: str = Field(alias="image3Path", min_length=1)
@@ -65,8 +74,9 @@ def read_pickle(path: Path) -> Any:
             raise WorldError(f"{path}: cannot be read as a pickle ({error})") from None
 
 
-def read(path: Path, rt: str, seconds_per_unit: float) -> pd.DataFrame:
-    """The experimental trials as a world's levels table: image_0..2 (file names), odd, participant, rt, level.
+def read(path: Path, rt: str, seconds_per_unit: float) -> tuple[pd.DataFrame, int]:
+    """The experimental trials as a world's levels table: image_0..2 (file names), odd, participant, rt, level; and the
+    number of trials that nobody answered in time, which are left out.
 
     Args: rt: the trials' entry that holds the response time; seconds_per_unit: 0.001 if it is in milliseconds.
     Raises: WorldError with a line for each kind of problem, naming participant, trial and entry.
@@ -74,11 +84,14 @@ def read(path: Path, rt: str, seconds_per_unit: float) -> pd.DataFrame:
     people = read_pickle(path)
     if not isinstance(people, dict) or not all(isinstance(trials, list | tuple) for trials in people.values()):
         raise WorldError(f"{path}: is no dict of participants with lists of trials")
-    rows = []
+    rows, unanswered = [], 0
     problems: dict[str, list[str]] = {}
     for person, trials in people.items():
         for number, values in enumerate(trials):
             if isinstance(values, dict) and _plain(values.get("exp_trial_type")) != "exp_trial":
+                continue
+            if isinstance(values, dict) and values.get("selected_image", "") in (None, NO_ANSWER):
+                unanswered += 1
                 continue
             try:
                 rows.append(_row(values, rt, seconds_per_unit) | {"participant": str(_plain(person))})
@@ -90,7 +103,7 @@ def read(path: Path, rt: str, seconds_per_unit: float) -> pd.DataFrame:
         raise WorldError("\n".join(f"{path}: {where[0]}: {line} ({len(where)} trials)" for line, where in found))
     if not rows:
         raise WorldError(f"{path}: holds no trial whose exp_trial_type is exp_trial")
-    return _in_seconds(pd.DataFrame(rows), path, rt)
+    return _in_seconds(pd.DataFrame(rows), path, rt), unanswered
 
 
 def _row(values: Any, rt: str, seconds_per_unit: float) -> dict:
@@ -100,6 +113,10 @@ def _row(values: Any, rt: str, seconds_per_unit: float) -> dict:
     names = [PurePosixPath(name).name for name in (trial.image_0, trial.image_1, trial.image_2)]
     if len(set(names)) < 3:
         raise ValueError("shows a picture twice")
+    level = LEVEL_OF[trial.level]
+    classes = [found[0] for name in names if (found := WORDNET.match(name))]
+    if len(classes) == 3 and len(set(classes)) != CLASSES[level]:
+        raise ValueError(f"is of the kind {trial.level}, and its pictures are of {len(set(classes))} classes")
     chosen = PurePosixPath(trial.chosen).name
     if chosen not in names:
         raise ValueError("selected_image is none of the three pictures")
@@ -109,7 +126,7 @@ def _row(values: Any, rt: str, seconds_per_unit: float) -> dict:
     usable = isinstance(time, int | float) and time >= 0
     row = dict(zip(("image_0", "image_1", "image_2"), names, strict=True))
     seconds = time * seconds_per_unit if usable else np.nan
-    return row | {"odd": names.index(chosen), "rt": seconds, "level": LEVEL_OF[trial.level]}
+    return row | {"odd": names.index(chosen), "rt": seconds, "level": level}
 
 
 def _in_seconds(table: pd.DataFrame, path: Path, rt: str) -> pd.DataFrame:
