@@ -13,12 +13,14 @@ from scipy.stats import pearsonr, spearmanr
 from alignet import config
 from alignet.evaluation import picture_sets as scored
 from alignet.models.backbones import Embedder
+from alignet.worlds import fetch
 from alignet.worlds.format.tables import World, WorldError
 from alignet.worlds.readers import picture_sets
 
 FEATURES = config.Features(batch_size=8, workers=0, precision="float32", cache_bytes=0, devices=1)
 SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[], picture_sets=[])
 N = 7
+MUR_FILES = (picture_sets.MUR_PEOPLE, picture_sets.MUR_PICTURES)
 COLOURS = np.random.default_rng(0).integers(0, 256, (N, 3))
 
 
@@ -311,3 +313,29 @@ def test_a_matlab_square_without_names_or_square_is_refused_by_its_file(tmp_path
     savemat(tmp_path / "two.mat", {"a": np.eye(2), "b": np.eye(3)})
     with pytest.raises(WorldError, match=message):
         picture_sets.read(tmp_path, entry | change)
+
+
+@pytest.mark.parametrize("name", ["mur92", "things48"])
+def test_fetched_files_are_pinned_and_taken_from_a_folder_off_line(tmp_path, monkeypatch, capsys, name):
+    files = fetch.FILES[name]
+    assert all(len(file.sha256) == 64 and "/master/" not in file.url for file in files)
+    mur92(tmp_path / "given")
+    for file in files[: 2 if name == "things48" else 0]:
+        (tmp_path / "given" / file.path.rpartition("/")[2]).write_bytes(b"something")
+    command = [name, "--from", str(tmp_path / "given"), "--to", str(tmp_path / "to")]
+    assert fetch.main(command) == 1  # these files are invented
+    assert "is another file than at https://raw.githubusercontent.com/" in capsys.readouterr().err
+    monkeypatch.setitem(fetch.FILES, name, [dataclasses.replace(file, sha256=None) for file in files])
+    assert fetch.main(command) == 0
+    assert all((tmp_path / "to" / file.path).is_file() for file in files)
+    if name == "mur92":
+        assert f"{N} pictures in" in capsys.readouterr().out
+        found = picture_sets.read(tmp_path, {"name": "Mur", "format": "mur92", "root": "to/mur92"})
+        assert len(found.paths) == N
+
+
+def test_the_settings_name_the_files_that_are_fetched():
+    entries = {entry["format"]: entry for entry in config.load("similarity", config.Similarity).picture_sets}
+    fetched = {f"data/external/{file.path}" for name in ("mur92", "things48") for file in fetch.FILES[name]}
+    assert {entries["things"]["file"], entries["things"]["labels"]} <= fetched
+    assert all(f"{entries['mur92']['root']}/{name}" in fetched for name in MUR_FILES)
