@@ -45,8 +45,8 @@ def test_the_repositorys_params_pass(file):
         ({"reorganisation": {"umap_neighbours": 1}}, "reorganisation.umap_neighbours: Input should be greater than"),
         ({"students": {"lite0": {"temperature": 0.0}}}, "students.lite0.temperature: Input should be greater than 0"),
         (
-            {"students": {"lite1": {"head_width": 0}}},
-            "students.lite1.head_width: Input should be greater than or equal",
+            {"students": {"lite0": {"head_width": 0}}},
+            "students.lite0.head_width: Input should be greater than or equal",
         ),
         ({"backbones": {"lite0": {"picture_size": 0}}}, "backbones.lite0.picture_size: Input should be greater than"),
         (
