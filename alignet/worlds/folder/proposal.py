@@ -9,7 +9,7 @@ import yaml
 from alignet import config
 from alignet.worlds.format.tables import World
 
-VICE_STEPS = 9000  # of the embedded world: 150 epochs of 59 batches
+VICE_STEPS = 9000  # 150 epochs of 59 batches, which recovered the similarities of bench/choices_needed.csv
 ENOUGH = 24, 40  # objects, and choices for each, from which on VICE recovers similarities: bench/choices_needed.csv
 LARGE = 160  # pixels of the shorter side from which on pictures are read at 224 px
 HEAD = """# Proposed for {name} by `python -m alignet.worlds params`: {human} pictures to judge and {choices} choices,
@@ -31,7 +31,9 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
         teacher["soft_labels"] = [between(10, choices // 20, 1000), between(20, choices // 2, 20000)]
     batch = between(32, choices // 20, 1024)
     people: dict[str, Any] = {
+        "lr": 0.01,  # of batches of up to 1,024; the default's batches are larger
         "batch_size": batch,
+        "burn_in": 50,
         "max_epochs": between(150, VICE_STEPS * batch // max(choices, 1), 1500),
     }
     if objects < ENOUGH[0] or choices < ENOUGH[1] * objects:
