@@ -78,25 +78,36 @@ def development_world(world: World, by_level: ByLevel, settings: HumanUncertaint
     """
     fitted = parts_to_fit(world, settings).fitted
     triplets, _ = world.choice_rows(world.triplets)
-    concepts = world.codes(world.hierarchy[0])
+    concepts, human = world.codes(world.hierarchy[0]), torch.zeros(len(world.images), dtype=torch.bool)
+    human[world.rows("human")] = True
     judged = concepts[triplets[fitted]].unique()
     order = torch.randperm(len(judged), generator=torch.Generator().manual_seed(SEED))
     held_out = torch.isin(concepts, judged[order[::SHARE]])
-    human = torch.tensor((world.images["split"] == "human").tolist())
-    shown = torch.zeros(len(concepts), dtype=torch.bool)
-    shown[triplets[fitted].unique()] = True
     kept = torch.isin(concepts, judged) & human
     split = world.images["split"].where(~(kept & held_out).numpy(), "test")
-    synthesis = torch.tensor((world.images["split"] == "synthesis").tolist())
-    images = world.images.assign(split=split)[(kept | synthesis).numpy()].reset_index(drop=True)
+    kept[world.rows("synthesis")] = True
+    if world.shared_concepts == "judged":  # a concept of the test split stands in no other
+        kept &= human | ~held_out
     inside = fitted & ~held_out[triplets].any(1)
-    levels = _drawn_choices(world, by_level, torch.nonzero(held_out & shown & human).flatten())
-    choices = "simulated" if world.choices == "simulated" else "derived"
-    rows = world.triplets[inside.numpy()].reset_index(drop=True)
-    name = f"{world.name}, development"
     return dataclasses.replace(
-        world, name=name, choices=choices, images=images, triplets=rows, levels=levels, ratings=None
+        world,
+        name=f"{world.name}, development",
+        choices="simulated" if world.choices == "simulated" else "derived",
+        images=world.images.assign(split=split)[kept.numpy()].reset_index(drop=True),
+        triplets=world.triplets[inside.numpy()].reset_index(drop=True),
+        levels=_drawn_choices(world, by_level, by_level.pictures[held_out[by_level.pictures]]),
+        ratings=None,
+        concept_choices=_without(world, set(world.images.loc[held_out.numpy(), world.hierarchy[0]])),
     )
+
+
+def _without(world: World, concepts: set[str]) -> pd.DataFrame | None:
+    """The choices by name that name none of some concepts; None where no choice is left."""
+    table = world.concept_choices
+    if table is None:
+        return None
+    table = table[~table[tables.CONCEPTS].isin(concepts).any(axis=1)].reset_index(drop=True)
+    return table if len(table) else None
 
 
 def _drawn_choices(world: World, by_level: ByLevel, pictures: torch.Tensor) -> pd.DataFrame:

@@ -1,5 +1,3 @@
-import dataclasses
-
 import inputs
 import pandas as pd
 import pytest
@@ -18,7 +16,9 @@ def by_level():
     objects = torch.arange(PICTURES) // 2
     classes = objects // 8
     mu = 2 * torch.nn.functional.one_hot(classes[::2], 3).float() + torch.rand(OBJECTS, 3, generator=inputs.generator())
-    return ByLevel(Posterior(mu, torch.full_like(mu, 0.01)), objects, classes, samples=5, seed=0)
+    return ByLevel(
+        Posterior(mu, torch.full_like(mu, 0.01)), objects, classes, torch.arange(PICTURES), samples=5, seed=0
+    )
 
 
 def test_each_level_shows_the_classes_that_it_says_and_no_object_twice(by_level):
@@ -48,17 +48,11 @@ def test_only_the_given_pictures_are_shown_and_levels_that_they_do_not_allow_are
     assert set(by_level.classes[drawn["fine"].triplets].unique().tolist()) == {1}
 
 
-def test_pictures_of_objects_that_nobody_judged_are_not_shown(by_level):
-    objects = by_level.objects.clone()
-    objects[:4] = -1
-    drawn = dataclasses.replace(by_level, objects=objects).draw(torch.arange(PICTURES), 60, 0)
-    assert all(judged.triplets.min() >= 4 for judged in drawn.values())
-
-
 def test_the_rows_of_the_stored_embedding_are_found_by_name_also_where_some_have_no_picture(tmp_path):
     images = pd.DataFrame(
         {"image": list("pqrst"), "concept": ["yak", "ant", "elk", "fox", "yak"], "class": list("mnmmm")}
     )
+    images["split"] = ["human"] * 4 + ["synthesis"]
     table = pd.DataFrame(columns=["image_0", "image_1", "image_2", "odd"])
     world = World("small", "human", tmp_path, ("concept", "class"), images, table, None)
     mu = torch.rand(4, 2, generator=inputs.generator())
@@ -66,6 +60,7 @@ def test_the_rows_of_the_stored_embedding_are_found_by_name_also_where_some_have
     fitted_here(Posterior(mu, torch.full_like(mu, 0.1)), names).save(tmp_path)
     found = ByLevel.of(world, tmp_path, inputs.settings("human_uncertainty"))
     assert found.objects.tolist() == [2, 0, 3, -1, 2]
+    assert found.pictures.tolist() == [0, 1, 2]  # the last one's concept was judged, and people's pictures are others
     assert torch.equal(found.posterior.mu, mu)
 
 

@@ -159,7 +159,7 @@ NAMED = [("a", "b", "zebra", 2), ("zebra", "c", "yak", 0), ("a", "b", "c", 1), (
 def test_vice_reads_choices_about_concepts_by_name_also_of_those_without_a_picture():
     rows = [("i0", "i2", "i4", 1, "validation"), ("i0", "i2", "i4", 0, "train"), ("i1", "i3", "i6", 0, "train")]
     plain = dataclasses.replace(world(rows), concept_choices=by_name(NAMED))
-    found = choice_distributions.single_choices(plain, settings())
+    found = choice_distributions.single_choices(plain, settings(held_out_share=1e-9))
     assert found.names == ["a", "b", "c", "d", "yak", "zebra"]  # with a picture first
     assert found.triplets.tolist() == [[0, 1, 2], [0, 1, 3], [0, 1, 5], [5, 2, 4], [0, 3, 5]]  # a, b, c is held out
     assert found.odd.tolist() == [0, 0, 2, 0, 0]
@@ -181,10 +181,31 @@ def test_no_choice_by_name_about_a_held_out_or_test_concept_or_of_a_held_out_per
     assert used[["concept_0", "concept_1", "concept_2"]].to_numpy().tolist() == [["a", "b", "c"]]
     used = held_out.choices_by_name(plain, settings(held_out_objects=["d"]))
     assert used["concept_2"].tolist() == ["zebra", "yak", "c"]
-    plain.concept_choices["participant"] = ["p0", "q", "q", "p1", "q"]
-    person = held_out.held_out_people(plain, settings(held_out_people=0.5)).pop()
-    kept = held_out.choices_by_name(plain, settings(held_out_people=0.5))
-    assert set(kept["participant"]) == {"p0", "p1", "q"} - {person}
+    plain.concept_choices["participant"] = ["p0", held_out.NOT_RECORDED, "unknown_7", "p1", "p3"]
+    changed = settings(held_out_people=0.5, held_out_share=1e-9)
+    people = held_out.held_out_people(plain, changed)
+    assert people < {"p0", "p1", "p3"}
+    assert len(people) == 2
+    found, used = choice_distributions.single_choices(plain, changed), held_out.choices_by_name(plain, changed)
+    of_them = sum(name in people for name in [*plain.triplets["participant"], *used["participant"]])
+    assert int(found.by_new_people.counts.sum()) == of_them > 0
+    assert {2, 5} <= set(found.triplets.flatten().tolist())  # the others' choices are fitted
+
+
+def test_a_share_of_the_sets_of_concepts_by_name_is_held_out_with_all_choices_about_it():
+    rows = [("i0", "i2", "i4", 1, "validation"), ("i1", "i3", "i6", 0, "train")]
+    drawn = torch.combinations(torch.arange(12), 3)
+    names = [f"n{number}" for number in range(12)]
+    twice = [(*(names[n] for n in triplet), k) for triplet in drawn.tolist() for k in (0, 1)]
+    plain = dataclasses.replace(world(rows), concept_choices=by_name(twice))
+    found = choice_distributions.single_choices(plain, settings(held_out_share=0.2))
+    held, fitted = (
+        {tuple(row) for row in t.sort(1).values.tolist()} for t in (found.held_out.triplets, found.triplets)
+    )
+    assert not held & fitted
+    assert 20 < len(held) - 1 < 70  # of 220 sets
+    assert int(found.held_out.counts.sum()) == 1 + 2 * (len(held) - 1)
+    assert len(found.triplets) == 1 + 440 - 2 * (len(held) - 1)
 
 
 def test_rows_without_a_split_are_all_fitted_on():

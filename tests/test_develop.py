@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import inputs
@@ -38,7 +39,8 @@ def by_level(world):
     objects = torch.full((len(world.images),), -1)
     objects[: 2 * JUDGED] = torch.arange(2 * JUDGED) // 2
     mu = torch.rand(JUDGED, 4, generator=inputs.generator()) * 3
-    return ByLevel(Posterior(mu, torch.full_like(mu, 0.01)), objects, world.codes("class"), samples=3, seed=0)
+    pictures, sigma = torch.arange(2 * JUDGED), torch.full_like(mu, 0.01)
+    return ByLevel(Posterior(mu, sigma), objects, world.codes("class"), pictures, samples=3, seed=0)
 
 
 def test_every_third_judged_concept_is_tested_and_no_fit_sees_it(world, by_level):
@@ -61,6 +63,24 @@ def test_the_world_can_be_written_and_read_and_says_that_its_choices_are_derived
     assert read.choices == "derived"
     assert read.levels.groupby(["level", "image_0", "image_1", "image_2"]).size().min() >= develop.ANSWERS
     assert set(read.levels["level"]) == {"coarse", "boundary", "fine"}
+
+
+def test_choices_by_name_and_shared_concepts_follow_the_new_test_split(world, by_level, tmp_path):
+    names = [f"human{number:02d}" for number in range(JUDGED)]
+    rows = [(names[n], names[(n + 1) % JUDGED], "unicorn", 2, "p") for n in range(JUDGED)]
+    by_name = pd.DataFrame(rows, columns=["concept_0", "concept_1", "concept_2", "odd", "participant"])
+    images = world.images.copy()
+    images.loc[1, "split"] = "synthesis"  # another picture of a judged concept
+    images.loc[3, "split"] = "synthesis"
+    images.loc[5, "split"] = "synthesis"
+    shared = dataclasses.replace(world, images=images, shared_concepts="judged", concept_choices=by_name)
+    by_level = dataclasses.replace(by_level, pictures=shared.rows("human")[: 2 * JUDGED - 3])
+    found = develop.development_world(shared, by_level, inputs.settings("human_uncertainty"))
+    tables.write(found, tmp_path / "world")
+    read = tables.read(tmp_path / "world")
+    tested = set(read.images.loc[read.images["split"] == "test", "concept"])
+    assert 0 < len(read.concept_choices) < JUDGED
+    assert not tested & set(read.concept_choices[["concept_0", "concept_1", "concept_2"]].to_numpy().ravel())
 
 
 def scores(**variants):

@@ -292,8 +292,8 @@ def test_joined_layers_have_the_same_share_of_the_variance_whatever_their_scale_
 class Levels:
     """Draws triplets whose targets are those of a known representation; stands for people.by_level.ByLevel."""
 
-    def __init__(self, truth):
-        self.truth = truth
+    def __init__(self, truth, pictures):
+        self.truth, self.pictures = truth, pictures
 
     def draw(self, pictures, n, seed):
         drawn = {}
@@ -309,7 +309,7 @@ def test_drawn_triplets_of_held_out_concepts_are_scored_by_level_and_choose_the_
     chosen = settings(
         grid=[{"regularisation": [0.01, 1000.0]}], steps=60, lr=0.01, batch_size=512, folds=2, validation_per_level=50
     )
-    seen = dataclasses.replace(sight(features), by_level=Levels(truth))
+    seen = dataclasses.replace(sight(features), by_level=Levels(truth, train.triplets.unique()))
     table = cross_validation.cross_validate(seen, train, chosen)
     rows = table[table["split"] == "validation"]
     assert rows.groupby("level").size().to_dict() == {"coarse": 6, "fine": 6, "judged": 6}
@@ -324,10 +324,28 @@ def test_drawn_triplets_of_held_out_concepts_are_scored_by_level_and_choose_the_
 
 def test_drawn_triplets_can_be_trained_on_beside_peoples_own(recovery):
     features, train, _, truth = recovery
-    seen = dataclasses.replace(sight(features), by_level=Levels(truth))
-    more = cross_validation.with_drawn(seen, train, settings(train_per_level=40))
+    seen = dataclasses.replace(sight(features), by_level=Levels(truth, train.triplets.unique()))
+    pictures = train.triplets.unique()
+    more = cross_validation.with_drawn(seen, train, pictures, settings(train_per_level=40))
     assert len(more.triplets) == len(more.targets) == len(train.triplets) + 80
-    assert torch.equal(cross_validation.with_drawn(sight(features), train, settings()).triplets, train.triplets)
+    assert torch.equal(
+        cross_validation.with_drawn(sight(features), train, pictures, settings()).triplets, train.triplets
+    )
+
+
+def test_triplets_are_drawn_of_all_judged_pictures_also_of_those_that_no_triplet_shows(recovery):
+    features, train, _, truth = recovery
+    few = train.where(torch.randperm(len(train.triplets), generator=generator())[:40])
+    others = train.triplets.unique()[~torch.isin(train.triplets.unique(), few.triplets)]
+    assert len(others)
+    seen = dataclasses.replace(sight(features), by_level=Levels(truth, train.triplets.unique()))
+    folds = cross_validation.splits(seen, few, settings(folds=2, validation_per_level=400, train_per_level=400))
+    drawn = [drawn.triplets.unique() for fold in folds for drawn in fold.levels.values()]
+    assert torch.isin(others, torch.cat(drawn)).all()
+    for fold in folds:
+        held_out = torch.cat([drawn.triplets.flatten() for drawn in fold.levels.values()]).unique()
+        trained = sight(features).concepts[fold.train.triplets.unique()]
+        assert not torch.isin(sight(features).concepts[held_out], trained).any()
 
 
 def test_the_participation_ratio_counts_the_axes_that_a_representation_spreads_over():

@@ -21,12 +21,14 @@ class ByLevel:
     """Draws triplets of pictures at the levels of abstraction, by the label above the finest.
 
     posterior: of the judged objects; objects: (n_images,) number of each picture's object in it, -1 for others;
-    classes: (n_images,); samples, seed: of the choice distributions.
+    classes: (n_images,); pictures: (m,) rows of images.csv of the human split whose objects were judged, by pictures or
+    by name; samples, seed: of the choice distributions.
     """
 
     posterior: Posterior
     objects: Tensor
     classes: Tensor
+    pictures: Tensor
     samples: int
     seed: int
 
@@ -38,15 +40,16 @@ class ByLevel:
             return None
         source = Embedding.load(folder)
         objects, classes = source.numbers(world, settings.objects), world.codes(world.hierarchy[1])
-        return cls(source.posterior, objects, classes, settings.samples, settings.seed)
+        human = world.rows("human")
+        pictures = human[objects[human] >= 0]
+        return cls(source.posterior, objects, classes, pictures, settings.samples, settings.seed)
 
     def draw(self, pictures: Tensor, n: int, seed: int) -> dict[str, ChoiceCounts]:
         """n triplets of different objects among some pictures for each level that they allow, with VICE's distribution
         as targets and, in the place of counts, as the expected share of choices.
 
-        Args: pictures: (m,) rows of images.csv; those whose objects nobody judged are not shown.
+        Args: pictures: (m,) rows of images.csv, some of self.pictures.
         """
-        pictures = pictures[self.objects[pictures] >= 0]
         generator, drawn = torch.Generator().manual_seed(seed), {}
         for level, scheme in LEVEL_SCHEMES.items():
             triplets = self._different(pictures, scheme, n, generator)

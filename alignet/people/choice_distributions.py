@@ -108,7 +108,7 @@ def human_choice_counts(world: World, settings: HumanUncertainty) -> tuple[Choic
     """
     parts = held_out.parts_to_fit(world, settings)
     triplets, odd = world.choice_rows(world.triplets)
-    person = numbered_people(world.triplets)
+    person = numbered_people(world.triplets["participant"])
     fitted_to, unseen = (
         ChoiceCounts.of(triplets[part], odd[part], person[part]) for part in (parts.fitted, parts.held_out)
     )
@@ -117,42 +117,47 @@ def human_choice_counts(world: World, settings: HumanUncertainty) -> tuple[Choic
 
 def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
     """VICE's choices: those that the teacher is fitted to (`human_choice_counts`) and those about concepts by name
-    (`held_out.choices_by_name`), some of the former held out.
+    (`held_out.choices_by_name`), some of both held out.
 
     Held out are the rows whose split is not 'train'; where all are, or no split is named, the choices about a share of
-    the distinct triplets, drawn at random. Of very many the `held_out_most` that most people judged are scored. Of the
-    choices by name none is fitted about a set of three concepts that a row of triplets.csv shows which is not fitted.
+    the distinct triplets, drawn at random; and the choices about such a share of the sets of concepts by name. Of very
+    many the `held_out_most` that most people judged are scored. Of the choices by name none is used about a set of
+    three concepts that a row of triplets.csv shows which is not fitted.
 
     Raises: ValueError if objects are concepts and a triplet shows one concept twice.
     """
+    parts, (number, names) = held_out.parts_to_fit(world, settings), object_numbers(world, settings)
     triplets, odd = world.choice_rows(world.triplets)
-    parts, person = held_out.parts_to_fit(world, settings), numbered_people(world.triplets)
-    number, names = object_numbers(world, settings)
-    objects, fitted = number[triplets], parts.fitted.clone()
+    objects, fitted = number[triplets], parts.fitted
     if (objects[fitted].sort(1).values.diff(dim=1) == 0).any():
         raise ValueError(
             f"triplets.csv: a triplet shows one {world.hierarchy[0]} twice; set human_uncertainty.objects to picture"
         )
     checked = fitted & torch.from_numpy((held_out.choice_split(world) != "train").to_numpy(copy=True))
     if torch.equal(checked, fitted) or not checked.any():
-        checked = torch.zeros_like(fitted)
-        checked[fitted] = _drawn(objects[fitted], settings)
-    fitted &= ~checked
-    by_name, odd_by_name = _by_name(world, names, objects[~fitted], settings)
-    judged = ChoiceCounts.of(objects[checked], odd[checked], person[checked])
-    of_new = _of_new_people(world, objects, settings)
-    return SingleChoices(
-        names,
-        torch.cat([objects[fitted], by_name]),
-        torch.cat([odd[fitted], odd_by_name]),
-        _most_judged(judged, settings),
-        _most_judged(ChoiceCounts.of(objects[of_new], odd[of_new], person[of_new]), settings) if of_new.any() else None,
-    )
+        checked = fitted & _drawn(objects, fitted, settings)
+    seen = fitted & ~checked
+    table = held_out.choices_by_name(world, settings)
+    by_name, odd_by_name = _numbered(table, names)
+    new = ~torch.isin(_keys(by_name, len(names)), _keys(objects[~seen], len(names)))
+    of_known = new & ~held_out.rows_of(table, held_out.held_out_people(world, settings))
+    checked_by_name = of_known & _drawn(by_name, of_known, settings)
+
+    objects, odd = torch.cat([objects, by_name]), torch.cat([odd, odd_by_name])
+    person = numbered_people(pd.concat([world.triplets["participant"], table["participant"]]))
+    seen, checked = torch.cat([seen, of_known & ~checked_by_name]), torch.cat([checked, checked_by_name])
+    of_new = torch.cat([_of_new_people(world, number[triplets], settings), new & ~of_known])
+
+    def judged(part: Tensor) -> ChoiceCounts:
+        return _most_judged(ChoiceCounts.of(objects[part], odd[part], person[part]), settings)
+
+    by_new_people = judged(of_new) if of_new.any() else None
+    return SingleChoices(names, objects[seen], odd[seen], judged(checked), by_new_people)
 
 
-def numbered_people(table: pd.DataFrame) -> Tensor:
+def numbered_people(participants: pd.Series) -> Tensor:
     """A number for each row's participant, (m,)."""
-    return torch.from_numpy(pd.factorize(table["participant"])[0].astype(np.int64))
+    return torch.from_numpy(pd.factorize(participants)[0].astype(np.int64))
 
 
 def object_numbers(world: World, settings: HumanUncertainty) -> tuple[Tensor, list[str]]:
@@ -165,6 +170,7 @@ def object_numbers(world: World, settings: HumanUncertainty) -> tuple[Tensor, li
     shown = held_out.shown_rows(world, held_out.parts_to_fit(world, settings).fitted)
     names = labels.iloc[shown.tolist()].drop_duplicates().tolist()
     by_name = held_out.choices_by_name(world, settings)
+    by_name = by_name[~held_out.rows_of(by_name, held_out.held_out_people(world, settings)).numpy()]
     others = set().union(*(by_name[column].unique() for column in CONCEPTS)) - set(names)
     names += sorted(others)
     return torch.from_numpy(pd.Index(names).get_indexer(labels)), names
@@ -232,17 +238,11 @@ def load_targets(folder: Path, judged: ChoiceCounts) -> ChoiceCounts:
     return judged.with_targets(torch.from_numpy(np.load(folder / "targets.npy")))
 
 
-def _by_name(world: World, names: list[str], not_fitted: Tensor, settings: HumanUncertainty) -> tuple[Tensor, Tensor]:
-    """The choices by name that are fitted: triplets (k, 3) of object numbers and odd (k,).
-
-    Args: not_fitted: (m, 3) objects of the rows of triplets.csv that are not fitted, whose sets of three stay unseen.
-    """
-    table, index = held_out.choices_by_name(world, settings), pd.Index(names)
-    if not len(table):
-        return torch.empty(0, 3, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
-    triplets = torch.from_numpy(np.stack([index.get_indexer(table[column]) for column in CONCEPTS], axis=1))
-    new = ~torch.isin(_keys(triplets, len(names)), _keys(not_fitted, len(names)))
-    return triplets[new], torch.tensor(table["odd"].to_numpy(np.int64))[new]
+def _numbered(table: pd.DataFrame, names: list[str]) -> tuple[Tensor, Tensor]:
+    """Choices by name as numbers of the names, (m, 3), -1 where there is none, and the place of the odd one, (m,)."""
+    index = pd.Index(names)
+    columns = [torch.tensor(index.get_indexer(table[column]), dtype=torch.int64) for column in CONCEPTS]
+    return torch.stack(columns, 1), torch.tensor(table["odd"].to_numpy(np.int64))
 
 
 def _keys(triplets: Tensor, n: int) -> Tensor:
@@ -265,10 +265,12 @@ def _most_judged(judged: ChoiceCounts, settings: HumanUncertainty) -> ChoiceCoun
     return judged.where(most.sort().values)
 
 
-def _drawn(objects: Tensor, settings: HumanUncertainty) -> Tensor:
-    """All choices of a share of the distinct triplets, (m,) bool."""
-    distinct, group = objects.sort(1).values.unique(dim=0, return_inverse=True)
-    return (torch.rand(len(distinct), generator=_generator(settings)) < settings.held_out_share)[group]
+def _drawn(objects: Tensor, among: Tensor, settings: HumanUncertainty) -> Tensor:
+    """All choices of a share of the distinct triplets `among` some rows (m,) bool: (m,) bool."""
+    distinct, group = objects[among].sort(1).values.unique(dim=0, return_inverse=True)
+    drawn = torch.zeros_like(among)
+    drawn[among] = (torch.rand(len(distinct), generator=_generator(settings)) < settings.held_out_share)[group]
+    return drawn
 
 
 def _generator(settings: HumanUncertainty) -> torch.Generator:

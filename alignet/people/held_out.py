@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from alignet.config import HumanUncertainty
+from alignet.worlds.format.participants import UNKNOWN
 from alignet.worlds.format.tables import CONCEPTS, World
 
-NOT_RECORDED = "not recorded"  # the participant of choices whose source does not say who made them
+NOT_RECORDED = "not recorded"  # the participant of choices of many people whose source does not say who made them
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ def held_out_objects(world: World, settings: HumanUncertainty) -> Tensor:
 
 
 def held_out_people(world: World, settings: HumanUncertainty) -> set[str]:
-    """A share of the participants of triplets.csv, drawn at random; those who are not recorded cannot be told apart
-    and are never among them. Empty where settings.held_out_people is null."""
+    """A share of the participants of triplets.csv and of concept_choices.csv, drawn at random; people who are not
+    recorded cannot be told apart and are never among them. Empty where settings.held_out_people is null."""
     if settings.held_out_people is None:
         return set()
-    people = sorted(set(world.triplets["participant"]) - {NOT_RECORDED})
+    tables = [world.triplets] if world.concept_choices is None else [world.triplets, world.concept_choices]
+    names = {name for table in tables for name in table["participant"].unique()} - {NOT_RECORDED}
+    people = sorted(name for name in names if not name.startswith(UNKNOWN))
     order = torch.randperm(len(people), generator=torch.Generator().manual_seed(settings.seed))
     return {people[number] for number in order[: round(settings.held_out_people * len(people))].tolist()}
 
@@ -93,8 +96,8 @@ def rows_of(table: pd.DataFrame, people: set[str]) -> Tensor:
 
 
 def choices_by_name(world: World, settings: HumanUncertainty) -> pd.DataFrame:
-    """The rows of concept_choices.csv that VICE may see: they name no held-out concept and none of the test split, and
-    no held-out person made them. Without rows where the objects are pictures or the world has no such table."""
+    """The rows of concept_choices.csv that name no held-out concept and none of the test split. Without rows where the
+    objects are pictures or the world has no such table."""
     table = world.concept_choices
     if table is None or settings.objects != "concept":
         return pd.DataFrame(columns=[*CONCEPTS, "odd", "participant"])
@@ -103,7 +106,7 @@ def choices_by_name(world: World, settings: HumanUncertainty) -> pd.DataFrame:
     names = set(concepts[unseen])
     names.update(settings.held_out_objects if isinstance(settings.held_out_objects, list) else [])
     shown = np.any([table[column].isin(names).to_numpy() for column in CONCEPTS], axis=0)
-    return table[~shown & ~rows_of(table, held_out_people(world, settings)).numpy()].reset_index(drop=True)
+    return table[~shown].reset_index(drop=True)
 
 
 def choice_split(world: World) -> pd.Series:

@@ -56,9 +56,16 @@ class Fold:
 
 
 def folds_of(concepts: Tensor, settings: Teacher) -> Tensor:
-    """The fold of each picture of the judged triplets, (n, 3). Args: concepts: (n, 3) numbers of their concepts."""
+    """The fold of each picture. Args: concepts: (m,) or (m, 3) numbers of the concepts of judged pictures."""
     judged = concepts.unique(return_inverse=True)[1]
     return concept_folds(judged, settings.folds, torch.Generator().manual_seed(settings.seed))
+
+
+def judged_pictures(sight: Sight, judgements: ChoiceCounts) -> Tensor:
+    """Rows of the pictures whose concepts people judged, (m,) ascending: those that the judgements show and, where
+    triplets are drawn, all others of these concepts and of those judged by name."""
+    shown = judgements.triplets.unique()
+    return shown if sight.by_level is None else torch.cat([shown, sight.by_level.pictures]).unique()
 
 
 def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fold]:
@@ -66,10 +73,10 @@ def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fo
 
     Raises: ValueError if a fold is left without triplets.
     """
-    pictures = judgements.triplets.unique()
-    fold_of = folds_of(sight.concepts[judgements.triplets], settings)
+    pictures = judged_pictures(sight, judgements)
     fold_of_picture = torch.full((len(sight.concepts),), -1)
-    fold_of_picture[judgements.triplets.flatten()] = fold_of.flatten()
+    fold_of_picture[pictures] = folds_of(sight.concepts[pictures], settings)
+    fold_of = fold_of_picture[judgements.triplets]
     folds = []
     for fold in range(settings.folds):
         train, held_out = (judgements.where(kept.all(1)) for kept in (fold_of != fold, fold_of == fold))
@@ -77,7 +84,7 @@ def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fo
             raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
         inside = pictures[fold_of_picture[pictures] == fold]
         levels = at_levels(sight, inside, settings.validation_per_level, settings.seed)
-        train = with_drawn(sight, train, settings)
+        train = with_drawn(sight, train, pictures[fold_of_picture[pictures] != fold], settings)
         start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
         folds.append(Fold(train, held_out, levels, start))
     return folds
@@ -88,9 +95,9 @@ def at_levels(sight: Sight, pictures: Tensor, n: int, seed: int) -> dict[str, Ch
     return sight.by_level.draw(pictures, n, seed) if sight.by_level is not None and n else {}
 
 
-def with_drawn(sight: Sight, train: ChoiceCounts, settings: Teacher) -> ChoiceCounts:
-    """The judgements and, with train_per_level, that many drawn triplets of their pictures at each level."""
-    drawn = at_levels(sight, train.triplets.unique(), settings.train_per_level, settings.seed + 1)
+def with_drawn(sight: Sight, train: ChoiceCounts, pictures: Tensor, settings: Teacher) -> ChoiceCounts:
+    """The judgements and, with train_per_level, that many drawn triplets of some pictures at each level."""
+    drawn = at_levels(sight, pictures, settings.train_per_level, settings.seed + 1)
     parts = [train, *drawn.values()]
     names = ("triplets", "counts", "targets")
     triplets, counts, targets = (torch.cat([getattr(part, name) for part in parts]) for name in names)
@@ -153,10 +160,11 @@ def refit(
 ) -> tuple[AffineMap, pd.DataFrame]:
     """The final map, from all training triplets, and its scores there and on the test triplets (fold 'all'), with 95 %
     intervals of the accuracy over triplets that share concepts (ci_low, ci_high)."""
-    drawn = at_levels(sight, train.triplets.unique(), settings.validation_per_level, settings.seed)
+    pictures = judged_pictures(sight, train)
+    drawn = at_levels(sight, pictures, settings.validation_per_level, settings.seed)
     parts = {("train", JUDGED): train} | {("train", level): counts for level, counts in drawn.items()}
     parts |= {("test", JUDGED): test} if test is not None else {}
-    train = with_drawn(sight, train, settings)
+    train = with_drawn(sight, train, pictures, settings)
     start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
     affine = fit(sight.features, train, settings, sight.others, start)
     fits = [_Fit("all", None, rescaled(sight.features, train, start)), _Fit("all", settings, affine)]
