@@ -10,11 +10,11 @@ Files go to data/external/. An interrupted download resumes where it stopped; `d
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from alignet.config import ROOT
-from alignet.worlds import check
 from alignet.worlds.downloads import RAW, FetchError, File, Pictures, fetch, sha256, taken
 from alignet.worlds.format.tables import WorldError
 from alignet.worlds.readers import picture_sets, things_world
@@ -274,14 +274,15 @@ def _things(found: dict[str, Path], options: argparse.Namespace) -> bool:
         photographs=photographs | ({"pictures": options.pictures} if options.pictures else {}),
         classes=found.get(CLASSES.path),
     )
+    out = options.to / "things" / "world"
     try:
-        world, report = things_world.make(files, options.to / "things" / "world")
+        _, report = things_world.make(files, out)
     except WorldError as error:
         print(error, file=sys.stderr)
         return False
     for source in things_world.SOURCES:
         print(f"{source['name']}: {source['url']}, licence: {source['licence']}")
-    print(f"\n{report.text()}\n\n{check.summary(world)}")
+    print(f"\n{report.text()}\n\n{out}: python -m alignet.worlds check {shlex.quote(str(out))}")
     return True
 
 

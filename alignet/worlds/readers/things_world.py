@@ -4,6 +4,7 @@ People judged all concepts. Three tenths of them are made new: no choice about t
 fit. docs/world.md says which rows go where; `alignet.worlds.fetch things` gets the files.
 """
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from alignet.worlds.format import levels, participants, tables
-from alignet.worlds.format.schema import CHOICE_SPLITS, LEVELS
+from alignet.worlds.format.schema import CHOICE_SPLITS, LEVELS, SPLITS
 from alignet.worlds.format.tables import CONCEPTS, TRIPLET, World, save_csv
 from alignet.worlds.readers import things_concepts, things_photographs, things_rows
 from alignet.worlds.readers.things_concepts import HIERARCHY
@@ -90,6 +91,14 @@ def make(files: Files, out: Path) -> tuple[World, Report]:
     Raises: WorldError naming the file that is missing or is not what it should be; `out` is then left alone.
     """
     report = Report()
+    with tables.staged(out) as part:
+        _write(files, part, report)
+        world = tables.read(part)
+    return dataclasses.replace(world, pictures=out), report
+
+
+def _write(files: Files, out: Path, report: Report) -> None:
+    """Write world.yaml and the tables; apart from `make`, so that they are not held while they are read again."""
     things = things_concepts.concept_table(files.concepts)
     names = things_concepts.identifiers(files.identifiers, things)
     photographs, left_out = things_photographs.of_concepts(files.photographs, names)
@@ -99,19 +108,15 @@ def make(files: Files, out: Path) -> tuple[World, Report]:
     things["reference"], things["exact"] = (things["concept"].map(references[name]) for name in ("image", "exact"))
     _say_concepts(things, report)
     images, matches = _images(photographs, things, files.classes, report)
-    rows, study = _read(files, names, report)
-    triplets, by_name, at_levels = _tables(rows, study, things, report)
+    triplets, by_name, at_levels = _tables(*_read(files, names, report), things, report)
     roots = files.photographs | ({} if files.classes is None else {"imagenet": files.classes})
     world = World(
         "things", "human", out, HIERARCHY, images, triplets, at_levels, None, roots, "judged", concept_choices=by_name
     )
-    with tables.staged(out) as part:
-        tables.write(world, part, sources=SOURCES, notes=report.text())
-        about = ["concept", "category", "domain", "role", "reference", "exact"]
-        save_csv(things[about], part / "concepts.csv")
-        if matches is not None:
-            save_csv(matches, part / "matches.csv")
-    return tables.read(out), report
+    tables.write(world, out, sources=SOURCES, notes=report.text())
+    save_csv(things[["concept", "category", "domain", "role", "reference", "exact"]], out / "concepts.csv")
+    if matches is not None:
+        save_csv(matches, out / "matches.csv")
 
 
 def roles(things: pd.DataFrame, pictured: set[str]) -> np.ndarray:
@@ -150,8 +155,10 @@ def _images(
         matches = found[["concept", "wordnet", "matched_by"]].assign(role=role)
         report.lines.append(f"ImageNet: {len(kept):,} photographs of classes for synthesis, of {len(found):,}")
         parts.append(kept)
-    columns = ["image", "path", *HIERARCHY, "split", "exact"]
-    return pd.concat([part[columns] for part in parts], ignore_index=True), matches
+    images = pd.concat(parts, ignore_index=True)[["image", "path", *HIERARCHY, "split", "exact"]]
+    counts = images["split"].value_counts()
+    report.lines.append("pictures: " + ", ".join(f"{counts.get(name, 0):,} of split {name}" for name in SPLITS))
+    return images, matches
 
 
 def _read(files: Files, names: list[str], report: Report) -> tuple[Rows, Rows]:
