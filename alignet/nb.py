@@ -34,6 +34,8 @@ from traitlets import default
 
 from alignet import kernels
 
+BACK = "git checkout HEAD -- params.yaml && dvc checkout"  # from an experiment that did not end
+
 
 class Provisioner(LocalProvisioner):
     """Takes a kernel from the server that `alignet.repro` keeps, if there is one, or starts one the usual way."""
@@ -146,7 +148,7 @@ def ended_by_signals(notebook: Path) -> Iterator[None]:
                 process.kill()
         if number == signal.SIGINT:
             stage = os.environ.get("DVC_STAGE")
-            place = f"stage {stage}: 'dvc repro' goes on from there" if stage else str(notebook)
+            place = f"stage {stage}: {after_stop()}" if stage else str(notebook)
             print(f"\nstopped in {place}", file=sys.stderr)
         sys.exit(128 + number)
 
@@ -156,6 +158,15 @@ def ended_by_signals(notebook: Path) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def after_stop() -> str:
+    """What to do where a stage has ended before its end, in words. An experiment of dvc leaves its params.yaml, perhaps
+    staged, and has removed what its stages were to write.
+    """
+    if "DVC_EXP_BASELINE_REV" not in os.environ:
+        return "'dvc repro' goes on from there"
+    return f"params.yaml still is the experiment's: '{BACK}' goes back, 'dvc repro' goes on from there"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,6 +185,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {call}", file=sys.stderr)
         print(f"{options.notebook}, cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
         print(f"The whole traceback is in {options.executed}.", file=sys.stderr)
+        if "DVC_EXP_BASELINE_REV" in os.environ:
+            print(after_stop(), file=sys.stderr)
         return 1
     except DeadKernelError:
         print(f"{options.notebook}: its kernel was killed, perhaps because memory ran out", file=sys.stderr)

@@ -135,6 +135,16 @@ def test_a_stopped_runner_says_one_line_at_most_and_leaves_nothing_alive(tmp_pat
     assert psutil.wait_procs(started, timeout=PATIENCE)[1] == []
 
 
+def test_an_experiment_that_does_not_end_says_how_to_go_back(tmp_path, monkeypatch, capfd):
+    process, _ = asleep(tmp_path, {}, DVC_EXP_BASELINE_REV="1234")
+    process.send_signal(signal.SIGINT)
+    said = "params.yaml still is the experiment's: 'git checkout HEAD -- params.yaml && dvc checkout' goes back"
+    assert f"stopped in stage a: {said}" in process.communicate(timeout=PATIENCE)[1]
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "1234")
+    assert nb.main([notebook(tmp_path / "in.ipynb", PARAMETERS, "1 / 0"), str(tmp_path / "out.ipynb")]) == 1
+    assert capfd.readouterr().err.splitlines()[-1].startswith(said)
+
+
 def test_the_kernel_of_a_killed_runner_ends_by_itself(tmp_path, kernel):
     process, started = asleep(tmp_path, kernel)
     process.kill()
@@ -144,7 +154,7 @@ def test_the_kernel_of_a_killed_runner_ends_by_itself(tmp_path, kernel):
     process.communicate(timeout=PATIENCE)
 
 
-def asleep(tmp_path, kernel):
+def asleep(tmp_path, kernel, **environment):
     """A runner whose notebook sleeps; its kernel and what that has started."""
     long = 2 * PATIENCE
     sleeps = (
@@ -152,7 +162,7 @@ def asleep(tmp_path, kernel):
     )
     both = f"import os, subprocess, sys, time\n{sleeps}\ntime.sleep({long})"
     source = notebook(tmp_path / "in.ipynb", PARAMETERS, both)
-    process = runner(source, tmp_path / "out.ipynb", DVC_STAGE="a", **kernel)
+    process = runner(source, tmp_path / "out.ipynb", DVC_STAGE="a", **kernel, **environment)
     started = psutil.Process(int(process.stdout.readline()))
     assert (started.ppid() == process.pid) == (not kernel)
     return process, [started, *started.children()]
