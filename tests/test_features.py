@@ -138,3 +138,22 @@ def test_a_student_finds_what_its_features_stored(job):
     paths = world.paths(world.rows("test"))
     frozen.outputs(part, paths, 32, chosen.precision, reading, data / frozen.FOLDER)
     assert len(list((data / frozen.FOLDER).iterdir())) == 1
+
+
+@pytest.mark.parametrize("students", [[], ["t"], ["u"], ["t", "u"]])
+def test_of_two_backbones_the_teacher_reads_what_both_are_needed_for_whichever_is_a_student(job, students):
+    params = yaml.safe_load(Path(job.params_file).read_text())
+    params["run"]["students"] = students
+    Path(job.params_file).write_text(yaml.safe_dump(params))
+    data = config.folders(job.out_dir)[0]
+    world = tables.read(data / "world")
+    for number, name in enumerate(["t", "u"]):
+        rows = features.needed(world, name, job.params_file)
+        values = torch.full((len(rows), 2), float(number))
+        features.save_features(data / "features" / name, values, world.images["image"].iloc[rows.tolist()])
+    wanted = features.of_teacher(world, job.params_file)
+    found, widths = features.joined(data, ["t", "u"], world, wanted)
+    assert wanted.tolist() == [0, 1, 2, 3, 4]
+    assert widths == [2, 2]
+    assert found[wanted].tolist() == [[0, 0, 1, 1]] * 5
+    assert found[5:].isnan().all()

@@ -19,7 +19,6 @@ from alignet.metrics import unit_vectors
 from alignet.models import backbones, frozen
 from alignet.models.backbones import Embedder
 from alignet.worlds.format import pictures, tables
-from alignet.worlds.format.schema import SPLITS
 from alignet.worlds.format.tables import World
 
 MOST_LABELS = 4096  # that `label_similarity` compares: 67 MB
@@ -38,16 +37,25 @@ def needed(world: World, backbone: str, params_file: str) -> Tensor:
     """Rows of images.csv, (n,) ascending, whose features later stages read.
 
     The teacher's backbones: pictures that people judged, and those to be labelled; that of the signal check: those to
-    be labelled; a student's, for its base: the test split; one that no stage reads: all.
+    be labelled; a student's, for its base: `World.scored_rows`; one that no stage reads: all.
     """
-    wanted, labelled = [], world.labelled(config.value("synthesis.styles", params_file))
+    wanted = []
     if backbone in config.value("teacher.backbones", params_file):
-        wanted += [world.choice_rows(world.triplets)[0].flatten(), labelled]
+        wanted.append(of_teacher(world, params_file))
     if backbone == config.value("synthesis.signal_backbone", params_file):
-        wanted.append(labelled)
+        wanted.append(world.labelled(config.value("synthesis.styles", params_file)))
     if backbone in config.names("students", params_file):
-        wanted.append(world.rows("test"))
+        wanted.append(world.scored_rows())
     return torch.cat(wanted).unique() if wanted else torch.arange(len(world.images))
+
+
+def of_teacher(world: World, params_file: str) -> Tensor:
+    """Rows, (n,) ascending, of the pictures whose concepts people judged (the split human: triplets are drawn of all of
+    them) and of those to be labelled: what the teacher reads of each of its backbones, whatever else a backbone is
+    needed for.
+    """
+    labelled = world.labelled(config.value("synthesis.styles", params_file))
+    return torch.cat([world.rows("human"), labelled]).unique()
 
 
 def run(job: Job) -> Tensor:
@@ -175,10 +183,12 @@ def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> T
     size = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file).picture_size
     part = frozen.of_student(embedder, config.load(f"students.{job.backbone}", config.Student, job.params_file), size)
     store, found = config.folders(job.out_dir)[0] / frozen.FOLDER, torch.empty(len(rows), embedder.dim)
-    for split in SPLITS:
-        chosen = torch.isin(rows, world.rows(split))
+    groups = {"synthesis": world.rows("synthesis"), "scored": world.scored_rows()}
+    groups["other"] = rows[~torch.isin(rows, torch.cat([*groups.values()]))]
+    for name, of_group in groups.items():
+        chosen = torch.isin(rows, of_group)
         paths, outputs = world.paths(rows[chosen]), None
-        if part is not None and split != "human" and paths:
+        if part is not None and name != "other" and paths:
             outputs = frozen.outputs(part, paths, size, settings.precision, settings, store)
         if part is not None and outputs is not None:
             shown, rest = outputs.split(settings.batch_size), part.after
@@ -186,7 +196,7 @@ def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> T
         else:
             shown, rest = pictures.batches(paths, size, settings.batch_size, settings.workers), embedder.eval()
         if paths:
-            label = f"{job.backbone}, {split} pictures"
+            label = f"{job.backbone}, {name} pictures"
             found[chosen] = backbones.outputs(rest, shown, settings.precision, embedder.mean.device, label)
     return found
 

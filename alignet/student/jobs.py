@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_model
+from safetensors.torch import save_file
 from torch import Tensor
 
 from alignet import config, devices
 from alignet.config import Backbone
 from alignet.models import frozen
 from alignet.student.batches import Batch, Feed, FromFile, InBatch, batch_of
-from alignet.student.network import Student, create, represent, split
+from alignet.student.network import Student, create, own_tensors, represent, split
 from alignet.student.training import fit
 from alignet.synthesis import triplet_files
 from alignet.worlds.format import pictures, tables
@@ -66,7 +66,7 @@ def train(job: Job) -> None:
     labels = data / "synthesis" / job.target
     student = create(backbone, settings).to(devices.local())
     part, size = split(student, settings, backbone.picture_size), backbone.picture_size
-    paths = {rows: world.paths(world.rows(rows)) for rows in ("synthesis", "test")}
+    paths = {"synthesis": world.paths(world.rows("synthesis")), "scored": world.paths(world.scored_rows())}
     outputs = dict.fromkeys(paths)
     if part is not None:
         store = data / frozen.FOLDER
@@ -77,11 +77,11 @@ def train(job: Job) -> None:
     work = _work(labels, settings, backbone)
     curve = fit(student, feed, load_held_out(labels, world, settings), settings, checkpoint, work)
     if devices.rank() == 0:
-        test = pictures.batches(paths["test"], size, reading.batch_size, reading.workers)
-        if outputs["test"] is not None:
-            test = outputs["test"].split(reading.batch_size)
+        scored = pictures.batches(paths["scored"], size, reading.batch_size, reading.workers)
+        if outputs["scored"] is not None:
+            scored = outputs["scored"].split(reading.batch_size)
         names = {"student": job.name, "target": job.target}
-        save(data / "students" / job.name / job.target, student, curve.assign(**names), test, settings)
+        save(data / "students" / job.name / job.target, student, curve.assign(**names), scored, settings)
         checkpoint.unlink(missing_ok=True)
 
 
@@ -135,15 +135,17 @@ def _work(labels: Path, settings: config.Student, backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
-def save(folder: Path, student: Student, curve: pd.DataFrame, test: Iterable[Tensor], settings: config.Student) -> None:
-    """Write the checkpoint, the training curve and the test pictures' representations.
+def save(
+    folder: Path, student: Student, curve: pd.DataFrame, scored: Iterable[Tensor], settings: config.Student
+) -> None:
+    """Write the checkpoint, the training curve and the scored pictures' representations.
 
     student.safetensors: embedder.model.* (timm's names) and triplet_head.*; curve.csv; pooled.npy (n, dim) and
-    head.npy (n, head_width), in the order of the world's test split.
+    head.npy (n, head_width), in the order of `World.scored_rows`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pooled, head = represent(student, test, settings.precision)
-    save_model(student, str(folder / "student.safetensors"))
+    pooled, head = represent(student, scored, settings.precision)
+    save_file(own_tensors(student), folder / "student.safetensors")
     save_csv(curve, folder / "curve.csv")
     np.save(folder / "pooled.npy", pooled.numpy())
     np.save(folder / "head.npy", head.numpy())

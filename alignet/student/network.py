@@ -62,13 +62,27 @@ def split(student: Student, settings: config.Student, size: int) -> Split | None
     return student.split
 
 
+def own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A module's tensors by name, each contiguous and in memory of its own, as safetensors writes them: one that two
+    names share (as CoaT's position encodings) stands under both, so that every reader finds all names.
+    """
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in module.state_dict().items():
+        own = tensor.detach().contiguous()
+        shared = own.untyped_storage().data_ptr() in places
+        found[name] = own.clone() if shared else own
+        places.add(own.untyped_storage().data_ptr())
+    return found
+
+
 @torch.inference_mode()
 def represent(student: Student, batches: Iterable[Tensor], precision: str) -> tuple[Tensor, Tensor]:
     """Pooled pre-logits (n, dim) and head outputs (n, head_width) of all pictures, float32."""
     student.eval()
     pooled, head = [], []
     device = next(student.parameters()).device
-    for shown in tqdm(batches, desc="test pictures", unit="batch", mininterval=2):
+    for shown in tqdm(batches, desc="scored pictures", unit="batch", mininterval=2):
         with autocast(precision, device.type):
             rows = student(shown.to(device))
         pooled.append(rows[0].float().cpu())
