@@ -227,6 +227,18 @@ def test_validation_rows_are_held_out_and_test_concepts_never_seen():
     assert found.held_out.counts.tolist() == [[0, 0, 1]]  # the odd one out was i4, of concept c
 
 
+def test_test_rows_about_objects_that_other_rows_are_about_check_vice_too():
+    shared = things_like()
+    found = choice_distributions.single_choices(shared, settings())
+    assert int(found.held_out.counts.sum()) == 80  # 40 of validation, 40 of test
+    assert len(found.triplets) == 320
+    objects = settings(held_out_objects=["c1"])
+    found = choice_distributions.single_choices(shared, objects)
+    assert "c1" not in found.names
+    rows = shared.triplets[shared.triplets["split"] != "train"][["image_0", "image_1", "image_2"]]
+    assert int(found.held_out.counts.sum()) == int((rows != "i1").all(axis=1).sum())
+
+
 def test_without_named_rows_all_choices_of_a_share_of_the_triplets_are_held_out():
     names = [f"i{n}" for n in range(30)]
     shown = torch.rand(300, 30, generator=torch.Generator().manual_seed(0)).topk(3, dim=1).indices

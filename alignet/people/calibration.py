@@ -151,7 +151,8 @@ def comparison(embeddings: list[Embedding], judged: SingleChoices, settings: Hum
     fitted, by others, to these choices too. Intervals: 95 %, over triplets or pairs that share objects.
     """
     rows = [row for each in embeddings for row in _on_choices(each, judged, settings)]
-    rows += [_rsa(one, other, judged.names) for one, other in combinations(embeddings, 2)]
+    units: dict[int, Units] = {}  # of the pairs of some objects, by how many these are: found once
+    rows += [_rsa(one, other, judged.names, units) for one, other in combinations(embeddings, 2)]
     return pd.DataFrame(rows)
 
 
@@ -168,14 +169,13 @@ def _on_choices(embedding: Embedding, judged: SingleChoices, settings: HumanUnce
     ]
 
 
-def _rsa(one: Embedding, other: Embedding, judged: list[str]) -> dict:
+def _rsa(one: Embedding, other: Embedding, judged: list[str], units: dict[int, Units]) -> dict:
     """A row of embeddings.csv: how alike two embeddings hold the judged objects that both have."""
     places = torch.stack([one.places(judged), other.places(judged)])
     shared = [name for name, known in zip(judged, (places >= 0).all(0).tolist(), strict=True) if known]
     pairs = torch.triu_indices(len(shared), len(shared), 1)
-    values = [each.similarity(shared)[pairs[0], pairs[1]] for each in (one, other)]
-    rho, influence = spearman_influence(*values)
-    low, high = Units(pairs.T).interval(rho, influence)
+    rho, influence = spearman_influence(*(each.similarity(shared)[pairs[0], pairs[1]] for each in (one, other)))
+    low, high = units.setdefault(len(shared), Units(pairs.T)).interval(rho, influence)
     row = {"metric": "rsa", "value": rho, "ci_low": low, "ci_high": high, "n": pairs.shape[1]}
     return _names(one, other.name) | row | {"objects": len(shared), "ci_unit": "pairs that share objects"}
 

@@ -119,10 +119,11 @@ def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
     """VICE's choices: those that the teacher is fitted to (`human_choice_counts`) and those about concepts by name
     (`held_out.choices_by_name`), some of both held out.
 
-    Held out are the rows whose split is not 'train'; where all are, or no split is named, the choices about a share of
-    the distinct triplets, drawn at random; and the choices about such a share of the sets of concepts by name. Of very
-    many the `held_out_most` that most people judged are scored. Of the choices by name none is used about a set of
-    three concepts that a row of triplets.csv shows which is not fitted.
+    Held out are the rows whose split is 'validation', or 'test' where other rows are about their objects
+    (`ChoiceParts.seen`); where there are none, or no other rows, the choices about a share of the distinct triplets,
+    drawn at random; and those about such a share of the sets of concepts by name. Of very many the `held_out_most` that
+    most people judged are scored. No choice by name is used about a set of three concepts that a row of triplets.csv
+    shows which is not fitted.
 
     Raises: ValueError if objects are concepts and a triplet shows one concept twice.
     """
@@ -134,8 +135,10 @@ def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
             f"triplets.csv: a triplet shows one {world.hierarchy[0]} twice; set human_uncertainty.objects to picture"
         )
     checked = fitted & torch.from_numpy((held_out.choice_split(world) != "train").to_numpy(copy=True))
-    if torch.equal(checked, fitted) or not checked.any():
-        checked = fitted & _drawn(objects, fitted, settings)
+    tested = parts.seen & (objects >= 0).all(1)
+    if torch.equal(checked, fitted) or not (checked | tested).any():
+        checked = _drawn(objects, fitted, settings)
+    checked |= tested
     seen = fitted & ~checked
     table = held_out.choices_by_name(world, settings)
     by_name, odd_by_name = _numbered(table, names)
