@@ -320,14 +320,19 @@ def write_paper_files(folder):
     write_things(folder / "things", rows, objects, validation)
     for number, name in enumerate(objects):
         paint(folder / f"things/images/{name}/{name}_01b.jpg", number)
+    write_imagenet(folder)
+    save_pickle(folder / "levels/pruned_dataset.pkl", _levels(generator))
+    return folder
+
+
+def write_imagenet(folder):
+    """ImageNet's folders with ten invented pictures a class for training and two for validation."""
     for place, synset in enumerate(CLASSES):
         for number in range(10):
             paint(folder / f"imagenet/train/{synset}/{synset}_{number}.JPEG", 1000 + 100 * place + number)
         for number in range(2):
             name = f"ILSVRC2012_val_{10 * place + number:08d}.JPEG"
             paint(folder / f"imagenet/val/{synset}/{name}", 3000 + 100 * place + number)
-    save_pickle(folder / "levels/pruned_dataset.pkl", _levels(generator))
-    return folder
 
 
 def _levels(generator):
@@ -555,3 +560,66 @@ def test_the_whole_pipeline_runs_on_the_papers_file_formats(paper, tmp_path):
     for name in ("calibration", "uncertainty", "similarity", "reorganisation", "downstream", "paper"):
         assert len(pd.read_csv(folder / "reports" / "tables" / f"{name}.csv")), name
     assert files.find(folder / "data" / "world", "triplets").suffix == ".parquet"
+
+
+# The real files of THINGS, where they lie beside the project
+
+REAL = config.ROOT.parent / "shared" / "sources" / "things"
+STAND_IN = "abacus"  # shown for the nine second senses that have no photograph
+
+
+def write_real_things(folder):
+    """THINGS as its reader expects it: real choices as the official split files, real photographs under the official
+    names, that of another number where the very one is not here."""
+    place = folder / "triplet_dataset"
+    place.mkdir(parents=True)
+    (folder / "things_concepts.tsv").symlink_to(REAL / "choices" / "things_concepts.tsv")
+    (place / "validationset.txt").symlink_to(REAL / "choices" / "behavior_triplets_test10.txt")
+    rows = pd.read_csv(REAL / "choices" / "test_10_ID.txt", sep=" ", header=None).to_numpy()[:, :3]
+    _, number, times = np.unique(np.sort(rows, axis=1), axis=0, return_inverse=True, return_counts=True)
+    repeated = times[number.ravel()] > 1
+    np.savetxt(place / "trainset.txt", rows[~repeated], "%d")
+    for part, name in enumerate(name for name, split in things.SPLIT_FILES.items() if split == "test"):
+        np.savetxt(place / name, rows[repeated][part::4], "%d")
+    shown = {}
+    for path in sorted(
+        (REAL / "pictures").glob("*/*.jpg"), key=lambda path: (not path.stem.endswith("_01b"), path.name)
+    ):
+        shown.setdefault(path.stem.rsplit("_", 1)[0], path)
+    objects = things.concepts(folder)["concept"].tolist()
+    for name in objects:
+        picture = folder / "images" / name / f"{name}_01b.jpg"
+        picture.parent.mkdir(parents=True)
+        picture.symlink_to(shown.get(name, shown[STAND_IN]))
+    return len(rows), int(repeated.sum()), sum(name not in shown for name in objects)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("paper's files")
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real files of THINGS are not beside the project")
+def test_the_papers_profile_runs_on_things_real_files_up_to_synthesis(tmp_path):
+    """1,854 objects and 273,000 choices of real people; only ImageNet's pictures are invented, and Levels is absent."""
+    n, tested, without = write_real_things(tmp_path / "files" / "things")
+    write_imagenet(tmp_path / "files")
+    params = shrunk(runs.paper_params(), tmp_path / "files")
+    params["imagenet"] |= {"levels": None}
+    params["human_uncertainty"] |= {"dimensions": 50, "lr": 0.01, "max_epochs": 40, "held_out_most": 20000}
+    params["teacher"] |= {"soft_labels": [1000], "validation_per_level": 200, "train_per_level": 500}
+    folder = runs.copy_of_the_repository(tmp_path / "run", params)
+    stages = ["world", "human_uncertainty", "teacher", *(f"features@{name}" for name in params["run"]["backbones"])]
+    runs.run_in_one_process(folder, "source", "cells", *stages, "synthesis@alignet", "synthesis@unalignet")
+
+    world = tables.read(folder / "data" / "world")
+    assert without == 9
+    assert (world.images["split"] == "human").sum() == 1854
+    splits = world.triplets["split"].value_counts().to_dict()
+    assert splits == {"train": n - tested, "validation": 146_168, "test": tested}
+    scores = pd.read_csv(folder / "reports" / "tables" / "calibration.csv").set_index(["distribution", "triplets"])
+    assert scores.loc[("vice", "all"), "nll_high"] < scores.loc[("uniform", "all"), "nll"]  # real people, held out
+    assert scores.loc[("vice", "all"), "accuracy_low"] > 1 / 3
+    names = (folder / "data" / "human_uncertainty" / "objects.txt").read_text().splitlines()
+    assert 0.88 * 1854 < len(names) < 0.92 * 1854  # a tenth of the objects is held out
+    teacher = pd.read_csv(folder / "reports" / "tables" / "teacher.csv")
+    assert set(teacher["split"]) == {"train", "validation", "test"}
+    for target in ("alignet", "unalignet"):
+        assert (folder / "data" / "synthesis" / target / "representation.npy").is_file()
