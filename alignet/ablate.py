@@ -16,10 +16,12 @@ import yaml
 from alignet import config, kernels, variants
 from alignet.figures import ablations as figures
 from alignet.figures import style
-from alignet.worlds.format.tables import save_csv
+from alignet.worlds.format import regimes
+from alignet.worlds.format.tables import load_csv, save_csv
 
 VARIANTS = "params/variants/ablations.yaml"
-COLUMNS = ["factor", "variant", "student", "target", "level", "odd_one_out_accuracy", "ci_low", "ci_high", "ci_unit"]
+COLUMNS = ["factor", "variant", "student", "target", "regime", "level"]
+COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "ci_unit"]
 COLUMNS += ["over_default", "seeds_sd", "n_seeds", "choices"]
 
 
@@ -89,16 +91,15 @@ def beside_default(scores: pd.DataFrame, seeds: Path) -> pd.DataFrame:
     default = pd.Series(own.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy(), index=scores.index)
     scores = scores.assign(over_default=scores["odd_one_out_accuracy"] - default)
     if seeds.is_file():
-        spread = pd.read_csv(seeds)
-        spread = spread[spread["benchmark"].str.startswith("levels, ")]
-        spread = spread.assign(level=spread["benchmark"].str.removeprefix("levels, "))[[*key, "sd", "n_seeds"]]
+        spread = load_csv(seeds)
+        spread = regimes.headline(spread[spread["benchmark"].str.startswith("levels, ")])[[*key, "sd", "n_seeds"]]
         scores = scores.merge(spread.rename(columns={"sd": "seeds_sd"}), on=key, how="left")
     return scores.reindex(columns=COLUMNS)
 
 
 def _levels(file: Path, student: str) -> pd.DataFrame:
-    table = pd.read_csv(file)
-    return table[(table["student"] == student) & (table["representation"] == "pooled")]
+    table = load_csv(file)
+    return regimes.headline(table[(table["student"] == student) & (table["representation"] == "pooled")])
 
 
 if __name__ == "__main__":

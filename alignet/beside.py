@@ -8,9 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from alignet.figures import seeds, style
+from alignet.worlds.format.tables import load_csv
 
 TABLES = ("seeds", "replicates")
 
@@ -28,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         if missing:
             print(f"{missing[0]}: no such file: run python -m alignet.replicate there first", file=sys.stderr)
             return 1
-        runs[name] = (pd.read_csv(files[0]), pd.read_csv(files[1]))
+        runs[name] = (load_csv(files[0]), load_csv(files[1]))
     style.use()
     style.save(seeds.by_world(runs), wanted.out)
     print(wanted.out.with_suffix(".png"))

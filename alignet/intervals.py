@@ -33,11 +33,12 @@ class Units:
         94 to 97 % of cases where concepts have an effect, and in more where they have little (docs/method.md, section
         10).
         """
-        from scipy.stats import t
+        return t_interval(value, [(self.standard_error(influence) ** 2, self.freedom)])
 
-        freedom = len(self.objects.unique()) / self.objects.shape[1] - 1
-        reach = float(t.ppf(0.975, max(freedom, 1))) * self.standard_error(influence)
-        return value - reach, value + reach
+    @cached_property
+    def freedom(self) -> float:
+        """Degrees of freedom of the standard error: m / k - 1 for m objects that are shown k at a time, 1 or more."""
+        return max(len(self.objects.unique()) / self.objects.shape[1] - 1, 1.0)
 
     def standard_error(self, influence: Tensor) -> float:
         """Dyadic-robust standard error of a score, divided by sqrt(1 - d), where d is the share of all pairs of units
@@ -89,6 +90,22 @@ class Units:
                 group = members.unique(dim=0, return_inverse=True)[1]
                 grouped.append(((-1) ** (size + 1), units, group))
         return grouped
+
+
+def t_interval(value: float, parts: list[tuple[float, float]]) -> tuple[float, float]:
+    """The 95 % interval of a score whose variance is the sum of independent parts, by Student's t.
+
+    Args: parts: variance and degrees of freedom of each; those of the sum are Satterthwaite's (Eq. 19 of
+        docs/method.md). Source: Satterthwaite, An approximate distribution of estimates of variance components,
+        Biometrics Bulletin 1946.
+    """
+    from scipy.stats import t
+
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / freedom for part, freedom in parts)
+    freedom = variance**2 / spread if spread > 0 else max(freedom for _, freedom in parts)
+    reach = float(t.ppf(0.975, freedom)) * variance**0.5
+    return value - reach, value + reach
 
 
 def mean_influence(values: Tensor, weights: Tensor) -> tuple[float, Tensor]:

@@ -45,19 +45,19 @@ def replicate(others: list[int], params_file: str, out_dir: str) -> None:
         raise ValueError(f"{reports / 'tables'}: has no {', '.join(missing)}: finish the run first (make repro)")
     if own in others:
         raise ValueError(f"--seeds: {own} is the run's own seed (teacher.seed in {params_file})")
-    folders = {own: reports / "tables"}
+    runs = {own: data.parent}
     for seed in others:
-        place = data / "replicates" / f"seed_{seed}"
-        folders[seed] = variants.run(variant(seed, params_file, place), params_file, out_dir)
-    scores = seeds.collect(folders)
-    summary = seeds.summary(scores, own)
+        runs[seed] = data / "replicates" / f"seed_{seed}"
+        variants.run(variant(seed, params_file, runs[seed]), params_file, out_dir)
+    scores, influences = seeds.collect(runs)
+    summary = seeds.summary(scores, influences)
     save_csv(scores, reports / "tables" / "replicates.csv")
     save_csv(summary, reports / "tables" / "seeds.csv")
     style.use()
     plotted = figures.plotted(summary, scores)
     style.save(figures.by_level(summary, scores), reports / "variants" / "seeds", plotted)
     style.save(figures.over_control(summary), reports / "variants" / "seeds_over_control", summary)
-    print(f"{len(folders)} seeds: {reports / 'tables' / 'seeds.csv'}, {reports / 'variants' / 'seeds.png'}")
+    print(f"{len(runs)} seeds: {reports / 'tables' / 'seeds.csv'}, {reports / 'variants' / 'seeds.png'}")
 
 
 def variant(seed: int, params_file: str, place: Path) -> variants.Variant:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import stat
@@ -17,7 +18,7 @@ from alignet import config
 from alignet.export import __main__ as export
 from alignet.export import card
 from alignet.models import backbones
-from alignet.student.network import Student
+from alignet.student.network import Student, own_tensors
 from alignet.teacher import affine_map
 from alignet.worlds.format import pictures, tables
 
@@ -45,6 +46,7 @@ def scores(choices):
         for target, value in (("base", 0.4321), ("unalignet", 0.4567), ("alignet", 0.5678))
     ]
     bounds = {"ci_low": 0.4, "ci_high": 0.6, "noise_ceiling": 0.7, "n_triplets": 10, "choices": choices}
+    bounds |= {"study": "", "regime": "new"}
     return pd.DataFrame(rows).assign(**bounds)
 
 
@@ -141,6 +143,111 @@ def test_a_checkpoint_of_another_network_is_refused_by_tensor(tmp_path, capsys):
     for part in ("missing pos_embed", "unexpected stray", "unexpected triplet_head.scale", "cls_token (1, 1, 7)"):
         assert part in error
     assert not (tmp_path / "out").exists()
+
+
+FEW = {"depth": 2}
+EXPORTED = [  # model, pixels that are mostly not its own, options; those of a fixed size first
+    ("vit_tiny_patch16_224", 112, {}),
+    ("vit_tiny_patch16_224", 112, {"dynamic_img_size": True}),
+    ("vit_tiny_patch16_384", 384, FEW),
+    ("vit_small_patch14_dinov2", 112, FEW),
+    ("vit_small_patch14_reg4_dinov2", 112, FEW),
+    ("vit_base_patch16_siglip_224", 112, FEW),
+    ("deit_tiny_patch16_224", 112, FEW),
+    ("deit_tiny_distilled_patch16_224", 112, FEW),
+    ("deit3_small_patch16_224", 112, FEW),
+    ("beit_base_patch16_224", 112, FEW),
+    ("eva02_tiny_patch14_224", 112, FEW),
+    ("eva02_tiny_patch14_336", 336, FEW),
+    ("swin_tiny_patch4_window7_224", 112, {}),
+    ("swinv2_tiny_window8_256", 128, {}),
+    ("swinv2_cr_tiny_224", 112, {}),
+    ("maxvit_pico_rw_256", 128, {}),
+    ("coatnet_nano_rw_224", 112, {}),
+    ("cait_xxs24_224", 112, FEW),
+    ("convit_tiny", 112, {}),
+    ("xcit_nano_12_p16_224", 112, FEW),
+    ("crossvit_tiny_240", 120, {}),
+    ("mixer_s32_224", 224, {"num_blocks": 2}),
+    ("gmlp_ti16_224", 112, {"num_blocks": 2}),
+    ("levit_128s", 112, {}),
+    ("pit_ti_224", 112, {}),
+    ("nest_tiny", 112, {}),
+    ("tiny_vit_5m_224", 112, {}),
+    ("efficientvit_m0", 112, {}),
+    ("volo_d1_224", 224, {}),
+    ("samvit_base_patch16_224", 112, FEW),
+    ("coat_lite_tiny", 224, {}),
+    ("mobilevit_xxs", 128, {}),
+    ("convnext_atto", 64, {}),
+    ("resnet10t", 64, {}),
+    ("mobilenetv4_conv_small", 64, {}),
+    ("regnetx_002", 64, {}),
+    ("ghostnet_050", 64, {}),
+    ("poolformer_s12", 64, {}),
+    ("fastvit_t8", 64, {}),
+    ("edgenext_xx_small", 64, {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size", "options"), EXPORTED, ids=[f"{name}-{size}" for name, size, _ in EXPORTED])
+def test_what_timm_alone_makes_of_an_export_of_any_family_gives_the_same_features(name, size, options, tmp_path):
+    settings = config.Backbone(model=name, options=options, weights="random", layer="pooled", picture_size=size, seed=0)
+    embedder, again = backbones.create(settings), dataclasses.replace(settings, model=f"local-dir:{tmp_path / 'out'}")
+    with torch.no_grad():
+        for weight in embedder.parameters():
+            weight.add_(0.01 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    export.write_model(tmp_path / "out", embedder, own_tensors(embedder.model), settings)
+    shown = torch.randint(256, (2, 3, size, size), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    alone = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    prepared = timm.data.resolve_model_data_config(alone)
+    mean, std = (torch.tensor(prepared[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        expected = embedder(shown)
+        close = {"rtol": 1e-3, "atol": 1e-3 * float(expected.abs().max())}
+        torch.testing.assert_close(alone((shown / 255 - mean) / std), expected, **close)
+        loaded = backbones.create(dataclasses.replace(again, weights="timm", options={}))
+        torch.testing.assert_close(loaded(shown), expected, **close)
+    assert tuple(prepared["input_size"]) == (3, size, size)
+    assert expected.std() > 0
+
+
+def test_an_export_of_an_export_is_of_its_architecture_and_of_the_size_that_it_is_given(tmp_path):
+    common = {"options": {"depth": 1}, "weights": "random", "layer": "pooled", "seed": 0}
+    first = config.Backbone(model="vit_tiny_patch16_224.augreg_in21k", picture_size=64, **common)
+    embedder = backbones.create(first)
+    export.write_model(tmp_path / "one", embedder, own_tensors(embedder.model), first)
+    second = config.Backbone(
+        model=f"local-dir:{tmp_path / 'one'}", picture_size=32, **(common | {"options": {}, "weights": "timm"})
+    )
+    embedder = backbones.create(second)
+    export.write_model(tmp_path / "two", embedder, own_tensors(embedder.model), second)
+    record = json.loads((tmp_path / "two" / "config.json").read_text())
+    assert record["architecture"] == "vit_tiny_patch16_224"
+    assert record["model_args"] == {"depth": 1, "img_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        ({"model_args": {"img_size": 48, "depth": 1}}, "timm cannot load the export"),
+        ({"model_args": {"img_size": 32, "depth": 1, "act_layer": "relu"}}, "timm loads the export and gives other"),
+    ],
+)
+def test_an_export_that_timm_makes_something_else_of_is_refused_and_leaves_the_folder_as_it_was(
+    spoilt, said, tmp_path, capsys, monkeypatch
+):
+    run(tmp_path, "vit")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("an earlier export")
+    record = export.timm_config
+    monkeypatch.setattr(export, "timm_config", lambda *given: record(*given) | spoilt)
+    assert export_it(tmp_path, "vit") == 1
+    assert said in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+    assert (tmp_path / "out" / "config.json").read_text() == "an earlier export"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
 
 
 def test_what_was_not_trained_or_scored_is_refused(tmp_path, capsys):

@@ -421,7 +421,9 @@ def test_reliability_draws_how_far_shares_lie_from_the_models_probabilities():
         for target in style.TARGETS
         for k, p in ((3, 0.35), (1, 0.15))
     ]
-    (ax,) = levels.reliability(pd.DataFrame(rows).assign(choices="simulated", n=9)).axes
+    few = pd.DataFrame(rows).assign(choices="simulated", n=9)
+    assert "No figure" in levels.reliability(few).axes[0].texts[0].get_text()
+    (ax,) = levels.reliability(pd.DataFrame(rows).assign(choices="simulated", n=10)).axes
     assert lines_at(ax, 0)
     for number, target in enumerate(style.TARGETS):
         shift = 0.008 * (number - 1)
@@ -436,7 +438,7 @@ def test_similarity_scores_show_chance_or_zero_and_name_what_is_absent():
     assert upright_at(rsa, 0)
     assert marks(rsa, "alignet") == [0.4]
     assert "square: names too few" in figure.get_suptitle()
-    nothing = similarity.scores(similarity_table().assign(value=float("nan")))
+    nothing = similarity.scores(similarity_table().assign(ci_low=float("nan")))
     assert "No figure" in nothing.axes[0].texts[0].get_text()
 
 

@@ -57,13 +57,12 @@ def layers(*features, names=("known",)):
     return {(name, "base"): {"pooled": rows} for name, rows in zip(names, features, strict=True)}
 
 
-def scored(world, features, settings=SETTINGS, people=None):
-    parts = held_out.choice_parts(world, people or PEOPLE)
-    rows = similarity.tested_rows(world, parts)
-    shown = torch.isin(world.rows("human"), rows)
-    test = {key: layers["pooled"] for key, layers in features.items()}
-    human = {key: {"pooled": rows[shown]} for key, rows in test.items()}
-    return similarity.similarity(world, parts, human, features, settings)
+def scored(world, features, settings=SETTINGS, people=PEOPLE):
+    """similarity.csv of models whose features, of the human and of the test pictures alike, are given."""
+    tested = similarity.tested_rows(world, held_out.choice_parts(world, people))
+    rows = torch.cat([world.scored_rows(), tested]).unique()
+    found = {key: {"pooled": each["pooled"].repeat(2, 1)[rows]} for key, each in features.items()}
+    return similarity.similarity(world, rows, found, settings, people)
 
 
 def rated(world, pairs, participants=("a", "b", "c", "d"), noise=0.0):
@@ -107,7 +106,7 @@ def test_the_model_that_people_chose_by_scores_high_and_a_random_and_a_constant_
     assert value["held-out triplets", "known"] > 0.6
     assert value["held-out triplets", "random"] == pytest.approx(1 / 3, abs=0.12)
     assert value["held-out triplets", "constant"] == 0
-    for name in ("choice probabilities, held-out triplets", "choice probabilities, levels.csv, coarse"):
+    for name in ("choice probabilities, held-out triplets", "choice probabilities, levels, new, coarse"):
         assert value[name, "known"] > 0.85
         assert abs(value[name, "random"]) < 0.4
         assert math.isnan(value[name, "constant"])
@@ -195,12 +194,62 @@ def test_one_person_has_no_noise_ceiling_and_few_pairs_no_score():
 def test_what_a_world_lacks_is_a_row_with_a_note():
     world, place = known_world()
     bare = dataclasses.replace(world, levels=None, triplets=world.triplets.assign(split="train"))
-    parts = held_out.choice_parts(bare, PEOPLE)
-    table = similarity.similarity(bare, parts, {}, layers(place), SETTINGS)
+    table = scored(bare, layers(place))
     assert table["value"].isna().all()
     assert (table["note"] != "").all()
     assert list(table.columns) == similarity.COLUMNS
-    assert similarity.tested_features({}, bare, parts, None) == {}
+
+
+def test_pictures_that_no_stage_has_stored_are_run_through_the_students(monkeypatch):
+    world, place = known_world()
+    everything = dataclasses.replace(world, triplets=world.triplets.assign(split="train"))
+    named = dataclasses.replace(PEOPLE, held_out_objects=["human00", "human03"])
+    asked = []
+
+    def forward(students, paths, settings):
+        asked.extend(paths)
+        return layers(torch.full((len(paths), 4), 7.0))
+
+    monkeypatch.setattr(similarity.activations, "forward", forward)
+    monkeypatch.setattr(World, "paths", lambda self, rows: self.images["image"].iloc[rows.tolist()].tolist())
+    rows, found = similarity.with_tested({}, layers(place), everything, named, None)
+    assert asked == []  # the triplets of two objects alone are none
+    three = dataclasses.replace(PEOPLE, held_out_objects=["human00", "human03", "human07"])
+    rows, found = similarity.with_tested({}, layers(place), everything, three, None)
+    assert asked == ["human0_0", "human3_0", "human7_0"]
+    assert rows.tolist() == [0, 6, 14, *range(24, 48)]
+    assert torch.equal(found["known", "base"]["pooled"], torch.cat([torch.full((3, 4), 7.0), place]))
+
+
+def test_similarity_is_the_plain_cosine_with_the_centred_one_and_paired_differences_beside_it():
+    world, place = known_world()
+    moved = place + 5 * torch.ones(4)
+    found = layers(moved) | {("known", "unalignet"): {"pooled": moved}, ("known", "alignet"): {"pooled": place}}
+    table = scored(world, found).set_index(["benchmark", "target"])
+    of_levels = table.loc["choice probabilities, levels, new, coarse"]
+    assert of_levels.loc["base", "value"] < of_levels.loc["alignet", "value"] - 0.1
+    assert of_levels["centred_value"].tolist() == pytest.approx([of_levels.loc["alignet", "centred_value"]] * 3)
+    for benchmark in ("choice probabilities, levels, new, coarse", "held-out triplets"):
+        rows = table.loc[benchmark]
+        gain = rows.loc["alignet", "value"] - rows.loc["base", "value"]
+        assert rows.loc["alignet", "over_base"] == pytest.approx(gain)
+        assert rows.loc["alignet", "over_control"] == pytest.approx(gain)
+        assert rows.loc["alignet", "over_base_low"] < gain < rows.loc["alignet", "over_base_high"]
+        assert rows.loc["unalignet", ["over_base", "over_base_low", "over_base_high"]].tolist() == [0, 0, 0]
+        assert rows.loc[["base", "unalignet"], "over_control"].isna().all()
+    assert of_levels["regime"].eq("new").all()
+
+
+def test_an_answer_more_about_one_triplet_moves_no_rsa_where_the_answers_agree():
+    world, place = known_world(people=1)
+    again = world.levels.iloc[:1]
+    many = pd.concat([world.levels, *[again.assign(participant=f"q{number}") for number in range(198)]])
+    benchmark = "choice probabilities, levels, new, coarse"
+    one, other = (
+        scored(dataclasses.replace(world, levels=rows.reset_index(drop=True)), layers(place)).set_index("benchmark")
+        for rows in (world.levels, many)
+    )
+    assert other.loc[benchmark, "value"] == pytest.approx(one.loc[benchmark, "value"])
 
 
 def test_ratings_that_follow_the_distance_are_matched_and_their_people_agree():

@@ -4,35 +4,28 @@ from pathlib import Path
 
 import pandas as pd
 
+from alignet.evaluation import influences
 from alignet.figures import style
-from alignet.worlds.format import tables
+from alignet.worlds.format import regimes, tables
 from alignet.worlds.format.tables import World
 
 MODEL = ["model", "weights", "layer", "picture_size", "world"]
-SCORE = [
-    "benchmark",
-    "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "ci_unit",
-    "noise_ceiling",
-    "chance",
-    "n",
-    "choices",
-    "note",
-]
+SCORE = ["benchmark", "study", "regime", "level", "metric", "value", "ci_low", "ci_high", "ci_unit"]
+SCORE += ["noise_ceiling", "chance", "n", "choices", "judged", "note"]
+DIFFERENCES = [f"{name}{end}" for name in ("over_base", "over_control") for end in ("", "_low", "_high")]
+MORE = [*DIFFERENCES, "n_choices", "n_people", "n_unnamed"]  # that tables of several runs have besides
 VALUES = {"odd_one_out_accuracy": "value", "spearman": "value", "accuracy": "value", "n_triplets": "n", "draws": "n"}
 STAGES = ("levels", "uncertainty", "similarity", "downstream")
 
 
 def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The stages' tables as one: student, target and the columns of SCORE, a row for each score that has a value."""
+    """The stages' tables as one: student, target and the columns of SCORE and MORE, a row for each score that has a
+    value."""
     by_level = scores["levels"]
     by_level = by_level[by_level["representation"] == "pooled"]
-    by_level = by_level.assign(benchmark="levels, " + by_level["level"], metric="odd_one_out_accuracy", chance=1 / 3)
+    by_level = by_level.assign(benchmark="levels, " + _about(by_level), metric="odd_one_out_accuracy", chance=1 / 3)
     unsure = scores["uncertainty"].assign(metric="spearman")
-    unsure["benchmark"] = "uncertainty, " + unsure["level"].astype(str) + ", " + unsure["against"].astype(str)
+    unsure["benchmark"] = "uncertainty, " + _about(unsure) + ", " + unsure["against"].astype(str)
     alike = scores["similarity"]
     alike = alike.assign(chance=alike["metric"].map({"odd_one_out_accuracy": 1 / 3}).fillna(0))
     tasks = scores["downstream"]
@@ -40,10 +33,25 @@ def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     tasks = tasks.assign(metric="accuracy, " + tasks["classifier"].astype(str) + shots)
     tasks["benchmark"] = tasks["dataset"].astype(str) + ", " + tasks["protocol"].astype(str)
     parts = [
-        table.rename(columns=VALUES).reindex(columns=["student", "target", *SCORE])
-        for table in (by_level, unsure, alike, tasks)
+        table.rename(columns=VALUES).reindex(columns=["student", "target", *SCORE, *MORE])
+        for table in (by_level, unsure, alike, _over_base(tasks))
     ]
     return pd.concat(parts, ignore_index=True).dropna(subset=["student", "value"])
+
+
+def _about(table: pd.DataFrame) -> pd.Series:
+    """What the choices of each row are about, as `influences.about` names it."""
+    columns = [regimes.text(table, name) for name in ("study", "regime", "level")]
+    return pd.Series([influences.about(*row) for row in zip(*columns, strict=True)], table.index, dtype=str)
+
+
+def _over_base(tasks: pd.DataFrame) -> pd.DataFrame:
+    """downstream.csv with over_base and its interval, from the percentages over the base that stand there."""
+    if "relative_improvement" not in tasks:
+        return tasks
+    base = tasks["accuracy"] / (1 + tasks["relative_improvement"] / 100)
+    ends = {end: f"relative_improvement{end}" for end in ("", "_low", "_high") if f"relative_improvement{end}" in tasks}
+    return tasks.assign(**{f"over_base{end}": base * tasks[column] / 100 for end, column in ends.items()})
 
 
 def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd.DataFrame:

@@ -5,20 +5,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from alignet.worlds.format import regimes
+
 
 def headline(levels: pd.DataFrame, similarity: pd.DataFrame, downstream: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Of each student's AligNet: accuracy at each level and over base and control, held-out triplets, and the share of
-    downstream rows above its control.
+    """Of each student's AligNet: accuracy in each regime and level, and over base and control, held-out triplets, and
+    the share of downstream rows above its control.
 
     Args: levels.csv, similarity.csv, downstream.csv.
     """
     found: dict[str, dict[str, float]] = {}
     aligned = levels[(levels["target"] == "alignet") & (levels["representation"] == "pooled")]
-    for row in aligned.to_dict("records"):
-        of_student = found.setdefault(str(row["student"]), {})
-        of_student[f"{row['level']}"] = row["odd_one_out_accuracy"]
-        of_student[f"{row['level']} over base"] = row["over_base"]
-        of_student[f"{row['level']} over control"] = row["over_control"]
+    for row in regimes.main(aligned).to_dict("records"):
+        of_student, name = found.setdefault(str(row["student"]), {}), f"{row['regime']}, {row['level']}"
+        of_student[name] = row["odd_one_out_accuracy"]
+        of_student[f"{name}, over base"] = row["over_base"]
+        of_student[f"{name}, over control"] = row["over_control"]
     held_out = similarity[(similarity["target"] == "alignet") & (similarity["benchmark"] == "held-out triplets")]
     for row in held_out[held_out["metric"] == "odd_one_out_accuracy"].to_dict("records"):
         found.setdefault(str(row["student"]), {})["held-out triplets"] = row["value"]

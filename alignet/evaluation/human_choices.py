@@ -1,7 +1,8 @@
-"""People's single choices and response times about the triplets of each level of abstraction."""
+"""People's single choices and response times about the triplets of each study, regime and level of abstraction."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -9,20 +10,27 @@ import torch
 from torch import Tensor
 
 from alignet import metrics
+from alignet.config import HumanUncertainty
 from alignet.intervals import Units
+from alignet.people import held_out
+from alignet.worlds.format import levels, participants, regimes
 from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import World
 
 
 @dataclass(frozen=True)
 class TimedChoices:
-    """People's choices about the n triplets of one level, one entry of (m,) a choice.
+    """People's choices about the n triplets of one level and regime, one entry of (m,) a choice.
 
-    triplets: (n, 3) numbers of test pictures, ascending; concepts: (n, 3) their concepts' numbers; triplet: (m,) which
-    of them; item: (m,) the chosen odd one out, as a position in it; person: (m,) numbers; time: (m,) log response time,
-    standardised within the person (`standardised_log_times`), NaN where none.
+    study: '' or the study that they belong to; regime: see `regimes`. triplets: (n, 3) numbers of pictures, ascending,
+    from 0 in the order of `World.scored_rows`; concepts: (n, 3) their concepts' numbers; triplet: (m,) which of them;
+    item: (m,) the chosen odd one out, as a position in it; person: (m,) numbers; time: (m,) log response time,
+    standardised within the person (`standardised_log_times`), NaN where none; people: how many are named; unnamed: how
+    many choices name nobody.
     """
 
+    study: str
+    regime: str
     level: str
     triplets: Tensor
     concepts: Tensor
@@ -30,11 +38,18 @@ class TimedChoices:
     item: Tensor
     person: Tensor
     time: Tensor
+    people: int
+    unnamed: int
 
-    @property
+    @cached_property
     def units(self) -> Units:
         """The triplets as units of intervals: those that show a common concept are not independent."""
         return Units(self.concepts)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the choices are about: study, regime and level, as columns of results."""
+        return {"study": self.study, "regime": self.regime, "level": self.level}
 
     def counts(self, some: Tensor | None = None) -> Tensor:
         """People per item, (n, 3) int64; some: (m,) bool, of these choices only."""
@@ -42,31 +57,84 @@ class TimedChoices:
         place = self.triplet[some] * 3 + self.item[some]
         return torch.bincount(place, minlength=3 * len(self.triplets)).view(-1, 3)
 
+    def shares(self) -> Tensor:
+        """Share of the people who chose each item, (n, 3) float64: a triplet counts once, however many judged it."""
+        counts = self.counts().double()
+        return counts / counts.sum(1, keepdim=True)
 
-def choices_by_level(world: World) -> Iterator[TimedChoices]:
-    """The levels that the world has choices about, and 'all' of them.
 
-    Raises: ValueError if levels.csv shows a picture outside the test split.
+@dataclass(frozen=True)
+class ScoredChoices:
+    """Every single choice that models are scored against, (m,), whatever its level.
+
+    table: study, regime, level ('' where the labels give none) and participant; triplets: (m, 3) numbers of pictures in
+    the order of `World.scored_rows`; odd: (m,) position of the chosen one; time: (m,) as in `TimedChoices`.
     """
-    if world.levels is None:
-        return
-    test = world.rows("test")
-    position = torch.full((len(world.images),), -1)
-    position[test] = torch.arange(len(test))
-    times, concepts = standardised_log_times(world.levels), world.codes(world.hierarchy[0])[test]
-    for level in (*LEVELS, "all"):
-        of_level = torch.tensor((world.levels["level"] == level).tolist()) | (level == "all")
-        if not of_level.any():
-            continue
-        rows = world.levels[of_level.numpy()]
-        shown, odd = world.choice_rows(rows)
-        if (position[shown] < 0).any():
-            raise ValueError("levels.csv: shows pictures outside the test split")
-        yield group_choices(level, position[shown], odd, rows["participant"], concepts, times[of_level])
+
+    table: pd.DataFrame
+    triplets: Tensor
+    odd: Tensor
+    time: Tensor
+
+
+def choices_by_level(world: World, people: HumanUncertainty) -> Iterator[TimedChoices]:
+    """The choices of each study ('' first), regime and level, where there are any, and 'all' levels of each.
+
+    The regimes of a named study come together too, as `regimes.EVERY`. Args: people: says which objects are held out.
+    """
+    scored = scored_choices(world, people)
+    concepts = world.codes(world.hierarchy[0])[world.scored_rows()]
+    columns = {name: scored.table[name].to_numpy(str) for name in ("study", "regime", "level")}
+    for study in sorted({"", *map(str, columns["study"])}):
+        for regime in (*regimes.REGIMES, *((regimes.EVERY,) if study else ())):
+            of_regime = (columns["study"] == study) & ((columns["regime"] == regime) | (regime == regimes.EVERY))
+            for level in (*LEVELS, "all"):
+                some = np.flatnonzero(of_regime & ((columns["level"] == level) | (level == "all")))
+                if not len(some):
+                    continue
+                rows, asked = torch.from_numpy(some), scored.table["participant"].iloc[some]
+                shown, odd, time = scored.triplets[rows], scored.odd[rows], scored.time[rows]
+                yield group_choices(level, shown, odd, asked, concepts, time, study=study, regime=regime)
+
+
+def scored_choices(world: World, people: HumanUncertainty) -> ScoredChoices:
+    """All rows of levels.csv and the rows of split 'test' of triplets.csv about objects that a fit has seen.
+
+    A picture's concept is known if the picture is of the split human and no held-out object. Rows of triplets.csv have
+    the level that the labels of their pictures' classes give: three classes, two or one; none in a world whose
+    hierarchy has one label only.
+    """
+    columns = ["image_0", "image_1", "image_2", "odd", "participant"]
+    seen = world.triplets[held_out.choice_parts(world, people).seen.numpy()]
+    parts = [seen[[*columns, *(["rt"] if "rt" in seen else [])]].assign(level=class_levels(world, seen), study="")]
+    if world.levels is not None:
+        extra = [name for name in ("rt", "study", "level") if name in world.levels]
+        parts.append(world.levels[[*columns, *extra]])
+    rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    shown, odd = world.choice_rows(rows)
+    known = torch.tensor((world.images["split"] == "human").to_numpy()) & ~held_out.held_out_objects(world, people)
+    study = rows["study"].fillna("") if "study" in rows else ""
+    table = rows[["participant", "level"]].assign(study=study, regime=regimes.of_triplets(known[shown]))
+    return ScoredChoices(table, torch.searchsorted(world.scored_rows(), shown), odd, standardised_log_times(rows))
+
+
+def class_levels(world: World, table: pd.DataFrame) -> np.ndarray:
+    """The level that the class labels of each row's pictures give, (n,) text; '' if the world has one label only."""
+    if len(world.hierarchy) < 2 or not len(table):
+        return np.full(len(table), "")
+    classes = world.images[world.class_label].to_numpy(str)
+    return levels.by_class(classes[world.choice_rows(table)[0].numpy()])
 
 
 def group_choices(
-    level: str, triplets: Tensor, odd: Tensor, people: pd.Series, concepts: Tensor, times: Tensor | None = None
+    level: str,
+    triplets: Tensor,
+    odd: Tensor,
+    people: pd.Series,
+    concepts: Tensor,
+    times: Tensor | None = None,
+    study: str = "",
+    regime: str = "",
 ) -> TimedChoices:
     """Choices by distinct triplet, whatever order it was shown in.
 
@@ -76,6 +144,8 @@ def group_choices(
     ordered, order = triplets.sort(dim=1)
     distinct, triplet = ordered.unique(dim=0, return_inverse=True)
     return TimedChoices(
+        study=study,
+        regime=regime,
         level=level,
         triplets=distinct,
         concepts=concepts[distinct],
@@ -83,6 +153,8 @@ def group_choices(
         item=(order == odd[:, None]).long().argmax(1),
         person=torch.from_numpy(pd.factorize(people)[0]),
         time=torch.full((len(odd),), torch.nan).double() if times is None else times,
+        people=participants.known(people),
+        unnamed=int(people.astype(str).str.startswith(participants.UNKNOWN).sum()),
     )
 
 

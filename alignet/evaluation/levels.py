@@ -7,81 +7,123 @@ import torch
 from torch import Tensor
 
 from alignet import metrics
-from alignet.config import Levels
+from alignet.config import HumanUncertainty, Levels
+from alignet.evaluation import influences
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level, human_agreement
-from alignet.evaluation.representations import Representations
-from alignet.intervals import Units, mean_influence
-from alignet.metrics import unit_vectors
-from alignet.triplets import odd_one_out, pair_similarities
-from alignet.worlds.format import pictures
+from alignet.evaluation.influences import CONTROL, Score, interval, mean
+from alignet.evaluation.representations import Representations, unit_of
+from alignet.intervals import mean_influence
+from alignet.triplets import odd_one_out, row_pair_similarities
+from alignet.worlds.format import pictures, regimes
 from alignet.worlds.format.tables import World
 
-NO_LEVELS = "the world has no levels.csv"
+NO_LEVELS = "the world has no levels.csv and no test choices about judged concepts"
 UNIT = "triplets that share concepts"
-COLUMNS = ["student", "target", "representation", "level", "centred", "odd_one_out_accuracy", "ci_low", "ci_high"]
-COLUMNS += ["majority_accuracy", "majority_low", "majority_high"]
+METRIC = "odd_one_out_accuracy"
+CHUNK = 8192  # triplets whose representations are in memory together
+ENDS = ("", "_low", "_high")
+COLUMNS = ["student", "target", "representation", "study", "regime", "level", "centred"]
+COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "majority_accuracy", "majority_low", "majority_high"]
 COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
 COLUMNS += ["above_ceiling", "above_ceiling_low", "above_ceiling_high", "passes_ceiling"]
-COLUMNS += ["over_base", "over_base_low", "over_base_high", "over_control", "over_control_low", "over_control_high"]
-COLUMNS += ["relative_improvement", "relative_improvement_low", "relative_improvement_high"]
+COLUMNS += [f"{name}{end}" for name in ("over_base", "over_control", "relative_improvement") for end in ENDS]
 for centring in ("centred", "uncentred"):
-    COLUMNS += [f"{centring}_accuracy", f"{centring}_low", f"{centring}_high", f"{centring}_improvement"]
-    COLUMNS += [f"{centring}_improvement_low", f"{centring}_improvement_high"]
-COLUMNS += ["n_triplets", "n_choices", "choices", "ci_unit", "note"]
-CONTROL = "unalignet"
+    COLUMNS += [f"{centring}_accuracy", f"{centring}_low", f"{centring}_high"]
+    for name in ("over_base", "over_control", "improvement"):
+        COLUMNS += [f"{centring}_{name}{end}" for end in ENDS]
+COLUMNS += ["n_triplets", "n_repeated", "n_choices", "n_people", "n_unnamed"]
+COLUMNS += ["choices", "judged", "ci_unit", "note"]
 
 
-def levels(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
-    """Odd-one-out accuracy at each level of abstraction, with 95 % intervals that allow for shared concepts.
+def levels(world: World, representations: Representations, settings: Levels, people: HumanUncertainty) -> pd.DataFrame:
+    """The table of `with_influences`."""
+    return with_influences(world, representations, settings, people)[0]
 
-    The accuracy is the share of people's single choices that the model makes too, `majority_accuracy` that of
-    triplets on which it chooses as most people do, and the noise ceiling the share on which one person agrees with
-    the majority of the others on the same triplet: all in [0, 1], chance 1/3. Differences are paired: `above_ceiling`
-    (accuracy minus ceiling, on triplets that two people or more judged), `over_base` and `over_control` (accuracy minus
-    that of the base's pooled representation, or of the control's same one) and relative_improvement (percent over the
-    base). passes_ceiling says that the whole interval of above_ceiling lies above 0. A majority of few others is
-    unsure, which lowers the ceiling: to pass it is not to be more human than people.
 
-    Similarities are cosines, of features whose mean over the test pictures is subtracted where `centred` says so.
-    `centred_` and `uncentred_` columns hold accuracy and relative improvement both ways; the other columns are those of
-    settings.centred.
+def with_influences(
+    world: World, representations: Representations, settings: Levels, people: HumanUncertainty
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Odd-one-out accuracy in each study, regime and level of abstraction, with 95 % intervals that allow for shared
+    concepts, and the influences of the pooled representations.
 
-    Returns: the columns of levels.csv, `choices` (whose they are: human, simulated or derived) and `note`; a world
-        without levels.csv gives rows of level 'all' without numbers and a note that says so.
-    Raises: ValueError if levels.csv shows a picture outside the test split.
+    A triplet counts once, however many people judged it: the accuracy is the mean over triplets of the share of
+    people's choices that the model makes too, `majority_accuracy` the share of triplets on which it chooses as most
+    people do, and the noise ceiling the mean over triplets that several people judged (n_repeated) of how often one
+    person agrees with the majority of the others; it is NaN where there are none. All lie in [0, 1], chance 1/3.
+    Differences are paired: `above_ceiling` (accuracy minus ceiling, on triplets that several people judged),
+    `over_base` and `over_control` (accuracy minus that of the base's pooled representation, or of the control's same
+    one) and relative_improvement (percent over the base). passes_ceiling says that the whole interval of above_ceiling
+    lies above 0. A majority of few others is unsure, which lowers the ceiling: to pass it is not to be more human than
+    people. Of fewer than influences.FEWEST triplets there is no interval.
+
+    Similarities are cosines; where `centred` says so, of features from which the mean of the test split's pictures is
+    subtracted. `centred_` and `uncentred_` columns hold accuracies and differences both ways; the other columns are
+    those of settings.centred.
+
+    Args: representations: of the pictures of `World.scored_rows`.
+    Returns: the columns of levels.csv, `choices` (whose they are), `judged` (what people saw if not these pictures) and
+        `note`; a world without choices to score gives rows of level 'all' without numbers and a note that says so. And
+        blocks of `influences`.
     Source: the paper, Results, 'Levels' (Eq. 11 of docs/method.md); intervals: section 10 there. Centring is ours.
     """
-    if world.levels is None:
-        return _without_levels(world, representations)
-    units = {centred: {k: unit_vectors(x, centred) for k, x in representations.items()} for centred in (True, False)}
+    test = torch.isin(world.scored_rows(), world.rows("test"))
+    units = {centred: {k: unit_of(x, test, centred) for k, x in representations.items()} for centred in (True, False)}
+    table, kept = [], []
+    for judged in choices_by_level(world, people):
+        chosen = {centred: {key: choices(x, judged) for key, x in unit.items()} for centred, unit in units.items()}
+        table += _rows(judged, chosen, settings)
+        kept.append(_influences(judged, chosen[settings.centred]))
+    if not table:
+        return _without_levels(world, representations), []
+    scores = pd.DataFrame(table).assign(choices=world.choices, judged=world.judged, ci_unit=UNIT, note="")
+    return scores.reindex(columns=COLUMNS), kept
+
+
+def choices(unit: Tensor, judged: TimedChoices) -> Tensor:
+    """The odd one out that a model chooses of each triplet, (n,); see `odd_one_out`. Args: unit: (pictures, dim)."""
+    parts = [row_pair_similarities(unit, triplets) for triplets in judged.triplets.split(CHUNK)]
+    return odd_one_out(torch.cat(parts))
+
+
+def _rows(judged: TimedChoices, chosen: dict[bool, dict], settings: Levels) -> list[dict]:
+    """A row for each representation. Args: chosen: centred -> key -> (n,) the model's choices."""
+    counts, units, people = judged.counts(), judged.units, human_agreement(judged)
+    agrees = {c: {key: metrics.agreement(odd, counts) for key, odd in of.items()} for c, of in chosen.items()}
+    common: dict[str, Any] = judged.names | {"n_triplets": len(counts), "n_choices": len(judged.item)}
+    common |= {"n_repeated": int((~people.isnan()).sum()), "n_people": judged.people, "n_unnamed": judged.unnamed}
+    common |= mean("noise_ceiling", "noise_ceiling", people, units) | {"centred": settings.centred}
     table = []
-    for judged in choices_by_level(world):
-        counts = judged.counts()
-        chosen = {centred: {key: _choices(x, judged) for key, x in unit.items()} for centred, unit in units.items()}
-        agrees = {c: {key: metrics.agreement(odd, counts) for key, odd in of.items()} for c, of in chosen.items()}
-        common: dict[str, Any] = {"level": judged.level, "n_triplets": len(counts), "n_choices": len(judged.item)}
-        common |= _mean("noise_ceiling", "noise_ceiling", human_agreement(judged), counts.sum(1), judged.units)
-        for key in representations:
-            row = dict(zip(COLUMNS, (*key, judged.level, settings.centred), strict=False)) | common
-            row |= _against_people(chosen[settings.centred][key], judged)
-            row |= _against_others(agrees[settings.centred], key, counts.sum(1), judged.units)
-            for centred, centring in ((True, "centred"), (False, "uncentred")):
-                agreement, base = (agrees[centred][k] for k in (key, (key[0], "base", "pooled")))
-                row |= _mean(f"{centring}_accuracy", centring, agreement, counts.sum(1), judged.units)
-                row |= _improvement(f"{centring}_improvement", agreement, base, counts.sum(1), judged.units)
-            table.append(row)
-    return pd.DataFrame(table).assign(choices=world.choices, ci_unit=UNIT, note="").reindex(columns=COLUMNS)
+    for key in agrees[settings.centred]:
+        row = dict(zip(("student", "target", "representation"), key, strict=True)) | common
+        row |= _against_people(chosen[settings.centred][key], agrees[settings.centred][key], people, judged)
+        row |= _against_others(agrees[settings.centred], key, judged)
+        for centred, centring in ((True, "centred"), (False, "uncentred")):
+            row |= mean(f"{centring}_accuracy", centring, agrees[centred][key], units)
+            others = _against_others(agrees[centred], key, judged)
+            row |= {f"{centring}_{name.removeprefix('relative_')}": value for name, value in others.items()}
+        table.append(row)
+    return table
 
 
-def examples(world: World, size: int = 96) -> dict[str, tuple[Tensor, int]] | None:
+def _influences(judged: TimedChoices, chosen: dict[tuple[str, str, str], Tensor]) -> pd.DataFrame:
+    """Those of the pooled representations, as a block of `influences`."""
+    counts, scores = judged.counts(), {}
+    for (student, target, representation), odd in chosen.items():
+        if representation == "pooled":
+            scores[student, target] = mean_influence(metrics.agreement(odd, counts), torch.ones(len(counts)))
+    return influences.block(f"levels, {influences.about(**judged.names)}", METRIC, judged.units, scores)
+
+
+def examples(world: World, people: HumanUncertainty, size: int = 96) -> dict[str, tuple[Tensor, int]] | None:
     """Of each level the triplet that most people agree on: its pictures, (3, 3, size, size) uint8, and the odd one.
 
-    Of several the first whose concepts no earlier level shows; None where the world has no levels.csv.
+    They are of new concepts, or of known ones where there are no new. Of several the first whose concepts no earlier
+    level shows; None where the world has no choices to score.
     """
-    found, taken, rows = {}, torch.empty(0, dtype=torch.int64), world.rows("test")
-    for judged in choices_by_level(world):
-        if judged.level == "all":
-            continue
+    found, taken, rows = {}, torch.empty(0, dtype=torch.int64), world.scored_rows()
+    every = [judged for judged in choices_by_level(world, people) if not judged.study and judged.level != "all"]
+    regime = min((judged.regime for judged in every), key=regimes.HEADLINE.index, default=None)
+    for judged in (judged for judged in every if judged.regime == regime):
         votes, odd = judged.counts().max(1)
         shown = torch.isin(judged.concepts, taken).any(1)
         best = int((votes.double() / judged.counts().sum(1).clamp(min=1) + votes / 1e3 - shown.double()).argmax())
@@ -92,51 +134,41 @@ def examples(world: World, size: int = 96) -> dict[str, tuple[Tensor, int]] | No
 
 
 def _without_levels(world: World, representations: Representations) -> pd.DataFrame:
-    rows = [dict(zip(COLUMNS, (*key, "all"), strict=False)) for key in representations]
-    notes = {"passes_ceiling": False, "n_triplets": 0, "n_choices": 0, "choices": world.choices}
-    return pd.DataFrame(rows).reindex(columns=COLUMNS).assign(**notes, ci_unit=UNIT, note=NO_LEVELS)
+    names = [dict(zip(("student", "target", "representation"), key, strict=True)) for key in representations]
+    nothing = dict.fromkeys(("n_triplets", "n_repeated", "n_choices", "n_people", "n_unnamed"), 0)
+    rows = pd.DataFrame(names).reindex(columns=COLUMNS).assign(level="all", passes_ceiling=False, **nothing)
+    return rows.assign(choices=world.choices, judged=world.judged, ci_unit=UNIT, note=NO_LEVELS)
 
 
-def _choices(unit: Tensor, judged: TimedChoices) -> Tensor:
-    return odd_one_out(pair_similarities(unit[judged.triplets]))
+def _against_people(chosen: Tensor, agrees: Tensor, people: Tensor, judged: TimedChoices) -> dict[str, Any]:
+    """Accuracy, agreement with the majority, and accuracy minus noise ceiling, of a model's choices (n,).
 
-
-def _against_people(chosen: Tensor, judged: TimedChoices) -> dict[str, Any]:
-    """Accuracy, agreement with the majority, and accuracy minus noise ceiling, of a model's choices (n,)."""
-    counts, units = judged.counts(), judged.units
-    agreement, people = metrics.agreement(chosen, counts), counts.sum(1)
-    row: dict[str, Any] = _mean("odd_one_out_accuracy", "ci", agreement, people, units)
-    majority = metrics.majority_agreement(chosen, counts)
-    row |= _mean("majority_accuracy", "majority", majority, torch.ones(len(counts)), units)
-    row |= _mean("above_ceiling", "above_ceiling", agreement - human_agreement(judged), people, units)
+    Args: agrees: (n,) share of people who chose as it did; people: (n,) how often one of them agrees with the others.
+    """
+    row: dict[str, Any] = mean("odd_one_out_accuracy", "ci", agrees, judged.units)
+    row |= mean("majority_accuracy", "majority", metrics.majority_agreement(chosen, judged.counts()), judged.units)
+    row |= mean("above_ceiling", "above_ceiling", agrees - people, judged.units)
     return row | {"passes_ceiling": row["above_ceiling_low"] > 0}
 
 
-def _against_others(agrees: dict, key: tuple[str, str, str], people: Tensor, units: Units) -> dict[str, float]:
+def _against_others(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, float]:
     """Accuracy minus the base's and the control's, and percent over the base. Args: agrees: key -> (n,) agreement."""
     student, target, representation = key
     base, control = agrees[student, "base", "pooled"], agrees.get((student, CONTROL, representation))
-    row = _improvement("relative_improvement", agrees[key], base, people, units)
+    row = _improvement("relative_improvement", agrees[key], base, judged)
     if target != "base":
-        row |= _mean("over_base", "over_base", agrees[key] - base, people, units)
+        row |= mean("over_base", "over_base", agrees[key] - base, judged.units)
     if target not in ("base", CONTROL) and control is not None:
-        row |= _mean("over_control", "over_control", agrees[key] - control, people, units)
+        row |= mean("over_control", "over_control", agrees[key] - control, judged.units)
     return row
 
 
-def _mean(name: str, ends: str, values: Tensor, weights: Tensor, units: Units) -> dict[str, float]:
-    """The weighted mean of the values that are no NaN, and its 95 % interval, under these names."""
-    mean, influence = mean_influence(values, weights)
-    low, high = units.interval(mean, influence)
-    return {name: mean, f"{ends}_low": low, f"{ends}_high": high}
-
-
-def _improvement(name: str, agreement: Tensor, base: Tensor, people: Tensor, units: Units) -> dict[str, float]:
+def _improvement(name: str, agreement: Tensor, base: Tensor, judged: TimedChoices) -> dict[str, float]:
     """Percent over the base's pooled representation at the same level, with its paired interval; NaN over 0."""
-    after, of_after = mean_influence(agreement, people)
-    before, of_before = mean_influence(base, people)
+    after, of_after = mean_influence(agreement, torch.ones(len(agreement)))
+    before, of_before = mean_influence(base, torch.ones(len(base)))
     if before == 0:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
-    percent = 100 * (after / before - 1)
-    low, high = units.interval(percent, 100 * (of_after - after / before * of_before) / before)
-    return {name: percent, f"{name}_low": low, f"{name}_high": high}
+    percent: Score = 100 * (after / before - 1), 100 * (of_after - after / before * of_before) / before
+    low, high = interval(judged.units, percent)
+    return {name: percent[0], f"{name}_low": low, f"{name}_high": high}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import TRIPLET, World
 
 CLAIMED = ("few-shot", "linear probe", "unseen")
@@ -66,7 +67,9 @@ def _people(world: World) -> dict[str, dict]:
 
 
 def _coarse(levels: pd.DataFrame) -> dict[str, dict]:
-    """The largest relative improvement at the coarse level among the students, as the paper reports its."""
+    """The largest relative improvement at the coarse level among the students, as the paper reports its: of new
+    concepts, or of known ones where there are no new."""
+    levels = regimes.headline(levels)
     improved = levels[(levels["level"] == "coarse") & (levels["target"] == "alignet")]
     improved = improved[improved["representation"] == "pooled"].dropna(subset=["relative_improvement"])
     if improved.empty:

@@ -1,4 +1,4 @@
-"""The test pictures as every student represents them, before and after alignment, as the earlier stages stored them."""
+"""Pictures as every student represents them, before and after alignment, as the earlier stages stored them."""
 
 from pathlib import Path
 
@@ -6,26 +6,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignet.metrics import unit_vectors
 from alignet.models.activations import Layers
 from alignet.models.features import load_features
 from alignet.worlds.format.tables import World
 
-Representations = dict[tuple[str, str, str], Tensor]  # (student, target, 'pooled' or 'head') -> (n test pictures, dim)
+Representations = dict[tuple[str, str, str], Tensor]  # (student, target, 'pooled' or 'head') -> (n pictures, dim)
 
 
-def load(data: Path, world: World, students: list[str], targets: list[str]) -> Representations:
-    """The test pictures as every student sees them: before (target 'base'; it has no head) and after each target."""
-    test, representations = world.rows("test"), {}
+def load(
+    data: Path, world: World, students: list[str], targets: list[str], rows: Tensor | None = None
+) -> Representations:
+    """Pictures as every student sees them: before (target 'base'; it has no head) and after each target.
+
+    Args: rows: (n,) of images.csv, ascending, among those of `World.scored_rows`, which the student stage has stored;
+        None: the test split's.
+    Raises: ValueError naming a student whose stored representations are of other pictures, or a row of none.
+    """
+    scored, rows, representations = world.scored_rows(), world.rows("test") if rows is None else rows, {}
+    if not torch.isin(rows, scored).all():
+        raise ValueError("representations are stored of the pictures of World.scored_rows alone")
+    places = torch.searchsorted(scored, rows).numpy()
     for student in students:
-        features = load_features(data / "features" / student, world.images["image"], test)
-        representations[student, "base", "pooled"] = features[test]
+        features = load_features(data / "features" / student, world.images["image"], rows)
+        representations[student, "base", "pooled"] = features[rows]
         for target in targets:
             for name in ("pooled", "head"):
-                rows = np.load(data / "students" / student / target / f"{name}.npy")
-                representations[student, target, name] = torch.from_numpy(rows)
+                file = data / "students" / student / target / f"{name}.npy"
+                stored = np.load(file, mmap_mode="r")
+                if len(stored) != len(scored):
+                    of = f"{len(stored)} pictures, and {len(scored)} are scored"
+                    raise ValueError(f"{file}: holds representations of {of}: run the student stage again")
+                representations[student, target, name] = torch.from_numpy(stored[places])
     return representations
 
 
+def unit_of(features: Tensor, test: Tensor, centred: bool) -> Tensor:
+    """The rows scaled to length 1: their dot products are cosine similarities.
+
+    Args: features: (n, dim); test: (n,) bool, which rows are of the test split; centred: subtract the mean of those
+        first, so that what else is scored moves no similarity of theirs.
+    """
+    return unit_vectors(features - features[test].mean(0) if centred else features, centred=False)
+
+
 def pooled(stored: Representations) -> Layers:
-    """Stored 'pooled' representations of the test pictures, base included, as `Layers`."""
+    """Stored 'pooled' representations, base included, as `Layers`."""
     return {(student, target): {kind: rows} for (student, target, kind), rows in stored.items() if kind == "pooled"}

@@ -13,10 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from alignet.evaluation import influences
 from alignet.intervals import Units, spearman_influence
 
 UNKNOWN = (float("nan"), float("nan"))
 FEWEST = 3  # pairs that make a correlation
+COMMON = 0.5  # share of the pairs that all groups of people must have judged, or most of what they said is lost
 PART = 1 << 23  # numbers of a part of a large computation: 64 MB in double precision
 DENSE = 64  # pairs an object, from which on it takes less time to compute all pairs of objects
 Pairs = tuple[Tensor, Tensor]  # pairs (2, n), first below second, and their similarities (groups, n), NaN where unknown
@@ -32,7 +34,7 @@ class Benchmark:
 
 
 def grouped(by_group: Callable[[int], Pairs], people: int, rater_groups: int) -> Benchmark:
-    """The pairs that every group of people judged; all people as one group where groups share too few pairs.
+    """The pairs that every group of people judged; all people as one group where that is less than COMMON of the pairs.
 
     Args: by_group: number of groups -> `Pairs`; people: how many.
     """
@@ -40,33 +42,37 @@ def grouped(by_group: Callable[[int], Pairs], people: int, rater_groups: int) ->
     for count in (groups, 1):
         pairs, values = by_group(count)
         known = ~values.isnan().any(0)
-        if known.sum() >= FEWEST:
+        if known.sum() >= max(FEWEST, COMMON * len(known)):
             break
     note = "" if count > 1 else "no noise ceiling: one person or group"
     return Benchmark(pairs[:, known], values[:, known], note)
 
 
-def choice_shares(triplets: Tensor, odd: Tensor, group: Tensor, groups: int) -> Pairs:
+def choice_shares(triplets: Tensor, odd: Tensor, group: Tensor, groups: int, weights: Tensor | None = None) -> Pairs:
     """How often a pair of objects was left together when it was shown, in [0, 1], for each group of choices.
 
-    Args: triplets: (m, 3) object numbers; odd: (m,) position of the chosen one; group: (m,) below `groups`.
+    Args: triplets: (m, 3) object numbers; odd: (m,) position of the chosen one; group: (m,) below `groups`; weights:
+        (m,) of the choices; None: all count alike.
     """
     ends = torch.cat([triplets[:, pair] for pair in ((1, 2), (0, 2), (0, 1))]).T
     together = torch.cat([odd == item for item in range(3)]).double()
-    return pair_means(ends, together, group.repeat(3), groups)
+    return pair_means(ends, together, group.repeat(3), groups, None if weights is None else weights.repeat(3))
 
 
-def pair_means(ends: Tensor, values: Tensor, group: Tensor, groups: int) -> Pairs:
+def pair_means(ends: Tensor, values: Tensor, group: Tensor, groups: int, weights: Tensor | None = None) -> Pairs:
     """Mean value of each pair of objects within each group of rows. Memory grows with the rows, whatever the objects.
 
-    Args: ends: (2, m) objects, in whatever order; values: (m,) float64; group: (m,) below `groups`.
+    Args: ends: (2, m) objects, in whatever order; values: (m,) float64; group: (m,) below `groups`; weights: (m,)
+        float64; None: all rows count alike.
     """
+    weights = torch.ones(len(values), dtype=torch.float64) if weights is None else weights
     low, high = ends.amin(0), ends.amax(0)
     objects = int(high.max()) + 1 if len(high) else 1
     code, pair = (low * objects + high)[low < high].unique(return_inverse=True)
     cell = group[low < high] * len(code) + pair
-    sums = torch.bincount(cell, values[low < high], minlength=groups * len(code))
-    means = sums / torch.bincount(cell, minlength=groups * len(code))  # 0 / 0 is NaN: not judged
+    sums = torch.bincount(cell, (values * weights)[low < high], minlength=groups * len(code))
+    means = sums / torch.bincount(cell, weights[low < high], minlength=groups * len(code))  # 0 / 0 is NaN: not judged
+    means = means.round(decimals=12)  # equal shares of weights that differ in their last bits are tied in ranks
     return torch.stack([code // objects, code % objects]), means.view(groups, len(code))
 
 
@@ -123,19 +129,31 @@ def rsa_noise_ceiling(people: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def rsa_rows(names: dict, benchmark: Benchmark, models: dict) -> list[dict]:
-    """Rows of similarity.csv. Args: models: (student, target) -> vectors of the benchmark's objects, (objects, dim),
-    whose dot products are their similarities."""
-    n = benchmark.pairs.shape[1]
+def rsa_rows(names: dict, benchmark: Benchmark, models: dict, centred: dict | None = None) -> list[dict]:
+    """The rows of `with_influences`."""
+    return with_influences(names, benchmark, models, centred)[0]
+
+
+def with_influences(
+    names: dict, benchmark: Benchmark, models: dict, centred: dict | None = None
+) -> tuple[list[dict], list[pd.DataFrame]]:
+    """Rows of similarity.csv, and the benchmark's block of `influences`, if there is one.
+
+    Args: models: (student, target) -> vectors of the benchmark's objects, (objects, dim), whose dot products are their
+        similarities; centred: the same for centred features, whose scores stand beside these; None: there are none.
+    """
+    n, units = benchmark.pairs.shape[1], Units(benchmark.pairs.T)
     if n < FEWEST:
-        return [names | {"note": f"people judged fewer than {FEWEST} pairs"}]
-    units = Units(benchmark.pairs.T)
+        return [names | {"note": f"people judged fewer than {FEWEST} pairs"}], []
     low, high = rsa_noise_ceiling(benchmark.people)
     common = {"noise_ceiling": low, "noise_ceiling_low": low, "noise_ceiling_high": high, "n": n}
-    scores = []
-    for (student, target), rows in models.items():
-        value, influence = rsa_over_groups(dot_products(rows, benchmark.pairs), benchmark.people)
-        low, high = units.interval(value, influence)
-        row = {"student": student, "target": target, "value": value, "ci_low": low, "ci_high": high}
-        scores.append(names | row | {"note": benchmark.note} | common)
-    return scores
+    scores = _scores(benchmark, models)
+    rows = influences.compared(scores, units)
+    if centred is not None:
+        rows = influences.beside_centred(rows, influences.compared(_scores(benchmark, centred), units))
+    block = influences.block(names["benchmark"], names["metric"], units, scores)
+    return [names | row | common | {"note": benchmark.note} for row in rows], [block]
+
+
+def _scores(benchmark: Benchmark, models: dict) -> dict[tuple[str, str], influences.Score]:
+    return {key: rsa_over_groups(dot_products(rows, benchmark.pairs), benchmark.people) for key, rows in models.items()}

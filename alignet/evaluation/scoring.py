@@ -3,6 +3,7 @@
 from functools import cached_property
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from alignet import config, devices
@@ -10,7 +11,6 @@ from alignet.evaluation import downstream, levels, similarity, uncertainty
 from alignet.models import activations, backbones, exported
 from alignet.models.activations import Students
 from alignet.models.backbones import Embedder
-from alignet.people import held_out
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
 
@@ -59,21 +59,25 @@ class Model:
         self.reading = config.load("features", config.Features, params_file)
 
     @cached_property
-    def test(self) -> activations.Layers:
-        return activations.forward(self.students, self.world.paths(self.world.rows("test")), self.reading)
+    def scored(self) -> activations.Layers:
+        """The pictures of `World.scored_rows`."""
+        return activations.forward(self.students, self.world.paths(self.world.scored_rows()), self.reading)
+
+    @cached_property
+    def people(self) -> config.HumanUncertainty:
+        return config.load("human_uncertainty", config.HumanUncertainty, self.params_file)
 
     def on(self, benchmark: str) -> pd.DataFrame:
         if benchmark == "downstream":
             tasks = config.load("downstream", config.Downstream, self.params_file)
-            return downstream.downstream(self.world, self.test, self.students, self.reading, tasks)
+            test = torch.isin(self.world.scored_rows(), self.world.rows("test"))
+            layers = {key: {"pooled": each["pooled"][test]} for key, each in self.scored.items()}
+            return downstream.downstream(self.world, layers, self.students, self.reading, tasks)
         if benchmark == "similarity":
-            parts = held_out.choice_parts(
-                self.world, config.load("human_uncertainty", config.HumanUncertainty, self.params_file)
-            )
-            human = similarity.tested_features(self.students, self.world, parts, self.reading)
+            found = similarity.with_tested(self.students, self.scored, self.world, self.people, self.reading)
             alike = config.load("similarity", config.Similarity, self.params_file)
-            return similarity.similarity(self.world, parts, human, self.test, alike)
-        stored = {(self.name, "base", "pooled"): self.test[self.name, "base"]["pooled"]}
+            return similarity.similarity(self.world, *found, alike, self.people)
+        stored = {(self.name, "base", "pooled"): self.scored[self.name, "base"]["pooled"]}
         choices = config.load("levels", config.Levels, self.params_file)
         of_choices = levels.levels if benchmark == "levels" else uncertainty.uncertainty
-        return of_choices(self.world, stored, choices)
+        return of_choices(self.world, stored, choices, self.people)

@@ -1,5 +1,6 @@
 """Other human similarity judgements: held-out triplets, and RSA with matrices of choices, of ratings and of others."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,26 +9,32 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
-from alignet.config import ROOT, Features, Similarity
-from alignet.evaluation import rsa
-from alignet.evaluation.human_choices import group_choices, human_agreement
+from alignet import config, metrics
+from alignet.config import ROOT, HumanUncertainty, Similarity
+from alignet.evaluation import influences, rsa
+from alignet.evaluation.human_choices import TimedChoices, choices_by_level, group_choices, human_agreement
+from alignet.evaluation.levels import choices
 from alignet.intervals import mean_influence
 from alignet.metrics import unit_vectors
 from alignet.models import activations
 from alignet.models.activations import Layers, Students
 from alignet.people import held_out
 from alignet.people.held_out import ChoiceParts
-from alignet.triplets import odd_one_out, pair_similarities
-from alignet.worlds.format.schema import LEVELS
+from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import TRIPLET, World
 from alignet.worlds.readers import matrices
 
-COLUMNS = ["student", "target", "benchmark", "metric", "value", "ci_low", "ci_high", "ci_unit"]
-COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "n", "choices", "note"]
+COLUMNS = ["student", "target", "benchmark", "study", "regime", "metric", "value", "ci_low", "ci_high", "ci_unit"]
+COLUMNS += [f"{name}{end}" for name in ("over_base", "over_control") for end in ("", "_low", "_high")]
+COLUMNS += ["centred_value", "centred_low", "centred_high"]
+COLUMNS += [f"centred_{name}{end}" for name in ("over_base", "over_control") for end in ("", "_low", "_high")]
+COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "n", "choices", "judged", "note"]
 HELD_OUT, SEEN = "held-out triplets", "test triplets, objects seen"
+NONE_HELD_OUT = "triplets.csv has no choices about held-out objects alone"
 SHOWN = 1000  # concepts between which `rdms` shows distances, at most
 SHARED = "that share"  # units of intervals: triplets that share concepts, pairs that share pictures
+Features = dict[tuple[str, str], Tensor]  # (student, target) -> (n, dim)
+Parts = tuple[list[dict], list[pd.DataFrame]]  # rows of similarity.csv and blocks of `influences`
 
 
 def tested_rows(world: World, parts: ChoiceParts) -> Tensor:
@@ -35,35 +42,65 @@ def tested_rows(world: World, parts: ChoiceParts) -> Tensor:
     return held_out.shown_rows(world, parts.held_out | parts.seen)
 
 
-def tested_features(students: Students, world: World, parts: ChoiceParts, settings: Features) -> Layers:
-    """The pictures of `tested_rows` through every student, before and after: 'pooled'; nothing where there are none."""
-    rows = tested_rows(world, parts)
-    return activations.forward(students, world.paths(rows), settings) if len(rows) else {}
+def with_tested(
+    students: Students, scored: Layers, world: World, people: HumanUncertainty, settings: config.Features
+) -> tuple[Tensor, Layers]:
+    """The pictures of `World.scored_rows`, and those of `tested_rows` besides, as every student sees them.
+
+    The latter are among the former unless human_uncertainty.held_out_objects names objects of other rows than those of
+    split test: those are run through the students here. Args: scored: 'pooled' features of the scored rows.
+    Returns: rows of images.csv, (n,) ascending, and 'pooled' features of their pictures.
+    """
+    rows = world.scored_rows()
+    tested = tested_rows(world, held_out.choice_parts(world, people))
+    lacking = tested[~torch.isin(tested, rows)]
+    if not len(lacking):
+        return rows, scored
+    every, found = torch.cat([rows, lacking]).sort(), activations.forward(students, world.paths(lacking), settings)
+    joined = {key: torch.cat([scored[key]["pooled"], found[key]["pooled"]])[every.indices] for key in scored}
+    return every.values, {key: {"pooled": features} for key, features in joined.items()}
 
 
-def similarity(world: World, parts: ChoiceParts, human: Layers, test: Layers, settings: Similarity) -> pd.DataFrame:
-    """One row per student, target and benchmark: the columns of similarity.csv, 95 % intervals.
+def similarity(
+    world: World, rows: Tensor, layers: Layers, settings: Similarity, people: HumanUncertainty
+) -> pd.DataFrame:
+    """The table of `with_influences`."""
+    return with_influences(world, rows, layers, settings, people)[0]
+
+
+def with_influences(
+    world: World, rows: Tensor, layers: Layers, settings: Similarity, people: HumanUncertainty
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """One row per student, target and benchmark: the columns of similarity.csv, 95 % intervals; and their influences.
 
     Benchmarks: odd-one-out accuracy on triplets of held-out objects and, where there are any, on test triplets that
-    show objects which a fit has seen; RSA with the choice probabilities of these triplets and of each level of
-    levels.csv, whose levels are kept apart because how often a pair is left together depends on what it is shown with;
-    RSA with ratings.csv and with the matrices named in the settings. What the world does not have is a row without a
-    value and with a note. Intervals allow for triplets or pairs that share a concept or a picture (ci_unit).
+    show objects which a fit has seen; RSA with the choice probabilities of these triplets and of each regime and level
+    of 07_levels, kept apart because how often a pair is left together depends on what it is shown with; RSA with
+    ratings.csv and with the matrices named in the settings. Everywhere a triplet counts once. What the world does not
+    have is a row without a value and with a note. Similarities are cosines; centred_ columns are of features from which
+    the mean of the test split's pictures is subtracted. Differences to base and control are paired. Intervals allow for
+    triplets or pairs that share a concept or a picture (ci_unit).
 
-    Args: parts: of triplets.csv; human: 'pooled' features of the pictures of `tested_rows`; test: of the test split.
+    Args: rows: (n,) of images.csv, ascending, and layers: 'pooled' features of their pictures (`with_tested`).
     """
-    rows, of_choices = tested_rows(world, parts), []
-    for name, chosen in ((HELD_OUT, parts.held_out), (SEEN, parts.seen)):
-        if name == HELD_OUT or chosen.any():
-            table = world.triplets[chosen.numpy()]
-            of_choices.append(_triplet_accuracy(name, world, table, rows, human))
-            of_choices.append(_choice_rsa(name, world, table, rows, human, settings))
-    for level in LEVELS if world.levels is not None else ("all",):
-        table = None if world.levels is None else world.levels[world.levels["level"] == level]
-        of_choices.append(_choice_rsa(f"levels.csv, {level}", world, table, world.rows("test"), test, settings))
-    of_others = [_rating_rsa(world, test, settings), *(_matrix_rsa(world, m, test) for m in settings.matrices)]
-    scores = pd.DataFrame([row for part in of_choices + of_others for row in part]).reindex(columns=COLUMNS)
-    return scores.assign(n=scores["n"].fillna(0).astype(int), note=scores["note"].fillna(""), choices=world.choices)
+    test = torch.isin(rows, world.rows("test"))
+    plain = {key: each["pooled"] for key, each in layers.items()}
+    found = [plain, {key: features - features[test].mean(0) for key, features in plain.items()}]
+    of_test = [{key: features[test] for key, features in each.items()} for each in found]
+    parts = _of_triplets(world, rows, found, settings, people)
+    for judged in choices_by_level(world, people):
+        if judged.level != "all" and (not judged.study or judged.regime == regimes.EVERY):
+            names = {"benchmark": f"levels, {influences.about(**judged.names)}"}
+            names |= {"study": judged.study, "regime": judged.regime}
+            place = torch.searchsorted(rows, world.scored_rows())[judged.triplets]
+            parts.append(_choice_rsa(names, dataclasses.replace(judged, triplets=place), found, settings))
+    if len(parts) < 3:
+        parts.append(([_rsa_names({"benchmark": "levels, all"}) | {"note": "the world has no such choices"}], []))
+    parts += [_rating_rsa(world, of_test, settings), *(_matrix_rsa(world, m, of_test) for m in settings.matrices)]
+    scores = pd.DataFrame([row for of_one, _ in parts for row in of_one]).reindex(columns=COLUMNS)
+    scores = scores.assign(n=scores["n"].fillna(0).astype(int), note=scores["note"].fillna(""))
+    kept = [block for _, blocks in parts for block in blocks]
+    return scores.assign(choices=world.choices, judged=world.judged), kept
 
 
 def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tensor, pd.DataFrame]:
@@ -85,7 +122,7 @@ def centred_unit(features: Tensor) -> Tensor:
 
 
 def rdms(world: World, test: Layers) -> tuple[dict[tuple[str, str], Tensor], pd.DataFrame]:
-    """1 - centred cosine similarity between the test concepts, (k, k) by (student, target), and their k labels.
+    """1 - cosine similarity between the test concepts, (k, k) by (student, target), and their k labels.
 
     Concepts stand in the order of the hierarchy, coarse to fine; of more than SHOWN evenly spread ones are compared.
     """
@@ -93,61 +130,86 @@ def rdms(world: World, test: Layers) -> tuple[dict[tuple[str, str], Tensor], pd.
     for key, layers in test.items():
         means, labels = concept_features(layers["pooled"], world, rows)
         some = torch.linspace(0, len(means) - 1, min(len(means), SHOWN), dtype=torch.float64).round().long()
-        unit = centred_unit(means)[some]
+        unit = _unit(means[some])
         matrices_of[key] = 1 - unit @ unit.T
     return matrices_of, labels.iloc[some.tolist()].reset_index(drop=True)
 
 
-def _triplet_accuracy(name: str, world: World, table: pd.DataFrame, rows: Tensor, human: Layers) -> list[dict]:
-    names = {"benchmark": name, "metric": "odd_one_out_accuracy", "ci_unit": f"triplets {SHARED} concepts"}
-    if table.empty:
-        return [names | {"note": "triplets.csv has no choices about held-out objects alone"}]
-    shown, odd = world.choice_rows(table)
-    concepts = world.codes(world.hierarchy[0])[rows]
-    judged = group_choices("all", _position(world, rows)[shown], odd, table["participant"], concepts)
-    counts = judged.counts()
-    people = counts.sum(1)
-    ceiling, influence = mean_influence(human_agreement(judged), people)
-    low, high = judged.units.interval(ceiling, influence)
-    common = {"noise_ceiling": ceiling, "noise_ceiling_low": low, "noise_ceiling_high": high}
-    scores = []
-    for (student, target), layers in human.items():
-        unit = unit_vectors(layers["pooled"], centred=True)
-        agrees = metrics.agreement(odd_one_out(pair_similarities(unit[judged.triplets])), counts)
-        value, influence = mean_influence(agrees, people)
-        low, high = judged.units.interval(value, influence)
-        row = {"student": student, "target": target, "value": value, "ci_low": low, "ci_high": high}
-        scores.append(names | row | common | {"n": len(counts)})
-    return scores
+def _of_triplets(
+    world: World, rows: Tensor, found: list[Features], settings: Similarity, people: HumanUncertainty
+) -> list[Parts]:
+    """Accuracy on, and RSA with, the test choices of triplets.csv: those about held-out objects and the others."""
+    chosen = held_out.choice_parts(world, people)
+    out, parts = held_out.held_out_objects(world, people), list[Parts]()
+    for name, some in ((HELD_OUT, chosen.held_out), (SEEN, chosen.seen)):
+        table = world.triplets[some.numpy()]
+        names = {"benchmark": name, "study": "", "metric": "odd_one_out_accuracy"}
+        if table.empty:
+            none = names | {"ci_unit": f"triplets {SHARED} concepts", "note": NONE_HELD_OUT}
+            parts += [([none], []), ([_rsa_names(names) | {"note": NONE_HELD_OUT}], [])] if name == HELD_OUT else []
+            continue
+        shown, odd = world.choice_rows(table)
+        regime = "new" if name == HELD_OUT else "mixed" if out[shown].any() else "known"
+        concepts, place = world.codes(world.hierarchy[0])[rows], torch.searchsorted(rows, shown)
+        judged = group_choices("all", place, odd, table["participant"], concepts, regime=regime)
+        parts.append(_triplet_accuracy(names | {"regime": regime}, judged, found))
+        parts.append(_choice_rsa(names | {"regime": regime}, judged, found, settings))
+    return parts
 
 
-def _choice_rsa(
-    name: str, world: World, table: pd.DataFrame | None, rows: Tensor, found: Layers, settings: Similarity
-) -> list[dict]:
-    names = {"benchmark": f"choice probabilities, {name}", "metric": "rsa_spearman"}
-    names |= {"ci_unit": f"pairs {SHARED} concepts"}
-    if table is None or table.empty:
-        return [names | {"note": "the world has no such choices"}]
-    used = torch.isin(rows, world.choice_rows(table)[0].unique())
-    means = {key: concept_features(layers["pooled"][used], world, rows[used]) for key, layers in found.items()}
-    labels = next(iter(means.values()))[1][world.hierarchy[0]]
-    shown, odd = world.choice_rows(table)
-    code = pd.Series(range(len(labels)), index=labels).reindex(world.images[world.hierarchy[0]]).fillna(-1)
-    concepts = torch.tensor(code.to_numpy(int))[shown]
-    different = (concepts.sort(1).values.diff(dim=1) > 0).all(1)
-    concepts, odd, people = concepts[different], odd[different], table["participant"][different.numpy()]
+def _triplet_accuracy(names: dict, judged: TimedChoices, found: list[Features]) -> Parts:
+    """Args: found: plain and centred features of the pictures that the choices number."""
+    counts, both = judged.counts(), []
+    for of_models in found:
+        agrees = {key: metrics.agreement(choices(_unit(x), judged), counts) for key, x in of_models.items()}
+        both.append({key: mean_influence(each, torch.ones(len(each))) for key, each in agrees.items()})
+    names = names | {"ci_unit": f"triplets {SHARED} concepts", "n": len(counts)}
+    names |= influences.mean("noise_ceiling", "noise_ceiling", human_agreement(judged), judged.units)
+    scores = influences.beside_centred(*(influences.compared(scores, judged.units) for scores in both))
+    block = influences.block(names["benchmark"], names["metric"], judged.units, both[0])
+    return [names | row for row in scores], [block]
+
+
+def _rsa_names(names: dict, shared: str = "concepts") -> dict:
+    """The names of an RSA benchmark with the choice probabilities of the choices that `names` are of."""
+    benchmark = f"choice probabilities, {names['benchmark']}"
+    return names | {"benchmark": benchmark, "metric": "rsa_spearman", "ci_unit": f"pairs {SHARED} {shared}"}
+
+
+def _choice_rsa(names: dict, judged: TimedChoices, found: list[Features], settings: Similarity) -> Parts:
+    """RSA between concepts: means of the pictures that people saw, and how often two concepts were left together."""
+    used, place = judged.triplets.unique(return_inverse=True)
+    concepts = torch.empty(len(used), dtype=torch.int64)
+    concepts[place.flatten()] = judged.concepts.flatten()
+    codes, group = concepts.unique(return_inverse=True)
+    number = torch.bincount(group)[:, None]
+
+    def mean(features: Tensor) -> Tensor:
+        return _unit(torch.zeros(len(codes), features.shape[1]).index_add_(0, group, features[used]) / number)
+
+    means = [{key: mean(features) for key, features in of_models.items()} for of_models in found]
+    shown = group[place][judged.triplet]
+    different = (shown.sort(1).values.diff(dim=1) > 0).all(1)
+    shown, odd, person = shown[different], judged.item[different], judged.person[different]
 
     def by_group(groups: int) -> rsa.Pairs:
-        return rsa.choice_shares(concepts, odd, rsa.people_groups(people, groups), groups)
+        of, cell = person % groups, (person % groups) * len(judged.triplets) + judged.triplet[different]
+        return rsa.choice_shares(shown, odd, of, groups, 1 / torch.bincount(cell)[cell].double())
 
-    benchmark = rsa.grouped(by_group, people.nunique(), settings.rater_groups)
-    return rsa.rsa_rows(names, benchmark, {key: centred_unit(features) for key, (features, _) in means.items()})
+    benchmark = rsa.grouped(by_group, len(person.unique()), settings.rater_groups)
+    return rsa.with_influences(_rsa_names(names), benchmark, *means)
 
 
-def _rating_rsa(world: World, test: Layers, settings: Similarity) -> list[dict]:
+def _unit(features: Tensor) -> Tensor:
+    """Vectors whose dot products are the cosine similarities of all pairs, (n, dim) float64."""
+    return unit_vectors(features.double(), centred=False)
+
+
+def _rating_rsa(world: World, found: list[Features], settings: Similarity) -> Parts:
     names = {"benchmark": "ratings.csv", "metric": "rsa_spearman", "ci_unit": f"pairs {SHARED} pictures"}
+    names |= {"regime": "new"}
     if world.ratings is None:
-        return [names | {"note": "the world has no ratings.csv"}]
+        return [names | {"note": "the world has no ratings.csv"}], []
     place = torch.stack([_test_number(world, world.ratings[column]) for column in TRIPLET[:2]])
     known = (place >= 0).all(0)
     pictures, ends = place[:, known].unique(return_inverse=True)
@@ -157,36 +219,31 @@ def _rating_rsa(world: World, test: Layers, settings: Similarity) -> list[dict]:
     def by_group(groups: int) -> rsa.Pairs:
         return rsa.pair_means(ends, values, rsa.people_groups(ratings["participant"], groups), groups)
 
-    units = {key: centred_unit(layers["pooled"])[pictures] for key, layers in test.items()}
+    units = [{key: _unit(features[pictures]) for key, features in of_models.items()} for of_models in found]
     benchmark = rsa.grouped(by_group, ratings["participant"].nunique(), settings.rater_groups)
-    return rsa.rsa_rows(names, benchmark, units)
+    return rsa.with_influences(names, benchmark, *units)
 
 
-def _matrix_rsa(world: World, matrix: Mapping[Any, str], test: Layers) -> list[dict]:
+def _matrix_rsa(world: World, matrix: Mapping[Any, str], found: list[Features]) -> Parts:
     values, named = matrices.read(ROOT, matrix)
     names = {"benchmark": matrix["name"], "metric": "rsa_spearman", "ci_unit": f"pairs {SHARED} concepts"}
-    means = {key: concept_features(layers["pooled"], world, world.rows("test")) for key, layers in test.items()}
-    labels = next(iter(means.values()))[1][world.hierarchy[0]].astype(str)
+    names |= {"regime": "new"}
+    rows = world.rows("test")
+    means = [{key: concept_features(features, world, rows) for key, features in of.items()} for of in found]
+    labels = next(iter(means[0].values()))[1][world.hierarchy[0]].astype(str)
     place = pd.Index(named).get_indexer(labels)
     known = torch.from_numpy(np.flatnonzero(place >= 0))
     if len(known) < rsa.FEWEST:
-        return [
-            names | {"note": f"{matrix['file']}: names fewer than {rsa.FEWEST} {world.hierarchy[0]}s of the test split"}
-        ]
+        note = f"{matrix['file']}: names fewer than {rsa.FEWEST} {world.hierarchy[0]}s of the test split"
+        return [names | {"note": note}], []
     order = torch.from_numpy(place[place >= 0])
     pairs = torch.triu_indices(len(order), len(order), 1)
     people = values[order[pairs[0]], order[pairs[1]]][None]
-    models = {key: centred_unit(features)[known] for key, (features, _) in means.items()}
-    return rsa.rsa_rows(names, rsa.grouped(lambda groups: (pairs, people), 1, 1), models)
+    models = [{key: _unit(features[known]) for key, (features, _) in of.items()} for of in means]
+    return rsa.with_influences(names, rsa.grouped(lambda groups: (pairs, people), 1, 1), *models)
 
 
 def _test_number(world: World, images: pd.Series) -> Tensor:
     """Numbers of pictures among those of the test split, -1 for others: (m,)."""
     test = pd.Index(world.images["image"].iloc[world.rows("test").tolist()])
     return torch.from_numpy(test.get_indexer(images))
-
-
-def _position(world: World, rows: Tensor) -> Tensor:
-    position = torch.full((len(world.images),), -1)
-    position[rows] = torch.arange(len(rows))
-    return position

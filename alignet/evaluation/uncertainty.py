@@ -2,54 +2,81 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from alignet import metrics
-from alignet.config import Levels
+from alignet.config import HumanUncertainty, Levels
+from alignet.evaluation import influences
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level
-from alignet.evaluation.levels import CONTROL, NO_LEVELS, UNIT
-from alignet.evaluation.representations import Representations
+from alignet.evaluation.influences import Score
+from alignet.evaluation.levels import CHUNK, NO_LEVELS, UNIT
+from alignet.evaluation.representations import Representations, unit_of
 from alignet.intervals import Units, reliability_bins, spearman_influence
-from alignet.metrics import unit_vectors
-from alignet.triplets import pair_similarities
+from alignet.triplets import row_pair_similarities
+from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import World
 
-COLUMNS = ["student", "target", "level", "against", "spearman", "ci_low", "ci_high"]
+COLUMNS = ["student", "target", "study", "regime", "level", "against", "spearman", "ci_low", "ci_high"]
 COLUMNS += ["over_base", "over_base_low", "over_base_high", "over_control", "over_control_low", "over_control_high"]
-COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "n", "choices", "ci_unit", "note"]
-BINS = ["student", "target", "bin", "predicted", "chosen", "ci_low", "ci_high", "n", "choices", "ci_unit"]
+COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
+COLUMNS += ["n", "choices", "judged", "ci_unit", "note"]
+BINS = ["student", "target", "study", "regime", "bin", "predicted", "chosen", "ci_low", "ci_high", "n"]
+BINS += ["choices", "judged", "ci_unit"]
 NOTHING = {
     "response_entropy": "no triplet was judged by two people",
     "response_time": "the world has no response times",
 }
+METRIC = "spearman"
+FEWEST = 3  # triplets that make a correlation
 
 
-def uncertainty(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
-    """Spearman correlation over triplets of the model's choice entropy with people's uncertainty, by level.
+def uncertainty(
+    world: World, representations: Representations, settings: Levels, people: HumanUncertainty
+) -> pd.DataFrame:
+    """The table of `with_influences`."""
+    return with_influences(world, representations, settings, people)[0]
+
+
+def with_influences(
+    world: World, representations: Representations, settings: Levels, people: HumanUncertainty
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Spearman correlation over triplets of the model's choice entropy with people's uncertainty, in each study, regime
+    and level, and its influences.
 
     People's uncertainty is the entropy of their choices (against response_entropy) and their mean log response time,
     standardised within each person (response_time). The model's temperature is fitted on other triplets than those it
-    is scored on: two halves, each with the other's. Level 'all' is the mean of the levels' correlations: one
-    correlation over all triplets would mostly show that levels differ. noise_ceiling: see `uncertainty_ceiling`; that
-    of 'all' is the mean too. over_base and over_control: correlation minus that of the base and of the control, paired.
+    is scored on: two halves, each with the other's. Level 'all' is the mean of the correlations of the levels that have
+    one: one correlation over all triplets would mostly show that levels differ. noise_ceiling: see
+    `uncertainty_ceiling`; that of 'all' is the mean too. over_base and over_control: correlation minus that of the base
+    and of the control, paired. Of fewer than influences.FEWEST triplets there is no interval.
 
-    Returns: the columns of uncertainty.csv, `choices` and `note`; a single row with a note without levels.csv.
+    Args: representations: of the pictures of `World.scored_rows`.
+    Returns: the columns of uncertainty.csv, `choices` and `note`, or a single row with a note where there are no
+        choices; and blocks of `influences`.
     Source: the paper, 'uncertainty alignment' (docs/method.md, sections 6 and 10). The ceiling is ours.
     """
-    if world.levels is None:
-        return pd.DataFrame([{"n": 0, "choices": world.choices, "note": NO_LEVELS}], columns=COLUMNS)
-    by_level = [judged for judged in choices_by_level(world) if judged.level != "all"]
-    table = []
-    for against, people in (("response_entropy", response_entropy), ("response_time", mean_time)):
-        parts = [_level_correlations(judged, people, representations, settings) for judged in by_level]
-        for name, correlations in [*zip([j.level for j in by_level], parts, strict=True), ("all", _mean_of(parts))]:
-            n = int((correlations.people != 0).sum())
-            names = {"level": name, "against": against, "n": n, "note": "" if n else NOTHING[against]}
-            table += [row | names for row in correlations.rows()]
-    return pd.DataFrame(table).assign(choices=world.choices, ci_unit=UNIT).reindex(columns=COLUMNS)
+    by_level = [judged for judged in choices_by_level(world, people) if judged.level != "all"]
+    every = {"choices": world.choices, "judged": world.judged}
+    if not by_level:
+        return pd.DataFrame([{"n": 0, "note": NO_LEVELS} | every], columns=COLUMNS), []
+    unit = dict(_pooled(world, representations, settings))
+    table, kept = [], []
+    for (study, regime), of_regime in groupby(by_level, key=lambda judged: (judged.study, judged.regime)):
+        levels = list(of_regime)
+        for against, measure in (("response_entropy", response_entropy), ("response_time", mean_time)):
+            parts = {each.level: _level_correlations(each, measure, unit, settings) for each in levels}
+            for level, correlations in (parts | {"all": _mean_of(list(parts.values()))}).items():
+                n = int(correlations.people.sum())
+                names = {"study": study, "regime": regime, "level": level, "against": against}
+                table += [row | names | {"n": n, "note": "" if n else NOTHING[against]} for row in correlations.rows()]
+                if n >= FEWEST:
+                    benchmark = f"uncertainty, {influences.about(study, regime, level)}, {against}"
+                    kept.append(influences.block(benchmark, METRIC, correlations.units, correlations.models))
+    return pd.DataFrame(table).assign(ci_unit=UNIT, **every).reindex(columns=COLUMNS), kept
 
 
 @dataclass(frozen=True)
@@ -61,46 +88,40 @@ class _Correlations:
     """
 
     units: Units
-    models: dict[tuple[str, str], tuple[float, Tensor]]
-    ceiling: tuple[float, Tensor]
+    models: dict[tuple[str, str], Score]
+    ceiling: Score
     people: Tensor
 
     def rows(self) -> list[dict]:
         """A row for each model, without the names of level and measure."""
-        low, high = self.units.interval(*self.ceiling)
+        counted = self.people > 0
+        low, high = influences.interval(self.units, self.ceiling, counted)
         common = {"noise_ceiling": self.ceiling[0]}
         common |= {"noise_ceiling_low": max(low, 0.0), "noise_ceiling_high": min(high, 1.0)}
-        rows = []
-        for (student, target), (value, influence) in self.models.items():
-            low, high = self.units.interval(value, influence)
-            row = {"student": student, "target": target, "spearman": value, "ci_low": low, "ci_high": high}
-            for other, name in (("base", "over_base"), (CONTROL, "over_control")):
-                if target not in ("base", other) and (student, other) in self.models:
-                    before, of_before = self.models[student, other]
-                    low, high = self.units.interval(value - before, influence - of_before)
-                    row |= {name: value - before, f"{name}_low": low, f"{name}_high": high}
-            rows.append(row | common)
-        return rows
+        return [row | common for row in influences.compared(self.models, self.units, METRIC, counted)]
 
 
 def _level_correlations(
-    judged: TimedChoices, people: Callable, representations: Representations, settings: Levels
+    judged: TimedChoices, people: Callable, unit: dict[tuple[str, str], Tensor], settings: Levels
 ) -> _Correlations:
-    """Args: people: (choices, (m,) bool which of them) -> (n,) a measure of people's uncertainty about each triplet."""
+    """Args: people: (choices, (m,) bool which of them) -> (n,) a measure of people's uncertainty about each triplet;
+    unit: of each model."""
     halves = half_of_people(judged, settings.seed)
     value = people(judged, torch.ones_like(halves))
     models = {}
-    for student, target, rows in _pooled(representations, settings):
+    for key, rows in unit.items():
         entropy = metrics.entropy(model_probabilities(rows, judged, settings))
-        models[student, target] = spearman_influence(entropy, value)
+        models[key] = spearman_influence(entropy, value)
     ceiling = uncertainty_ceiling(people(judged, halves), people(judged, ~halves))
     return _Correlations(judged.units, models, ceiling, (~value.isnan()).double())
 
 
 def _mean_of(parts: list[_Correlations]) -> _Correlations:
-    """The mean over levels of each correlation, with its influence over the triplets of all of them."""
+    """The mean of each correlation over the levels that have people's measure of three triplets or more, with its
+    influence over the triplets of all of them; over all levels where none has."""
+    parts = [part for part in parts if part.people.sum() >= FEWEST] or parts
 
-    def mean(scores: list[tuple[float, Tensor]]) -> tuple[float, Tensor]:
+    def mean(scores: list[Score]) -> Score:
         value = sum(score for score, _ in scores) / len(scores)
         return value, torch.cat([influence for _, influence in scores]) / len(scores)
 
@@ -110,25 +131,32 @@ def _mean_of(parts: list[_Correlations]) -> _Correlations:
     return _Correlations(units, models, ceiling, people)
 
 
-def reliability(world: World, representations: Representations, settings: Levels) -> pd.DataFrame:
-    """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`).
+def reliability(
+    world: World, representations: Representations, settings: Levels, people: HumanUncertainty
+) -> pd.DataFrame:
+    """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`), of
+    all levels of each regime and of each study as a whole. A triplet counts once.
 
-    Returns: student, target, the columns of `intervals.reliability_bins`, choices and ci_unit.
+    Returns: student, target, study, regime, the columns of `intervals.reliability_bins`, choices, judged and ci_unit.
     """
-    if world.levels is None:
-        return pd.DataFrame(columns=BINS)
-    *_, judged = choices_by_level(world)
-    counts, parts = judged.counts()[:, None], []
-    for student, target, rows in _pooled(representations, settings):
-        predicted = model_probabilities(rows, judged, settings)[:, None]
-        bins = reliability_bins(predicted, counts, settings.reliability_bins, judged.units)
-        parts.append(bins.assign(student=student, target=target))
-    return pd.concat(parts, ignore_index=True).assign(choices=world.choices, ci_unit=UNIT)[BINS]
+    parts = [pd.DataFrame(columns=BINS)]
+    unit = dict(_pooled(world, representations, settings))
+    for judged in choices_by_level(world, people):
+        if judged.level != "all" or (judged.study and judged.regime != regimes.EVERY):
+            continue
+        for (student, target), rows in unit.items():
+            predicted = model_probabilities(rows, judged, settings)[:, None]
+            shares = judged.shares()[:, None]
+            bins = reliability_bins(predicted, shares, settings.reliability_bins, judged.units)
+            names = {"student": student, "target": target, "study": judged.study, "regime": judged.regime}
+            parts.append(bins.assign(**names, choices=world.choices, judged=world.judged, ci_unit=UNIT))
+    return pd.concat(parts[1:] or parts, ignore_index=True)[BINS]
 
 
 def model_probabilities(unit: Tensor, judged: TimedChoices, settings: Levels) -> Tensor:
     """Choice probabilities (n, 3) float64 at a temperature fitted on the other half of the triplets."""
-    return cross_fitted(pair_similarities(unit[judged.triplets]), judged.counts(), settings.seed)
+    parts = [row_pair_similarities(unit, triplets) for triplets in judged.triplets.split(CHUNK)]
+    return cross_fitted(torch.cat(parts), judged.counts(), settings.seed)
 
 
 def cross_fitted(similarities: Tensor, counts: Tensor, seed: int) -> Tensor:
@@ -146,15 +174,15 @@ def cross_fitted(similarities: Tensor, counts: Tensor, seed: int) -> Tensor:
 
 
 def fitted_sharpness(similarities: Tensor, counts: Tensor) -> float:
-    """1 / tau of the softmax under which the choices are most likely, in [0.001, 1000].
+    """1 / tau of the softmax under which the choices are most likely, in [0.001, 1000], each triplet counting once.
 
     The log-likelihood is concave in it; its slope is 0 where Eq. 12 of docs/method.md holds.
     """
-    values, people = similarities.double(), counts.sum(1)
-    seen = float((values * counts).sum())
+    values = similarities.double()
+    seen = float((values * counts / counts.sum(1, keepdim=True)).sum())
 
     def expected(sharpness: float) -> float:
-        return float((((sharpness * values).softmax(1) * values).sum(1) * people).sum())
+        return float(((sharpness * values).softmax(1) * values).sum())
 
     return metrics.solve_increasing(expected, seen, 1e-3, 1e3)
 
@@ -202,8 +230,11 @@ def uncertainty_ceiling(first: Tensor, second: Tensor) -> tuple[float, Tensor]:
     return ceiling, influence / (ceiling * (1 + r) ** 2)
 
 
-def _pooled(representations: Representations, settings: Levels) -> Iterator[tuple[str, str, Tensor]]:
+def _pooled(
+    world: World, representations: Representations, settings: Levels
+) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """Unit vectors of every student's pooled representation: the one that is scored against people."""
+    test = torch.isin(world.scored_rows(), world.rows("test"))
     for (student, target, representation), rows in representations.items():
         if representation == "pooled":
-            yield student, target, unit_vectors(rows, settings.centred)
+            yield (student, target), unit_of(rows, test, settings.centred)

@@ -1,5 +1,6 @@
 """What the explorer shows, as data: choices about three pictures, nearest neighbours, the tree of labels."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -10,14 +11,14 @@ from torch import Tensor
 from alignet import config
 from alignet.config import Backbone
 from alignet.evaluation import representations
-from alignet.evaluation.human_choices import choices_by_level
+from alignet.evaluation.human_choices import TimedChoices, choices_by_level
 from alignet.evaluation.uncertainty import fitted_sharpness
 from alignet.metrics import unit_vectors
 from alignet.models import activations
 from alignet.triplets import pair_similarities
 from alignet.worlds.format import pictures, tables
 
-UNJUDGED_SHARPNESS = 10.0  # of the softmax where the world has no levels.csv to fit it to
+UNJUDGED_SHARPNESS = 10.0  # of the softmax where nobody judged test pictures, to fit it to
 
 
 class Scene:
@@ -38,15 +39,25 @@ class Scene:
 
     @cached_property
     def judged(self) -> dict[tuple[int, ...], Tensor]:
-        """People per item of each triplet of levels.csv: the three pictures' numbers, ascending -> (3,)."""
-        *_, every = [None, *choices_by_level(self.world)]
-        if every is None:
-            return {}
-        return {tuple(row): counts for row, counts in zip(every.triplets.tolist(), every.counts(), strict=True)}
+        """People per item of each triplet of test pictures: the three pictures' numbers, ascending -> (3,)."""
+        return dict(pair for judged in self._judged if judged.level == "all" for pair in self._counts(judged))
+
+    @cached_property
+    def _judged(self) -> list[TimedChoices]:
+        """People's choices about test pictures alone, by level."""
+        people = config.load("human_uncertainty", config.HumanUncertainty, self.params_file)
+        return [judged for judged in choices_by_level(self.world, people) if judged.regime == "new"]
+
+    def _counts(self, judged: TimedChoices) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+        """The three pictures' numbers among the test pictures, and people per item, of each triplet."""
+        rows = self.world.scored_rows()[judged.triplets]
+        shown = torch.isin(rows, self.rows).all(1)
+        numbers = torch.searchsorted(self.rows, rows[shown])
+        yield from zip(map(tuple, numbers.tolist()), judged.counts()[shown], strict=True)
 
     @cached_property
     def sharpness(self) -> dict[str, float]:
-        """Of each model's softmax, fitted to all choices in levels.csv (Eq. 12 of docs/method.md)."""
+        """Of each model's softmax, fitted to all choices about test pictures (Eq. 12 of docs/method.md)."""
         if not self.judged:
             return dict.fromkeys(self.unit, UNJUDGED_SHARPNESS)
         triplets, counts = torch.tensor([*self.judged]), torch.stack([*self.judged.values()])
@@ -56,10 +67,9 @@ class Scene:
 
     def triplets(self, level: str | None = None) -> list[tuple[int, ...]]:
         """The judged triplets of a level, or of all."""
-        if level is None or self.world.levels is None:
+        if level is None:
             return [*self.judged]
-        found = [judged.triplets.tolist() for judged in choices_by_level(self.world) if judged.level == level]
-        return [tuple(row) for row in found[0]] if found else []
+        return [three for judged in self._judged if judged.level == level for three, _ in self._counts(judged)]
 
     def choices(self, three: tuple[int, int, int]) -> pd.DataFrame:
         """The probability that each of three test pictures is the odd one out: a row a model, and people where they

@@ -11,6 +11,7 @@ import timm
 from alignet import config, provenance
 from alignet.config import Backbone
 from alignet.teacher.affine_map import AffineMap
+from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import PARTICIPANTS
 from alignet.worlds.format.tables import World
 
@@ -77,17 +78,22 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
 
     Raises: ValueError if there are none for the target.
     """
-    rows = scores[(scores["student"] == student) & (scores["representation"] == "pooled")]
+    rows = regimes.main(scores[(scores["student"] == student) & (scores["representation"] == "pooled")])
     if target not in set(rows["target"]):
         raise ValueError(f"levels.csv: no scores of student {student!r}, target {target!r}")
-    lines = ["| level | target | accuracy | 95 % interval | noise ceiling | triplets | choices |", "|---" * 7 + "|"]
+    lines = [
+        "| concepts | level | target | accuracy | 95 % interval | noise ceiling | triplets | choices |",
+        "|---" * 8 + "|",
+    ]
     rows = rows.sort_values("target", key=lambda column: column.map(ORDER.index), kind="stable")
-    for row in rows.sort_values("level", kind="stable").itertuples():
+    for row in rows.sort_values(["regime", "level"], kind="stable").itertuples():
         people = row.choices if row.choices == "human" else row.choices.upper()
+        ceiling = "none" if pd.isna(row.noise_ceiling) else f"{row.noise_ceiling:.3f}"
         name = {"unalignet": "control"}.get(row.target, row.target)
+        interval = f"{row.ci_low:.3f} to {row.ci_high:.3f}"
         lines.append(
-            f"| {row.level} | {name} | {row.odd_one_out_accuracy:.3f} | {row.ci_low:.3f} to {row.ci_high:.3f} "
-            f"| {row.noise_ceiling:.3f} | {row.n_triplets} | {people} |"
+            f"| {row.regime} | {row.level} | {name} | {row.odd_one_out_accuracy:.3f} | {interval} "
+            f"| {ceiling} | {row.n_triplets} | {people} |"
         )
     return "\n".join(lines)
 

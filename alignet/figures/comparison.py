@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from alignet.figures import style
+from alignet.worlds.format import regimes
 
 WIDTH = 46  # characters of a benchmark's line
 
@@ -41,19 +42,22 @@ def by_model(scores: pd.DataFrame) -> Figure:
     ax.spines[:].set_visible(False)
     figure.colorbar(image, ax=ax, shrink=0.5, aspect=25, label="Share of the way from chance to the ceiling, or to 1")
     note = "Numbers: scores. Few-shot: nearest centroid, most shots"
-    style.legend(figure, scores["choices"], note, targets=())
+    style.legend(figure, scores["choices"], note, targets=(), judged=scores.get("judged", ""))
     return figure
 
 
 def drawn(scores: pd.DataFrame) -> pd.DataFrame:
-    """Levels, held-out triplets, RSA, and of each downstream protocol the nearest centroid at most shots.
+    """Levels of known and of new concepts and of studies as a whole, held-out triplets, RSA, and of each downstream
+    protocol the nearest centroid at most shots.
 
     Returns: the rows with columns `name` (of the benchmark), `label` (of the model) and `share`, from 0 (chance) to 1
     (noise ceiling, or 1 where there is none).
     """
-    found = []
+    found, shown = [], set(regimes.shown(scores))
     for benchmark, part in scores.groupby("benchmark", sort=False):
-        if benchmark.startswith("uncertainty") or benchmark == "levels, all":
+        study, regime, level = (regimes.text(part, name).iloc[0] for name in ("study", "regime", "level"))
+        in_table_alone = (regime != regimes.EVERY) if study else (regime not in shown | {""} or level == "all")
+        if str(benchmark).startswith("uncertainty") or in_table_alone:
             continue
         metrics = list(dict.fromkeys(part["metric"]))
         centroid = [metric for metric in metrics if "centroid" in metric]
@@ -72,7 +76,7 @@ def _name(benchmark: str, metric: str) -> str:
     short = {"odd_one_out_accuracy": "accuracy", "rsa_spearman": "RSA"}.get(metric, "accuracy")
     _, _, rest = benchmark.partition(", ")
     named = rest if metric.startswith("accuracy,") and rest else benchmark  # the data set is the world
-    text = f"{named}: {short}".replace("choice probabilities", "choices").replace("levels.csv, ", "")
+    text = f"{named}: {short}".replace("choice probabilities", "choices").replace("choices, levels", "choices")
     return textwrap.shorten(text, WIDTH, placeholder="…")
 
 

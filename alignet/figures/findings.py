@@ -9,6 +9,7 @@ from IPython.display import Markdown
 from torch import Tensor
 
 from alignet.figures import style
+from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
 ONE_RUN = "One training seed: `make replicate` says how much another would change."
@@ -56,7 +57,9 @@ def human_uncertainty(scores: pd.DataFrame) -> Markdown:
             break
     for row in scores[(whose == "new") & (scores["distribution"] == "vice")].head(1).to_dict("records"):
         people = f"Of people of whom it saw no choice, on {row['n_triplets']:,} triplets"
-        lines.append(f"{people}: NLL {_n(row['nll'])}, accuracy {_n(row['accuracy'])}, calibration error {_n(row['ece'])}.")
+        lines.append(
+            f"{people}: NLL {_n(row['nll'])}, accuracy {_n(row['accuracy'])}, calibration error {_n(row['ece'])}."
+        )
     return _list(lines, scores["choices"].iloc[0])
 
 
@@ -100,39 +103,73 @@ def student(curve: pd.DataFrame) -> Markdown:
 
 
 def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
-    """Where AligNet is ahead of base and control. Args: levels.csv, uncertainty.csv."""
+    """Where AligNet is ahead of base and control, for known and new concepts. Args: levels.csv, uncertainty.csv."""
     shown = scores[(scores["representation"] == "pooled") & (scores["target"] == "alignet")]
     if not shown["n_triplets"].any():
-        return _list(["The world has no levels.csv: nothing was scored."])
-    lines = []
-    for row in shown[shown["level"].isin(LEVELS)].to_dict("records"):
-        lines.append(
-            f"{row['student']}, {row['level']}: {_n(row['odd_one_out_accuracy'])} "
-            f"{_interval(row['ci_low'], row['ci_high'])}; {_against(row, 'base')}; {_against(row, 'control')}; "
-            f"noise ceiling {_n(row['noise_ceiling'])}{', passed' if row['passes_ceiling'] else ''}."
-        )
-    aligned = unsure[(unsure["target"] == "alignet") & (unsure["level"] == "all") & (unsure["n"] > 0)]
-    for row in aligned.to_dict("records"):
+        return _list(["The world has no choices to score models on: nothing was scored."])
+    told = _told(shown)
+    lines = [
+        f"{_about(row)}: {_n(row['odd_one_out_accuracy'])} {_interval(row['ci_low'], row['ci_high'])}; "
+        f"{_against(row, 'base')}; {_against(row, 'control')}; {row['n_triplets']:,.0f} triplets{_ceiling(row)}."
+        for row in told.to_dict("records")
+    ]
+    if told["noise_ceiling"].isna().any() or told.get("noise_ceiling_low", told["noise_ceiling"]).isna().any():
+        lines.append("No noise ceiling is told where fewer than ten triplets were judged by several people.")
+    aligned = unsure[(unsure["target"] == "alignet") & (unsure["level"] == "all") & unsure["ci_low"].notna()]
+    for row in aligned[aligned.index.isin(_wanted(aligned).index)].to_dict("records"):
         kind = str(row["against"]).replace("_", " ")
         lines.append(
-            f"{row['student']}, uncertainty within levels against people's {kind}: Spearman {_n(row['spearman'])} "
-            f"{_interval(row['ci_low'], row['ci_high'])}, ceiling {_n(row['noise_ceiling'])}."
+            f"{_about(row | {'level': ''})}, uncertainty within levels against people's {kind}: Spearman "
+            f"{_n(row['spearman'])} {_interval(row['ci_low'], row['ci_high'])}, ceiling {_n(row['noise_ceiling'])}."
         )
-    return _list([*lines, ONE_RUN], scores["choices"].iloc[0])
+    return _list([*lines, ONE_RUN], scores["choices"].iloc[0], scores)
+
+
+def _wanted(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of no study in the regimes that figures draw, and those of studies as a whole."""
+    if "regime" not in scores:
+        return scores
+    main = regimes.main(scores)
+    of_studies = scores[~scores.index.isin(main.index) & (scores["regime"] == regimes.EVERY)]
+    return pd.concat([main[main["regime"].isin(regimes.shown(main))], of_studies])
+
+
+def _told(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of levels.csv that are put into words: each level of known and new concepts; of a study all levels."""
+    rows = _wanted(scores)
+    studied = regimes.text(rows, "study") != ""
+    return rows[np.where(studied, rows["level"] == "all", rows["level"].isin(LEVELS))]
+
+
+def _about(row: dict) -> str:
+    """Whose score a row is and of what, in words: 'lite0, new concepts, coarse'."""
+    study, regime = (row.get(name) if isinstance(row.get(name), str) else "" for name in ("study", "regime"))
+    study = f"study {study}" if study else ""
+    concepts = "" if study else regimes.CONCEPTS.get(str(regime), "").lower()
+    level = "" if study else row["level"]
+    return ", ".join(part for part in (row["student"], study, concepts, level) if part)
+
+
+def _ceiling(row: dict) -> str:
+    """The noise ceiling in words; nothing where there is none, or one of so few triplets that it has no interval."""
+    if pd.isna(row["noise_ceiling"]) or pd.isna(row.get("noise_ceiling_low", 0.0)):
+        return ""
+    return f", noise ceiling {_n(row['noise_ceiling'])}{', passed' if row['passes_ceiling'] else ''}"
 
 
 def similarity(scores: pd.DataFrame) -> Markdown:
     """Each benchmark, from base over control to AligNet. Args: similarity.csv."""
-    shown = scores[scores["value"].notna() & scores["metric"].isin(["odd_one_out_accuracy", "rsa_spearman"])]
+    shown = scores[scores["ci_low"].notna() & scores["metric"].isin(["odd_one_out_accuracy", "rsa_spearman"])]
+    shown = shown[regimes.text(shown, "regime").isin(["", regimes.EVERY, *regimes.shown(shown)])]
     lines = []
     for (student, benchmark, metric), rows in shown.groupby(["student", "benchmark", "metric"], sort=False):
         values = rows.drop_duplicates("target").set_index("target")["value"]
         kept = [_n(values[target]) for target in style.TARGETS if target in values]
         name = "accuracy" if metric == "odd_one_out_accuracy" else "RSA"
-        ceiling = rows["noise_ceiling"].iloc[0]
+        ceiling = rows["noise_ceiling"].where(rows["noise_ceiling_low"].notna()).iloc[0]
         top = "" if pd.isna(ceiling) else f", noise ceiling {_n(ceiling)}"
         lines.append(f"{student}, {benchmark}, {name}: base, control, AligNet {' / '.join(kept)}{top}.")
-    return _list([*lines, ONE_RUN], scores["choices"].dropna().iloc[0])
+    return _list([*lines, ONE_RUN], scores["choices"].dropna().iloc[0], scores)
 
 
 def reorganisation(scores: pd.DataFrame) -> Markdown:
@@ -203,6 +240,9 @@ def _n(value: float) -> str:
     return "none" if pd.isna(value) else f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
-def _list(lines: Iterable[str], choices: str | None = None) -> Markdown:
-    who = "" if choices in (None, "human") else f" (choices: {style.people(choices)})"
-    return Markdown(f"**What this run found**{who}\n\n" + "\n".join(f"- {line}" for line in lines))
+def _list(lines: Iterable[str], choices: str | None = None, table: pd.DataFrame | None = None) -> Markdown:
+    """Args: table: of results, whose column judged says what people were shown if not the world's pictures."""
+    judged = "" if table is None else table.get("judged", "")
+    who = "" if choices is None else style.people(choices, judged)
+    said = "" if who in ("", style.people("human")) else f" (choices: {who})"
+    return Markdown(f"**What this run found**{said}\n\n" + "\n".join(f"- {line}" for line in lines))

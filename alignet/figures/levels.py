@@ -10,42 +10,107 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from alignet.figures import style
+from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
-NO_LEVELS = "No figure: the world has no levels.csv"
+NO_LEVELS = "No figure: the world has no choices to score models on"
+NO_STUDY = "No figure: the world has no study that is scored by itself"
 AGAINST = {"response_entropy": "the entropy of people's choices", "response_time": "people's log response time"}
 TRIPLETS = "Bars: 95 % intervals over triplets, which share concepts"
+ITEMS = 10  # of a bin of `reliability`, at least
 ROW, TOP = 0.42, 0.7  # inches: a student's row; what stands above and below the rows
+Rows = dict[str, pd.DataFrame]  # what a row of panels is about, in words -> its rows of a table, of all levels
 
 
 def by_abstraction(
     scores: pd.DataFrame, representation: str = "pooled", examples: dict[str, tuple[Tensor, int]] | None = None
 ) -> Figure:
-    """The main figure: odd-one-out accuracy of base, control and aligned students at each level of abstraction.
+    """The main figure: odd-one-out accuracy of base, control and aligned students at each level of abstraction, for
+    known and for new concepts (mixed ones where there are no new).
 
-    A panel a level, a row a student, and one for people: the noise ceiling. Beside each row AligNet's relative
-    improvement over the base. Bars: 95 % intervals over triplets that share concepts; dotted: chance (1/3).
+    A row of panels a regime, a panel a level, in it a row a student and one for people: the noise ceiling, where ten
+    triplets or more were judged by several people. Beside each student's row AligNet's relative improvement over the
+    base. Bars: 95 % intervals over triplets that share concepts; dotted: chance (1/3).
 
     Args: scores: levels.csv; examples: level -> one triplet's pictures, (3, 3, size, size) uint8, and the odd one.
     """
     shown = scores[scores["representation"] == representation]
-    if not shown["n_triplets"].any():
-        return style.only_text(NO_LEVELS)
-    present = [level for level in LEVELS if (shown["level"] == level).any()]
-    figure, axes = panels([present], rows(shown), pictures=examples is not None)
-    for ax, level in zip(axes[-1], present, strict=True):
-        panel = shown[shown["level"] == level]
-        style.by_student(ax, panel, "odd_one_out_accuracy", "ci_low", "ci_high")
-        accuracy_axis(ax)
-        gains(ax, panel[panel["target"] == "alignet"].set_index("student")["relative_improvement"].to_dict())
-        title = f"{level.capitalize()}, n = {panel['n_triplets'].iloc[0]} triplets"
-        above = axes[0][present.index(level)]
-        above.set_title(title, pad=3 if examples else 11)
-        if examples:
-            example(above, *examples[level])
-    note = f"{TRIPLETS}. Right: AligNet over the base"
-    style.legend(figure, shown["choices"], note, people_row=True)
+    return _accuracies(by_regime(shown[shown["n_triplets"] > 0]), NO_LEVELS, examples)
+
+
+def by_study(scores: pd.DataFrame, representation: str = "pooled") -> Figure:
+    """Accuracy at each level as in `by_abstraction`, on the triplets of each named study, known and new concepts
+    together. Args: scores: levels.csv."""
+    return _accuracies(by_name(scores[scores["representation"] == representation]), NO_STUDY)
+
+
+def by_regime(table: pd.DataFrame) -> Rows:
+    """The rows of a table that belong to no study, for each regime that figures draw, by its name in words."""
+    rows = regimes.main(table)
+    if "regime" not in rows:
+        return {"": rows} if len(rows) else {}
+    return {regimes.CONCEPTS[name]: rows[rows["regime"] == name] for name in regimes.shown(rows)}
+
+
+def by_name(table: pd.DataFrame) -> Rows:
+    """The rows of each named study, its regimes together."""
+    inside = table[table["regime"] == regimes.EVERY] if "regime" in table else table[:0]
+    return {f"Study {name}": inside[inside["study"] == name] for name in regimes.studies(inside)}
+
+
+def _accuracies(parts: Rows, nothing: str, examples: dict[str, tuple[Tensor, int]] | None = None) -> Figure:
+    if not parts:
+        return style.only_text(nothing)
+    present = [level for level in LEVELS if any((rows["level"] == level).any() for rows in parts.values())]
+    examples = {level: found for level, found in (examples or {}).items() if level in present}
+    height = max(map(rows, parts.values()))
+    figure, axes = panels([present] * len(parts), height, pictures=bool(examples))
+    for level, found in examples.items():
+        example(axes[0][present.index(level)], *found)
+    for line, (name, of_regime) in zip(axes[1 if examples else 0 :], parts.items(), strict=True):
+        line[0].set_ylabel(name)
+        for ax, level in zip(line, present, strict=True):
+            panel = of_regime[of_regime["level"] == level]
+            if panel["ci_low"].isna().all():  # or there are too few triplets for an interval
+                ax.set_axis_off()
+                continue
+            _panel(ax, panel, people=_has_ceiling(of_regime[of_regime["level"] != "all"]))
+            ax.set_title(f"{level.capitalize()}, n = {panel['n_triplets'].iloc[0]:,} triplets", pad=11)
+    table = pd.concat(parts.values())
+    note = f"{TRIPLETS}. Right: AligNet over the base.\n{_asked(parts)}"
+    style.legend(figure, table["choices"], note, people_row=_has_ceiling(table), judged=judged(table))
     return figure
+
+
+def _panel(ax: Axes, panel: pd.DataFrame, people: bool) -> None:
+    """Accuracies of one level. Args: people: whether the panels beside this one have a row for people."""
+    few = panel["noise_ceiling_low"].isna()  # too few triplets for a ceiling that can be trusted
+    panel = panel.assign(noise_ceiling=panel["noise_ceiling"].mask(few))
+    style.by_student(ax, panel, "odd_one_out_accuracy", "ci_low", "ci_high", people_row=people)
+    accuracy_axis(ax)
+    gains(ax, panel[panel["target"] == "alignet"].set_index("student")["relative_improvement"].to_dict())
+
+
+def _has_ceiling(table: pd.DataFrame) -> bool:
+    return bool(table["noise_ceiling_low"].notna().any())
+
+
+def _asked(parts: Rows) -> str:
+    """How many people made how many choices, in words, for each row of panels; '' where the table does not say."""
+    said = []
+    for name, table in parts.items():
+        every = table[table["level"] == "all"]
+        if len(every) and "n_people" in every and pd.notna(every["n_people"].iloc[0]):
+            people, choices, unnamed = (int(every[f"n_{what}"].iloc[0]) for what in ("people", "choices", "unnamed"))
+            who = [f"{people:,} people"] if people else []
+            who += [f"{unnamed:,} of people whose names are not recorded"] if unnamed else []
+            said.append(f"{name}: {choices:,} choices of {', and '.join(who)}")
+    return ". ".join(said)
+
+
+def judged(table: pd.DataFrame) -> pd.Series | str:
+    """What people were shown where it was not these pictures, as a table of results has it."""
+    return table.get("judged", "")
 
 
 def rows(scores: pd.DataFrame) -> float:
@@ -89,48 +154,71 @@ def gains(ax: Axes, percent: dict[str, float]) -> None:
 
 
 def uncertainty(scores: pd.DataFrame) -> Figure:
-    """Rank correlation of the model's choice entropy with people's uncertainty, at each level.
+    """Rank correlation of the model's choice entropy with people's uncertainty, at each level, for each regime and
+    study in which ten triplets or more have that uncertainty at some level.
 
     Bars: 95 % intervals over triplets that share concepts; the ceiling is what a model that knew the measure could
     reach, from two halves of the people. Args: scores: uncertainty.csv.
     """
-    shown = scores[scores["n"] > 0]
-    if shown.empty:
+    shown = scores[(scores["n"] > 0) & scores["ci_low"].notna() & scores["level"].isin(LEVELS)]
+    parts = {}
+    for name, rows_of in (by_regime(shown) | by_name(shown)).items():
+        for kind in (kind for kind in AGAINST if (rows_of["against"] == kind).any()):
+            parts[name, kind] = rows_of[rows_of["against"] == kind]
+    if not parts:
         return style.only_text("No figure: the world has no choices with an uncertainty")
-    kinds = [kind for kind in AGAINST if (shown["against"] == kind).any()]
-    present = [level for level in LEVELS if (shown["level"] == level).any()]
-    figure, axes = panels([present] * len(kinds), rows(shown))
-    for row, kind in zip(axes, kinds, strict=True):
-        for ax, level in zip(row, present, strict=True):
-            panel = shown[(shown["against"] == kind) & (shown["level"] == level)]
-            style.by_student(ax, panel, "spearman", "ci_low", "ci_high")
+    present = [level for level in LEVELS if any((part["level"] == level).any() for part in parts.values())]
+    figure, axes = panels([present] * len(parts), max(map(rows, parts.values())))
+    for line, ((name, kind), part) in zip(axes, parts.items(), strict=True):
+        line[0].set_ylabel(name)
+        for ax, level in zip(line, present, strict=True):
+            panel = part[part["level"] == level]
+            if panel.empty:
+                ax.set_axis_off()
+                continue
+            style.by_student(ax, panel, "spearman", "ci_low", "ci_high", people_row=_has_ceiling(part))
             style.vertical(ax, 0, "no relation")
-            ax.set_title(f"{level.capitalize()}, n = {panel['n'].iloc[0]} triplets", pad=11)
+            ax.set_title(f"{level.capitalize()}, n = {panel['n'].iloc[0]:,} triplets", pad=11)
             ax.set(xlim=(min(-0.1, shown["ci_low"].min()), 1), xlabel=f"Spearman with {AGAINST[kind]}")
             ax.xaxis.label.set_size(style.SMALL)
-    style.legend(figure, shown["choices"], TRIPLETS, people_row=True)
+    style.legend(figure, shown["choices"], TRIPLETS, people_row=_has_ceiling(shown), judged=judged(shown))
     return figure
 
 
 def reliability(table: pd.DataFrame) -> Figure:
-    """How far people's choices lie from the probability that the model gave an item; at 0: calibrated.
+    """How far people's choices lie from the probability that the model gave an item; at 0: calibrated. A row of panels
+    for each regime and study.
 
-    Bars: 95 % intervals over triplets that share concepts; the bins are of equal width. Args: table: reliability.csv.
+    Bars: 95 % intervals over triplets that share concepts; the bins are of equal width, and those of fewer than ITEMS
+    items are left out. Args: table: reliability.csv.
     """
-    if table.empty:
+    table = table[table["n"] >= ITEMS]
+    parts = by_regime(table) | by_name(table)
+    if not parts:
         return style.only_text(NO_LEVELS)
     students = list(dict.fromkeys(table["student"]))
-    size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.36 * style.DOUBLE), "sharey": True, "squeeze": False}
-    figure, (axes,) = plt.subplots(1, len(students), layout="constrained", **size)
-    for ax, student in zip(axes, students, strict=True):
-        for number, target in enumerate(style.TARGETS):
-            rows = table[(table["student"] == student) & (table["target"] == target)].sort_values("bin")
-            beside = rows["chosen"] - rows["predicted"]
-            errors = style.ends(rows["chosen"], rows["ci_low"], rows["ci_high"])
-            look = style.look(target, size=3) | {"linewidth": 0.8}
-            ax.errorbar(rows["predicted"] + 0.008 * (number - 1), beside, yerr=errors, **look)
-        style.horizontal(ax, 0)
-        ax.set(title=student, xlim=(0, 1), xlabel="Model's probability of an item")
-    axes[0].set(ylabel="Share of people who chose it,\nminus the model's probability")
-    style.legend(figure, table["choices"], TRIPLETS, lines={"calibrated": ":"})
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, (0.3 * len(parts) + 0.06) * style.DOUBLE)}
+    figure, axes = plt.subplots(
+        len(parts), len(students), layout="constrained", sharex=True, sharey=True, squeeze=False, **size
+    )
+    for line, (name, part) in zip(axes, parts.items(), strict=True):
+        for ax, student in zip(line, students, strict=True):
+            _calibration(ax, part[part["student"] == student])
+        line[0].set(ylabel=f"{name}\nShare of people who chose it,\nminus the model's probability")
+    for ax, student in zip(axes[0], students, strict=True):
+        ax.set(title=student)
+    for ax in axes[-1]:
+        ax.set(xlabel="Model's probability of an item")
+    style.legend(figure, table["choices"], TRIPLETS, lines={"calibrated": ":"}, judged=judged(table))
     return figure
+
+
+def _calibration(ax: Axes, table: pd.DataFrame) -> None:
+    for number, target in enumerate(style.TARGETS):
+        rows = table[table["target"] == target].sort_values("bin")
+        beside = rows["chosen"] - rows["predicted"]
+        errors = style.ends(rows["chosen"], rows["ci_low"], rows["ci_high"])
+        look = style.look(target, size=3) | {"linewidth": 0.8}
+        ax.errorbar(rows["predicted"] + 0.008 * (number - 1), beside, yerr=errors, **look)
+    style.horizontal(ax, 0)
+    ax.set(xlim=(0, 1))

@@ -1,4 +1,4 @@
-"""Spread over training seeds beside the intervals of one seed. Tables in, Figures out."""
+"""Means over training seeds, with intervals over seeds and over what a score is of. Tables in, Figures out."""
 
 from typing import Any
 
@@ -9,61 +9,76 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alignet.figures import levels, style
+from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
 
 def by_level(summary: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """Odd-one-out accuracy at each level: a small dot for each seed, the mean with the 95 % interval over triplets.
+    """Odd-one-out accuracy at each level, for known and for new concepts: a small dot for each seed, and the mean with
+    its 95 % interval over seeds and triplets.
 
-    The interval is that of the run's own seed; dotted: chance; star: noise ceiling.
-    Args: summary: seeds.csv; scores: replicates.csv.
+    Dotted: chance; star: noise ceiling. Args: summary: seeds.csv; scores: replicates.csv.
     """
     return by_world({"": (summary, scores)})
 
 
 def plotted(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """What `by_level` draws: the means of seeds.csv at each level, and below them the rows of each seed."""
-    names = [f"levels, {level}" for level in LEVELS]
-    means, dots = (table[table["benchmark"].isin(names)] for table in (summary, scores))
+    means, dots = (of_levels(table) for table in (summary, scores))
     return pd.concat([means, dots], ignore_index=True)
 
 
-def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
-    """The same for several runs, a row each, with whose choices they are set against.
+def of_levels(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows about accuracy at single levels, of no study, in the regimes that figures draw."""
+    rows = regimes.main(table[table["benchmark"].str.startswith("levels, ") & table["level"].isin(LEVELS)])
+    return rows[rows["regime"].isin(regimes.shown(rows))]
 
-    Args: runs: what a row is of, in words -> (seeds.csv, replicates.csv).
+
+def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
+    """The accuracies of `by_level` for several runs, a row of panels for each regime of each, with whose choices they
+    are set against. Args: runs: what a run is of, in words -> (seeds.csv, replicates.csv).
     """
-    runs = {name: run for name, run in runs.items() if _levels_of(run[0])}
-    if not runs:
-        return style.only_text("No figure: the world has no levels.csv")
-    height = max(levels.rows(summary) for summary, _ in runs.values())
-    figure, axes = levels.panels([_levels_of(summary) for summary, _ in runs.values()], height)
-    for row, (name, (summary, scores)) in zip(axes, runs.items(), strict=True):
+    lines = {}
+    for name, run in runs.items():
+        summary, scores = (of_levels(table) for table in run)
+        for regime in regimes.shown(summary):
+            lines[name, regime] = [table[table["regime"] == regime] for table in (summary, scores)]
+    if not lines:
+        return style.only_text(levels.NO_LEVELS)
+    height = max(levels.rows(summary) for summary, _ in lines.values())
+    figure, axes = levels.panels([_levels_of(summary) for summary, _ in lines.values()], height)
+    for row, ((name, regime), (summary, scores)) in zip(axes, lines.items(), strict=True):
         for ax, level in zip(row, _levels_of(summary), strict=False):
             _panel(ax, summary, scores, level)
         for ax in row[len(_levels_of(summary)) :]:
             ax.set_axis_off()
-        seeds = f"{int(summary['n_seeds'].max())} seeds"
-        row[0].set_ylabel(f"{name}\n{seeds}" if name else seeds)
-    kinds = [f"{name}: {style.people(summary['choices'])}" for name, (summary, _) in runs.items() if name]
-    alone = None if kinds else next(iter(runs.values()))[0]["choices"]
-    note = "Small dots: seeds. Bars: 95 % intervals over triplets, of one seed. Right: AligNet over the base"
-    style.legend(figure, alone, ".\n".join([note, *kinds]), people_row=True)
+        of_run = [name] if name else []
+        of_run += [regimes.CONCEPTS[regime], f"{int(summary['n_seeds'].max())} seeds"]
+        row[0].set_ylabel("\n".join(of_run))
+    tables = {name: run[0] for name, run in runs.items() if name}
+    kinds = [f"{name}: {style.people(of['choices'], levels.judged(of))}" for name, of in tables.items()]
+    alone = None if kinds else next(iter(runs.values()))[0]
+    note = "Small dots: seeds. Bars: 95 % intervals over seeds and over triplets, which share concepts"
+    said = ".\n".join([f"{note}. Right: AligNet over the base", *kinds])
+    choices, judged = (None, "") if alone is None else (alone["choices"], levels.judged(alone))
+    style.legend(figure, choices, said, people_row=_with_ceiling(lines), judged=judged)
     return figure
 
 
+def _with_ceiling(lines: dict) -> bool:
+    return any(summary["noise_ceiling"].notna().any() for summary, _ in lines.values())
+
+
 def _levels_of(summary: pd.DataFrame) -> list[str]:
-    return [level for level in LEVELS if (summary["benchmark"] == f"levels, {level}").any()]
+    return [level for level in LEVELS if (summary["level"] == level).any()]
 
 
 def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) -> None:
-    panel = summary[summary["benchmark"] == f"levels, {level}"]
-    half = (panel["ci_high"] - panel["ci_low"]) / 2  # of the run's own seed, drawn about the mean
-    ceiling = panel["noise_ceiling"]
-    drawn = panel.assign(low=panel["mean"] - half, high=panel["mean"] + half)
-    drawn = drawn.assign(noise_ceiling_low=ceiling, noise_ceiling_high=ceiling)
-    students = style.by_student(ax, drawn, "mean", "low", "high")
-    dots = scores[scores["benchmark"] == f"levels, {level}"]
+    panel, ceiling = summary[summary["level"] == level], summary["noise_ceiling"]
+    drawn = panel.assign(noise_ceiling_low=panel["noise_ceiling"], noise_ceiling_high=panel["noise_ceiling"])
+    people = bool(ceiling.notna().any())
+    students = style.by_student(ax, drawn, "mean", "ci_low", "ci_high", people_row=people)
+    dots = scores[scores["level"] == level]
     for (student, target), one in dots.groupby(["student", "target"]):
         height = students.index(str(student)) + style.OFFSETS[str(target)] + 0.1
         ax.plot(one["value"], np.full(len(one), height), ".", markersize=2, color=style.COLOURS[str(target)])
@@ -71,16 +86,19 @@ def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) ->
     aligned = panel[panel["target"] == "alignet"].set_index("student")
     percent = 100 * aligned["over_base"] / (aligned["mean"] - aligned["over_base"])
     levels.gains(ax, percent.to_dict())
-    ax.set_title(level.capitalize(), pad=11)
+    ax.set_title(f"{level.capitalize()}, n = {panel['n'].iloc[0]:,.0f} triplets", pad=11)
 
 
 def over_control(summary: pd.DataFrame) -> Figure:
-    """AligNet minus its control on every benchmark, mean over seeds, with its 95 % interval over seeds.
+    """AligNet minus its control on every benchmark, mean over seeds, with its 95 % interval over seeds and over the
+    units that the benchmark is of: triplets, pairs or episodes.
 
-    Filled: the interval does not hold 0. Of k-shot protocols the fewest and the most shots by nearest centroid are
-    drawn; seeds.csv has all. Args: summary: seeds.csv.
+    Filled: the interval does not hold 0. Mixed triplets and single regimes of studies stand in seeds.csv alone. Of
+    k-shot protocols the fewest and the most shots by nearest centroid are drawn; seeds.csv has all.
+
+    Args: summary: seeds.csv.
     """
-    rows = _drawn(summary[(summary["target"] == "alignet") & summary["over_control"].notna()])
+    rows = _drawn(summary[(summary["target"] == "alignet") & summary["over_control_low"].notna()])
     if rows.empty:
         return style.only_text("No figure: there is no control")
     students = list(dict.fromkeys(rows["student"]))
@@ -96,8 +114,9 @@ def over_control(summary: pd.DataFrame) -> Figure:
         ax.set(xlabel="AligNet minus control", title=student, ylim=(len(names) - 0.5, -0.5))
         ax.locator_params(axis="x", nbins=6)
     axes[0].set_yticks(range(len(names)), names, fontsize=style.SMALL)
-    note = f"Bars: 95 % intervals over {int(rows['n_seeds'].max())} training seeds. Hollow: the interval holds 0"
-    style.legend(figure, summary["choices"].dropna(), note, targets=())
+    seeds = f"{int(rows['n_seeds'].max())} training seeds"
+    note = f"Bars: 95 % intervals over {seeds} and over triplets, pairs or episodes. Hollow: the interval holds 0"
+    style.legend(figure, summary["choices"].dropna(), note, targets=(), judged=levels.judged(summary))
     return figure
 
 
@@ -111,6 +130,9 @@ def difference(ax: Axes, place: float, value: float, low: float, high: float, co
 
 def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of `over_control`, with a short name for each."""
+    study, regime = (regimes.text(rows, column) for column in ("study", "regime"))
+    kept = np.where(study != "", regime == regimes.EVERY, (regime == "") | regime.isin(regimes.shown(rows)))
+    rows = rows[kept]
     shots = pd.to_numeric(rows["metric"].str.extract(r"(\d+) shots")[0])
     ends = shots.groupby(rows["benchmark"])
     extreme = (shots == ends.transform("min")) | (shots == ends.transform("max"))

@@ -1,6 +1,7 @@
 """Other human similarity judgements: scores, RDMs, pairs to be rated. Tables in, Figures out."""
 
 import math
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,20 +11,24 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from alignet.figures import style
+from alignet.worlds.format import regimes
 
 METRICS = {"odd_one_out_accuracy": "Odd-one-out accuracy", "rsa_spearman": "RSA (Spearman)"}
+TITLE = 26  # letters of a line of a panel's title
 PANEL = 22  # names that stand below each other beside a matrix of `rdms`
 
 
 def scores(table: pd.DataFrame) -> Figure:
-    """A panel for each benchmark: base, control and AligNet, with chance or zero, and people: the noise ceiling.
+    """A panel for each benchmark: base, control and AligNet, with chance or zero, and people: the noise ceiling. Mixed
+    triplets stand in the table alone, where there are new ones.
 
-    Error bars: 95 % intervals over the benchmark's ci_unit. The ceiling's band is its 95 % interval for
-    accuracy, and for RSA its lower to its upper bound. The small line: what the world does not have.
+    Benchmarks without an interval, of too few triplets or pairs, stand in the table alone. Error bars: 95 % intervals
+    over the benchmark's ci_unit. The ceiling's band is its 95 % interval for accuracy, and for RSA its lower to its
+    upper bound. The small line: what the world does not have.
 
     Args: table: similarity.csv.
     """
-    shown = table[table["metric"].isin(METRICS) & table["value"].notna()]
+    shown = table[table["metric"].isin(METRICS) & table["ci_low"].notna() & drawn(table)]
     if shown.empty:
         return style.only_text("No figure: no benchmark of human similarity has data")
     names = list(dict.fromkeys(zip(shown["benchmark"], shown["metric"], strict=True)))
@@ -41,13 +46,20 @@ def scores(table: pd.DataFrame) -> Figure:
         panel = shown[(shown["benchmark"] == benchmark) & (shown["metric"] == metric)]
         _benchmark(ax, panel, metric)
         ax.tick_params(labelleft=ax in axes[:, 0])
-    absent = table[table["value"].isna() & table["metric"].isin(METRICS)]
+    absent = table[table["value"].isna() & table["metric"].isin(METRICS) & drawn(table)]
     lines = [f"{row.benchmark}: {row.note}" for row in absent.itertuples()]
     if lines:
-        figure.suptitle("Not here: " + "; ".join(lines), fontsize=6, color="0.4", x=0.01, ha="left")
+        said = textwrap.fill("Not here: " + "; ".join(lines), style.LETTERS)
+        figure.suptitle(said, fontsize=style.SMALL, color="0.4", x=0.01, ha="left")
     note = "Bars: 95 % intervals over triplets or pairs, which share concepts"
-    style.legend(figure, shown["choices"], note, people_row=True)
+    people = bool(shown["noise_ceiling_low"].notna().any())
+    style.legend(figure, shown["choices"], note, people_row=people, judged=shown.get("judged", ""))
     return figure
+
+
+def drawn(table: pd.DataFrame) -> pd.Series:
+    """Which rows are of a regime that figures draw, of a study, or of no regime at all."""
+    return regimes.text(table, "regime").isin(["", regimes.EVERY, *regimes.shown(table)])
 
 
 def rdms(matrices: dict[tuple[str, str], Tensor], labels: pd.DataFrame) -> Figure:
@@ -121,12 +133,15 @@ def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Fi
 
 
 def _benchmark(ax: plt.Axes, panel: pd.DataFrame, metric: str) -> None:
+    few = panel["noise_ceiling_low"].isna()  # too few triplets for a ceiling that can be trusted
+    panel = panel.assign(noise_ceiling=panel["noise_ceiling"].mask(few))
     style.by_student(ax, panel, "value", "ci_low", "ci_high")
     accuracy = metric == "odd_one_out_accuracy"
     style.vertical(ax, style.CHANCE if accuracy else 0, "chance" if accuracy else "no relation")
     ax.set_xlim(*((0.25, 1) if accuracy else (min(-0.15, panel["ci_low"].min() - 0.05), 1)))
-    title = panel["benchmark"].iloc[0].replace("choice probabilities, ", "choices: ").replace("levels.csv, ", "")
-    ax.set_title(f"{title}\nn = {panel['n'].iloc[0]} {'triplets' if accuracy else 'pairs'}", pad=11)
+    title = panel["benchmark"].iloc[0].replace("choice probabilities, ", "choices: ").replace("levels, ", "")
+    number = f"n = {panel['n'].iloc[0]:,} {'triplets' if accuracy else 'pairs'}"
+    ax.set_title(f"{textwrap.fill(title, TITLE)}\n{number}", pad=11)
     ax.set_xlabel(METRICS[metric])
 
 

@@ -1,6 +1,7 @@
 """The house style, and the marks that every figure shares: chance, ceiling, legends, strips of pictures."""
 
 import importlib.util
+import textwrap
 from collections.abc import Iterable
 from functools import cache
 from itertools import cycle
@@ -42,6 +43,7 @@ OTHER_LETTERS = [  # fonts with Chinese, Japanese and Korean letters, of systems
     *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
     "IPAexGothic",
 ]
+LETTERS = 135  # of a line as wide as two columns, in the size of legends
 SMALL = 6  # points: the least size of text; all other text has 7
 NAMED = 60  # names or lines along an axis, at most: a world may have thousands of labels
 
@@ -121,11 +123,14 @@ def chance(ax: Axes) -> None:
     horizontal(ax, CHANCE)
 
 
-def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+def by_student(
+    ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str, people_row: bool | None = None
+) -> list[str]:
     """A row for each student, in it base, control and AligNet with error bars from `low` to `high`, joined by a line,
     and above them a row for people: the noise ceiling with its interval, where there is one.
 
-    A column `family` puts the students of one family together and names it. Returns: the students, from above.
+    people_row: whether there is a row for people; None: where the panel has a ceiling. A column `family` puts the
+    students of one family together and names it. Returns: the students, from above.
     """
     grouped = "family" in panel and panel["family"].nunique() > 1
     ordered = panel.sort_values("family", key=lambda f: f.map(FAMILIES.index), kind="stable") if grouped else panel
@@ -139,13 +144,14 @@ def by_student(ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str) -
             ax.errorbar(row[value], height, xerr=ends(row[value], row[low], row[high]), **look(str(target)))
     first = panel.iloc[0]
     known = bool(pd.notna(first.get("noise_ceiling", np.nan)))
-    if known:
+    above = known if people_row is None else people_row
+    if known and above:
         errors = ends(first["noise_ceiling"], first["noise_ceiling_low"], first["noise_ceiling_high"])
         ax.errorbar(first["noise_ceiling"], -0.8, xerr=errors, marker="*", markersize=5, color="0.2", elinewidth=0.8)
     families = dict(zip(ordered["student"], ordered["family"], strict=True)) if grouped else {}
     names = [f"{student}\n{families[student]}" if grouped else student for student in students]
-    ax.set_yticks([*([-0.8] if known else []), *range(len(students))], [*(["people"] if known else []), *names])
-    ax.set_ylim(len(students) - 0.5, -1.15 if known else -0.5)
+    ax.set_yticks([*([-0.8] if above else []), *range(len(students))], [*(["people"] if above else []), *names])
+    ax.set_ylim(len(students) - 0.5, -1.15 if above else -0.5)
     return students
 
 
@@ -162,10 +168,12 @@ def legend(
     targets: Iterable[str] = TARGETS,
     lines: dict[str, str] | None = None,
     people_row: bool = False,
+    judged: str | pd.Series = "",
 ) -> None:
     """Below a figure: the marks of the targets, what lines stand for, what error bars are and whose choices.
 
-    Args: choices: of one kind, or a table's column; lines: name -> line style; people_row: the star of `by_student`.
+    Args: choices: of one kind, or a table's column; lines: name -> line style; people_row: the star of `by_student`;
+        judged: what people were shown, or a table's column; '' if these pictures.
     """
     dot: dict[str, Any] = {"linestyle": "none", "markersize": 4}
     handles: list[Artist] = [plt.Line2D([], [], **point(target)) for target in targets]
@@ -177,14 +185,21 @@ def legend(
         handles.append(plt.Line2D([], [], **(_LINE | {"linestyle": line})))
         labels.append(name)
     said = [note] if note else []
-    said += [f"Choices: {people(choices)}"] if choices is not None else []
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(6, len(labels))), title=". ".join(said))
+    said += [f"Choices: {people(choices, judged)}"] if choices is not None else []
+    width = round(LETTERS * figure.get_figwidth() / DOUBLE)
+    title = "\n".join(textwrap.fill(line, width) for line in ". ".join(said).split("\n"))
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(6, len(labels))), title=title)
 
 
-def people(choices: str | pd.Series) -> str:
-    """Whose choices a figure is about, in the words of its legend: of one kind, or of all kinds in a table's column."""
+def people(choices: str | pd.Series, judged: str | pd.Series = "") -> str:
+    """Whose choices a figure is about, in the words of its legend: of one kind, or of all kinds in a table's column.
+
+    Args: judged: what people were shown, where it was not these pictures.
+    """
     kinds = [choices] if isinstance(choices, str) else choices.dropna().unique()
-    return " and ".join(PARTICIPANTS[kind] for kind in kinds)
+    shown = [judged] if isinstance(judged, str) else judged.dropna().unique()
+    who = " and ".join(PARTICIPANTS[kind] for kind in kinds)
+    return ", ".join([who, *(f"who were shown {other}" for other in shown if other)])
 
 
 def middles(labels: pd.Series) -> pd.Series:
