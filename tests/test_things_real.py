@@ -23,6 +23,7 @@ EXTERNAL = config.ROOT / "data" / "external" / "things"
 real = pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL.name}: no real files here")
 COUNT = 120
 NAMES = sorted(f"thing{number:03d}" for number in range(COUNT))
+SEEN = {"thing004": "01s", "thing009": "02s"}  # another photograph than the one that people saw
 CATEGORIES = ["animal", "animal, food", "clothing", "tool", ""]
 
 
@@ -60,7 +61,7 @@ def random_rows(n, seed, people=0):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Invented files, laid out as the real ones: thing003 has no photograph, thing004 none that people saw."""
+    """Invented files, laid out as the real ones: thing003 has no photograph, SEEN none that people saw."""
     folder = tmp_path_factory.mktemp("source")
     concept_rows(NAMES).to_csv(folder / "things_concepts.tsv", sep="\t", index=False)
     (folder / "unique_id.txt").write_text("\n".join(NAMES) + "\n")
@@ -77,7 +78,7 @@ def source(tmp_path_factory):
     write_rows(folder / "choices" / Path(fetch.STUDY.path).name, [[*row, 3] for row in random_rows(50, 5)] + study)
     for number, name in enumerate(NAMES):
         if number != 3:
-            picture(folder / f"pictures/neutral_images/{name}_{'02s' if number == 4 else '01b'}.jpg", number)
+            picture(folder / f"pictures/neutral_images/{name}_{SEEN.get(name, '01b')}.jpg", number)
             picture(folder / f"pictures/outliers_images/{name}_07s.jpg", 1000 + number)
     picture(folder / "pictures/outliers_images/stranger_01b.jpg", 5000)
     samples = tmp_path_factory.mktemp("samples")
@@ -222,8 +223,7 @@ def test_pictures_are_split_by_concept_and_by_which_one_people_saw(made):
     images = world.images.set_index("image")
     for name in NAMES:
         if roles[name] == "judged":
-            other = "02s" if name == "thing004" else "01b"
-            assert images.loc[f"{name}_{other}", "split"] == "human"
+            assert images.loc[f"{name}_{SEEN.get(name, '01b')}", "split"] == "human"
             assert images.loc[f"{name}_07s", "split"] == "synthesis"
         elif roles[name] == "new":
             assert (
@@ -270,6 +270,16 @@ def test_every_answer_to_a_set_is_another_persons(made, source):
     assert left_out["later answers to one set, no person named"] == len(nobody) - len(set(nobody)) > 0
     both = left_out["no person named, and the set stands in a file that names one"]
     assert both == len(set(nobody) & known) > 0
+
+
+def test_repeats_doubles_and_sets_of_the_study_are_left_out_as_counted_by_hand():
+    triplets = np.array([[0, 1, 2], [2, 1, 0], [0, 1, 2], [0, 1, 3], [5, 6, 7], [1, 2, 0], [8, 9, 7], [9, 7, 8]])
+    rows = things_rows.Rows(triplets.astype(np.int16), np.array([4, 4, 6, 4, 4, -1, -2, -3], np.int32))
+    kept, left_out = things_rows.single_answers(rows, things_rows.set_keys(np.array([[7, 6, 5]])))
+    assert kept.triplets.tolist() == [[0, 1, 2], [0, 1, 2], [0, 1, 3], [8, 9, 7]]
+    assert kept.person.tolist() == [4, 6, 4, -2]
+    assert sorted(left_out.values()) == [1, 1, 1, 1]
+    assert kept.said() == "4 choices about 3 triplets, 2 people and 1 unknown ones"
 
 
 def test_a_set_stands_in_one_split_and_validation_has_the_sets_of_three_people_and_more(made):
