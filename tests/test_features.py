@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def test_features_are_stored_with_the_pictures_they_are_of(job):
 def test_only_pictures_that_later_stages_read_are_needed(job, backbone, rows):
     world = tables.read(config.folders(job.out_dir)[0] / "world")
     assert features.needed(world, backbone, job.params_file).tolist() == rows
+
+
+def test_a_student_needs_the_pictures_that_evaluations_show_besides_the_test_split(job):
+    world = tables.read(config.folders(job.out_dir)[0] / "world")
+    held = world.triplets.assign(split="test")
+    levels = world.triplets.assign(level="coarse", image_0="picture_5", image_1="picture_1", image_2="picture_6")
+    for changed, rows in (({"triplets": held}, [0, 1, 2, 5, 6]), ({"levels": levels}, [1, 5, 6])):
+        other = dataclasses.replace(world, **changed)
+        assert other.scored_rows().tolist() == rows
+        assert features.needed(other, "s", job.params_file).tolist() == rows
 
 
 def as_student(job, settings, **backbone):

@@ -254,7 +254,7 @@ def test_an_answer_more_about_one_triplet_moves_no_rsa_where_the_answers_agree()
 
 def test_ratings_that_follow_the_distance_are_matched_and_their_people_agree():
     world, place = known_world()
-    unit = similarity.centred_unit(place)
+    unit = torch.nn.functional.normalize(place.double(), dim=1)
     similar = unit @ unit.T
     names = world.images["image"].iloc[world.rows("test").tolist()].tolist()
     pairs = {(names[a], names[b]): float(similar[a, b]) for a in range(0, 24, 2) for b in range(a + 2, 24, 2)}
@@ -275,7 +275,7 @@ def write(tmp_path, values, labels, columns=None):
 
 def test_a_matrix_file_is_scored_on_the_concepts_it_shares(tmp_path):
     world, place = known_world()
-    unit = similarity.centred_unit(place[::2]).numpy()
+    unit = torch.nn.functional.normalize(place[::2].double(), dim=1).numpy()
     similar = unit @ unit.T
     labels = [f"test{n:02d}" for n in range(CONCEPTS)]
     matrix = write(tmp_path, similar, labels)

@@ -13,8 +13,9 @@ from torch import Tensor
 from alignet.config import ROOT, Features, Similarity
 from alignet.evaluation import rsa
 from alignet.evaluation.disagreement import CONTENDERS, paired_t
-from alignet.evaluation.similarity import COLUMNS, centred_unit
+from alignet.evaluation.similarity import COLUMNS
 from alignet.intervals import Units, mean_influence, spearman_influence
+from alignet.metrics import unit_vectors
 from alignet.models import activations
 from alignet.models.activations import Students
 from alignet.worlds.format.tables import World
@@ -22,14 +23,16 @@ from alignet.worlds.readers import picture_sets
 from alignet.worlds.readers.picture_sets import RatedPairs
 
 SHARED = "pairs that share pictures"
+Vectors = dict[tuple[str, str], Tensor]  # (student, target) -> (n, dim)
 
 
 def scores(students: Students, features: Features, settings: Similarity, world: World | None = None) -> pd.DataFrame:
     """Rows of similarity.csv for every entry of settings.picture_sets; one with a note where its folder is not on disk.
 
-    RSA: Spearman's correlation of a model's centred cosine similarities with those of each person (or of their mean,
-    where that is all there is), averaged. Of format `things` once more for the pairs of known and for those of new
-    concepts of the world (`regimes`). Of format `validation`: see `rated`. choices are 'human'.
+    RSA: Spearman's correlation of a model's cosine similarities with those of each person (or of their mean, where that
+    is all there is), averaged; beside it that of features centred by the mean of the set's pictures. Of format `things`
+    once more for the pairs of known and for those of new concepts of the world (`regimes`). Of format `validation`: see
+    `rated`. choices are 'human'.
 
     Args: world: the world that the students were aligned on; None: no regimes.
     Raises: WorldError naming the file of a set that is there and cannot be read.
@@ -82,7 +85,7 @@ def regimes(paths: list[Path], world: World) -> dict[str, Tensor]:
     return {name: torch.tensor([of == kind for of in found]) for name, kind in (("known", "human"), ("new", "test"))}
 
 
-def _of_pictures(names: dict, people: Tensor, models: dict[tuple[str, str], Tensor], chosen: Tensor) -> list[dict]:
+def _of_pictures(names: dict, people: Tensor, models: list[Vectors], chosen: Tensor) -> list[dict]:
     """RSA over the pairs of the chosen pictures, (n,) bool, that every person judged. Args: models: see `_units`."""
     rows = chosen.nonzero().flatten()
     pairs = torch.triu_indices(len(rows), len(rows), 1)
@@ -90,18 +93,22 @@ def _of_pictures(names: dict, people: Tensor, models: dict[tuple[str, str], Tens
     known = ~values.isnan().any(0)
     note = "" if len(people) > 1 else "no noise ceiling: one person or group"
     benchmark = rsa.Benchmark(pairs[:, known], values[:, known], note)
-    return rsa.rsa_rows(names, benchmark, {key: of[rows] for key, of in models.items()})
+    return rsa.rsa_rows(names, benchmark, *({key: of[rows] for key, of in each.items()} for each in models))
 
 
-def _units(paths: list[Path], students: Students, features: Features) -> dict[tuple[str, str], Tensor]:
-    """(student, target) -> vectors of the pictures, (n, dim), whose dot products are centred cosine similarities."""
+def _units(paths: list[Path], students: Students, features: Features) -> list[Vectors]:
+    """Vectors of the pictures whose dot products are cosine similarities, and those of centred features."""
     layers = activations.forward(students, paths, features)
-    return {key: centred_unit(rows["pooled"]) for key, rows in layers.items()}
+    return [
+        {key: unit_vectors(rows["pooled"].double(), centred) for key, rows in layers.items()}
+        for centred in (False, True)
+    ]
 
 
 def _validation(entry: Mapping[Any, str], students: Students, features: Features) -> list[dict]:
     judged = picture_sets.read_validation(ROOT / entry["root"])
-    models = {key: unit @ unit.T for key, unit in _units(judged.paths, students, features).items()}
+    _, centred = _units(judged.paths, students, features)
+    models = {key: unit @ unit.T for key, unit in centred.items()}
     return rated(entry["name"], judged, models)
 
 

@@ -116,11 +116,6 @@ def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tens
     return sums / torch.bincount(group, minlength=len(names))[:, None], names
 
 
-def centred_unit(features: Tensor) -> Tensor:
-    """Vectors whose dot products are the centred cosine similarities of all pairs, (n, dim) float64."""
-    return unit_vectors(features.double(), centred=True)
-
-
 def rdms(world: World, test: Layers) -> tuple[dict[tuple[str, str], Tensor], pd.DataFrame]:
     """1 - cosine similarity between the test concepts, (k, k) by (student, target), and their k labels.
 
