@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import importlib.resources
 from pathlib import Path
@@ -153,6 +154,92 @@ def test_features_of_every_family_are_those_of_its_own_head_and_layers_have_thei
         torch.testing.assert_close(embedder(shown), embedder.model.forward_head(own, pre_logits=True))
         assert embedder(shown).shape == (2, embedder.dim)
         assert embedder.at_layer(shown, layer).shape == (2, width)
+
+
+# model, pixels, other pixels (some networks are made for one size, and so made anew), options
+LAYOUTS = [
+    ("samvit_base_patch16_224", 112, 224, {"depth": 2}),
+    ("volo_d1_224", 112, 224, {}),
+    ("swin_tiny_patch4_window7_224", 112, 224, {}),
+    ("hiera_tiny_224", 224, 448, {}),
+    ("convnext_atto", 64, 96, {}),
+    ("mobilenetv3_small_050", 32, 64, {}),
+    ("vit_tiny_patch16_224", 112, 224, {"depth": 2}),
+    ("mixer_s32_224", 224, 448, {}),
+    ("vitamin_small_224", 112, 224, {}),
+    ("levit_128s", 112, 224, {}),
+    ("coat_lite_tiny", 224, 448, {}),
+    ("nest_tiny", 112, 224, {}),
+    ("davit_tiny", 112, 224, {}),
+    ("edgenext_xx_small", 128, 256, {}),
+]
+
+
+def widths(model, size, options):
+    """The number of features of each layer that can be read, whatever its place in the network."""
+    embedder = backbones.create(dataclasses.replace(settings(model, **options), picture_size=size))
+    found = {}
+
+    def keep(name):
+        def hook(module, args, output):
+            with contextlib.suppress(ValueError):
+                found[name] = embedder.pooled(output).shape[1]
+
+        return hook
+
+    for name, module in embedder.model.named_modules():
+        module.register_forward_hook(keep(name))
+    with torch.inference_mode():
+        embedder(pictures(2, size))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "one", "two", "options"), LAYOUTS, ids=[layout[0] for layout in LAYOUTS])
+def test_every_readable_layer_has_as_many_features_whatever_the_size_of_the_pictures(model, one, two, options):
+    first, second = widths(model, one, options), widths(model, two, options)
+    common = first.keys() & second.keys()
+    assert len(common) > 10
+    assert {name: first[name] for name in common} == {name: second[name] for name in common}
+
+
+@pytest.mark.parametrize(
+    ("shape", "fmt", "width"),
+    [
+        ((2, 14, 14, 768), None, 768),  # no word of the architecture: space is what is square
+        ((2, 768, 14, 14), None, 768),
+        ((2, 768, 14, 14), "NHWC", 768),  # a convolution inside a network that puts channels last
+        ((2, 1, 1, 64), None, 64),
+        ((2, 16, 16, 16), None, 16),
+        ((2, 197, 192), None, 192),
+        ((2, 768, 49), None, 768),  # between the token layers of a mixer
+        ((2, 1024, 256), None, 256),
+        ((2, 196, 1024), None, 1024),
+    ],
+)
+def test_what_is_averaged_over_is_space(vit, shape, fmt, width, monkeypatch):
+    if fmt:
+        monkeypatch.setattr(vit.model, "output_fmt", fmt, raising=False)
+    assert vit.pooled(torch.ones(shape)).shape == (2, width)
+
+
+def test_where_all_axes_are_equal_the_architecture_says_which_are_space(vit, monkeypatch):
+    maps = torch.randn(2, 8, 8, 8, generator=inputs.generator())
+    torch.testing.assert_close(vit.pooled(maps), maps.mean((2, 3)))
+    monkeypatch.setattr(vit.model, "output_fmt", "NHWC", raising=False)
+    torch.testing.assert_close(vit.pooled(maps), maps.mean((1, 2)))
+
+
+def test_what_is_no_map_of_a_square_picture_or_no_row_for_each_picture_is_refused(vit):
+    with pytest.raises(
+        ValueError, match=r"a layer gives \(2, 16, 49, 64\), no map of a square picture: choose a block"
+    ):
+        vit.pooled(torch.ones(2, 16, 49, 64))
+    swin = backbones.create(
+        dataclasses.replace(settings("swin_tiny_patch4_window7_224"), picture_size=112, layer="layers.0.blocks.0.attn")
+    )
+    with pytest.raises(ValueError, match=r"layers\.0\.blocks\.0\.attn' gives 32 rows for 2 pictures: choose a block"):
+        swin.at_layer(pictures(2, 112), "layers.0.blocks.0.attn")
 
 
 @pytest.mark.parametrize(

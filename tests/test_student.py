@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_model
+from safetensors.torch import load_file, load_model
 
 from alignet import config, losses
-from alignet.models import frozen
+from alignet.export import __main__ as export
+from alignet.models import activations, backbones, frozen
 from alignet.student import batches, jobs, network, training
 from alignet.synthesis import triplet_files
 from alignet.worlds.format import pictures
@@ -286,6 +287,30 @@ def test_a_saved_student_loads_back_with_its_curve_and_representations(toy, tmp_
     assert np.array_equal(np.load(tmp_path / "vit" / "pooled.npy"), pooled.numpy())
     assert np.array_equal(np.load(tmp_path / "vit" / "head.npy"), head.numpy())
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "vit" / "curve.csv"), curve, rtol=1e-5)
+
+
+def test_a_student_whose_network_shares_tensors_is_restored_and_exported_whole(tmp_path):
+    backbone = config.Backbone(
+        model="coat_lite_tiny", options={}, weights="random", layer="pooled", picture_size=224, seed=0
+    )
+    student = network.create(backbone, settings())
+    shared = [tensor.data_ptr() for tensor in student.state_dict().values()]
+    assert len(set(shared)) < len(shared)
+    with torch.no_grad():
+        for weight in student.parameters():
+            weight.add_(0.01)
+    shown = torch.randint(256, (2, 3, 224, 224), generator=inputs.generator(), dtype=torch.uint8)
+    jobs.save(tmp_path, student, pd.DataFrame(), [shown], settings())
+    stored = load_file(tmp_path / "student.safetensors")
+    assert stored.keys() == student.state_dict().keys()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in student.state_dict().items())
+    restored = backbones.create(backbone)
+    activations.restore(restored, tmp_path / "student.safetensors")
+    with torch.inference_mode():
+        assert torch.equal(restored(shown), student.eval()(shown)[0])
+    model, head = export.parts(stored, restored.model.state_dict(), "stored")
+    assert model.keys() == restored.model.state_dict().keys()
+    assert set(head) == {"weight", "bias"}
 
 
 def test_labels_of_another_number_of_pictures_are_refused(tmp_path):

