@@ -9,6 +9,7 @@ after the other, each in a process of its own, with half and with all of the pic
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ SIDE, CATEGORIES, DOMAINS, PEOPLE = 24, 27, 5, 40
 SHARES = {"human": 0.4, "synthesis": 0.3, "test": 0.3}  # of the concepts
 BLOCK: dict[str, Any] = {"model": "vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 1}, "weights": "random"}
 BLOCK |= {"layer": "pooled", "picture_size": 32}
+START = "start"  # a row for a process that runs nothing
 FULL = ("levels", "similarity", "reorganisation", "downstream")  # sections that are those of params.yaml
 
 
@@ -112,8 +114,8 @@ def params(smoke: dict[str, Any], full: dict[str, Any], place: Path) -> dict[str
     return made
 
 
-def forked(run: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds and largest memory in GB, shared libraries and all, of a call in a process of its own.
+def forked(run: Callable[[], Any]) -> dict[str, float]:
+    """seconds, and gb: largest memory, shared libraries and all, of a call in a process of its own.
 
     Raises: SystemExit if it fails.
     """
@@ -130,48 +132,69 @@ def forked(run: Callable[[], Any]) -> tuple[float, float]:
     _, status, used = os.wait4(child, 0)
     if status:
         raise SystemExit(f"a stage ended with {status}")
-    return time.perf_counter() - start, used.ru_maxrss / 1e6
+    return {"seconds": time.perf_counter() - start, "gb": used.ru_maxrss / 1e6}
 
 
-def measured(concepts: int, pictures: int, choices: int) -> pd.DataFrame:
-    """A row a stage: stage, seconds, gb."""
+def measured(concepts: int, pictures: int, choices: int) -> tuple[pd.DataFrame, float]:
+    """A row a stage: stage, seconds, gb; and the gb of a process that has only imported what stages need.
+
+    The stages belong to a copy of the repository, whose modules another interpreter imports.
+    """
     sys.path.append(str(ROOT / "tests"))
+    import runs  # of tests/: makes the copy
+
+    from alignet import config
+
+    with tempfile.TemporaryDirectory() as temporary:
+        place, folder = Path(temporary) / "world", Path(temporary) / "run"
+        folder.mkdir()
+        world(place, concepts, pictures, choices)
+        values = params(config.values("params/smoke.yaml"), config.values("params.yaml"), place)
+        runs.copy_of_the_repository(folder, values)
+        settings = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT / "tests")))}
+        file = Path(temporary) / "stages.csv"
+        subprocess.run([sys.executable, __file__, "--stages", str(file)], cwd=folder, env=settings, check=True)
+        table = pd.read_csv(file)
+    return table[table["stage"] != START], float(table.loc[table["stage"] == START, "gb"].iloc[0])
+
+
+def stages(file: Path) -> None:
+    """Run every stage of the copy of the repository in the working folder, and write stage, seconds and gb.
+
+    Raises: SystemExit if a stage fails, or if the modules are those of another folder, where data would be written.
+    """
     import matplotlib
-    import runs  # of tests/: a copy of the repository, and its stages in their order
+    import runs
     from dvc.repo import Repo
     from networkx import topological_sort
 
     from alignet import config
     from alignet.evaluation import downstream, reorganisation  # noqa: F401  imported once, for all forked processes
 
+    if Path.cwd().resolve() != config.ROOT.resolve():
+        raise SystemExit(f"alignet is that of {config.ROOT}, and not of {Path.cwd()}")
     matplotlib.use("agg")
-    table = []
-    with tempfile.TemporaryDirectory() as temporary:
-        place, copy = Path(temporary) / "world", Path(temporary) / "run"
-        copy.mkdir()
-        forked(partial(world, place, concepts, pictures, choices))
-        values = params(config.values("params/smoke.yaml"), config.values("params.yaml"), place)
-        runs.copy_of_the_repository(copy, values)
-        os.chdir(copy)
-        for stage in reversed(list(topological_sort(Repo().index.graph))):
-            seconds, gb = forked(partial(runs._run_cells, stage.cmd))
-            table.append({"stage": stage.addressing, "seconds": seconds, "gb": gb})
-            print(f"{stage.addressing:<28}{seconds:8.1f} s {gb:6.2f} GB", flush=True)
-        os.chdir(ROOT)
-    return pd.DataFrame(table)
+    table = [{"stage": START, **forked(lambda: None)}]
+    for stage in reversed(list(topological_sort(Repo().index.graph))):
+        table.append({"stage": stage.addressing, **forked(partial(runs._run_cells, stage.cmd))})
+        print(f"{stage.addressing:<28}{table[-1]['seconds']:8.1f} s {table[-1]['gb']:6.2f} GB", flush=True)
+    pd.DataFrame(table).to_csv(file, index=False)
 
 
 def main() -> None:
-    from bench.rows import processor
-
     parser = argparse.ArgumentParser()
     parser.add_argument("--concepts", type=int, default=1854)
     parser.add_argument("--pictures", type=int, default=26000)
     parser.add_argument("--choices", type=int, default=60000)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    parser.add_argument("--stages", type=Path, help=argparse.SUPPRESS)  # the stages of the working folder alone
     wanted = parser.parse_args()
-    half = measured(wanted.concepts // 2, wanted.pictures // 2, wanted.choices // 2)
-    table = measured(wanted.concepts, wanted.pictures, wanted.choices)
-    start = forked(lambda: None)[1]  # of a process that has imported what stages need
+    if wanted.stages:
+        return stages(wanted.stages)
+    from bench.rows import processor
+
+    half, _ = measured(wanted.concepts // 2, wanted.pictures // 2, wanted.choices // 2)
+    table, start = measured(wanted.concepts, wanted.pictures, wanted.choices)
     table["seconds_at_half"], table["gb_at_half"] = half["seconds"], half["gb"]
     # Twice the pictures in more than 2.5 times the time, or with more than 2.5 times the memory above the start.
     slower = (table["seconds"] > 2.5 * half["seconds"]) & (table["seconds"] > 5)
@@ -180,9 +203,7 @@ def main() -> None:
         slower & larger, "time, memory", np.where(slower, "time", np.where(larger, "memory", ""))
     )
     sizes = {"concepts": wanted.concepts, "pictures": wanted.pictures, "choices": wanted.choices, "gb_at_start": start}
-    table.assign(**sizes, processor=processor()).to_csv(
-        Path(__file__).with_suffix(".csv"), index=False, float_format="%.3g"
-    )
+    table.assign(**sizes, processor=processor()).to_csv(wanted.out, index=False, float_format="%.3g")
     print(table.to_string(index=False))
 
 
