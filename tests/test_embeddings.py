@@ -103,9 +103,10 @@ def world(shown="abc", concepts=NAMES):
 def test_the_source_of_the_targets_is_vice_or_the_judged_rows_of_the_published_embedding(tmp_path):
     entry, ours = written(tmp_path), known()
     assert embeddings.source(world(), ours, settings(embedding=entry)) is ours
+    ours = known(names=["elk", "cat", "unicorn", "ant"])  # people judged a unicorn by name; nobody judged bee and dog
     found = embeddings.source(world("cea"), ours, settings(uncertainty="embedding", embedding=entry))
-    assert found.names == ["ant", "cat", "elk"]
-    torch.testing.assert_close(found.posterior.mu, matrix().relu()[[0, 2, 4]])
+    assert found.names == ["elk", "cat", "ant"]
+    torch.testing.assert_close(found.posterior.mu, matrix().relu()[[4, 2, 0]])
     assert not found.held_out
 
 
@@ -165,3 +166,9 @@ def test_scores_of_a_source_that_was_fitted_to_all_choices_say_so():
         "uniform": "yes",
         "embedding": "no",
     }
+
+
+def test_an_embedding_is_scored_on_the_triplets_whose_objects_it_has():
+    theirs = known(1, NAMES[1:], held_out=False)
+    table = calibration.calibration([known(), theirs], judged(), settings()).set_index("distribution")
+    assert table["n_triplets"].to_dict() == {"vice": 10, "uniform": 10, "embedding": 4}

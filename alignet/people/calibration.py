@@ -118,20 +118,20 @@ def _direct(distribution: str, which: str, held_out: str, judged: ChoiceCounts, 
 def _predictions(
     sources: list[Embedding], names: list[str], judged: ChoiceCounts, settings: HumanUncertainty
 ) -> list[_Prediction]:
-    """Of each source, of knowing nothing and, where two or more people judged a triplet, of the others' choices.
+    """Of each source about the triplets whose objects it has, of knowing nothing and, where two or more people judged a
+    triplet, of the others' choices.
 
     Args: names: of the objects that judged.triplets are numbers of.
     """
-    repeated = judged.people >= 2
-    some = judged.where(repeated)
-
+    some = judged.where(judged.people >= 2)
     found = []
     for source in sources:
-        distribution = source.choice_distribution(judged.triplets, names, settings)
-        held_out = "yes" if source.held_out else "no"
-        found.append(_direct(source.kind, "all", held_out, judged, distribution))
+        part = judged.where((source.places(names)[judged.triplets] >= 0).all(1))
+        distribution = source.choice_distribution(part.triplets, names, settings)
+        held_out, repeated = "yes" if source.held_out else "no", part.people >= 2
+        found.append(_direct(source.kind, "all", held_out, part, distribution))
         if repeated.any():
-            found.append(_direct(source.kind, "repeated", held_out, some, distribution[repeated]))
+            found.append(_direct(source.kind, "repeated", held_out, part.where(repeated), distribution[repeated]))
     found.insert(1, _direct("uniform", "all", "yes", judged, torch.full(judged.triplets.shape, 1 / 3)))
     if some.answers is not None and len(some.triplets):
         predicted, own = others_choices(some, settings.smoothing)

@@ -130,10 +130,7 @@ def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
     parts, (number, names) = held_out.parts_to_fit(world, settings), object_numbers(world, settings)
     triplets, odd = world.choice_rows(world.triplets)
     objects, fitted = number[triplets], parts.fitted
-    if (objects[fitted].sort(1).values.diff(dim=1) == 0).any():
-        raise ValueError(
-            f"triplets.csv: a triplet shows one {world.hierarchy[0]} twice; set human_uncertainty.objects to picture"
-        )
+    _refuse_repeated(objects[fitted], world.hierarchy[0])
     checked = fitted & torch.from_numpy((held_out.choice_split(world) != "train").to_numpy(copy=True))
     tested = parts.seen & (objects >= 0).all(1)
     if torch.equal(checked, fitted) or not (checked | tested).any():
@@ -146,16 +143,15 @@ def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
     of_known = new & ~held_out.rows_of(table, held_out.held_out_people(world, settings))
     checked_by_name = of_known & _drawn(by_name, of_known, settings)
 
+    of_new = torch.cat([_of_new_people(world, objects, settings), new & ~of_known])
     objects, odd = torch.cat([objects, by_name]), torch.cat([odd, odd_by_name])
     person = numbered_people(pd.concat([world.triplets["participant"], table["participant"]]))
     seen, checked = torch.cat([seen, of_known & ~checked_by_name]), torch.cat([checked, checked_by_name])
-    of_new = torch.cat([_of_new_people(world, number[triplets], settings), new & ~of_known])
 
     def judged(part: Tensor) -> ChoiceCounts:
         return _most_judged(ChoiceCounts.of(objects[part], odd[part], person[part]), settings)
 
-    by_new_people = judged(of_new) if of_new.any() else None
-    return SingleChoices(names, objects[seen], odd[seen], judged(checked), by_new_people)
+    return SingleChoices(names, objects[seen], odd[seen], judged(checked), judged(of_new) if of_new.any() else None)
 
 
 def numbered_people(participants: pd.Series) -> Tensor:
@@ -239,6 +235,12 @@ def load_targets(folder: Path, judged: ChoiceCounts) -> ChoiceCounts:
     if not np.array_equal(np.load(folder / "triplets.npy"), judged.triplets.numpy()):
         raise ValueError(f"{folder}: targets of other triplets than the world's; run the human_uncertainty stage again")
     return judged.with_targets(torch.from_numpy(np.load(folder / "targets.npy")))
+
+
+def _refuse_repeated(objects: Tensor, label: str) -> None:
+    """Raises: ValueError if one of the triplets of objects, (m, 3), shows one object twice."""
+    if (objects.sort(1).values.diff(dim=1) == 0).any():
+        raise ValueError(f"triplets.csv: a triplet shows one {label} twice; set human_uncertainty.objects to picture")
 
 
 def _numbered(table: pd.DataFrame, names: list[str]) -> tuple[Tensor, Tensor]:

@@ -124,14 +124,16 @@ def source(world: World, ours: Embedding, settings: HumanUncertainty) -> Embeddi
         )
     found = read(settings.embedding)
     shown = held_out.shown_rows(world, held_out.parts_to_fit(world, settings).fitted)
-    judged = world.images[world.hierarchy[0]].iloc[shown.tolist()].drop_duplicates().tolist()
-    rows = found.places(judged)
-    missing = [name for name, row in zip(judged, rows.tolist(), strict=True) if row < 0]
+    needed = world.images[world.hierarchy[0]].iloc[shown.tolist()].drop_duplicates().tolist()
+    missing = [name for name, row in zip(needed, found.places(needed).tolist(), strict=True) if row < 0]
     if missing:
         some = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
         raise ValueError(
-            f"human_uncertainty.embedding: {found.name} lacks {len(missing)} of the {len(judged)} "
+            f"human_uncertainty.embedding: {found.name} lacks {len(missing)} of the {len(needed)} "
             f"{world.hierarchy[0]}s that people judged: {some}"
         )
+    rows = found.places(ours.names)
+    judged = [name for name, row in zip(ours.names, rows.tolist(), strict=True) if row >= 0]
+    rows = rows[rows >= 0]
     posterior = Posterior(found.posterior.mu[rows], found.posterior.sigma[rows])
     return Embedding(found.name, judged, posterior, held_out=False)
