@@ -49,6 +49,14 @@ def test_all_stages_become_one_table_of_scores_that_have_a_value():
     assert table.loc[("emoji, linear probe class", "accuracy, logistic"), "chance"] == 0.1
 
 
+def test_a_noise_ceiling_of_too_few_triplets_for_an_interval_is_none_beside_the_scores():
+    tables = stages()
+    tables["levels"] = tables["levels"].assign(noise_ceiling_low=[0.7, 0.7, NAN, NAN])  # of coarse and of all
+    found = scored.tidy(tables).set_index("benchmark")["noise_ceiling"]
+    assert found["levels, coarse"] == 0.8
+    assert pd.isna(found["levels, all"])
+
+
 def test_a_model_scored_again_replaces_its_rows_and_leaves_the_others(tmp_path):
     file, scores = tmp_path / "new" / "comparison.csv", scored.tidy(stages())
     scored.with_model(file, KEY, scores)

@@ -20,7 +20,7 @@ STAGES = ("levels", "uncertainty", "similarity", "downstream")
 
 def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The stages' tables as one: student, target and the columns of SCORE and MORE, a row for each score that has a
-    value."""
+    value; noise ceilings of too few triplets for an interval are left out."""
     by_level = scores["levels"]
     by_level = by_level[by_level["representation"] == "pooled"]
     by_level = by_level.assign(benchmark="levels, " + _about(by_level), metric="odd_one_out_accuracy", chance=1 / 3)
@@ -33,7 +33,7 @@ def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     tasks = tasks.assign(metric="accuracy, " + tasks["classifier"].astype(str) + shots)
     tasks["benchmark"] = tasks["dataset"].astype(str) + ", " + tasks["protocol"].astype(str)
     parts = [
-        table.rename(columns=VALUES).reindex(columns=["student", "target", *SCORE, *MORE])
+        _trusted(table).rename(columns=VALUES).reindex(columns=["student", "target", *SCORE, *MORE])
         for table in (by_level, unsure, alike, _over_base(tasks))
     ]
     return pd.concat(parts, ignore_index=True).dropna(subset=["student", "value"])
@@ -43,6 +43,13 @@ def _about(table: pd.DataFrame) -> pd.Series:
     """What the choices of each row are about, as `influences.about` names it."""
     columns = [regimes.text(table, name) for name in ("study", "regime", "level")]
     return pd.Series([influences.about(*row) for row in zip(*columns, strict=True)], table.index, dtype=str)
+
+
+def _trusted(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without noise ceilings that have no interval: they are of too few triplets."""
+    if "noise_ceiling_low" not in table:
+        return table
+    return table.assign(noise_ceiling=table["noise_ceiling"].where(table["noise_ceiling_low"].notna()))
 
 
 def _over_base(tasks: pd.DataFrame) -> pd.DataFrame:
