@@ -5,12 +5,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from alignet.figures import style
 
 COLOURS = {**style.COLOURS, "teacher": style.BLUE, "target": style.BLUE}  # of a triplet page's lines
+CELLS = 1000  # in a row of a matrix; of more the means are drawn
 ACROSS = 8  # names that stand beside each other above a matrix; more are turned
 
 
@@ -38,7 +40,10 @@ def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
     Args: similarity: (k, k) in [-1, 1]; labels: k rows, ordered, coarsest column first, finest last.
     """
     figure, ax = plt.subplots(figsize=(style.DOUBLE * 0.72, style.DOUBLE * 0.62), layout="constrained")
-    image = ax.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
+    k, shown = len(labels), similarity
+    if k > CELLS:  # means of cells: what is as fine as dots takes seconds to draw
+        shown = F.adaptive_avg_pool2d(similarity[None, None].float(), CELLS)[0, 0]
+    image = ax.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1, extent=(-0.5, k - 0.5, k - 0.5, -0.5))
     ax.set_xticks([])
     places = [style.middles(labels[column]) for column in labels.columns[::-1]]
     named = next((places_of for places_of in places if len(places_of) <= style.NAMED), places[-1][:0])
