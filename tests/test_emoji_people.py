@@ -11,6 +11,7 @@ from inputs import generator
 from alignet import config
 from alignet.worlds.emoji import choices, judged, pack
 from alignet.worlds.emoji import world as emoji_world
+from alignet.worlds.format import participants
 from alignet.worlds.format.tables import CONCEPTS, TRIPLET, WorldError
 from alignet.worlds.readers.things_rows import Rows
 
@@ -61,9 +62,11 @@ def sets(concepts):
 
 def test_the_packed_choices_are_those_of_264_people_and_of_people_whom_no_file_names(packed):
     assert len(packed.odd) == 268_589
-    people, counts = np.unique(packed.person, return_counts=True)
-    assert len(people) == 265
-    assert dict(zip(people.tolist(), counts.tolist(), strict=True))[choices.NOT_RECORDED] == 141_497
+    people = pd.Series(packed.person)
+    assert participants.known(people) == 264
+    assert (
+        people.str.startswith(participants.UNKNOWN).sum() == people[people.str.startswith("unk")].nunique() == 141_497
+    )
     assert len(choices.concept_names()) == 1854
     assert choices.concept_names().is_unique
 
@@ -73,15 +76,16 @@ def test_a_packed_row_is_a_set_in_ascending_order_with_the_place_of_its_odd_one_
     assert 0 <= packed.sets.min() < packed.sets.max() == 1853
     assert set(packed.odd.tolist()) == {0, 1, 2}
     # The first rows of the two files: '1663 1132 1 0' and '732 572 1838', the odd one out last.
-    for concepts, odd, person in (((1, 1132, 1663), 0, "things_000"), ((572, 732, 1838), 2, choices.NOT_RECORDED)):
+    for concepts, odd, person in (((1, 1132, 1663), 0, "things_000"), ((572, 732, 1838), 2, participants.UNKNOWN)):
         row = np.flatnonzero((packed.sets == concepts).all(1))
-        assert (odd, person) in [(int(packed.odd[place]), str(packed.person[place])) for place in row]
+        assert any(packed.odd[place] == odd and str(packed.person[place]).startswith(person) for place in row)
 
 
 def test_no_person_answers_twice_about_a_set_and_no_double_of_the_two_files_is_left(packed):
     rows = pd.DataFrame({"key": packed.key, "person": packed.person})
-    assert not rows.duplicated().any()
-    unnamed = rows["person"] == choices.NOT_RECORDED
+    unnamed = rows["person"].str.startswith(participants.UNKNOWN)
+    assert not rows[~unnamed].duplicated().any()
+    assert rows["key"][unnamed].is_unique
     assert not set(rows["key"][unnamed]) & set(rows["key"][~unnamed])
 
 

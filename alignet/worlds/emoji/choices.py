@@ -11,7 +11,8 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-NOT_RECORDED = "not recorded"  # the participant of the rows whose file names nobody
+from alignet.worlds.format.participants import UNKNOWN
+
 SOURCE = {
     "name": "THINGS: concepts and odd-one-out choices of 2020 (Hebart et al., eLife 2023, doi 10.7554/eLife.82580)",
     "licence": "CC BY 4.0; packed and reordered by alignet, choices unchanged",
@@ -49,9 +50,10 @@ def packed() -> Choices:
     with _file("choices.parquet").open("rb") as file:
         table = pd.read_parquet(file)
     sets = table[["concept_0", "concept_1", "concept_2"]].to_numpy()
-    people = np.array([NOT_RECORDED, *(f"things_{number:03d}" for number in range(table["person"].max() + 1))])
+    numbers = enumerate(table["person"].tolist())
+    people = np.array([f"{UNKNOWN}{row}" if number < 0 else f"things_{number:03d}" for row, number in numbers])
     _, key = np.unique(sets, axis=0, return_inverse=True)
-    return Choices(sets, table["odd"].to_numpy(), people[table["person"] + 1], key.reshape(-1))
+    return Choices(sets, table["odd"].to_numpy(), people, key.reshape(-1))
 
 
 def matches() -> pd.DataFrame:
