@@ -1,0 +1,267 @@
+"""docs/results.md and the results in README.md, from the tables of the published runs: python -m alignet.report.results
+
+Every number in them comes from reports/reference/<world>/tables; a test compares, so that none can drift.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from alignet import config
+from alignet.evaluation import published
+from alignet.worlds.format.schema import LEVELS, PARTICIPANTS
+from alignet.worlds.format.tables import load_csv
+
+PUBLISHED = {  # a run in reports/reference -> its title and what it is of
+    "things": ("THINGS", "photographs of THINGS and the choices of the people who saw them (`params/things.yaml`)"),
+    "emoji": ("Emoji", "the embedded world, which needs no download (`params.yaml`)"),
+}
+TARGETS = ("base", "unalignet", "alignet")
+REGIMES = {"new": "new", "known": "known", "mixed": "mixed"}
+MARK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+ACCURACY = "odd_one_out_accuracy"
+
+
+INTRODUCTION = """# Results
+
+Made by `python -m alignet.report.results` from the tables in `reports/reference/`; do not edit.
+
+- Accuracy: mean over triplets of the share of people's choices that the model makes too, by the plain cosine of its
+  pooled representation; chance .333.
+- Brackets: 95 % intervals over training seeds and over triplets that share concepts, together (docs/method.md,
+  section 10).
+- *New* concepts: no judgement, fit or synthesis picture showed them. *Known*: held-out triplets of concepts that were
+  judged in the fit. *Mixed*: some and some.
+- Control (UnAligNet): a student of the same teacher without its map.
+- People agree: one person with the majority of the others, where several people judged a triplet."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The tables of a published run. seeds: over training seeds; the others: of one run."""
+
+    name: str
+    tables: Path
+
+    def table(self, name: str) -> pd.DataFrame:
+        return load_csv(self.tables / f"{name}.csv")
+
+    @property
+    def choices(self) -> pd.DataFrame:
+        """The rows of seeds.csv about choices at the levels of abstraction."""
+        seeds = self.table("seeds")
+        return seeds[seeds["benchmark"].str.startswith("levels, ") & (seeds["metric"] == ACCURACY)]
+
+
+def results(reference: Path) -> str:
+    """The page docs/results.md. Args: reference: the folder of the published runs."""
+    lines = INTRODUCTION.splitlines()
+    for name, (title, of) in PUBLISHED.items():
+        if (reference / name / "tables" / "seeds.csv").is_file():
+            run = Run(name, reference / name / "tables")
+            lines += ["", f"## {title}: {of}", "", *_asked(run), "", *_levels(run), *_study(run), *_teacher(run)]
+            lines += [*_people(run), *_unsure(run), *_downstream(run)]
+    return "\n".join(lines) + "\n"
+
+
+def headline(reference: Path) -> str:
+    """The block of README.md: one sentence and one table of the run with the best data that is published."""
+    name = next(name for name in PUBLISHED if (reference / name / "tables" / "seeds.csv").is_file())
+    run = Run(name, reference / name / "tables")
+    lines = [_sentence(run), "", *_levels(run, regimes=("new", "known"), levels=("coarse", "boundary", "fine", "all"))]
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(run: Run) -> str:
+    """The finding in a sentence, beside the paper's number."""
+    rows = run.choices
+    new = rows[(rows["regime"] == "new") & (rows["level"] == "coarse") & (rows["target"] == "alignet")].iloc[0]
+    base, control = new["mean"] - new["over_base"], new["mean"] - new["over_control"]
+    percent = 100 * new["over_base"] / base
+    people, before, after = (_number(value) for value in (new["mean"], base, control))
+    return (
+        f"On concepts that nobody judged in the fit, {new['student']} chooses as people do in **{people}** of coarse\n"
+        f"triplets after alignment, {before} before and {after} after the control: {percent:+.0f} % over its base\n"
+        f"(the paper: up to {_published_percent():g} %) and {_signed(new, 'over_control')} over the control."
+    )
+
+
+def _published_percent() -> float:
+    """The paper's largest gain at the coarse level, in percent of the base."""
+    rows = pd.read_csv(published.PUBLISHED).set_index("quantity")
+    return float(rows.loc["relative improvement at the coarse level", "published"])
+
+
+def _asked(run: Run) -> Iterator[str]:
+    """Who was asked, from the rows of levels.csv that count most people."""
+    rows = run.choices
+    first = rows.iloc[0]
+    judged = f" They were shown {first['judged']}." if isinstance(first["judged"], str) and first["judged"] else ""
+    scored = rows[(rows["level"] == "all") & (rows["target"] == "base") & (rows["regime"] != "all")]
+    scored = scored.drop_duplicates(["study", "regime"])
+    named = ", ".join(
+        f"{int(row['n_choices']):,} choices about {int(row['n']):,} triplets of {row['regime']} concepts"
+        + (f" ({row['study']})" if isinstance(row["study"], str) else "")
+        for row in scored.to_dict("records")
+    )
+    yield f"Choices of {PARTICIPANTS[first['choices']]}.{judged} Scored here: {named}."
+    yield f"{int(first['n_seeds'])} training seeds."
+
+
+def _levels(
+    run: Run, regimes: Iterable[str] = tuple(REGIMES), levels: Iterable[str] = (*LEVELS, "all")
+) -> Iterator[str]:
+    rows = run.choices
+    rows = rows[rows["study"].isna()]
+    yield "| concepts, level | base | control | AligNet | over base | over control | people agree | triplets |"
+    yield "|---" * 8 + "|"
+    yield from _rows(rows, regimes, levels)
+
+
+def _rows(rows: pd.DataFrame, regimes: Iterable[str], levels: Iterable[str]) -> Iterator[str]:
+    several = rows["student"].nunique() > 1
+    for student in dict.fromkeys(rows["student"]):
+        for regime in regimes:
+            for level in levels:
+                some = rows[(rows["student"] == student) & (rows["regime"] == regime) & (rows["level"] == level)]
+                of = some.set_index("target")
+                if not {"base", "alignet"} <= set(of.index):
+                    continue
+                aligned = of.loc["alignet"]
+                cells = [f"{student}, " * several + f"{regime}, {level}"]
+                cells += [_number(of["mean"].get(target)) for target in TARGETS]
+                cells += [_signed(aligned, "over_base"), _signed(aligned, "over_control")]
+                cells += [_number(aligned["noise_ceiling"]), f"{int(aligned['n']):,}"]
+                yield "| " + " | ".join(cells) + " |"
+
+
+def _study(run: Run) -> Iterator[str]:
+    """Studies that stand apart: their ceilings have many answers."""
+    rows = run.choices
+    for study in rows["study"].dropna().unique():
+        of = rows[rows["study"] == study]
+        people = int(of["n_people"].max())
+        yield from ("", f"### The study of {study}: {people} people, every one judged every triplet", "")
+        yield "| concepts, level | base | control | AligNet | over base | over control | people agree | triplets |"
+        yield "|---" * 8 + "|"
+        yield from _rows(of, ("all", *REGIMES), (*LEVELS, "all"))
+
+
+def _teacher(run: Run) -> Iterator[str]:
+    """The teacher before and after its fit, on people's choices of concepts that a fold did not see."""
+    scores = run.table("teacher")
+    chosen = scores[(scores["chosen"].astype(str) == "True") | (scores["map"] == "none")]
+    columns = [ACCURACY, "kl", "ece", "participation_ratio"]
+    held_out = chosen[chosen["split"].isin(["validation", "test"])]
+    means = held_out.groupby(["split", "level", "map"], sort=False)[columns].mean()
+    yield from ("", "### The teacher, on concepts that its fold did not see (one run)", "")
+    yield "| choices | accuracy before | after | KL before | after | ECE after |"
+    yield "|---" * 6 + "|"
+    for split, level in dict.fromkeys((split, level) for split, level, _ in means.index):
+        before, after = (means.loc[(split, level, kind)] for kind in ("none", "fitted"))
+        what = "people's" if level == "judged" else f"drawn from VICE, {level}"
+        cells = [f"{what} ({split})", *(_number(each[ACCURACY]) for each in (before, after))]
+        cells += [*(_number(each["kl"]) for each in (before, after)), _number(after["ece"])]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _people(run: Run) -> Iterator[str]:
+    """VICE on held-out choices, and beside the published embeddings."""
+    scores = run.table("calibration")
+    yield from ("", "### People's uncertainty: VICE on held-out choices (one run)", "")
+    yield "| distribution | triplets | NLL, nats | accuracy | ECE | one person with the others |"
+    yield "|---" * 6 + "|"
+    for row in scores.to_dict("records"):
+        cells = [f"{row['distribution']}, {row['triplets']}", f"{int(row['n_triplets']):,}", _number(row["nll"])]
+        cells += [_number(row["accuracy"]), _number(row["ece"]), _number(row["noise_ceiling"])]
+        yield "| " + " | ".join(cells) + " |"
+    if (run.tables / "embeddings.csv").is_file():
+        yield from _embeddings(run.table("embeddings"))
+
+
+def _embeddings(table: pd.DataFrame) -> Iterator[str]:
+    yield from ("", "| embedding | dimensions | measure | against | value | held out |", "|---" * 6 + "|")
+    for row in table.to_dict("records"):
+        cells = [str(row["embedding"]), f"{int(row['dimensions'])}", str(row["measure"]), str(row["against"])]
+        ends = f" [{_number(row['ci_low'])}, {_number(row['ci_high'])}]"
+        yield "| " + " | ".join([*cells, _number(row["value"]) + ends, str(row["held_out"])]) + " |"
+
+
+def _unsure(run: Run) -> Iterator[str]:
+    """Spearman of the models' uncertainty with people's, where people's choices repeat."""
+    seeds = run.table("seeds")
+    rows = seeds[seeds["benchmark"].str.startswith("uncertainty, ") & seeds["n"].fillna(0).ge(10)]
+    rows = rows[rows["mean"].notna() & (rows["level"] == "all")]
+    if rows.empty:
+        return
+    yield from ("", "### Are models unsure where people are? Spearman within levels, mean of the levels", "")
+    yield "| choices | base | control | AligNet | over base | over control | ceiling |"
+    yield "|---" * 7 + "|"
+    for (student, benchmark), some in rows.groupby(["student", "benchmark"], sort=False):
+        of = some.set_index("target")
+        if "alignet" in of.index:
+            aligned = of.loc["alignet"]
+            cells = [f"{student}, {benchmark.removeprefix('uncertainty, ').replace('_', ' ')}"]
+            cells += [_number(of["mean"].get(target)) for target in TARGETS]
+            cells += [
+                _signed(aligned, "over_base"),
+                _signed(aligned, "over_control"),
+                _number(aligned["noise_ceiling"]),
+            ]
+            yield "| " + " | ".join(cells) + " |"
+
+
+def _downstream(run: Run) -> Iterator[str]:
+    """How many downstream protocols rise or fall; protocols share their pictures and are no independent tests."""
+    seeds = run.table("seeds")
+    rows = seeds[seeds["metric"].str.startswith("accuracy, ") & (seeds["target"] == "alignet")]
+    if rows.empty:
+        return
+    yield from ("", "### Downstream", "")
+    for student, of in rows.groupby("student", sort=False):
+        said = []
+        for other, name in (("over_base", "the base"), ("over_control", "the control")):
+            above, below = int((of[f"{other}_low"] > 0).sum()), int((of[f"{other}_high"] < 0).sum())
+            said.append(f"above {name} in {above} and below in {below}")
+        tasks = of["benchmark"].nunique()
+        yield (
+            f"{student}: of {len(of)} rows about {tasks} tasks (several numbers of shots and classifiers each, on\n"
+            f"the same pictures: not independent) AligNet is {'; '.join(said)} (whole interval on one side of 0)."
+        )
+
+
+def _number(value: object) -> str:
+    """Three digits without the zero before the point; nothing for no value."""
+    number = pd.to_numeric(value)
+    return "" if pd.isna(number) else f"{number:.3f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.3f}"
+
+
+def _signed(row: pd.Series, name: str) -> str:
+    """A difference with its interval."""
+    if pd.isna(row[name]):
+        return ""
+    ends = "" if pd.isna(row[f"{name}_low"]) else f" [{_number(row[f'{name}_low'])}, {_number(row[f'{name}_high'])}]"
+    return f"{'+' if row[name] > 0 else ''}{_number(row[name])}{ends}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.report.results", description=__doc__.split("\n\n")[0])
+    parser.parse_args(arguments)
+    reference, readme = config.ROOT / "reports" / "reference", config.ROOT / "README.md"
+    (config.ROOT / "docs" / "results.md").write_text(results(reference), encoding="utf-8")
+    readme.write_text(with_headline(readme.read_text(encoding="utf-8"), reference), encoding="utf-8")
+    return 0
+
+
+def with_headline(readme: str, reference: Path) -> str:
+    """README.md with its block of results made anew."""
+    return MARK.sub(lambda found: found[1] + headline(reference) + found[2], readme)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
