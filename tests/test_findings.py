@@ -98,3 +98,15 @@ def test_every_stage_notebook_shows_the_way_and_ends_with_what_it_found():
         if path.stem != "11_figures":
             assert f'way.mark(\\"{path.stem[:2]}\\")' in text, path.name
             assert "findings." in text or "verdict(" in text, path.name
+
+
+def test_a_mean_of_a_few_triplets_is_not_told():
+    cell = {"chosen": True, "lambda": 1.0, "local_weight": 0.0, "steps": 100, "choices": "human", "kl": 0.1, "ece": 0.0}
+    rows = [
+        cell | {"split": "validation", "level": level, "map": kind, "odd_one_out_accuracy": accuracy, "n_triplets": n}
+        for level, n in (("coarse", 40), ("judged", 3))
+        for kind, accuracy in (("none", 0.4), ("fitted", 0.5))
+    ]
+    text = said(findings.teacher(pd.DataFrame(rows).assign(participation_ratio=3.0)))
+    assert "drawn triplets, coarse: .400 -> .500" in text
+    assert "triplets that people judged: 3, too few to say anything" in text

@@ -12,6 +12,7 @@ from alignet.figures import style
 from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
+ENOUGH = 30  # triplets, all folds together, from which on a mean of the teacher's is told
 ONE_RUN = "One training seed: `make replicate` says how much another would change."
 
 
@@ -66,13 +67,18 @@ def human_uncertainty(scores: pd.DataFrame) -> Markdown:
 def teacher(scores: pd.DataFrame) -> Markdown:
     """What the map gains on concepts that it was not fitted to, and what it costs. Args: teacher.csv, with `chosen`."""
     shown = scores[scores["chosen"] | (scores["map"] == "none")]
-    mean = shown.groupby(["split", "level", "map"])[["odd_one_out_accuracy", "kl", "ece", "participation_ratio"]].mean()
+    grouped = shown.groupby(["split", "level", "map"])
+    mean = grouped[["odd_one_out_accuracy", "kl", "ece", "participation_ratio"]].mean()
+    triplets = grouped["n_triplets"].sum()
     lines = []
     for level in (*LEVELS, "judged"):
         key = ("validation", level)
         if (*key, "none") in mean.index and (*key, "fitted") in mean.index:
             before, after = (mean.loc[(*key, kind), "odd_one_out_accuracy"] for kind in ("none", "fitted"))
             where = "triplets that people judged" if level == "judged" else f"drawn triplets, {level}"
+            if triplets[*key, "fitted"] < ENOUGH:
+                lines.append(f"Held-out concepts, {where}: {triplets[*key, 'fitted']:g}, too few to say anything.")
+                continue
             lines.append(f"Held-out concepts, {where}: {_n(before)} -> {_n(after)} ({after - before:+.3f}).")
     if ("test", "judged", "fitted") in mean.index:
         test = shown[(shown["split"] == "test") & (shown["map"] == "fitted")].iloc[0]
