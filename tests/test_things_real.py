@@ -177,6 +177,18 @@ def test_without_imagenet_photographs_synthesis_has_those_of_things_alone_and_it
     assert images["path"].str.startswith("things/").all()
 
 
+def test_imagenets_own_folders_are_used_where_they_are_there(pinned, source, tmp_path, capsys):
+    for number, synset in enumerate(("n02084071", "n01440764")):  # dog, tench
+        for each in range(12):
+            picture(tmp_path / "imagenet" / "train" / synset / f"{synset}_{each:05d}.JPEG", 500 + 20 * number + each)
+    assert run(source, tmp_path) == 0
+    assert "in place of the photographs" in capsys.readouterr().out
+    images = folder_world.read(tmp_path / "things/world").images
+    own = images[images["path"].str.startswith("imagenet/")]
+    assert own["concept"].value_counts().to_dict() == dict.fromkeys(("n02084071 dog", "n01440764 tench"), 10)
+    assert set(own["split"]) == {"synthesis"}
+
+
 def test_photographs_of_ones_own_suffice_where_the_archive_is_gone(pinned, source, tmp_path, capsys):
     own, rest = tmp_path / "own", tmp_path / "rest"
     shutil.copytree(source[0] / "choices", rest / "choices")

@@ -272,7 +272,7 @@ def _things(found: dict[str, Path], options: argparse.Namespace) -> bool:
         nobody=(found[VALIDATION_FILE.path], *([found[NOBODY_LARGE.path]] if options.all else [])),
         study=found[STUDY.path],
         photographs=photographs | ({"pictures": options.pictures} if options.pictures else {}),
-        classes=found.get(CLASSES.path),
+        classes=_own_imagenet(options) or found.get(CLASSES.path),
     )
     out = options.to / "things" / "world"
     try:
@@ -284,6 +284,12 @@ def _things(found: dict[str, Path], options: argparse.Namespace) -> bool:
         print(f"{source['name']}: {source['url']}, licence: {source['licence']}")
     print(f"\n{report.text()}\n\n{out}: python -m alignet.worlds check {shlex.quote(str(out))}")
     return True
+
+
+def _own_imagenet(options: argparse.Namespace) -> Path | None:
+    """The folder of ImageNet's own training pictures, if it is there."""
+    folder = options.to / "imagenet" / "train"
+    return folder if folder.is_dir() else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -329,6 +335,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(NOT_ACCEPTED, file=sys.stderr)
             return 1
     files = _files(options.dataset, options.files, options.all)
+    if options.dataset == "things" and _own_imagenet(options):
+        print(f"{_own_imagenet(options)}: in place of the photographs of {CLASSES.path}")
+        files = [file for file in files if file.path != CLASSES.path]
     found, failed = _had(files, options)
     if options.dataset == "things":
         needed = [file for file in files if file.needed and not (file.path == PHOTOGRAPHS.path and options.pictures)]

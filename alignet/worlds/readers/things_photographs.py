@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from alignet.worlds.readers.things_concepts import UNLABELLED, matched
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 NUMBERED = re.compile(r"(?P<concept>.+)_(?P<number>\d+)(?P<kind>[a-z]*)")  # aardvark_01b
 SAMPLE = re.compile(r"(?P<wordnet>n\d{8})_(?P<name>.+)")  # n02084071_dog
+OF_A_CLASS = 10  # photographs that are taken of each folder of ImageNet's own, the first by name
 WITHOUT_NUMBER = 10**6  # the place of acorn.jpg and acorn_plus.jpg among a concept's photographs: the last
 
 
@@ -55,15 +57,19 @@ def of_concepts(roots: dict[str, Path], concepts: list[str]) -> tuple[pd.DataFra
 def of_classes(name: str, folder: Path, things: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     """ImageNet photographs n########_name.JPEG: image, path, file, concept, category, domain, wordnet, matched_by.
 
+    Of each of ImageNet's own folders, n########/n########_number.JPEG, the first OF_A_CLASS are taken, and timm names
+    the class.
     Classes that are no concept have the concept `n######## name` and are otherwise unlabelled. Files of equal content
     that stand for two classes are left out.
     Args: name: the first component of the path.
     """
-    parts = ((file, SAMPLE.fullmatch(file.stem)) for file in _files(folder))
+    parts = ((file, SAMPLE.fullmatch(file.stem)) for file in _some_of_each(folder) or _files(folder))
     found = [{"file": file, "image": file.stem, **part.groupdict()} for file, part in parts if part]
     if not found:
         raise WorldError(f"{folder}: holds no photograph named n########_name.JPEG")
     table = pd.DataFrame(found)
+    own = table["name"].str.isdigit()
+    table.loc[own, "name"] = table.loc[own, "wordnet"].map(_class_name)
     table["path"] = [f"{name}/{file.relative_to(folder).as_posix()}" for file in table["file"]]
     matches = matched(table.drop_duplicates("wordnet").set_index("wordnet")["name"], things)
     row = table["wordnet"].map(matches["row"]).astype("Int64")
@@ -72,7 +78,7 @@ def of_classes(name: str, folder: Path, things: pd.DataFrame) -> tuple[pd.DataFr
         table[column] = UNLABELLED
         table.loc[of_concept, column] = things[column].to_numpy()[row[of_concept].astype(int)]
     table.loc[~of_concept, "concept"] = table["wordnet"] + " " + table["name"]
-    table["matched_by"] = table["wordnet"].map(matches["matched_by"]).fillna("")
+    table["matched_by"] = [matches["matched_by"].get(each, "") for each in table["wordnet"]]
     two = contents(table["file"].tolist()).duplicated(keep=False).to_numpy()
     left_out = Counter({"ImageNet photographs in equal files for two classes": int(two.sum())})
     return table[~two].drop(columns="name").reset_index(drop=True), left_out
@@ -89,6 +95,20 @@ def contents(files: list[Path]) -> pd.Series:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+
+
+def _some_of_each(folder: Path) -> list[Path]:
+    """The first pictures of each of ImageNet's own folders; none where the folder is not laid out so."""
+    classes = sorted(path for path in folder.glob("n????????") if path.is_dir())
+    return [file for each in classes for file in _files(each)[:OF_A_CLASS]]
+
+
+@cache
+def _class_name(wordnet: str) -> str:
+    """The first name of an ImageNet class, by its WordNet id."""
+    from timm.data import ImageNetInfo
+
+    return ImageNetInfo("imagenet-22k").label_name_to_description(wordnet).partition(",")[0]
 
 
 def _parts(stem: str, concepts: set[str]) -> dict | None:
