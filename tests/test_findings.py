@@ -110,3 +110,11 @@ def test_a_mean_of_a_few_triplets_is_not_told():
     text = said(findings.teacher(pd.DataFrame(rows).assign(participation_ratio=3.0)))
     assert "drawn triplets, coarse: .400 -> .500" in text
     assert "triplets that people judged: 3, too few to say anything" in text
+
+
+def test_an_agreement_between_people_on_a_few_triplets_is_not_told():
+    images = pd.DataFrame({"concept": ["a", "b"]})
+    ceilings = pd.DataFrame({"table": ["many", "few"], "triplets": 90, "choices": 100, "noise_ceiling": [0.6, 0.25]})
+    text = said(findings.world(images, ceilings.assign(repeated=[40, 7]), ("concept",), "human"))
+    assert "many: 100 choices about 90 triplets; of 40 that several people judged" in text
+    assert "few: 100 choices about 90 triplets.\n" in f"{text}\n"

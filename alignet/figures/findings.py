@@ -12,7 +12,7 @@ from alignet.figures import style
 from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
-ENOUGH = 30  # triplets, all folds together, from which on a mean of the teacher's is told
+ENOUGH = 30  # triplets, from which on a mean is told
 ONE_RUN = "One training seed: `make replicate` says how much another would change."
 
 
@@ -20,9 +20,10 @@ def world(images: pd.DataFrame, ceilings: pd.DataFrame, hierarchy: tuple[str, ..
     """How many pictures and labels there are, and how far people agree. Args: as 01_world shows them."""
     labels = ", ".join(f"{images[label].nunique():,} values of {label}" for label in hierarchy)
     lines = [f"{len(images):,} pictures with {labels}."]
-    for row in ceilings.dropna(subset="noise_ceiling").to_dict("records") if len(ceilings) else []:
-        agree = f"one person agrees with most of the others on {_n(row['noise_ceiling'])}"
-        lines.append(f"{row['table']}, {row['choices']:,} choices about {row['triplets']:,} triplets: {agree}.")
+    for row in ceilings.to_dict("records"):
+        agree = f"of {row['repeated']:,} that several people judged one agrees with most of the others on"
+        agree = f"; {agree} {_n(row['noise_ceiling'])}" if row["repeated"] >= ENOUGH else ""
+        lines.append(f"{row['table']}: {row['choices']:,} choices about {row['triplets']:,} triplets{agree}.")
     return _list(lines, choices)
 
 

@@ -75,9 +75,11 @@ def median_side(world: World, most: int = 50) -> int:
 
 
 def noise_ceilings_by_table(world: World) -> pd.DataFrame:
-    """One row per kind of triplet: how many, people's choices about them, and the noise ceiling (chance 1/3).
+    """One row per kind of triplet: how many, people's choices about them, how many several people judged, and on these
+    the noise ceiling (chance 1/3).
 
-    The rows of a named study of levels.csv stand apart."""
+    The rows of a named study of levels.csv stand apart.
+    """
     tables = {"triplets.csv": world.triplets} if len(world.triplets) else {}
     if world.levels is not None:
         study = world.levels["study"].fillna("") if "study" in world.levels else pd.Series("", index=world.levels.index)
@@ -89,6 +91,7 @@ def noise_ceilings_by_table(world: World) -> pd.DataFrame:
             "table": name,
             "triplets": len(of_table),
             "choices": len(tables[name]),
+            "repeated": int((~of_table.isnan()).sum()),
             "noise_ceiling": metrics.odd_one_out_noise_ceiling(of_table),
         }
         for name, of_table in agreements.items()
