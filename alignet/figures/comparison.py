@@ -11,6 +11,7 @@ from alignet.figures import style
 from alignet.worlds.format import regimes
 
 WIDTH = 46  # characters of a benchmark's line
+FEWEST = 10  # triplets or pairs of a benchmark that is drawn
 
 
 def by_model(scores: pd.DataFrame) -> Figure:
@@ -54,6 +55,7 @@ def drawn(scores: pd.DataFrame) -> pd.DataFrame:
     (noise ceiling, or 1 where there is none).
     """
     found, shown = [], set(regimes.shown(scores))
+    scores = scores[~(scores["n"] < FEWEST) | scores["metric"].str.startswith("accuracy,")]
     for benchmark, part in scores.groupby("benchmark", sort=False):
         study, regime, level = (regimes.text(part, name).iloc[0] for name in ("study", "regime", "level"))
         in_table_alone = (regime != regimes.EVERY) if study else (regime not in shown | {""} or level == "all")
