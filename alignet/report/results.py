@@ -27,6 +27,7 @@ MARK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 ACCURACY = "odd_one_out_accuracy"
 
 
+SHORTFALLS = Path(__file__).with_name("shortfalls.md")  # in words: the numbers are above
 INTRODUCTION = """# Results
 
 Made by `python -m alignet.report.results` from the tables in `reports/reference/`; do not edit.
@@ -66,7 +67,7 @@ def results(reference: Path) -> str:
             run = Run(name, reference / name / "tables")
             lines += ["", f"## {title}: {of}", "", *_asked(run), "", *_levels(run), *_study(run), *_teacher(run)]
             lines += [*_people(run), *_unsure(run), *_downstream(run)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + SHORTFALLS.read_text(encoding="utf-8")
 
 
 def headline(reference: Path) -> str:
