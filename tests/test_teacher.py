@@ -409,3 +409,16 @@ def test_disagreements_are_triplets_where_base_and_teacher_choose_differently(re
     for row, share in zip(triplets, who["people"], strict=True):
         (place,) = (unseen.triplets == row).all(1).nonzero()[0].tolist()
         torch.testing.assert_close(share, unseen.targets[place])
+
+
+def test_folds_without_judged_triplets_of_their_own_are_validated_on_drawn_ones(recovery):
+    features, train, _, truth = recovery
+    few = train.where(torch.arange(len(train.triplets)) < 4)
+    seen = dataclasses.replace(sight(features), by_level=Levels(truth, train.triplets.unique()))
+    chosen = settings(folds=3, validation_per_level=50, train_per_level=100, steps=5, grid=[{"regularisation": [0.3]}])
+    table = cross_validation.cross_validate(seen, few, chosen)
+    drawn = table[(table["split"] == "validation") & (table["level"] != cross_validation.JUDGED)]
+    assert set(drawn["fold"]) == {0, 1, 2}
+    judged = table[(table["split"] == "validation") & (table["level"] == cross_validation.JUDGED)]
+    assert set(judged["fold"]) < {0, 1, 2}
+    assert cross_validation.best_cell(table, chosen).regularisation == 0.3

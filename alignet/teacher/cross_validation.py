@@ -71,7 +71,7 @@ def judged_pictures(sight: Sight, judgements: ChoiceCounts) -> Tensor:
 def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fold]:
     """The folds, over the concepts that were judged.
 
-    Raises: ValueError if a fold is left without triplets.
+    Raises: ValueError if a fold is left without triplets to fit to or to validate on, judged or drawn.
     """
     pictures = judged_pictures(sight, judgements)
     fold_of_picture = torch.full((len(sight.concepts),), -1)
@@ -80,11 +80,11 @@ def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fo
     folds = []
     for fold in range(settings.folds):
         train, held_out = (judgements.where(kept.all(1)) for kept in (fold_of != fold, fold_of == fold))
-        if len(train.triplets) == 0 or len(held_out.triplets) == 0:
-            raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
         inside = pictures[fold_of_picture[pictures] == fold]
         levels = at_levels(sight, inside, settings.validation_per_level, settings.seed)
         train = with_drawn(sight, train, pictures[fold_of_picture[pictures] != fold], settings)
+        if len(train.triplets) == 0 or not (len(held_out.triplets) or levels):
+            raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
         start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
         folds.append(Fold(train, held_out, levels, start))
     return folds
@@ -121,7 +121,8 @@ def cross_validate(sight: Sight, judgements: ChoiceCounts, settings: Teacher) ->
             affine = rescaled(sight.features, fold.train, fold.start)
         else:
             affine = fit(sight.features, fold.train, cell, sight.others, fold.start)
-        parts = {("train", JUDGED): fold.train, ("validation", JUDGED): fold.validation}
+        parts = {("train", JUDGED): fold.train}
+        parts |= {("validation", JUDGED): fold.validation} if len(fold.validation.triplets) else {}
         parts |= {("validation", level): counts for level, counts in fold.levels.items()}
         return _Fit(number, cell, affine).rows(sight.features, parts, settings)
 
