@@ -7,6 +7,7 @@ import yaml
 from PIL import Image
 from runs import ROOT, copy_of_the_repository, run, run_in_one_process, smoke_params
 
+from alignet.evaluation.levels import NO_LEVELS
 from alignet.worlds.format import tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("journeys")]
@@ -81,6 +82,6 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     assert set(scores["choices"]) == {"human"}
     assert bool(scores["n_triplets"].any()) == bool(levels)
     if not levels:
-        assert set(scores["note"]) == {"the world has no levels.csv"}
+        assert set(scores["note"]) == {NO_LEVELS}
     assert (copy / "reports" / "figures" / "levels.png").is_file()
     assert (copy / "reports" / "index.html").is_file()
