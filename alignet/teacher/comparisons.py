@@ -31,12 +31,12 @@ def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) 
 
     soft: the judgements' targets; hard: people's single choices; argmax: the likeliest choice of the targets, as if it
     were sure. Each number of settings.soft_labels is drawn from a fold's training triplets; a fold with fewer gives all
-    that it has.
+    that it has. Folds whose concepts have no judged triplet of their own are left out.
 
     Returns: targets, n_train (triplets asked for), n_used, fold and the columns of `scores`.
     """
-    chosen = dataclasses.replace(settings, loss="uncertainty", train_per_level=0, validation_per_level=0)
-    folds = enumerate(splits(sight, judgements, chosen))
+    chosen = dataclasses.replace(settings, loss="uncertainty", train_per_level=0)
+    folds = [each for each in enumerate(splits(sight, judgements, chosen)) if len(each[1].validation.triplets)]
 
     def fitted(one: tuple) -> dict:
         n, (number, fold), kind = one
