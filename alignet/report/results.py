@@ -23,6 +23,7 @@ PUBLISHED = {  # a run in reports/reference -> its title and what it is of
 }
 TARGETS = ("base", "unalignet", "alignet")
 REGIMES = {"new": "new", "known": "known", "mixed": "mixed"}
+FEWEST = 10  # triplets of a row that is told
 MARK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 ACCURACY = "odd_one_out_accuracy"
 
@@ -74,7 +75,13 @@ def headline(reference: Path) -> str:
     """The block of README.md: one sentence and one table of the run with the best data that is published."""
     name = next(name for name in PUBLISHED if (reference / name / "tables" / "seeds.csv").is_file())
     run = Run(name, reference / name / "tables")
-    lines = [_sentence(run), "", *_levels(run, regimes=("new", "known"), levels=("coarse", "boundary", "fine", "all"))]
+    lines = [
+        _sentence(run),
+        "",
+        *_asked(run),
+        "",
+        *_levels(run, regimes=("new", "known"), levels=("coarse", "boundary", "fine", "all")),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -98,20 +105,22 @@ def _published_percent() -> float:
     return float(rows.loc["relative improvement at the coarse level", "published"])
 
 
-def _asked(run: Run) -> Iterator[str]:
-    """Who was asked, from the rows of levels.csv that count most people."""
+def _asked(run: Run, studies: bool = True) -> Iterator[str]:
+    """Who was asked, and how many choices are scored; with those of the named studies or without."""
     rows = run.choices
     first = rows.iloc[0]
-    judged = f" They were shown {first['judged']}." if isinstance(first["judged"], str) and first["judged"] else ""
-    scored = rows[(rows["level"] == "all") & (rows["target"] == "base") & (rows["regime"] != "all")]
-    scored = scored.drop_duplicates(["study", "regime"])
-    named = ", ".join(
-        f"{int(row['n_choices']):,} choices about {int(row['n']):,} triplets of {row['regime']} concepts"
-        + (f" ({row['study']})" if isinstance(row["study"], str) else "")
-        for row in scored.to_dict("records")
-    )
-    yield f"Choices of {PARTICIPANTS[first['choices']]}.{judged} Scored here: {named}."
-    yield f"{int(first['n_seeds'])} training seeds."
+    judged = f", who were shown {first['judged']}" if isinstance(first["judged"], str) else ""
+    scored = rows[(rows["level"] == "all") & (rows["target"] == "base")].drop_duplicates(["study", "regime"])
+    scored = scored[(scored["study"].isna() & (scored["regime"] != "all")) | (scored["regime"] == "all")]
+    yield f"Scored against {PARTICIPANTS[first['choices']]}{judged}; {int(first['n_seeds'])} training seeds."
+    for row in scored.to_dict("records"):
+        study = f"the study of {row['study']}" if isinstance(row["study"], str) else f"{row['regime']} concepts"
+        unnamed = f" and of {int(row['n_unnamed']):,} whom no file names" if row["n_unnamed"] > 0 else ""
+        if studies or not isinstance(row["study"], str):
+            yield (
+                f"{study.capitalize()}: {int(row['n_choices']):,} choices of {int(row['n_people']):,} people{unnamed}, "
+                f"about {int(row['n']):,} triplets."
+            )
 
 
 def _levels(
@@ -131,7 +140,7 @@ def _rows(rows: pd.DataFrame, regimes: Iterable[str], levels: Iterable[str]) -> 
             for level in levels:
                 some = rows[(rows["student"] == student) & (rows["regime"] == regime) & (rows["level"] == level)]
                 of = some.set_index("target")
-                if not {"base", "alignet"} <= set(of.index):
+                if not {"base", "alignet"} <= set(of.index) or of.loc["alignet", "n"] < FEWEST:
                     continue
                 aligned = of.loc["alignet"]
                 cells = [f"{student}, " * several + f"{regime}, {level}"]
@@ -186,9 +195,9 @@ def _people(run: Run) -> Iterator[str]:
 
 
 def _embeddings(table: pd.DataFrame) -> Iterator[str]:
-    yield from ("", "| embedding | dimensions | measure | against | value | held out |", "|---" * 6 + "|")
+    yield from ("", "| embedding | dimensions | metric | against | value | held out |", "|---" * 6 + "|")
     for row in table.to_dict("records"):
-        cells = [str(row["embedding"]), f"{int(row['dimensions'])}", str(row["measure"]), str(row["against"])]
+        cells = [str(row["embedding"]), f"{int(row['dimensions'])}", str(row["metric"]), str(row["against"])]
         ends = f" [{_number(row['ci_low'])}, {_number(row['ci_high'])}]"
         yield "| " + " | ".join([*cells, _number(row["value"]) + ends, str(row["held_out"])]) + " |"
 
