@@ -36,13 +36,6 @@ def table(name, folder="tables"):
     return pd.read_csv(RUN / folder / f"{name}.csv")
 
 
-def of_seeds(name):
-    """A table over seeds; one that was published before regimes were told apart is of new concepts."""
-    found = table(name)
-    level = found["benchmark"].str.extract(r"^levels, (\w+)$")[0]
-    return found if "level" in found else found.assign(study="", regime="new", level=level, n=2000)
-
-
 def chosen():
     scores = table("teacher")
     return scores[scores["chosen"] | (scores["map"] == "none")]
@@ -81,8 +74,8 @@ FIGURES = {  # name: (figure, the table that is stored beside it)
     "downstream": lambda: downstream.over_control(table("downstream")),
     "downstream_lite0": lambda: downstream.summary(table("downstream"), "lite0"),
     "comparison": lambda: comparison.by_model(benchmarks()),
-    "seeds": lambda: seeds.by_level(of_seeds("seeds"), of_seeds("replicates")),
-    "seeds_over_control": lambda: seeds.over_control(of_seeds("seeds")),
+    "seeds": lambda: seeds.by_level(table("seeds"), table("replicates")),
+    "seeds_over_control": lambda: seeds.over_control(table("seeds")),
 }
 FIGURES["signal"] = lambda: synthesis.signal(table("signal_alignet"))
 MEANS = {"teacher", "teacher_levels", "teacher_grid", "soft_labels"}  # large marks are means over folds

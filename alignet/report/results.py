@@ -24,6 +24,7 @@ PUBLISHED = {  # a run in reports/reference -> its title and what it is of
 TARGETS = ("base", "unalignet", "alignet")
 REGIMES = {"new": "new", "known": "known", "mixed": "mixed"}
 FEWEST = 10  # triplets of a row that is told
+ENOUGH = 30  # triplets, all folds together, of a row about the teacher
 MARK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 ACCURACY = "odd_one_out_accuracy"
 
@@ -168,7 +169,8 @@ def _teacher(run: Run) -> Iterator[str]:
     chosen = scores[(scores["chosen"].astype(str) == "True") | (scores["map"] == "none")]
     columns = [ACCURACY, "kl", "ece", "participation_ratio"]
     held_out = chosen[chosen["split"].isin(["validation", "test"])]
-    means = held_out.groupby(["split", "level", "map"], sort=False)[columns].mean()
+    enough = held_out.groupby(["split", "level", "map"])["n_triplets"].transform("sum") >= ENOUGH
+    means = held_out[enough].groupby(["split", "level", "map"], sort=False)[columns].mean()
     yield from ("", "### The teacher, on concepts that its fold did not see (one run)", "")
     yield "| choices | accuracy before | after | KL before | after | ECE after |"
     yield "|---" * 6 + "|"
