@@ -40,7 +40,7 @@ def test_the_sentence_sets_the_gain_beside_the_papers(seeds, tmp_path):
     said = results._sentence(results.Run("things", tmp_path / "tables"))
     assert "**.525** of coarse" in said
     assert "+31 % over its base" in said
-    assert "up to 93.5 %" in said
+    assert "on Levels: up to 93.5 %" in said
 
 
 def test_the_page_of_results_is_what_the_published_tables_say():

@@ -96,7 +96,7 @@ def _sentence(run: Run) -> str:
     return (
         f"On concepts that nobody judged in the fit, {new['student']} chooses as people do in **{people}** of coarse\n"
         f"triplets after alignment, {before} before and {after} after the control: {percent:+.0f} % over its base\n"
-        f"(the paper: up to {_published_percent():g} %) and {_signed(new, 'over_control')} over the control."
+        f"(the paper, on Levels: up to {_published_percent():g} %) and {_signed(new, 'over_control')} over the control."
     )
 
 
