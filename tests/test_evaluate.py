@@ -24,9 +24,9 @@ def stages(student="m", target="base"):
     """Tables with the columns of the evaluation stages that are read here."""
     names = {"student": student, "target": target, "ci_low": 0.0, "ci_high": 1.0, "choices": "simulated", "note": ""}
     levels = [{"level": level, "representation": kind} for level in ("coarse", "all") for kind in ("pooled", "head")]
-    levels = pd.DataFrame(levels).assign(odd_one_out_accuracy=0.5, noise_ceiling=0.8, n_triplets=9, **names)
-    unsure = pd.DataFrame({"level": ["coarse"], "against": ["response_time"], "spearman": [0.2], "n": [9]})
-    alike = pd.DataFrame({"benchmark": ["held-out triplets", "b", "ratings.csv"], "value": [0.5, 0.1, NAN], "n": 9})
+    levels = pd.DataFrame(levels).assign(odd_one_out_accuracy=0.5, noise_ceiling=0.8, n_triplets=40, **names)
+    unsure = pd.DataFrame({"level": ["coarse"], "against": ["response_time"], "spearman": [0.2], "n": [40]})
+    alike = pd.DataFrame({"benchmark": ["held-out triplets", "b", "ratings.csv"], "value": [0.5, 0.1, NAN], "n": 40})
     alike["metric"] = ["odd_one_out_accuracy", "rsa_spearman", "rsa_spearman"]
     tasks = pd.DataFrame({"dataset": "emoji", "protocol": ["few-shot class", "linear probe class"]})
     tasks = tasks.assign(shots=[5, NAN], classifier=["centroid", "logistic"], accuracy=0.3, chance=0.1, draws=50)
@@ -41,7 +41,7 @@ def stages(student="m", target="base"):
 def test_all_stages_become_one_table_of_scores_that_have_a_value():
     table = scored.tidy(stages()).set_index(["benchmark", "metric"])
     assert len(table) == 2 + 1 + 2 + 2
-    assert table.loc[("levels, coarse", "odd_one_out_accuracy"), "n"] == 9
+    assert table.loc[("levels, coarse", "odd_one_out_accuracy"), "n"] == 40
     assert table.loc[("levels, coarse", "odd_one_out_accuracy"), "chance"] == pytest.approx(1 / 3)
     assert table.loc[("uncertainty, coarse, response_time", "spearman"), "value"] == 0.2
     assert table.loc[("b", "rsa_spearman"), "chance"] == 0
@@ -140,3 +140,10 @@ def test_an_unknown_model_is_one_line_and_exit_code_1(backbone, message, tmp_pat
     assert message in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "reports").exists()
+
+
+def test_a_benchmark_of_a_few_triplets_is_in_the_table_and_not_in_the_figure():
+    models = two_models()
+    few = models.assign(n=models["n"].where(models["benchmark"] != "levels, coarse", 3))
+    assert "levels, coarse: accuracy" in set(comparison.drawn(models)["name"])
+    assert "levels, coarse: accuracy" not in set(comparison.drawn(few)["name"])
