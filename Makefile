@@ -39,19 +39,19 @@ help:
 	@echo "make lock    compile requirements.txt anew from requirements.in (needs uv)"
 
 repro: $(READY)
-	@$(RUN) -m alignet.repro
+	@$(RUN) -m alignet.pipeline.repro
 
 compare: $(READY)
-	@$(RUN) -m alignet.compare
+	@$(RUN) -m alignet.report.compare
 
 replicate: repro
-	@$(RUN) -m alignet.replicate
+	@$(RUN) -m alignet.reruns.replicate
 
 ablate: repro
-	@$(RUN) -m alignet.ablate
+	@$(RUN) -m alignet.reruns.ablate
 
 develop: repro
-	@$(RUN) -m alignet.develop
+	@$(RUN) -m alignet.reruns.develop
 
 report: repro
 	@$(RUN) -m alignet.report

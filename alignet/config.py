@@ -260,8 +260,8 @@ class Similarity:
     seed: Whole
     rater_groups: Count  # people are put into this many groups for RSA's noise ceiling
     pairs: Count  # pairs in each direction of the disagreement experiment
-    matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: worlds/readers/matrices.py
-    # Judgements about pictures of their own, each used if its folder is on disk: worlds/readers/picture_sets.py.
+    matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: evaluation/data/matrices.py
+    # Judgements about pictures of their own, each used if its folder is on disk: evaluation/data/picture_sets.py.
     picture_sets: list[dict[Literal["name", "format", "root", "set", "file", "kind", "labels"], str]]
 
 

@@ -16,8 +16,8 @@ import torch
 from scipy.stats import spearmanr
 
 from alignet import config
+from alignet.maths.choices import row_pair_similarities
 from alignet.people import vice
-from alignet.triplets import row_pair_similarities
 from alignet.worlds.folder import proposal
 
 OUT = Path(__file__).with_suffix(".csv")

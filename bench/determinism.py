@@ -4,7 +4,7 @@ python bench/determinism.py [table.csv]    bench/determinism.csv if nothing is s
 
 Undisturbed runs of the smoke profile in clones of the committed project. Again: every table, figure (PNG, SVG, PDF) and
 dvc.lock must have the same bytes. One thread, and without the largest instructions (torch, oneDNN and NumPy are told to
-do without AVX-512, or without AVX2 where the processor has no AVX-512): as `alignet.compare` says, of the numbers of
+do without AVX-512, or without AVX2 where the processor has no AVX-512): as `report.compare` says, of the numbers of
 tables that are not the same bytes, `beyond` differ by more than is tolerated (.01, 2 %), by `largest` times at most. 20
 seeds, of teacher, labels and students: `sd_over_half_interval` is the median over the aligned students' measures of
 the standard deviation over seeds, over half of the 95 % interval of one run. Its students take two steps.
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from smoke import ROOT, clone, different, made, run
 
-from alignet import compare, provenance
+from alignet.report import compare, provenance
 
 WAYS = {"again": {}, "one thread": {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}}
 INSTRUCTIONS = {
@@ -48,7 +48,7 @@ def compared(folder: Path, other: Path) -> dict[str, object]:
 
 
 def spread(folder: Path) -> dict[str, object]:
-    run(folder, "alignet.replicate", "--seeds", *map(str, SEEDS))
+    run(folder, "alignet.reruns.replicate", "--seeds", *map(str, SEEDS))
     table = pd.read_csv(folder / "reports" / "tables" / "seeds.csv")
     table = table[(table["target"] == "alignet") & table["ci_low"].notna()]
     half = (table["ci_high"] - table["ci_low"]) / 2
@@ -61,11 +61,11 @@ def main(out: Path) -> int:
     folder = Path(tempfile.mkdtemp())
     try:
         first = clone(folder / "first")
-        run(first, "alignet.repro")
+        run(first, "alignet.pipeline.repro")
         rows = []
         for name, changes in (WAYS | fewer()).items():
             other = clone(folder / name.replace(" ", "_"))
-            run(other, "alignet.repro", **changes)
+            run(other, "alignet.pipeline.repro", **changes)
             rows.append({"run": name} | compared(first, other))
             print(rows[-1], flush=True)
         rows.append({"run": f"{len(SEEDS) + 1} seeds"} | spread(first))

@@ -25,8 +25,8 @@ def works() -> dict:
     import torch
 
     from alignet import config, devices
+    from alignet.maths.choices import row_pair_similarities
     from alignet.student import network, training
-    from alignet.triplets import row_pair_similarities
 
     settings = config.load("students.lite0", config.Student)
     backbone = config.load("backbones.lite0", config.Backbone)

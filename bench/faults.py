@@ -34,7 +34,7 @@ def followed(folder: Path, delays: dict[str, float], killed: dict[str, float]) -
     """
     log = (folder.parent / f"{folder.name}.log").open("a")
     child = subprocess.Popen(
-        [sys.executable, "-m", "alignet.repro"],
+        [sys.executable, "-m", "alignet.pipeline.repro"],
         cwd=folder,
         env=environment(folder, PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alignet.triplets import pair_similarities
+from alignet.maths.choices import pair_similarities
 
 
 def embedding(path: Path, images: int, dim: int, clusters: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

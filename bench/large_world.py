@@ -17,6 +17,7 @@ import yaml
 from invented import embedding
 from measure import Measure
 
+from alignet.maths import sampling
 from alignet.synthesis import kmeans, pair_kernel, schemes, triplet_files
 from alignet.worlds.folder import trials
 from alignet.worlds.format import tables
@@ -63,7 +64,7 @@ def main() -> None:
         generator = torch.Generator().manual_seed(0)
         sources = schemes.sources("cluster_border", torch.from_numpy(labels), torch.from_numpy(labels))
         n = wanted.triplets
-        drawn = timed("sampled, each set once", n, lambda: schemes.sample_distinct(sources, n, generator)).numpy()
+        drawn = timed("sampled, each set once", n, lambda: sampling.sample_distinct(sources, n, generator)).numpy()
         similarities = timed("labelled", n, lambda: pair_kernel.pair_similarities(rows, drawn))
         names = world.images["path"].to_numpy().astype(str)
         file = folder / "train_cluster_border.npz"

@@ -74,7 +74,7 @@ class Chosen:
 
     def table(self, rows: np.ndarray, choices: int, scheme: str) -> pd.DataFrame:
         """Rows of triplets.csv about some pictures, three people for each triplet of different concepts."""
-        from alignet.triplets import draw, groups
+        from alignet.maths.sampling import draw, groups
 
         pool = torch.from_numpy(rows)
         kinds = self.category[pool].unique(return_inverse=True)[1]

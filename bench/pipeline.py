@@ -19,7 +19,7 @@ LINE = re.compile(r"^  (\S+) +([0-9.]+) s$")
 
 
 def repro(clone: Path) -> str:
-    command = [sys.executable, "-m", "alignet.repro"]
+    command = [sys.executable, "-m", "alignet.pipeline.repro"]
     done = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
 

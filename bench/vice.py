@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from invented import choices
 
-from alignet import config, metrics
+from alignet import config
+from alignet.maths import metrics
 from alignet.people import vice
 
 HERE = Path(__file__).parent

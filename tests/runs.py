@@ -62,7 +62,7 @@ def run(folder: Path, *command: str, check: bool = True, cwd: str = ".") -> subp
 
 
 def stages_that_ran(done: subprocess.CompletedProcess) -> set[str]:
-    """By what dvc says, or `alignet.repro`."""
+    """By what dvc says, or `alignet.pipeline.repro`."""
     found = re.findall(r"Running stage '(.+?)'|^\[ *\d+/\d+\] (\S+)$", done.stdout + done.stderr, re.MULTILINE)
     return {dvc or ours for dvc, ours in found}
 
@@ -77,7 +77,8 @@ def run_in_one_process(folder: Path, *stages: str) -> None:
 
 
 def _run_cells(command: str) -> None:
-    """The code cells of `python -m alignet.nb NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of their own.
+    """The code cells of `python -m alignet.pipeline.notebook NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of
+    their own.
 
     Of another module its program is run.
     """
@@ -85,7 +86,7 @@ def _run_cells(command: str) -> None:
     import nbformat
 
     runner, *words = shlex.split(command.removeprefix("python -m "))
-    if runner != "alignet.nb":
+    if runner != "alignet.pipeline.notebook":
         module = importlib.import_module(runner)
         if hasattr(module, "__path__"):
             module = importlib.import_module(f"{runner}.__main__")

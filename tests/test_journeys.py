@@ -75,7 +75,7 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     (copy / "my_world" / "params.yaml").write_text(yaml.safe_dump(profile))
     (copy / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     run(copy, "python", "-m", "alignet.config", "my_world/params.yaml")
-    run(copy, "python", "-m", "alignet.preflight")
+    run(copy, "python", "-m", "alignet.pipeline.preflight")
     run_in_one_process(copy)
     scores = pd.read_csv(copy / "reports" / "tables" / "levels.csv")
     assert set(scores["level"]) == {*levels, "all"}

@@ -15,7 +15,7 @@ from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import WorldError
 
 MODULES = sorted((config.ROOT / "alignet").rglob("*.py"))
-UNPICKLERS = {"alignet/worlds/readers/levels_pickle.py"}  # the safe one, which finds plain data only
+UNPICKLERS = {"alignet/worlds/paper/levels_pickle.py"}  # the safe one, which finds plain data only
 
 
 def calls(path):

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 
 from alignet.evaluation import representations
-from alignet.metrics import unit_vectors
-from alignet.triplets import pair_similarities
+from alignet.maths.choices import pair_similarities
+from alignet.maths.metrics import unit_vectors
 from alignet.worlds.folder import trials
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from alignet.config import Similarity
 from alignet.evaluation.similarity import COLUMNS as SCORES
-from alignet.intervals import Units, mean_influence, spearman_influence
-from alignet.metrics import unit_vectors, upper_triangle
+from alignet.maths.intervals import Units, mean_influence, spearman_influence
+from alignet.maths.metrics import unit_vectors, upper_triangle
 from alignet.models.activations import Layers
 from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World, save_csv

@@ -10,13 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from alignet import devices, intervals
+from alignet import devices
 from alignet.config import ROOT, Downstream, Features
 from alignet.evaluation import corruptions, episodes
+from alignet.evaluation.data import public
 from alignet.evaluation.episodes import Episode, Labelled, Task
+from alignet.maths import intervals
 from alignet.models.activations import Layers, Students, embed, stacks
 from alignet.worlds.format.tables import World
-from alignet.worlds.readers import public
 
 COLUMNS = ["student", "target", "dataset", "protocol", "shots", "classifier", "accuracy", "ci_low", "ci_high"]
 COLUMNS += ["ci_unit", "relative_improvement", "relative_improvement_low", "relative_improvement_high"]

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import HumanUncertainty
-from alignet.intervals import Units
+from alignet.maths import metrics
+from alignet.maths.intervals import Units
 from alignet.people import held_out
 from alignet.worlds.format import levels, participants, regimes
 from alignet.worlds.format.schema import LEVELS

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet.intervals import Units, mean_influence
+from alignet.maths.intervals import Units, mean_influence
 
 CONTROL = "unalignet"
 FEWEST = 10  # units that an interval is given for: of fewer the spread says too little

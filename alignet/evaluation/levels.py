@@ -6,14 +6,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import HumanUncertainty, Levels
 from alignet.evaluation import influences
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level, human_agreement
 from alignet.evaluation.influences import CONTROL, Score, interval, mean
 from alignet.evaluation.representations import Representations, unit_of
-from alignet.intervals import mean_influence
-from alignet.triplets import odd_one_out, row_pair_similarities
+from alignet.maths import metrics
+from alignet.maths.choices import odd_one_out, row_pair_similarities
+from alignet.maths.intervals import mean_influence
 from alignet.worlds.format import pictures, regimes
 from alignet.worlds.format.tables import World
 

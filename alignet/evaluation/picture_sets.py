@@ -12,15 +12,15 @@ from torch import Tensor
 
 from alignet.config import ROOT, Features, Similarity
 from alignet.evaluation import rsa
+from alignet.evaluation.data import picture_sets
+from alignet.evaluation.data.picture_sets import RatedPairs
 from alignet.evaluation.disagreement import CONTENDERS, paired_t
 from alignet.evaluation.similarity import COLUMNS
-from alignet.intervals import Units, mean_influence, spearman_influence
-from alignet.metrics import unit_vectors
+from alignet.maths.intervals import Units, mean_influence, spearman_influence
+from alignet.maths.metrics import unit_vectors
 from alignet.models import activations
 from alignet.models.activations import Students
 from alignet.worlds.format.tables import World
-from alignet.worlds.readers import picture_sets
-from alignet.worlds.readers.picture_sets import RatedPairs
 
 SHARED = "pairs that share pictures"
 Vectors = dict[tuple[str, str], Tensor]  # (student, target) -> (n, dim)

@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import intervals, metrics
 from alignet.config import Reorganisation
-from alignet.intervals import Units, mean_influence, spearman_influence
-from alignet.metrics import unit_vectors
+from alignet.maths import intervals, metrics
+from alignet.maths.intervals import Units, mean_influence, spearman_influence
+from alignet.maths.metrics import unit_vectors
 from alignet.models.activations import Layers
 from alignet.worlds.format.tables import World
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignet.metrics import unit_vectors
+from alignet.maths.metrics import unit_vectors
 from alignet.models.activations import Layers
 from alignet.models.features import load_features
 from alignet.worlds.format.tables import World

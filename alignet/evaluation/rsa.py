@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from alignet.evaluation import influences
-from alignet.intervals import Units, spearman_influence
+from alignet.maths.intervals import Units, spearman_influence
 
 UNKNOWN = (float("nan"), float("nan"))
 FEWEST = 3  # pairs that make a correlation

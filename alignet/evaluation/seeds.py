@@ -6,9 +6,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import config, intervals
+from alignet import config
 from alignet.evaluation import comparison, influences
 from alignet.evaluation.influences import Stored
+from alignet.maths import intervals
 from alignet.worlds.format.tables import load_csv
 
 KEY = ["student", "benchmark", "metric"]

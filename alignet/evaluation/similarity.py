@@ -9,20 +9,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import config, metrics
+from alignet import config
 from alignet.config import ROOT, HumanUncertainty, Similarity
 from alignet.evaluation import influences, rsa
+from alignet.evaluation.data import matrices
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level, group_choices, human_agreement
 from alignet.evaluation.levels import choices
-from alignet.intervals import mean_influence
-from alignet.metrics import unit_vectors
+from alignet.maths import metrics
+from alignet.maths.intervals import mean_influence
+from alignet.maths.metrics import unit_vectors
 from alignet.models import activations
 from alignet.models.activations import Layers, Students
 from alignet.people import held_out
 from alignet.people.held_out import ChoiceParts
 from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import TRIPLET, World
-from alignet.worlds.readers import matrices
 
 COLUMNS = ["student", "target", "benchmark", "study", "regime", "metric", "value", "ci_low", "ci_high", "ci_unit"]
 COLUMNS += [f"{name}{end}" for name in ("over_base", "over_control") for end in ("", "_low", "_high")]

@@ -8,15 +8,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import HumanUncertainty, Levels
 from alignet.evaluation import influences
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level
 from alignet.evaluation.influences import Score
 from alignet.evaluation.levels import CHUNK, NO_LEVELS, UNIT
 from alignet.evaluation.representations import Representations, unit_of
-from alignet.intervals import Units, reliability_bins, spearman_influence
-from alignet.triplets import row_pair_similarities
+from alignet.maths import metrics
+from alignet.maths.choices import row_pair_similarities
+from alignet.maths.intervals import Units, reliability_bins, spearman_influence
 from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import World
 

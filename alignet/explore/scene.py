@@ -13,9 +13,9 @@ from alignet.config import Backbone
 from alignet.evaluation import representations
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level
 from alignet.evaluation.uncertainty import fitted_sharpness
-from alignet.metrics import unit_vectors
+from alignet.maths.choices import pair_similarities
+from alignet.maths.metrics import unit_vectors
 from alignet.models import activations
-from alignet.triplets import pair_similarities
 from alignet.worlds.format import pictures, tables
 
 UNJUDGED_SHARPNESS = 10.0  # of the softmax where nobody judged test pictures, to fit it to

@@ -21,15 +21,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from alignet import config, devices, metrics
+from alignet import config, devices
 from alignet.config import Backbone
 from alignet.evaluation.uncertainty import fitted_sharpness
 from alignet.export.card import card, teacher_card
+from alignet.maths import metrics
+from alignet.maths.choices import choice_counts, pair_similarities
 from alignet.models import activations, backbones
 from alignet.models.backbones import Embedder
 from alignet.models.exported import CHOICE
 from alignet.teacher.affine_map import AffineMap
-from alignet.triplets import choice_counts, pair_similarities
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
 

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import timm
 
-from alignet import config, provenance
+from alignet import config
 from alignet.config import Backbone
+from alignet.report import provenance
 from alignet.teacher.affine_map import AffineMap
 from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import World

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from alignet import config, devices
+from alignet.maths.choices import pair_similarities
 from alignet.models import backbones
 from alignet.models.backbones import Embedder
-from alignet.triplets import pair_similarities
 from alignet.worlds.format import pictures
 
 CHOICE = "choice.safetensors"  # centre: (dim,); sharpness: scalar

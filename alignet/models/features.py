@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from alignet import config, devices
-from alignet.metrics import unit_vectors
+from alignet.maths.metrics import unit_vectors
 from alignet.models import backbones, frozen
 from alignet.models.backbones import Embedder
 from alignet.worlds.format import pictures, tables

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from alignet.config import HumanUncertainty
+from alignet.maths.sampling import LEVEL_SCHEMES, draw, groups
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.people.embeddings import Embedding
 from alignet.people.vice import Posterior
-from alignet.triplets import LEVEL_SCHEMES, draw, groups
 from alignet.worlds.format.tables import World
 
 TRIES = 20  # times as many triplets are drawn, at most, where many show one object twice

@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import HumanUncertainty
-from alignet.intervals import Units, mean_influence, reliability_bins, spearman_influence
+from alignet.maths import metrics
+from alignet.maths.intervals import Units, mean_influence, reliability_bins, spearman_influence
 from alignet.people.choice_distributions import ChoiceCounts, SingleChoices
 from alignet.people.embeddings import Embedding
 

@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import HumanUncertainty
+from alignet.maths import metrics
+from alignet.maths.choices import choices_by_person
 from alignet.people import held_out
 from alignet.people.embeddings import Embedding
 from alignet.people.vice import Posterior, top_objects
-from alignet.triplets import choices_by_person
 from alignet.worlds.format.tables import CONCEPTS, World
 
 FEW = 500

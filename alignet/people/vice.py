@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from alignet import devices
 from alignet.config import HumanUncertainty
-from alignet.triplets import row_pair_similarities
+from alignet.maths.choices import row_pair_similarities
 
 CHUNK = 1 << 16  # triplets scored at a time: 100 dimensions take 80 MB
 FITTED = ("seed", "dimensions", "spike", "slab", "spike_weight", "lr", "batch_size", "fdr", "min_objects")

@@ -16,9 +16,9 @@ import yaml
 from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 
-from alignet import compare, config, provenance
+from alignet import config
 from alignet.figures import style, way
-from alignet.report import pages
+from alignet.report import compare, pages, provenance
 from alignet.worlds.format.schema import PARTICIPANTS
 from alignet.worlds.format.tables import load_csv
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from alignet import config, devices
-from alignet.triplets import gather_pair_similarities
+from alignet.maths.choices import gather_pair_similarities
 from alignet.worlds.format import pictures
 
 

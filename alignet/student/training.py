@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from alignet import config, devices, losses
+from alignet import config, devices
+from alignet.maths import losses
+from alignet.maths.choices import gather_pair_similarities, odd_one_out
 from alignet.models import frozen
 from alignet.models.backbones import autocast
 from alignet.student.batches import Batch, Feed
 from alignet.student.network import Student, trainable
-from alignet.triplets import gather_pair_similarities, odd_one_out
 
 
 class DecayToInitial:

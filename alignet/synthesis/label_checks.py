@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import Synthesis
+from alignet.maths import metrics
+from alignet.maths.choices import odd_one_out
 from alignet.models.features import load_features
 from alignet.synthesis import pair_kernel, triplet_files
 from alignet.synthesis.labelling import filenames, label_similarities
 from alignet.synthesis.schemes import class_labels
 from alignet.teacher.affine_map import AffineMap
-from alignet.triplets import odd_one_out
 from alignet.worlds.format.tables import World
 
 CHANCE = 1 / 3

@@ -8,11 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import metrics
 from alignet.config import Synthesis
+from alignet.maths import metrics
+from alignet.maths.sampling import sample_distinct
 from alignet.synthesis import kmeans, pair_kernel, schemes, triplet_files
 from alignet.synthesis.kmeans import Clustering
-from alignet.synthesis.schemes import class_labels, sample_distinct
+from alignet.synthesis.schemes import class_labels
 from alignet.teacher.affine_map import AffineMap
 from alignet.worlds.format.tables import World
 

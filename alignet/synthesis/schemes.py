@@ -1,4 +1,4 @@
-"""Triplets by scheme from a world's clusters and classes: distinct ones, and what each scheme leaves out."""
+"""Triplets by scheme from a world's clusters and classes, and what each scheme leaves out."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from alignet.config import Synthesis, listed
-from alignet.triplets import SCHEMES, Groups, draw, groups
+from alignet.maths.sampling import SCHEMES, Groups, draw, groups
 from alignet.worlds.format.tables import World
-
-ONE_KEY = 2_097_151  # images: the cube of more does not fit in 63 bits
 
 
 def class_labels(world: World, settings: Synthesis) -> Tensor:
@@ -43,34 +41,6 @@ def sources(scheme: str | Sequence[str], clusters: Tensor, classes: Tensor) -> d
     return {each: scheme_groups(each, clusters, classes) for each in listed(scheme)}
 
 
-def sample_distinct(sources: dict[str, Groups], n: int, generator: torch.Generator) -> Tensor:
-    """Triplets of picture numbers by one scheme, or equal shares of several, (n, 3), each set of three at most once.
-
-    The first n different ones of the schemes' stream: how many are drawn at a time changes nothing for one scheme. If
-    twenty times as many draws do not give n, as in a world of few pictures, those that were found are all: (m < n, 3).
-
-    Args: sources: scheme -> what it draws from.
-    """
-    images = len(next(iter(sources.values())).members)
-    triplets = torch.empty(0, 3, dtype=torch.int64)
-    for _ in range(20):
-        drawn = _mixed(sources, n - len(triplets) + n // 50 + 100, generator)
-        triplets = torch.cat([triplets, drawn])
-        del drawn
-        kept = distinct(triplets, images)
-        triplets = triplets if len(kept) == len(triplets) else triplets[kept]
-        if len(triplets) >= n:
-            break
-    return triplets[:n]
-
-
-def _mixed(sources: dict[str, Groups], n: int, generator: torch.Generator) -> Tensor:
-    """n triplets of one scheme, or at least n of several in equal shares and random order."""
-    share = -(-n // len(sources))
-    drawn = torch.cat([draw(scheme, groups, share, generator) for scheme, groups in sources.items()])
-    return drawn if len(sources) == 1 else drawn[torch.randperm(len(drawn), generator=generator)]
-
-
 def scheme_triplets(world: World, clusters: Tensor, settings: Synthesis) -> tuple[dict[str, Tensor], pd.DataFrame]:
     """Triplets of all five schemes, valid_triplets of each, and what each leaves out.
 
@@ -90,26 +60,3 @@ def scheme_triplets(world: World, clusters: Tensor, settings: Synthesis) -> tupl
         counts = {"n_triplets": len(drawn[scheme]), "groups": int((groups.size > 0).sum()), **left_out}
         rows.append({"scheme": scheme, **counts, "note": ""})
     return drawn, pd.DataFrame(rows)
-
-
-def distinct(triplets: Tensor, images: int) -> Tensor:
-    """Row numbers, ascending, of the first of every set of three images, (m,) int64.
-
-    Args: triplets: (n, 3) numbers in [0, images).
-    """
-    keys = set_keys(triplets, images)
-    order = torch.arange(len(triplets))
-    for key in reversed(keys):
-        order = order[key[order].argsort(stable=True)]
-    first = torch.ones(len(order), dtype=torch.bool)
-    first[1:] = torch.stack([key[order[1:]] != key[order[:-1]] for key in keys]).any(0)
-    return order[first].sort().values
-
-
-def set_keys(triplets: Tensor, images: int) -> list[Tensor]:
-    """Numbers that are equal for equal sets of three images, whatever their order: one, (n,) int64, or two where the
-    cube of `images` does not fit in 63 bits.
-    """
-    low, high = triplets.amin(1), triplets.amax(1)
-    pair = low * images + (triplets.sum(1) - low - high)
-    return [pair * images + high] if images <= ONE_KEY else [pair, high]

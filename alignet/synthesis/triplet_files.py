@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from alignet.synthesis import schemes
+from alignet.maths import sampling
 
 ARRAYS = ("filenames", "similarities", "indices")
 FOLDERS = {"alignet": "uncertainty_distillation", "unalignet": "untransformed"}
@@ -166,7 +166,7 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
     if images > MOST:
         raise ReleaseError(f"{release.path}: indices goes up to {images - 1}; at most {MOST - 1:,}")
     names = _Names(release, filenames, images)
-    keys = np.empty((1 if images <= schemes.ONE_KEY else 2, len(release)), np.int64)
+    keys = np.empty((1 if images <= sampling.ONE_KEY else 2, len(release)), np.int64)
     for part, rows in chunks(release):
         similarities, ordered = rows.similarities, np.sort(rows.triplets, axis=1).astype(np.int64)
         _refuse(release, part, "similarities", ~np.isfinite(similarities).all(1), "is not finite")
@@ -174,7 +174,7 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
         _refuse(release, part, "indices", (rows.triplets < 0).any(1), "is negative")
         _refuse(release, part, "indices", (np.diff(ordered) == 0).any(1), "has a picture twice")
         names.check(part, rows)
-        for row, key in enumerate(schemes.set_keys(torch.from_numpy(ordered), images)):
+        for row, key in enumerate(sampling.set_keys(torch.from_numpy(ordered), images)):
             keys[row, part] = key.numpy()
         ties += int((similarities[:, 2] == similarities[:, 1]).sum())
     pictures = names.finish()

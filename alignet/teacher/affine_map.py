@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from alignet import losses, metrics
 from alignet.config import Teacher
-from alignet.intervals import Units, mean_influence
+from alignet.maths import losses, metrics
+from alignet.maths.choices import odd_one_out, row_pair_similarities
+from alignet.maths.intervals import Units, mean_influence
 from alignet.models.backbones import autocast
 from alignet.people.choice_distributions import ChoiceCounts
-from alignet.triplets import odd_one_out, row_pair_similarities
 
 CHUNK = 1 << 15  # triplets gathered at a time: 1,152 dimensions take 450 MB
 FINAL_LR = 0.05  # the learning rate falls linearly to this share of its start

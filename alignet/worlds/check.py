@@ -11,8 +11,8 @@ import pandas as pd
 from PIL import Image
 from torch import Tensor, bincount, from_numpy
 
-from alignet import metrics
-from alignet.triplets import choice_counts, choices_by_person
+from alignet.maths import metrics
+from alignet.maths.choices import choice_counts, choices_by_person
 from alignet.worlds.format import participants
 from alignet.worlds.format.pictures import UNREADABLE, fault
 from alignet.worlds.format.schema import SPLITS

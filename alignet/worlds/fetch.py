@@ -4,7 +4,7 @@ python -m alignet.worlds.fetch things [--from FOLDER] [--pictures FOLDER] [--all
 python -m alignet.worlds.fetch things-osf | things48 | levels | mur92 | alignet-release [FILE ...] | imagenet
 
 things: real people's choices and the photographs that they saw, 170 MB, made into a world at once
-(`readers/things_world.py`). With --from nothing is downloaded: the files are taken from folders where they lie.
+(`things/world.py`). With --from nothing is downloaded: the files are taken from folders where they lie.
 
 Files go to data/external/. An interrupted download resumes where it stopped; `downloads` has the rest.
 """
@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 
 from alignet.config import ROOT
+from alignet.worlds import mur92
 from alignet.worlds.downloads import RAW, FetchError, File, Pictures, fetch, sha256, taken
 from alignet.worlds.format.tables import WorldError
-from alignet.worlds.readers import picture_sets, things_world
+from alignet.worlds.things import world as things_world
 
 RELEASE = "https://storage.googleapis.com/alignet/data/release_1.1/"
 PAGES = {
@@ -180,15 +181,15 @@ FILES = {
         _raw(
             RSATOOLBOX,
             RSATOOLBOX_AT,
-            f"demos/92imageData/{picture_sets.MUR_PEOPLE}",
-            f"mur92/{picture_sets.MUR_PEOPLE}",
+            f"demos/92imageData/{mur92.PEOPLE}",
+            f"mur92/{mur92.PEOPLE}",
             "7a8e118c144c3840adeeeef6ea0706a0be2b3e80df719af15fbb56fc62562f5f",
         ),
         _raw(
             RSATOOLBOX,
             RSATOOLBOX_AT,
-            f"demos/92imageData/{picture_sets.MUR_PICTURES}",
-            f"mur92/{picture_sets.MUR_PICTURES}",
+            f"demos/92imageData/{mur92.PICTURES}",
+            f"mur92/{mur92.PICTURES}",
             "06f21214399a5d43dc264eed19a7f4b8daf11c8622a59eec3e106064ce5e3504",
         ),
     ],
@@ -343,9 +344,7 @@ def main(arguments: list[str] | None = None) -> int:
         needed = [file for file in files if file.needed and not (file.path == PHOTOGRAPHS.path and options.pictures)]
         failed |= any(file.path not in found for file in needed) or not _things(found, options)
     if options.dataset == "mur92" and not failed:
-        print(
-            f"{len(picture_sets.extract_mur92(options.to / 'mur92'))} pictures in {options.to / 'mur92' / 'pictures'}"
-        )
+        print(f"{len(mur92.extract(options.to / 'mur92'))} pictures in {options.to / 'mur92' / 'pictures'}")
     if options.dataset in BY_HAND:
         print(BY_HAND[options.dataset].format(folder=options.to, page=PAGES[options.dataset]), file=sys.stderr)
     return int(failed or options.dataset == "imagenet")

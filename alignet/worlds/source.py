@@ -7,7 +7,7 @@ from alignet.config import ROOT, Emoji, ImageNet, World
 from alignet.worlds.emoji import world as emoji_world
 from alignet.worlds.folder import world as folder_world
 from alignet.worlds.format import tables
-from alignet.worlds.readers import imagenet
+from alignet.worlds.paper import imagenet
 
 DIGEST = "digest.txt"
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 
 from alignet import config
+from alignet.maths.choices import odd_one_out, pair_similarities
 from alignet.models import backbones
-from alignet.triplets import odd_one_out, pair_similarities
 from bench.measure import Comparison, Way
 
 PICTURES, TRIPLETS, FEW = 512, 100_000, 64

@@ -18,7 +18,7 @@ from rsatoolbox.rdm import RDMs, calc_rdm, compare
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from alignet import intervals, metrics
+from alignet.maths import intervals, metrics
 from bench.measure import Comparison, Way, alike
 
 PICTURES, DIM, OBJECTS, RESAMPLES, SAMPLES, DRAWS = 2000, 512, 100, 200, 20, 400
@@ -59,7 +59,7 @@ def comparisons(scale: float = 1) -> Iterator[Comparison]:
     pictures, objects = max(10, int(PICTURES * scale)), max(10, int(OBJECTS * min(scale, 1)))
     one, other = representations(pictures)
     task = f"RSA of {pictures:,} pictures"
-    ours = Way("alignet.metrics.spearman", lambda: rsa(one, other))
+    ours = Way("alignet.maths.metrics.spearman", lambda: rsa(one, other))
     scipy = Way(
         f"SciPy {version('scipy')}: pdist, spearmanr",
         lambda: spearmanr(pdist(one, "cosine"), pdist(other, "cosine")).statistic,
@@ -75,7 +75,10 @@ def comparisons(scale: float = 1) -> Iterator[Comparison]:
 
 def errors(one: np.ndarray, other: np.ndarray) -> Iterator[Comparison]:
     objects = len(one)
-    task, way = f"standard error of RSA, {objects} objects", Way("alignet.intervals", lambda: our_error(one, other))
+    task, way = (
+        f"standard error of RSA, {objects} objects",
+        Way("alignet.maths.intervals", lambda: our_error(one, other)),
+    )
     label = f"rsatoolbox {version('rsatoolbox')}: bootstrap of {RESAMPLES}"
     toolbox = Way(label, lambda: bootstrap_error(one, other))
     naive = Way("loop over pairs of objects", lambda: loop_error(*influences(one, other)))

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import torch
 
+from alignet.maths import sampling
 from alignet.synthesis import pair_kernel, schemes
 from bench.invented import embedding
 from bench.measure import Comparison, Way, alike
@@ -65,7 +66,7 @@ def comparisons(scale: float = 1) -> Iterator[Comparison]:
 
         def sample() -> np.ndarray:
             sources = schemes.sources("cluster_border", clusters, clusters)
-            return schemes.sample_distinct(sources, n, torch.Generator().manual_seed(0)).numpy()
+            return sampling.sample_distinct(sources, n, torch.Generator().manual_seed(0)).numpy()
 
         yield from labels_of(rows, sample(), few)
         ours = Way("alignet.synthesis.schemes", sample, n)

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from alignet import config, devices
+from alignet.maths.choices import pair_similarities
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher import affine_map
-from alignet.triplets import pair_similarities
 from bench.measure import Comparison, Way
 
 OBJECTS, DIM, TRIPLETS, STEPS, BATCH = 1854, 768, 100_000, 100, 4096

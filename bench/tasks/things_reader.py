@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from alignet.worlds.readers import things
+from alignet.worlds.paper import things_full
 from bench.measure import Comparison, Way
 
 CHOICES, FEW, OBJECTS, PEOPLE, VALIDATION = 1_000_000, 200_000, 1854, 12340, 453_642
@@ -22,7 +22,7 @@ CHOICES, FEW, OBJECTS, PEOPLE, VALIDATION = 1_000_000, 200_000, 1854, 12340, 453
 def invent(folder: Path, rows: int) -> None:
     generator = np.random.default_rng(0)
     names = [f"object_{number:04d}" for number in range(OBJECTS)]
-    (folder / things.CONCEPTS).write_text("\n".join(["uniqueID", *names]) + "\n")
+    (folder / things_full.CONCEPTS).write_text("\n".join(["uniqueID", *names]) + "\n")
     first = generator.integers(0, OBJECTS, rows)
     second = (first + generator.integers(1, OBJECTS // 2, rows)) % OBJECTS
     third = (first + generator.integers(OBJECTS // 2, OBJECTS, rows)) % OBJECTS
@@ -34,7 +34,7 @@ def invent(folder: Path, rows: int) -> None:
     columns |= {"HIT_nr": generator.integers(0, 10**6, rows), "trial_nr": generator.integers(0, 20, rows)}
     columns |= {"age": generator.integers(18, 80, rows), "date": ["2019-05-01"] * rows, "time": ["12:30:10"] * rows}
     options = pa.csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
-    with (folder / things.CHOICES).open("wb") as file:
+    with (folder / things_full.CHOICES).open("wb") as file:
         file.write(("\t".join(columns) + "\n").encode())
         pa.csv.write_csv(pa.table(columns), file, options)
     kept = np.flatnonzero(columns["noise_ceiling"] == 0)[: min(VALIDATION, rows // 10)]
@@ -48,13 +48,13 @@ def odd_last(shown: np.ndarray, odd: np.ndarray) -> np.ndarray:
 
 
 def stream(folder: Path) -> int:
-    names = things.concepts(folder)["concept"].tolist()
-    return int(things.write_choices(folder, names, folder / "triplets.parquet").splits.sum())
+    names = things_full.concepts(folder)["concept"].tolist()
+    return int(things_full.write_choices(folder, names, folder / "triplets.parquet").splits.sum())
 
 
 def with_pandas(folder: Path) -> int:
-    table = pd.read_csv(folder / things.CHOICES, sep="\t")
-    names = np.array(things.concepts(folder)["concept"], dtype=object)
+    table = pd.read_csv(folder / things_full.CHOICES, sep="\t")
+    names = np.array(things_full.concepts(folder)["concept"], dtype=object)
     for place in (1, 2, 3):
         table[f"image_{place - 1}"] = names[table[f"image{place}"] - 1]
     known = {tuple(row) for row in np.loadtxt(folder / "validationset.txt", dtype=int).tolist()}
@@ -65,8 +65,8 @@ def with_pandas(folder: Path) -> int:
 
 
 def loop(folder: Path, n: int) -> list[dict[str, str]]:
-    names, rows = things.concepts(folder)["concept"].tolist(), []
-    with (folder / things.CHOICES).open() as file:
+    names, rows = things_full.concepts(folder)["concept"].tolist(), []
+    with (folder / things_full.CHOICES).open() as file:
         header = next(file).rstrip("\n").split("\t")
         for line, _ in zip(file, range(n), strict=False):
             values = dict(zip(header, line.rstrip("\n").split("\t"), strict=True))
@@ -84,7 +84,10 @@ def comparisons(scale: float = 1) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         invent(folder, n)
-        task, ours = f"THINGS' file of {n:,} choices", Way("alignet.worlds.readers.things", lambda: stream(folder), n)
+        task, ours = (
+            f"THINGS' file of {n:,} choices",
+            Way("alignet.worlds.paper.things_full", lambda: stream(folder), n),
+        )
         other = Way(f"pandas {pd.__version__}, unchecked", lambda: with_pandas(folder), n)
         yield Comparison(task, "package", ours, other, agree, 3)
         other = Way("loop over lines, unchecked", lambda: loop(folder, few), few)

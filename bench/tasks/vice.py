@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from alignet import config
+from alignet.maths.choices import pair_similarities
 from alignet.people import vice
-from alignet.triplets import pair_similarities
 from bench.invented import choices
 from bench.measure import Comparison, Timed, Way
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from browser.steps import run_all, saved, scrolled_to
 
-from alignet import cells, config
+from alignet import config
+from alignet.pipeline import cells
 
 NUMBERED = sorted(path.name for path in (config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 

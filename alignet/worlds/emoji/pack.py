@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from alignet.worlds.format.tables import WorldError
-from alignet.worlds.readers import things_concepts, things_rows
+from alignet.worlds.things import concepts as things_concepts
+from alignet.worlds.things import rows as things_rows
 
 HERE = Path(__file__).parent
 NAMED, UNNAMED = "test_10_ID.txt", "behavior_triplets_test10.txt"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from alignet.config import Emoji
-from alignet.triplets import gather_pair_similarities
+from alignet.maths.choices import gather_pair_similarities
 
 NON_DECISION, PER_ENTROPY, NOISE = 0.6, 1.0, 0.3  # log seconds ~ log(NON_DECISION + PER_ENTROPY * H), sd of log
 

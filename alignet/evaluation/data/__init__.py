@@ -1,0 +1,1 @@
+"""Data sets that models are scored on, and no fit sees."""

@@ -1,0 +1,1 @@
+"""Choices, triplets, losses, metrics and intervals: pure functions."""

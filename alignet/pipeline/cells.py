@@ -1,0 +1,43 @@
+"""What the notebooks of the stages say, without what running and saving them adds: the stage `cells`.
+
+python -m alignet.pipeline.cells writes data/cells/<name>.py for each numbered notebook: its cells in order, with their
+kinds and tags, and nothing of outputs, counters and metadata. The stages depend on these texts and not on the bytes of
+the notebooks, which JupyterLab rewrites when one is only looked at.
+"""
+
+import json
+import shutil
+import sys
+from typing import Any
+
+from alignet import config
+
+
+def text(notebook: dict[str, Any]) -> str:
+    """The cells of a notebook (nbformat 4), each below '# %% [kind] tags'; cells without a source are left out."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"]).strip("\n")
+        if source.strip():
+            tags = " ".join(sorted(cell["metadata"].get("tags", [])))
+            parts.append(f"# %% [{cell['cell_type']}] {tags}".rstrip() + f"\n{source}\n")
+    return "\n".join(parts)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    folder = config.folders(".")[0] / "cells"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in sorted((config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        try:
+            said = text(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            name = path.relative_to(config.ROOT)
+            print(f"{name}: not a notebook ({error}); 'git checkout {name}' restores it", file=sys.stderr)
+            return 1
+        (folder / f"{path.stem}.py").write_text(said, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

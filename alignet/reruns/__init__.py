@@ -1,0 +1,1 @@
+"""A finished run again: other seeds, one choice changed, other settings."""

@@ -1,0 +1,110 @@
+"""Change one choice at a time and train again.
+
+python -m alignet.reruns.ablate [--variants params/variants/ablations.yaml]
+
+Each variant gets a folder data/ablations/<number> (`variants`). Writes reports/tables/ablations.csv and
+reports/variants/ablations.*: accuracy at every level beside that of the run itself, with the spread over its training
+seeds where `alignet.reruns.replicate` has run.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from alignet import config
+from alignet.figures import ablations as figures
+from alignet.figures import style
+from alignet.pipeline import kernels
+from alignet.reruns import variants
+from alignet.worlds.format import regimes
+from alignet.worlds.format.tables import load_csv, save_csv
+
+VARIANTS = "params/variants/ablations.yaml"
+COLUMNS = ["factor", "variant", "student", "target", "regime", "level"]
+COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "ci_unit"]
+COLUMNS += ["over_default", "seeds_sd", "n_seeds", "choices"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.reruns.ablate", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--variants", default="params/variants/ablations.yaml", help="from the project's root or absolute"
+    )
+    parser.add_argument("--params-file", default=config.PARAMS)
+    parser.add_argument("--out-dir", default=".", help="of the finished run")
+    wanted = parser.parse_args(arguments)
+    try:
+        with kernels.served():
+            ablate(wanted.variants, wanted.params_file, wanted.out_dir)
+    except (ValueError, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def ablate(file: str, params_file: str, out_dir: str) -> None:
+    """Run the variants that are missing, then collect and draw.
+
+    Raises: ValueError if the run is not finished or the file of variants is wrong; CalledProcessError naming a stage.
+    """
+    data, reports = config.folders(out_dir)
+    student, listed = read(file)
+    table = reports / "tables" / "levels.csv"
+    if not table.is_file():
+        raise ValueError(f"{table}: no such file: finish the run first (make repro)")
+    parts = [_levels(table, student).assign(factor="default", variant="default")]
+    for number, entry in enumerate(listed):
+        place = data / "ablations" / f"{number:02d}_{entry['factor'].replace(' ', '_')}"
+        changes = entry["changes"] | {"run": {"students": [student]}}
+        folder = variants.run(variants.Variant(place, changes, ("07_levels",)), params_file, out_dir)
+        parts.append(_levels(folder / "levels.csv", student).assign(factor=entry["factor"], variant=entry["name"]))
+    scores = beside_default(pd.concat(parts, ignore_index=True), reports / "tables" / "seeds.csv")
+    save_csv(scores, reports / "tables" / "ablations.csv")
+    style.use()
+    style.save(figures.by_factor(scores), reports / "variants" / "ablations", scores)
+    print(f"{len(listed)} variants: {reports / 'tables' / 'ablations.csv'}, {reports / 'variants' / 'ablations.png'}")
+
+
+def read(file: str) -> tuple[str, list[dict]]:
+    """The student and the variants of a file; each has factor, name and changes.
+
+    Raises: ValueError naming the file and what it lacks.
+    """
+    if not (config.ROOT / file).is_file():
+        raise ValueError(f"{file}: no such file")
+    values = yaml.safe_load((config.ROOT / file).read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or {"student", "variants"} - values.keys():
+        raise ValueError(f"{file}: needs student and variants")
+    for number, entry in enumerate(values["variants"]):
+        lacking = sorted({"factor", "name", "changes"} - set(entry))
+        if lacking:
+            raise ValueError(f"{file}: variant {number + 1} lacks {', '.join(lacking)}")
+    return values["student"], values["variants"]
+
+
+def beside_default(scores: pd.DataFrame, seeds: Path) -> pd.DataFrame:
+    """With over_default, the accuracy minus the run's own, and the spread of the run's own over seeds, if it is
+    known.
+    """
+    key = ["student", "target", "level"]
+    own = scores[scores["factor"] == "default"].set_index(key)["odd_one_out_accuracy"]
+    default = pd.Series(own.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy(), index=scores.index)
+    scores = scores.assign(over_default=scores["odd_one_out_accuracy"] - default)
+    if seeds.is_file():
+        spread = load_csv(seeds)
+        spread = regimes.headline(spread[spread["benchmark"].str.startswith("levels, ")])[[*key, "sd", "n_seeds"]]
+        scores = scores.merge(spread.rename(columns={"sd": "seeds_sd"}), on=key, how="left")
+    return scores.reindex(columns=COLUMNS)
+
+
+def _levels(file: Path, student: str) -> pd.DataFrame:
+    table = load_csv(file)
+    return regimes.headline(table[(table["student"] == student) & (table["representation"] == "pooled")])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Several finished and replicated runs in one figure, by level: python -m alignet.reruns.beside NAME=REPORTS ...
+
+Each REPORTS is a folder with tables/seeds.csv and tables/replicates.csv (`reruns.replicate`). Writes --out with
+.png, .pdf and .svg.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from alignet.figures import seeds, style
+from alignet.worlds.format.tables import load_csv
+
+TABLES = ("seeds", "replicates")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.reruns.beside", description=__doc__.split("\n\n")[0])
+    parser.add_argument("runs", nargs="+", metavar="NAME=REPORTS")
+    parser.add_argument("--out", type=Path, default=Path("reports/reference/worlds"), help="without ending")
+    wanted = parser.parse_args(arguments)
+    runs = {}
+    for each in wanted.runs:
+        name, _, folder = each.partition("=")
+        files = [Path(folder) / "tables" / f"{table}.csv" for table in TABLES]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            print(f"{missing[0]}: no such file: run python -m alignet.reruns.replicate there first", file=sys.stderr)
+            return 1
+        runs[name] = (load_csv(files[0]), load_csv(files[1]))
+    style.use()
+    style.save(seeds.by_world(runs), wanted.out)
+    print(wanted.out.with_suffix(".png"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Choose a student's settings on concepts that no result is reported on: python -m alignet.reruns.develop
+
+The concepts that people judged are divided: two thirds stay the human split of a world of its own,
+data/development/world; the others become its test split, with choices at each level drawn from VICE's distributions.
+The run's own test split is not looked at. Every variant of params/variants/development.yaml is trained there with two
+seeds and scored by 07_levels and by ten-shot classification. The rule, fixed before: of the variants that lose to the
+base nowhere significantly, the one with the best mean accuracy over the levels. Writes reports/tables/development.csv.
+"""
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+
+from alignet import config
+from alignet.config import HumanUncertainty
+from alignet.people.by_level import ByLevel
+from alignet.people.held_out import parts_to_fit
+from alignet.pipeline import kernels
+from alignet.reruns import ablate, variants
+from alignet.worlds.format import tables
+from alignet.worlds.format.tables import World
+
+SHARE, SEED, TRIPLETS, ANSWERS = 3, 0, 1000, 5  # every third concept; triplets a level; drawn answers a triplet
+TEN_SHOT = {"shots": [10], "centroid_draws": 20, "logistic_draws": 0, "ridge_draws": 0, "probe_draws": 1}
+STAGES = ("01_world", "02_features", "03_human_uncertainty", "04_teacher", "05_synthesis", "06_student")
+TASK = "ten-shot class"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m alignet.reruns.develop", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--variants", default="params/variants/development.yaml", help="from the project's root")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--params-file", default=config.PARAMS)
+    parser.add_argument("--out-dir", default=".", help="of the finished run")
+    wanted = parser.parse_args(arguments)
+    try:
+        with kernels.served():
+            develop(wanted.variants, wanted.seeds, wanted.params_file, wanted.out_dir)
+    except (ValueError, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def develop(file: str, seeds: list[int], params_file: str, out_dir: str) -> None:
+    """Make the development run, then the variants that are missing, and collect their scores.
+
+    Raises: ValueError if the run is not finished or the file of variants is wrong; CalledProcessError naming a stage.
+    """
+    data, reports = config.folders(out_dir)
+    student, listed = ablate.read(file)
+    place = data / "development"
+    profile = _finished_run(student, params_file, data, place)
+    scores = []
+    for number, entry in enumerate(listed, start=1):
+        for seed in seeds:
+            own = entry["changes"].get("students", {}).get(student, {})
+            changes = entry["changes"] | {"students": {student: own | {"seed": seed}}}
+            variant = variants.Variant(place / f"{number}_seed_{seed}", changes, ("07_levels", "10_downstream"))
+            folder = variants.run(variant, str(profile), str(place))
+            names = {"factor": entry["factor"], "variant": entry["name"], "seed": seed}
+            scores.append(scores_of(folder, student).assign(**names))
+    table = summary(pd.concat(scores, ignore_index=True))
+    tables.save_csv(table, reports / "tables" / "development.csv")
+    print(table[table["level"] == "mean"].set_index("variant")[["accuracy", "loses", "chosen"]].round(3).to_string())
+
+
+def development_world(world: World, by_level: ByLevel, settings: HumanUncertainty) -> World:
+    """Every third judged concept becomes the test split, with drawn choices; all other pictures but those of the
+    synthesis split and of the other judged concepts are left out.
+
+    Args: by_level: VICE's distributions of the judged concepts. Choices of a world with human ones are 'derived'.
+    """
+    fitted = parts_to_fit(world, settings).fitted
+    triplets, _ = world.choice_rows(world.triplets)
+    concepts, human = world.codes(world.hierarchy[0]), torch.zeros(len(world.images), dtype=torch.bool)
+    human[world.rows("human")] = True
+    judged = concepts[triplets[fitted]].unique()
+    order = torch.randperm(len(judged), generator=torch.Generator().manual_seed(SEED))
+    held_out = torch.isin(concepts, judged[order[::SHARE]])
+    kept = torch.isin(concepts, judged) & human
+    split = world.images["split"].where(~(kept & held_out).numpy(), "test")
+    kept[world.rows("synthesis")] = True
+    if world.shared_concepts == "judged":  # a concept of the test split stands in no other
+        kept &= human | ~held_out
+    inside = fitted & ~held_out[triplets].any(1)
+    return dataclasses.replace(
+        world,
+        name=f"{world.name}, development",
+        choices="simulated" if world.choices == "simulated" else "derived",
+        images=world.images.assign(split=split)[kept.numpy()].reset_index(drop=True),
+        triplets=world.triplets[inside.numpy()].reset_index(drop=True),
+        levels=_drawn_choices(world, by_level, by_level.pictures[held_out[by_level.pictures]]),
+        ratings=None,
+        concept_choices=_without(world, set(world.images.loc[held_out.numpy(), world.hierarchy[0]])),
+    )
+
+
+def _without(world: World, concepts: set[str]) -> pd.DataFrame | None:
+    """The choices by name that name none of some concepts; None where no choice is left."""
+    table = world.concept_choices
+    if table is None:
+        return None
+    table = table[~table[tables.CONCEPTS].isin(concepts).any(axis=1)].reset_index(drop=True)
+    return table if len(table) else None
+
+
+def _drawn_choices(world: World, by_level: ByLevel, pictures: torch.Tensor) -> pd.DataFrame:
+    """Rows of levels.csv: ANSWERS choices a triplet, each of a drawn participant."""
+    generator, parts = torch.Generator().manual_seed(SEED), []
+    for level, drawn in by_level.draw(pictures, TRIPLETS, SEED).items():
+        odd = torch.multinomial(drawn.targets, ANSWERS, replacement=True, generator=generator)
+        shown = world.images["image"].to_numpy()[drawn.triplets.repeat_interleave(ANSWERS, dim=0).numpy()]
+        table = pd.DataFrame(shown, columns=["image_0", "image_1", "image_2"])
+        people = [f"drawn_{number}" for number in range(ANSWERS)] * len(drawn.triplets)
+        parts.append(table.assign(odd=odd.flatten().numpy(), participant=people, level=level))
+    if not parts:
+        raise ValueError(f"{world.name}: no triplet of different concepts can be drawn at any level")
+    return pd.concat(parts, ignore_index=True)
+
+
+def scores_of(folder: Path, student: str) -> pd.DataFrame:
+    """Accuracy of base and aligned student at each level and in the ten-shot task, with the aligned one's difference
+    to the base and its interval.
+
+    Args: folder: of a variant's tables.
+    """
+    levels = pd.read_csv(folder / "levels.csv")
+    levels = levels[(levels["student"] == student) & (levels["representation"] == "pooled")]
+    levels = levels[levels["level"] != "all"].rename(columns={"odd_one_out_accuracy": "accuracy"})
+    shots = pd.read_csv(folder / "downstream.csv")
+    shots = shots[(shots["student"] == student) & shots["protocol"].str.startswith("few-shot")]
+    finest = next(iter(shots["protocol"]), None)  # a world with few pictures has none
+    shots = shots[shots["protocol"] == finest].assign(level=TASK)
+    base = shots.loc[shots["target"] == "base", "accuracy"].mean()
+    for end in ("", "_low", "_high"):
+        shots[f"over_base{end}"] = shots[f"relative_improvement{end}"] * base / 100
+    columns = ["level", "target", "accuracy", "over_base", "over_base_low", "over_base_high"]
+    return pd.concat([levels[columns], shots[columns]], ignore_index=True)
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each variant and level, means over seeds, and one of the mean over the levels of abstraction.
+
+    loses: the mean of the upper ends of over_base lies below 0 at a level or in the ten-shot task. chosen: the best
+    mean of those that do not lose. Rows of the base come first, once.
+    """
+    numbers = ["accuracy", "over_base", "over_base_low", "over_base_high"]
+    base = scores[scores["target"] == "base"].groupby("level", sort=False)["accuracy"].mean()
+    aligned = scores[scores["target"] == "alignet"]
+    by_level = aligned.groupby(["factor", "variant", "level"], sort=False)[numbers].mean().reset_index()
+    rows = [pd.DataFrame({"factor": "base", "variant": "base", "level": base.index, "accuracy": base.to_numpy()})]
+    rows.append(_mean_row(rows[0]))
+    for _, of_one in by_level.groupby(["factor", "variant"], sort=False):
+        loses = bool((of_one["over_base_high"] < 0).any())
+        rows += [part.assign(loses=loses) for part in (of_one, _mean_row(of_one))]
+    table = pd.concat(rows, ignore_index=True).assign(n_seeds=scores["seed"].nunique())
+    means = table[(table["level"] == "mean") & table["loses"].eq(False)]  # the base's are NaN
+    best = means.loc[means["accuracy"].idxmax(), "variant"] if len(means) else None
+    return table.assign(chosen=table["variant"] == best)
+
+
+def _mean_row(rows: pd.DataFrame) -> pd.DataFrame:
+    levels = rows[rows["level"] != TASK]
+    return levels.head(1)[["factor", "variant"]].assign(level="mean", accuracy=levels["accuracy"].mean())
+
+
+def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Path:
+    """Makes the development world anew and runs its stages up to the students; the profile that they run with.
+
+    Raises: ValueError if the run is not finished or its targets do not come from VICE.
+    """
+    if not (data / "human_uncertainty").is_dir():
+        raise ValueError(f"{data}: has no human_uncertainty: finish the run first (make repro)")
+    profile, folder = place / "params.yaml", place / "world"
+    backbones = config.value("teacher.backbones", params_file)
+    signal = config.value("synthesis.signal_backbone", params_file)
+    names = list(dict.fromkeys([*backbones, *([signal] if signal else []), student]))
+    run: dict[str, Any] = {"backbones": names, "students": [student], "targets": ["alignet"]}
+    world = tables.read(data / "world")
+    settings = config.load("human_uncertainty", HumanUncertainty, params_file)
+    by_level = ByLevel.of(world, data / "human_uncertainty", settings)
+    if by_level is None:
+        raise ValueError("human_uncertainty.uncertainty: choices are drawn from VICE's distributions: set it to vice")
+    with tables.staged(folder) as part:
+        tables.write(development_world(world, by_level, settings), part)
+    changes: dict[str, Any] = {"run": run, "world": {"source": "folder", "path": str(folder.resolve())}}
+    changes["downstream"] = TEN_SHOT | {"corruptions": [], "public": []}
+    profile.write_text(yaml.safe_dump(variants.based_on(params_file) | changes), encoding="utf-8")
+    variants.execute(place, profile, _stages(names, student))
+    return profile
+
+
+def _stages(backbones: list[str], student: str) -> list[tuple[str, dict[str, str]]]:
+    own = {"02_features": [{"backbone": name} for name in backbones], "05_synthesis": [{"target": "alignet"}]}
+    own["06_student"] = [{"name": student, "target": "alignet"}]
+    return [(stage, names) for stage in STAGES for names in own.get(stage, [{}])]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Variants of a finished run: the same world and features, other settings, through the stages' own notebooks.
+
+A variant has a folder of its own with a params file, a profile of the run's, and `data/` whose parts that the variant
+does not change are links to the run's. What is finished is not run again unless its params or the run have changed.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alignet import config
+
+# Parts of data/ in the order in which they are made, and the section whose change makes them anew.
+MADE_BY = {
+    "world": None,
+    "features": None,
+    "human_uncertainty": None,
+    "frozen": None,
+    "teacher": "teacher",
+    "synthesis": "synthesis",
+    "students": "students",
+}
+DONE = "done.txt"  # holds the fingerprint of what a variant was made from
+
+
+@dataclass(frozen=True)
+class Variant:
+    """place: its folder; changes: sections of the params file that differ; evaluation: notebooks to run at the end."""
+
+    place: Path
+    changes: dict[str, Any]
+    evaluation: tuple[str, ...]
+
+    def made_anew(self) -> list[str]:
+        """The parts of data/ that are made in the variant's own folder: the first that changes and all after it."""
+        parts = list(MADE_BY)
+        changed = [place for place, section in enumerate(MADE_BY.values()) if section and section in self.changes]
+        return parts[min(changed, default=len(parts)) :]
+
+
+def run(variant: Variant, params_file: str, out_dir: str) -> Path:
+    """Make a variant of the finished run in `out_dir`, unless it is there; the folder of its tables.
+
+    Raises: ValueError if the run is not finished; CalledProcessError naming a stage that failed.
+    """
+    data, _ = config.folders(out_dir)
+    if not (data / "teacher").is_dir() or not (data / "students").is_dir():
+        raise ValueError(f"{data}: has no teacher and students: finish the run first (make repro)")
+    place = variant.place
+    (place / "data").mkdir(parents=True, exist_ok=True)
+    profile = place / "params.yaml"
+    profile.write_text(yaml.safe_dump(based_on(params_file) | variant.changes), encoding="utf-8")
+    done, made_from = place / DONE, _fingerprint(profile, data)
+    if not (done.is_file() and done.read_text(encoding="ascii") == made_from):
+        _link(variant, data)
+        execute(place, profile, stages(variant, str(profile)))
+        done.write_text(made_from, encoding="ascii")
+    return place / "reports" / "tables"
+
+
+def based_on(params_file: str) -> dict[str, str]:
+    """The first entries of a profile of this params file, also where it was written from another profile itself."""
+    written_from = config.values(params_file).get(config.PROFILE)
+    return {config.BASE: params_file} | ({config.PROFILE: written_from} if written_from else {})
+
+
+def execute(place: Path, profile: Path, stages: Iterable[tuple[str, dict[str, str]]]) -> None:
+    """Run notebooks, each with parameters of its own, with `place` as their folder.
+
+    Raises: CalledProcessError naming one that failed.
+    """
+    for notebook, names in stages:
+        print(f"{place.name}: {notebook} {' '.join(names.values())}", flush=True)
+        executed = place / "notebooks" / f"{'_'.join([notebook, *names.values()])}.ipynb"
+        parameters = {"params_file": str(profile), "out_dir": str(place)} | names
+        command = [sys.executable, "-m", "alignet.pipeline.notebook", f"notebooks/{notebook}.ipynb", str(executed)]
+        command += [word for name, value in parameters.items() for word in ("-p", name, value)]
+        subprocess.run(command, cwd=config.ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def stages(variant: Variant, params_file: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The notebooks that a variant runs, in order, with their parameters."""
+    targets, anew = config.names("targets", params_file), variant.made_anew()
+    if "teacher" in anew:
+        yield "04_teacher", {}
+    if "synthesis" in anew:
+        yield from (("05_synthesis", {"target": target}) for target in targets)
+    for student in config.names("students", params_file):
+        yield from (("06_student", {"name": student, "target": target}) for target in targets)
+    yield from ((notebook, {}) for notebook in variant.evaluation)
+
+
+def _link(variant: Variant, data: Path) -> None:
+    for name in MADE_BY:
+        link = variant.place / "data" / name
+        if name not in variant.made_anew() and (data / name).exists() and not link.is_symlink():
+            link.symlink_to(os.path.relpath((data / name).resolve(), link.parent.resolve()), target_is_directory=True)
+
+
+def _fingerprint(profile: Path, data: Path) -> str:
+    """Changes with the variant's settings and with the run's teacher, which stands for all that came before it."""
+    teacher = (data / "teacher" / "teacher.safetensors").read_bytes()
+    return hashlib.sha256(f"{config.values(str(profile))}".encode() + teacher).hexdigest()

@@ -1,0 +1,1 @@
+"""The paper's own data: THINGS' official archive, ImageNet and Levels."""

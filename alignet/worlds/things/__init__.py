@@ -1,0 +1,1 @@
+"""THINGS: photographs of concepts, and the choices of the people who saw them."""

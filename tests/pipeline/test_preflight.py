@@ -1,0 +1,136 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from alignet import config
+from alignet.pipeline import preflight
+from alignet.worlds.format.tables import TRIPLET, World
+
+
+def params(tmp_path, changes):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"base": "params.yaml"} | changes))
+    return str(path)
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params/smoke.yaml", "params/paper.yaml", "params/release.yaml"])
+def test_the_repositorys_params_pass(file):
+    assert preflight.problems(file) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"downstream": {"shots": [0]}}, "downstream.shots.0: Input should be greater than or equal to 1, got 0"),
+        ({"features": {"batch_size": 0}}, "features.batch_size: Input should be greater than or equal to 1, got 0"),
+        ({"features": {"workers": -1}}, "features.workers: Input should be greater than or equal to 0, got -1"),
+        ({"teacher": {"folds": 1}}, "teacher.folds: Input should be greater than or equal to 2, got 1"),
+        ({"teacher": {"grid": []}}, "teacher.grid: List should have at least 1 item"),
+        ({"teacher": {"soft_labels": []}}, "teacher.soft_labels: List should have at least 1 item"),
+        ({"teacher": {"grid": [{"steps": [0]}]}}, "teacher.steps: Input should be greater than or equal to 1, got 0"),
+        ({"teacher": {"local_weight": 2.0}}, "teacher.local_weight: Input should be less than 1, got 2.0"),
+        ({"teacher": {"regularisation": -1.0}}, "teacher.regularisation: Input should be greater than or equal to 0"),
+        ({"synthesis": {"clusters": 0}}, "synthesis.clusters: Input should be greater than or equal to 1, got 0"),
+        (
+            {"human_uncertainty": {"held_out_share": 1.0}},
+            "human_uncertainty.held_out_share: Input should be less than 1",
+        ),
+        (
+            {"human_uncertainty": {"max_epochs": 0}},
+            "human_uncertainty.max_epochs: Input should be greater than or equal",
+        ),
+        ({"reorganisation": {"umap_neighbours": 1}}, "reorganisation.umap_neighbours: Input should be greater than"),
+        ({"students": {"lite0": {"temperature": 0.0}}}, "students.lite0.temperature: Input should be greater than 0"),
+        (
+            {"students": {"lite0": {"head_width": 0}}},
+            "students.lite0.head_width: Input should be greater than or equal",
+        ),
+        ({"backbones": {"lite0": {"picture_size": 0}}}, "backbones.lite0.picture_size: Input should be greater than"),
+        (
+            {"students": {"lite0": {"batch_pictures": 1, "scheme": ["random", "cluster_border"]}}},
+            "students.lite0.batch_pictures: is 1; scheme cluster_border needs 2",
+        ),
+        (
+            {"students": {"lite0": {"batch_clusters": 41}}},
+            "students.lite0.batch_clusters: is 41, and synthesis.clusters is 40",
+        ),
+        ({"students": {"lite0": {"source": "file"}}}, "students.lite0.batch_triplets: source file needs a number"),
+        ({"run": {"targets": ["alignet", "unaligned"]}}, "run.targets: 'unaligned' is none of alignet, unalignet"),
+        ({"run": {"students": ["lite9"]}}, "run.students: 'lite9' is no entry of students"),
+        ({"run": {"students": ["lite0"], "backbones": ["lite2"]}}, "run.students: 'lite0' is not in run.backbones"),
+        ({"teacher": {"backbones": ["resnet"]}}, "teacher.backbones: 'resnet' is not in run.backbones"),
+        ({"teacher": {"backbones": ["lite0"]}}, "synthesis.signal_backbone: 'lite0' is one of teacher.backbones"),
+        ({"synthesis": {"signal_backbone": "x"}}, "synthesis.signal_backbone: 'x' is not in run.backbones"),
+    ],
+)
+def test_a_number_out_of_range_or_a_name_for_nothing_is_one_line_with_its_key(tmp_path, changes, line):
+    lines = preflight.problems(params(tmp_path, changes))
+    assert any(line in found for found in lines), lines
+    assert all(found.startswith(str(tmp_path / "mine.yaml")) for found in lines)
+
+
+def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None):
+    """A world with so many synthesis pictures, judged concepts and choices."""
+    names = [f"h{n}" for n in range(concepts)] + [f"s{n}" for n in range(synthesis)] + ["t0"]
+    split = ["human"] * concepts + ["synthesis"] * synthesis + ["test"]
+    images = pd.DataFrame({"image": names, "path": names, "concept": names, "split": split})
+    draw = np.random.default_rng(0)
+    rows = [
+        [*draw.choice(concepts, 3, replace=False), draw.integers(3) if odd is None else odd]
+        for _ in range(choices // people)
+    ]
+    rows = [
+        [f"h{a}", f"h{b}", f"h{c}", position, f"p{person}"] for a, b, c, position in rows for person in range(people)
+    ]
+    triplets = pd.DataFrame(rows, columns=[*TRIPLET, "odd", "participant"])
+    return World("tiny", "human", None, ("concept",), images, triplets, None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "line"),
+    [
+        ({"synthesis": 28}, "synthesis.clusters: is 40, and tiny has 28 synthesis pictures"),
+        (
+            {"synthesis": 45},
+            "students.lite0: batch_clusters x batch_pictures is 48, and tiny has 45 synthesis pictures",
+        ),
+        ({"concepts": 11}, "teacher.folds: is 4, and each fold needs 3 of its own, but only 11 concepts are judged"),
+        ({"choices": 30}, "teacher.folds: is 4, and 30 choices leave a fold of concepts without triplets of its own"),
+    ],
+)
+def test_what_the_world_cannot_give_is_said_before_the_first_stage(sizes, line):
+    lines = [*preflight.of_world(tiny(**sizes), "params.yaml")]
+    assert any(line in found for found in lines), lines
+
+
+def test_a_world_that_gives_what_is_asked_for_passes_and_one_without_choices_to_fit_does_not():
+    assert [*preflight.of_world(tiny(choices=900), "params.yaml")] == []
+    world = tiny()
+    world.triplets["split"] = "test"
+    assert "no choices are left to fit to" in " ".join(preflight.of_world(world, "params.yaml"))
+
+
+def test_people_who_always_press_one_key_and_a_ceiling_at_chance_are_remarked():
+    remarks = " ".join(preflight.remarks(tiny(odd=1)))
+    assert "participant 'p0' chose position 1 in 30 of 30 trials" in remarks
+    alone = " ".join(preflight.remarks(tiny(people=1, concepts=300)))
+    assert "no triplet was judged by two people" in alone
+    world = tiny(people=2)
+    world.triplets["odd"] = [0, 1] * (len(world.triplets) // 2)
+    assert "not above chance" in " ".join(preflight.remarks(world))
+
+
+def test_the_checks_of_params_need_no_torch():
+    code = "import sys; from alignet import preflight; preflight.problems(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=config.ROOT).returncode == 0
+
+
+def test_the_command_prints_every_line_and_fails(tmp_path, capsys):
+    file = params(tmp_path, {"features": {"batch_size": 0, "workers": -1}})
+    assert preflight.main(["--params-file", file]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert preflight.main([]) == 0
