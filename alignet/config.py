@@ -293,7 +293,6 @@ class Downstream:
     public_pictures_per_class: TwoOrMore
 
 
-TARGETS = ("alignet", "unalignet")
 SECTIONS: dict[str, type] = {
     "world": World,
     "emoji": Emoji,

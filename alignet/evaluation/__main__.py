@@ -11,7 +11,7 @@ import sys
 
 import pandas as pd
 
-from alignet import config
+from alignet import config, results
 from alignet.evaluation import comparison, scoring
 from alignet.figures import comparison as drawn_comparison
 from alignet.figures import style
@@ -66,7 +66,7 @@ def summary(scores: pd.DataFrame, of_run: pd.DataFrame) -> list[str]:
     """The first LINES benchmarks in a line each: the model's score beside the run's first student and the ceiling."""
     rows = drawn_comparison.drawn(pd.concat([scores, of_run], ignore_index=True))
     student = of_run["model"].iloc[0].partition(", ")[0] if len(of_run) else ""
-    others = {target: f"{student}, {label}" for target, label in style.LABELS.items()} if student else {}
+    others = {target: f"{student}, {label}" for target, label in results.NAMES.items()} if student else {}
     wide = rows.pivot_table(index="name", columns="label", values="value", sort=False)
     ceilings = rows.groupby("name")["noise_ceiling"].first()
     name = scores["model"].iloc[0]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from alignet import results
 from alignet.evaluation import influences
-from alignet.figures import style
-from alignet.worlds.format import regimes, tables
+from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import World
 
 MODEL = ["model", "weights", "layer", "picture_size", "world"]
@@ -65,11 +65,11 @@ def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd
     """The comparison table with a model's rows in place of its former ones, written as a whole or not at all."""
     new = scores.reindex(columns=SCORE).assign(**model)[[*MODEL, *SCORE]]
     if file.is_file():
-        old = tables.load_csv(file)
+        old = results.load(file)
         same = (old[MODEL].astype(str) == pd.Series({key: str(value) for key, value in model.items()})).all(axis=1)
         new = pd.concat([old[~same], new], ignore_index=True)
     part = file.with_suffix(".part")
-    tables.save_csv(new, part)
+    results.save(new, part)
     part.replace(file)
     return new
 
@@ -80,8 +80,8 @@ def of_the_run(reports: Path, world: World) -> pd.DataFrame:
     files = {stage: reports / "tables" / f"{stage}.csv" for stage in STAGES}
     if not all(file.is_file() for file in files.values()):
         return pd.DataFrame(columns=[*MODEL, *SCORE])
-    scores = tidy({stage: tables.load_csv(file) for stage, file in files.items()})
-    place = {name: number for number, name in enumerate((*dict.fromkeys(scores["student"]), *style.TARGETS))}
+    scores = tidy({stage: results.load(file) for stage, file in files.items()})
+    place = {name: number for number, name in enumerate((*dict.fromkeys(scores["student"]), *results.TARGETS))}
     scores = scores.sort_values(["student", "target"], key=lambda names: names.map(place), kind="stable")
-    labels = scores["student"] + ", " + scores["target"].map(style.LABELS)
+    labels = scores["student"] + ", " + scores["target"].map(results.NAMES)
     return scores.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])

@@ -7,18 +7,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from alignet import results
 from alignet.config import Similarity
 from alignet.evaluation.similarity import COLUMNS as SCORES
 from alignet.maths.intervals import Units, mean_influence, spearman_influence
 from alignet.maths.metrics import unit_vectors, upper_triangle
 from alignet.models.activations import Layers
 from alignet.worlds.format import pictures
-from alignet.worlds.format.tables import World, save_csv
+from alignet.worlds.format.tables import World
 
-TARGETS = ("base", "unalignet", "alignet")
 CONTENDERS = ("unalignet", "alignet")
 COLUMNS = ["student", "closer_in", "rank", "page", "class", "image_0", "image_1"]
-COLUMNS += [f"distance_{target}" for target in TARGETS] + [f"z_{target}" for target in TARGETS]
+COLUMNS += [f"distance_{target}" for target in results.TARGETS] + [f"z_{target}" for target in results.TARGETS]
 COLUMNS += ["difference", "rating", "n_ratings", "choices"]
 BENCHMARK = "disagreement pairs"
 MOST = 2_000_000  # pairs that are compared; the paper's 1,000 classes of 50 pictures have 1.2 million
@@ -41,7 +41,7 @@ def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
     several = sum(map(len, members.values())) > 2  # or there is one pair, whose distance has no z
     for student in dict.fromkeys(student for student, _ in test) if several else ():
         if all((student, target) in test for target in CONTENDERS):
-            placed = _placed(members, {t: test[student, t]["pooled"] for t in TARGETS if (student, t) in test})
+            placed = _placed(members, {t: test[student, t]["pooled"] for t in results.TARGETS if (student, t) in test})
             for closer, sign in (("alignet", 1), ("unalignet", -1)):
                 table.append(_top(placed, sign, settings.pairs).assign(student=student, closer_in=closer))
     if not table:
@@ -80,7 +80,7 @@ def save_page(found: pd.DataFrame, path: Path) -> pd.DataFrame:
     """
     page = found.drop_duplicates("page").sort_values("page")[["page", "image_0", "image_1"]]
     page = page.assign(rating="", participant="").reset_index(drop=True)
-    save_csv(page, path)
+    results.save(page, path)
     return page
 
 
@@ -165,7 +165,7 @@ def _student_scores(world: World, part: pd.DataFrame) -> list[dict]:
         table.append(
             _row(target, "mean_rating_of_closer_pairs", closer, mean_influence(rating, torch.ones(len(closer))))
         )
-    for target in (target for target in TARGETS if part[f"distance_{target}"].notna().all()):
+    for target in (target for target in results.TARGETS if part[f"distance_{target}"].notna().all()):
         distance, rating = (torch.tensor(part[column].to_numpy(float)) for column in (f"distance_{target}", "rating"))
         table.append(_row(target, "spearman_distance_rating", part, spearman_influence(distance, rating)))
     return [*table, _paired_t(world.ratings, part)]

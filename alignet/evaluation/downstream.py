@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from alignet import devices
+from alignet import devices, results
 from alignet.config import ROOT, Downstream, Features
 from alignet.evaluation import corruptions, episodes
 from alignet.evaluation.data import public
@@ -22,7 +22,6 @@ from alignet.worlds.format.tables import World
 COLUMNS = ["student", "target", "dataset", "protocol", "shots", "classifier", "accuracy", "ci_low", "ci_high"]
 COLUMNS += ["ci_unit", "relative_improvement", "relative_improvement_low", "relative_improvement_high"]
 COLUMNS += ["over_control", "over_control_low", "over_control_high", "classes", "chance", "draws", "choices", "note"]
-CONTROL = "unalignet"
 PART = 1 << 25  # scores, of pictures and classes, that are computed at a time: 134 MB
 Linear = tuple[Tensor, Tensor, Tensor]  # names of k classes (k,), weights (k, dim), biases (k,): the largest score wins
 ONE_LEVEL = "skipped: the world has one level of labels, so no classes of several concepts"
@@ -72,10 +71,10 @@ def rows_of(task: Task, accuracy: dict[tuple[str, str], Tensor], settings: Downs
         row |= {"dataset": task.dataset, "protocol": task.protocol}
         row |= {"shots": task.shots, "classifier": task.classifier, "accuracy": float(values.mean())}
         row |= _interval("ci", weights @ values) | {"ci_unit": "episodes"}
-        base, control = accuracy[student, "base"], accuracy.get((student, CONTROL))
+        base, control = accuracy[student, "base"], accuracy.get((student, results.CONTROL))
         row["relative_improvement"] = 100 * (float(values.mean() / base.mean()) - 1)
         row |= _interval("relative_improvement", 100 * (weights @ values / (weights @ base) - 1))
-        if control is not None and target not in ("base", CONTROL):
+        if control is not None and target not in ("base", results.CONTROL):
             row["over_control"] = float((values - control).mean())
             row |= _interval("over_control", weights @ (values - control))
         rows.append(row | {"classes": task.classes, "chance": 1 / task.classes, "draws": draws, "note": ""})

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from alignet import results
 from alignet.maths.intervals import Units, mean_influence
 
-CONTROL = "unalignet"
 FEWEST = 10  # units that an interval is given for: of fewer the spread says too little
 OBJECTS = ["object_0", "object_1", "object_2"]
 FILE = "influences.parquet"
@@ -57,7 +57,7 @@ def compared(
     for (student, target), (value, influence) in scores.items():
         low, high = interval(units, (value, influence), counted)
         row = {"student": student, "target": target, name: value, "ci_low": low, "ci_high": high}
-        for other, difference in (("base", "over_base"), (CONTROL, "over_control")):
+        for other, difference in results.OTHERS:
             if target not in ("base", other) and (student, other) in scores:
                 before, of_before = scores[student, other]
                 low, high = interval(units, (value - before, influence - of_before), counted)

@@ -6,10 +6,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from alignet import results
 from alignet.config import HumanUncertainty, Levels
 from alignet.evaluation import influences
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level, human_agreement
-from alignet.evaluation.influences import CONTROL, Score, interval, mean
+from alignet.evaluation.influences import Score, interval, mean
 from alignet.evaluation.representations import Representations, unit_of
 from alignet.maths import metrics
 from alignet.maths.choices import odd_one_out, row_pair_similarities
@@ -154,11 +155,11 @@ def _against_people(chosen: Tensor, agrees: Tensor, people: Tensor, judged: Time
 def _against_others(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, float]:
     """Accuracy minus the base's and the control's, and percent over the base. Args: agrees: key -> (n,) agreement."""
     student, target, representation = key
-    base, control = agrees[student, "base", "pooled"], agrees.get((student, CONTROL, representation))
+    base, control = agrees[student, "base", "pooled"], agrees.get((student, results.CONTROL, representation))
     row = _improvement("relative_improvement", agrees[key], base, judged)
     if target != "base":
         row |= mean("over_base", "over_base", agrees[key] - base, judged.units)
-    if target not in ("base", CONTROL) and control is not None:
+    if target not in ("base", results.CONTROL) and control is not None:
         row |= mean("over_control", "over_control", agrees[key] - control, judged.units)
     return row
 

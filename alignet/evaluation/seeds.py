@@ -6,11 +6,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import config
+from alignet import config, results
 from alignet.evaluation import comparison, influences
 from alignet.evaluation.influences import Stored
 from alignet.maths import intervals
-from alignet.worlds.format.tables import load_csv
 
 KEY = ["student", "benchmark", "metric"]
 ENOUGH = 3  # seeds, for a verdict
@@ -22,7 +21,6 @@ COUNTS = ["n", "n_choices", "n_people", "n_unnamed"]
 COLUMNS += ["verdict", "noise_ceiling", "chance", *COUNTS, "n_seeds", "choices", "judged"]
 SAME = ["study", "regime", "level", "noise_ceiling", "chance", *COUNTS, "choices", "judged"]
 Moved = tuple[intervals.Units, Tensor]  # units and their influence on a mean over seeds, (n,)
-OTHERS = (("base", "over_base"), (influences.CONTROL, "over_control"))
 
 
 def collect(runs: dict[int, Path]) -> tuple[pd.DataFrame, dict[int, Stored]]:
@@ -35,7 +33,7 @@ def collect(runs: dict[int, Path]) -> tuple[pd.DataFrame, dict[int, Stored]]:
     parts, kept = [], dict[int, Stored]()
     for seed, run in runs.items():
         data, reports = config.folders(str(run))
-        tables = {stage: load_csv(reports / "tables" / f"{stage}.csv") for stage in comparison.STAGES}
+        tables = {stage: results.load(reports / "tables" / f"{stage}.csv") for stage in comparison.STAGES}
         parts.append(comparison.tidy(tables).assign(seed=seed))
         kept[seed] = {}
         for stage in ("levels", "similarity"):
@@ -64,7 +62,7 @@ def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
         for target, own in of_targets.items():
             row = dict(zip(KEY, key, strict=True)) | {"target": target} | own.iloc[0].reindex(SAME).to_dict()
             row |= _over_seeds(own, _moved(kept, [*own.index], key, [target]))
-            for other, name in OTHERS:
+            for other, name in results.OTHERS:
                 if other in of_targets and target not in ("base", other):
                     row |= _difference(name, own, of_targets[other], kept, (key, target, other))
             if target == "alignet" and len(own) >= ENOUGH and pd.notna(row.get("over_control_low")):

@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 import traitlets
 
-from alignet import config
+from alignet import config, results
 from alignet.collect.widget import data_url
 from alignet.explore.scene import Scene
 from alignet.figures import style
 from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import WorldError
 
-NAMES = {**style.LABELS, "people": "People"}
+NAMES = {**results.NAMES, "people": "People"}
 BAR = 90  # pixels of a probability of 1
 CAPTION = "font-size:11px;text-align:center;vertical-align:top;line-height:1.2;overflow-wrap:anywhere"
 SHOWN = 24  # pictures of a label that are shown

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from alignet import results
 from alignet.figures import style
 from alignet.worlds.format.schema import LEVELS
 
@@ -28,7 +29,7 @@ def by_factor(scores: pd.DataFrame) -> Figure:
         spread = panel.loc[panel["target"] == "alignet", "seeds_sd"].max()
         if spread == spread:
             ax.axvspan(-2 * spread, 2 * spread, color="0.9", zorder=0)
-        for target in style.TARGETS[1:]:
+        for target in results.TARGETS[1:]:
             rows = panel[panel["target"] == target]
             places = [names.index(name) for name in rows["factor"] + ": " + rows["variant"]]
             ax.errorbar(rows["over_default"], places, linestyle="none", **style.look(target))
@@ -36,5 +37,5 @@ def by_factor(scores: pd.DataFrame) -> Figure:
         ax.set(title=level.capitalize(), xlabel="Accuracy minus default's", ylim=(len(names) - 0.5, -0.5))
     axes[0].set_yticks(range(len(names)), names)
     note = f"{tried['student'].iloc[0]}, one training seed each. Band: two SD of the default over its seeds"
-    style.legend(figure, tried["choices"], note, targets=style.TARGETS[1:])
+    style.legend(figure, tried["choices"], note, targets=results.TARGETS[1:])
     return figure

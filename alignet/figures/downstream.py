@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alignet import results
 from alignet.figures import seeds, style
 
 LINES: dict[str, Any] = {"base": ":", "unalignet": "--", "alignet": "-"}
@@ -93,7 +94,7 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
     for task, place in tasks.items():
         rows = _rows_of(of_student, task).set_index("target")
         ax.plot([rows["chance"].iloc[0]] * 2, [place - 0.35, place + 0.35], color="0.4", linestyle=":", linewidth=1)
-        present = [target for target in style.TARGETS if target in rows.index]
+        present = [target for target in results.TARGETS if target in rows.index]
         ax.plot(rows.loc[present, "accuracy"], [place] * len(present), color="0.8", linewidth=0.8, zorder=0)
         for target in present:
             value, low, high = (rows.loc[target, column] for column in ("accuracy", "ci_low", "ci_high"))

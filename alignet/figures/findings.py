@@ -8,6 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 from torch import Tensor
 
+from alignet import results
 from alignet.figures import style
 from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
@@ -102,7 +103,7 @@ def student(curve: pd.DataFrame) -> Markdown:
     first, last = held.iloc[0], held.iloc[-1]
     return _list(
         [
-            f"{first['student']}, {style.LABELS[first['target']]}: agreement with the labels on held-out triplets "
+            f"{first['student']}, {results.NAMES[first['target']]}: agreement with the labels on held-out triplets "
             f"{_n(first['held_out_accuracy'])} -> {_n(last['held_out_accuracy'])} in {last['step']:g} steps, loss "
             f"{first['held_out_loss']:.3g} -> {last['held_out_loss']:.3g} nats. Chance is .333."
         ]
@@ -171,7 +172,7 @@ def similarity(scores: pd.DataFrame) -> Markdown:
     lines = []
     for (student, benchmark, metric), rows in shown.groupby(["student", "benchmark", "metric"], sort=False):
         values = rows.drop_duplicates("target").set_index("target")["value"]
-        kept = [_n(values[target]) for target in style.TARGETS if target in values]
+        kept = [_n(values[target]) for target in results.TARGETS if target in values]
         name = "accuracy" if metric == "odd_one_out_accuracy" else "RSA"
         ceiling = rows["noise_ceiling"].where(rows["noise_ceiling_low"].notna()).iloc[0]
         top = "" if pd.isna(ceiling) else f", noise ceiling {_n(ceiling)}"
@@ -185,7 +186,7 @@ def reorganisation(scores: pd.DataFrame) -> Markdown:
     lines = []
     for student, rows in pooled.groupby("student", sort=False):
         rsa = rows.drop_duplicates("target").set_index("target")["rsa"]
-        kept = [_n(rsa[target]) for target in style.TARGETS if target in rsa]
+        kept = [_n(rsa[target]) for target in results.TARGETS if target in rsa]
         lines.append(f"{student}: RSA to the hierarchy, base, control, AligNet {' / '.join(kept)}.")
         wide = rows.pivot_table(index="relation", columns="target", values="change", sort=False)
         if {"alignet", "unalignet"} <= set(wide):

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from alignet import results
 from alignet.figures import style
 from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
@@ -214,7 +215,7 @@ def reliability(table: pd.DataFrame) -> Figure:
 
 
 def _calibration(ax: Axes, table: pd.DataFrame) -> None:
-    for number, target in enumerate(style.TARGETS):
+    for number, target in enumerate(results.TARGETS):
         rows = table[table["target"] == target].sort_values("bin")
         beside = rows["chosen"] - rows["predicted"]
         errors = style.ends(rows["chosen"], rows["ci_low"], rows["ci_high"])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from alignet import results
 from alignet.figures import style
 
 COLOURS = {**style.COLOURS, "teacher": style.BLUE, "target": style.BLUE}  # of a triplet page's lines
@@ -84,5 +85,5 @@ def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
     figure.subplots_adjust(left=0, right=1, top=top, bottom=0.03, wspace=0.06, hspace=0.1)
     for line, name in enumerate(labels):
         colour = COLOURS.get(name, "0.1")
-        figure.text(0.16 * line, 0.995, style.LABELS.get(name, name), va="top", fontsize=7, color=colour)
+        figure.text(0.16 * line, 0.995, results.NAMES.get(name, name), va="top", fontsize=7, color=colour)
     return figure

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from alignet import results
 from alignet.figures import style
 
 Colour = str | tuple[float, float, float]
@@ -36,7 +37,7 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
     panels = (("change", "ci", "Change of distance\n(SD of base)"), ("effect_size", "effect_size", "Effect size $d_z$"))
     for column, student in enumerate(students):
         for ax, (value, interval, label) in zip(axes[:, column], panels, strict=True):
-            for place, target in enumerate(style.TARGETS):
+            for place, target in enumerate(results.TARGETS):
                 rows = shown[(shown["student"] == student) & (shown["target"] == target)].dropna(subset=value)
                 look = style.look(target) | {"linestyle": "none"}
                 _points(ax, rows, value, interval, np.arange(len(rows)) + 0.22 * (place - 1), look)
@@ -57,7 +58,7 @@ def by_layer(scores: pd.DataFrame) -> Figure:
     RSA).
     """
     students = list(dict.fromkeys(scores["student"]))
-    targets = [target for target in style.TARGETS[1:] if (scores["target"] == target).any()]
+    targets = [target for target in results.TARGETS[1:] if (scores["target"] == target).any()]
     shape: dict[str, Any] = {
         "figsize": (style.DOUBLE, 0.34 * style.DOUBLE * len(students)),
         "squeeze": False,
@@ -68,9 +69,9 @@ def by_layer(scores: pd.DataFrame) -> Figure:
         of_student = scores[scores["student"] == student]
         for ax, target in zip(row, targets, strict=False):
             _relations(ax, of_student[of_student["target"] == target])
-            ax.set(title=f"{student}, {style.LABELS[target]}", ylim=_limits(of_student, "ci"))
+            ax.set(title=f"{student}, {results.NAMES[target]}", ylim=_limits(of_student, "ci"))
         row[0].set_ylabel("Change of distance\n(SD of base)")
-        for target in style.TARGETS:
+        for target in results.TARGETS:
             lines = of_student[of_student["target"] == target].drop_duplicates("layer")
             look = style.look(target, size=3) | {"linestyle": "-", "linewidth": 0.8}
             _points(row[-1], lines, "rsa", "rsa", lines["depth"], look)
@@ -92,7 +93,7 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
     Args: table: cka.csv.
     """
     students = list(dict.fromkeys(table["student"]))
-    targets = [target for target in style.TARGETS[1:] if (table["target"] == target).any()]
+    targets = [target for target in results.TARGETS[1:] if (table["target"] == target).any()]
     size: dict[str, Any] = {
         "figsize": (style.DOUBLE, 0.4 * style.DOUBLE * len(students)),
         "squeeze": False,
@@ -109,7 +110,7 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
             image = ax.imshow(square, cmap="viridis", vmin=0, vmax=1, origin="lower")
             ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=6)
             ax.set_yticks(range(len(layers)), layers, fontsize=6)
-            ax.set(xlabel=f"{student}, Base", ylabel=f"{student}, {style.LABELS[target]}")
+            ax.set(xlabel=f"{student}, Base", ylabel=f"{student}, {results.NAMES[target]}")
             for place, value in enumerate(np.diag(square)):
                 text = f"{value:.2f}".removeprefix("0")
                 ax.text(place, place, text, ha="center", va="center", fontsize=6, color="k" if value > 0.6 else "w")
@@ -132,7 +133,7 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
 
     palette = style.COLOUR_BLIND_SAFE if len(values) <= 10 else sns.color_palette("husl", len(values))
     colours = dict(zip(values, palette, strict=False))
-    targets = [target for target in style.TARGETS if (of_student["target"] == target).any()]
+    targets = [target for target in results.TARGETS if (of_student["target"] == target).any()]
     size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.68 * style.DOUBLE), "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(2, len(targets), sharex="row", sharey="row", **size)
     for row, method in zip(axes, ("PCA", "UMAP"), strict=True):
@@ -141,7 +142,7 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
             ax.scatter(
                 points["x"], points["y"], s=7, c=[colours.get(value, GREY) for value in points[label]], linewidths=0
             )
-            ax.set(title=f"{student}, {style.LABELS[target]}", xticks=[], yticks=[], xlabel=f"{method} 1")
+            ax.set(title=f"{student}, {results.NAMES[target]}", xticks=[], yticks=[], xlabel=f"{method} 1")
             _named(ax, points[points[label].isin(common)], label)
         row[0].set_ylabel(f"{method} 2")
     others = of_student[label].nunique() - len(values)
@@ -172,7 +173,7 @@ def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relation
     """
     rows = np.flatnonzero(table["student"] == student)
     shown, pictures = table.iloc[rows].reset_index(drop=True), pictures[rows]
-    targets = [target for target in style.TARGETS if (shown["target"] == target).any()]
+    targets = [target for target in results.TARGETS if (shown["target"] == target).any()]
     examples, ranks = list(dict.fromkeys(shown["example"])), int(shown["rank"].max())
     columns = 1 + len(targets) * (ranks + 1)  # the example, and for each target a gap and its neighbours
     widths = [1] + [0.25, *([1] * ranks)] * len(targets)
@@ -188,7 +189,7 @@ def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relation
         _framed(axes[examples.index(row["example"]), first + row["rank"]], pictures[place], colour)
     axes[0, 0].set_title("example", fontsize=6)
     for number, target in enumerate(targets):
-        axes[0, 2 + number * (ranks + 1)].set_title(f"{student}, {style.LABELS[target]}", loc="left", fontsize=6)
+        axes[0, 2 + number * (ranks + 1)].set_title(f"{student}, {results.NAMES[target]}", loc="left", fontsize=6)
     _frames_legend(figure, shown, scale)
     return figure
 

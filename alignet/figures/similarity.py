@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from alignet import results
 from alignet.figures import style
 from alignet.worlds.format import regimes
 
@@ -70,7 +71,7 @@ def rdms(matrices: dict[tuple[str, str], Tensor], labels: pd.DataFrame) -> Figur
     Args: matrices: (k, k) by (student, target); labels: k rows, in the order of the hierarchy, coarsest column last.
     """
     students = list(dict.fromkeys(student for student, _ in matrices))
-    targets = [target for target in style.TARGETS if any(target == name for _, name in matrices)]
+    targets = [target for target in results.TARGETS if any(target == name for _, name in matrices)]
     size = (style.DOUBLE, (0.31 * len(students) + 0.04) * style.DOUBLE)
     figure, axes = plt.subplots(len(students), len(targets), figsize=size, squeeze=False, layout="constrained")
     for row, student in zip(axes, students, strict=True):
@@ -79,7 +80,7 @@ def rdms(matrices: dict[tuple[str, str], Tensor], labels: pd.DataFrame) -> Figur
             if (student, target) in matrices:
                 image = ax.imshow(_ranks(matrices[student, target].numpy()), cmap="viridis", vmin=0, vmax=1)
                 _label(ax, labels[labels.columns[-1]], named=target == targets[0])
-                ax.set_title(f"{student}, {style.LABELS[target]}")
+                ax.set_title(f"{student}, {results.NAMES[target]}")
     figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, label=f"Distance (rank), {len(labels):,} concepts")
     return figure
 
@@ -121,7 +122,7 @@ def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Fi
     for part, ((student, closer), rows) in zip(
         figure.subfigures(len(groups), 1, squeeze=False).flat, groups, strict=True
     ):
-        part.suptitle(f"{student}: more alike in {style.LABELS[closer]}", fontsize=7, x=0.01, ha="left")
+        part.suptitle(f"{student}: more alike in {results.NAMES[closer]}", fontsize=7, x=0.01, ha="left")
         axes = part.subplots(1, columns, squeeze=False)[0]
         for ax in axes:
             ax.set_axis_off()

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from alignet import results
 from alignet.figures import style
 
 
@@ -19,7 +20,7 @@ def training_curve(curve: pd.DataFrame, window: int = 10) -> Figure:
     size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.5 * style.DOUBLE), "sharey": "row", "sharex": True}
     figure, axes = plt.subplots(2, len(students), squeeze=False, layout="constrained", **size)
     panels = (("loss", "held_out_loss"), ("agreement", "held_out_accuracy"))
-    targets = [target for target in style.TARGETS if (curve["target"] == target).any()]
+    targets = [target for target in results.TARGETS if (curve["target"] == target).any()]
     for column, student in zip(axes.T, students, strict=True):
         for target in targets:
             run = curve[(curve["student"] == student) & (curve["target"] == target)]

@@ -17,14 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from alignet import results
 from alignet.worlds.format.schema import PARTICIPANTS
 
 MM = 1 / 25.4
 SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
 TITLE = 0.16  # height of a row's title, inches
 CHANCE = 1 / 3
-TARGETS = ("base", "unalignet", "alignet")
-LABELS = {"base": "Base", "unalignet": "UnAligNet (control)", "alignet": "AligNet"}
 COLOURS = {"base": "#5f5f5f", "unalignet": "#de8f05", "alignet": "#0173b2"}  # of seaborn's 'colorblind', and a grey
 MARKERS = {"base": "o", "unalignet": "s", "alignet": "D"}
 BLUE = COLOURS["alignet"]  # where a figure has one colour
@@ -137,7 +136,7 @@ def by_student(
     students = list(dict.fromkeys(ordered["student"]))
     for place, student in enumerate(students):
         rows = panel[panel["student"] == student].set_index("target")
-        rows = rows.loc[[target for target in TARGETS if target in rows.index]]
+        rows = rows.loc[[target for target in results.TARGETS if target in rows.index]]
         heights = [place + OFFSETS[str(target)] for target in rows.index]
         ax.plot(rows[value], heights, color="0.75", linewidth=0.8, zorder=1)
         for height, (target, row) in zip(heights, rows.iterrows(), strict=True):
@@ -155,7 +154,7 @@ def by_student(
     return students
 
 
-OFFSETS = dict(zip(TARGETS, (-0.24, 0.0, 0.24), strict=True))
+OFFSETS = dict(zip(results.TARGETS, (-0.24, 0.0, 0.24), strict=True))
 
 
 _LINE: dict[str, Any] = {"color": "0.4", "linewidth": 0.8}
@@ -165,7 +164,7 @@ def legend(
     figure: Figure,
     choices: str | pd.Series | None,
     note: str = "",
-    targets: Iterable[str] = TARGETS,
+    targets: Iterable[str] = results.TARGETS,
     lines: dict[str, str] | None = None,
     people_row: bool = False,
     judged: str | pd.Series = "",
@@ -177,7 +176,7 @@ def legend(
     """
     dot: dict[str, Any] = {"linestyle": "none", "markersize": 4}
     handles: list[Artist] = [plt.Line2D([], [], **point(target)) for target in targets]
-    labels = [LABELS[target] for target in targets]
+    labels = [results.NAMES[target] for target in targets]
     if people_row:
         handles.append(plt.Line2D([], [], marker="*", color="0.2", **dot))
         labels.append("people (noise ceiling)")

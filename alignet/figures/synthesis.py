@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from alignet import results
 from alignet.figures import style
 
 
@@ -59,7 +60,7 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
     names = {scheme: scheme.replace("_", "\n") for scheme in agreements["scheme"]}
-    palette = {target: style.COLOURS[target] for target in style.TARGETS[1:]}
+    palette = {target: style.COLOURS[target] for target in results.TARGETS[1:]}
     shown = entropies.assign(scheme=entropies["scheme"].map(names))
     marks = {"palette": palette, "whis": (5, 95), "fliersize": 0, "linewidth": 0.7}
     order = {"order": list(names.values()), "hue_order": list(palette)}
@@ -68,7 +69,7 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
     left.set(xlabel="", ylabel="Choice entropy (nats)", ylim=(0, 1.2))
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
-    figure.legend(handles, [style.LABELS[name] for name in labels], loc="outside lower left", ncols=2)
+    figure.legend(handles, [results.NAMES[name] for name in labels], loc="outside lower left", ncols=2)
     marks = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6, "color": "0.4"}
     left.annotate("no preference", (1, math.log(3)), **marks)
     errors = [agreements["agreement"] - agreements["ci_low"], agreements["ci_high"] - agreements["agreement"]]

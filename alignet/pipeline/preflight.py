@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from alignet import config
+from alignet import config, results
 from alignet.config import SECTIONS, Backbone, ConfigError, Student, Teacher
 
 if TYPE_CHECKING:  # importing it takes seconds, which `make repro` spends only on a world of one's own
@@ -81,8 +81,8 @@ def _names(params_file: str) -> Iterator[str]:
         if name not in extracted:
             yield f"{where}.students: {name!r} is not in run.backbones"
     for name in config.names("targets", params_file):
-        if name not in config.TARGETS:
-            yield f"{where}.targets: {name!r} is none of {', '.join(config.TARGETS)}"
+        if name not in results.TAUGHT:
+            yield f"{where}.targets: {name!r} is none of {', '.join(results.TAUGHT)}"
     signal = config.value("synthesis.signal_backbone", params_file)
     named = [] if signal is None else [("synthesis.signal_backbone", signal)]
     if config.value("synthesis.released", params_file) is None:

@@ -16,11 +16,10 @@ import yaml
 from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 
-from alignet import config
-from alignet.figures import style, way
+from alignet import config, results
+from alignet.figures import way
 from alignet.report import compare, pages, provenance
 from alignet.worlds.format.schema import PARTICIPANTS
-from alignet.worlds.format.tables import load_csv
 
 HERE = Path(__file__).parent
 FOLDERS = ("figures", "variants")  # of reports/: the run's figures, and those of other seeds and settings
@@ -83,7 +82,7 @@ def _warning(kind: str, judged: str) -> str:
 def _values(reports: Path) -> dict[str, Any]:
     """What captions name: whose choices, about what, how many seeds; and the students."""
     table = reports / "tables" / "levels.csv"
-    rows = load_csv(table) if table.is_file() else pd.DataFrame({"choices": ["human"]})
+    rows = results.load(table) if table.is_file() else pd.DataFrame({"choices": ["human"]})
     kind, judged = rows["choices"].iloc[0], rows["judged"].fillna("").iloc[0] if "judged" in rows else ""
     people = f"{PARTICIPANTS[kind]}, who were shown {judged}" if judged else PARTICIPANTS[kind]
     seeds = reports / "tables" / "seeds.csv"
@@ -129,7 +128,7 @@ def _file(table: dict[str, Any], reports: Path) -> Path:
 
 
 def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
-    rows = load_csv(_file(table, reports))
+    rows = results.load(_file(table, reports))
     chosen = rows.query(table["rows"]) if "rows" in table else rows
     shown = _in_order(chosen)[[column for column in table["columns"] if column in chosen]].head(SHOWN)
     html = shown.to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
@@ -146,7 +145,7 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     if "target" not in rows or not things:
         return rows
     thing = rows.groupby(things, sort=False, dropna=False).ngroup()
-    place = rows["target"].map({name: number for number, name in enumerate(style.TARGETS)})
+    place = rows["target"].map({name: number for number, name in enumerate(results.TARGETS)})
     return rows.assign(thing=thing, place=place).sort_values(["thing", "place"], kind="stable")
 
 

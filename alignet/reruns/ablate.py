@@ -15,13 +15,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from alignet import config
+from alignet import config, results
 from alignet.figures import ablations as figures
 from alignet.figures import style
 from alignet.pipeline import kernels
 from alignet.reruns import variants
 from alignet.worlds.format import regimes
-from alignet.worlds.format.tables import load_csv, save_csv
 
 VARIANTS = "params/variants/ablations.yaml"
 COLUMNS = ["factor", "variant", "student", "target", "regime", "level"]
@@ -63,7 +62,7 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
         folder = variants.run(variants.Variant(place, changes, ("07_levels",)), params_file, out_dir)
         parts.append(_levels(folder / "levels.csv", student).assign(factor=entry["factor"], variant=entry["name"]))
     scores = beside_default(pd.concat(parts, ignore_index=True), reports / "tables" / "seeds.csv")
-    save_csv(scores, reports / "tables" / "ablations.csv")
+    results.save(scores, reports / "tables" / "ablations.csv")
     style.use()
     style.save(figures.by_factor(scores), reports / "variants" / "ablations", scores)
     print(f"{len(listed)} variants: {reports / 'tables' / 'ablations.csv'}, {reports / 'variants' / 'ablations.png'}")
@@ -95,14 +94,14 @@ def beside_default(scores: pd.DataFrame, seeds: Path) -> pd.DataFrame:
     default = pd.Series(own.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy(), index=scores.index)
     scores = scores.assign(over_default=scores["odd_one_out_accuracy"] - default)
     if seeds.is_file():
-        spread = load_csv(seeds)
+        spread = results.load(seeds)
         spread = regimes.headline(spread[spread["benchmark"].str.startswith("levels, ")])[[*key, "sd", "n_seeds"]]
         scores = scores.merge(spread.rename(columns={"sd": "seeds_sd"}), on=key, how="left")
     return scores.reindex(columns=COLUMNS)
 
 
 def _levels(file: Path, student: str) -> pd.DataFrame:
-    table = load_csv(file)
+    table = results.load(file)
     return regimes.headline(table[(table["student"] == student) & (table["representation"] == "pooled")])
 
 

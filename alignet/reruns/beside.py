@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from alignet import results
 from alignet.figures import seeds, style
-from alignet.worlds.format.tables import load_csv
 
 TABLES = ("seeds", "replicates")
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         if missing:
             print(f"{missing[0]}: no such file: run python -m alignet.reruns.replicate there first", file=sys.stderr)
             return 1
-        runs[name] = (load_csv(files[0]), load_csv(files[1]))
+        runs[name] = (results.load(files[0]), results.load(files[1]))
     style.use()
     style.save(seeds.by_world(runs), wanted.out)
     print(wanted.out.with_suffix(".png"))

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 import yaml
 
-from alignet import config
+from alignet import config, results
 from alignet.config import HumanUncertainty
 from alignet.people.by_level import ByLevel
 from alignet.people.held_out import parts_to_fit
@@ -68,7 +68,7 @@ def develop(file: str, seeds: list[int], params_file: str, out_dir: str) -> None
             names = {"factor": entry["factor"], "variant": entry["name"], "seed": seed}
             scores.append(scores_of(folder, student).assign(**names))
     table = summary(pd.concat(scores, ignore_index=True))
-    tables.save_csv(table, reports / "tables" / "development.csv")
+    results.save(table, reports / "tables" / "development.csv")
     print(table[table["level"] == "mean"].set_index("variant")[["accuracy", "loses", "chosen"]].round(3).to_string())
 
 

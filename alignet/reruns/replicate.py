@@ -9,13 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from alignet import config
+from alignet import config, results
 from alignet.evaluation import comparison, seeds
 from alignet.figures import seeds as figures
 from alignet.figures import style
 from alignet.pipeline import kernels
 from alignet.reruns import variants
-from alignet.worlds.format.tables import save_csv
 
 EVALUATION = ("07_levels", "08_similarity", "10_downstream")
 
@@ -53,8 +52,8 @@ def replicate(others: list[int], params_file: str, out_dir: str) -> None:
         variants.run(variant(seed, params_file, runs[seed]), params_file, out_dir)
     scores, influences = seeds.collect(runs)
     summary = seeds.summary(scores, influences)
-    save_csv(scores, reports / "tables" / "replicates.csv")
-    save_csv(summary, reports / "tables" / "seeds.csv")
+    results.save(scores, reports / "tables" / "replicates.csv")
+    results.save(summary, reports / "tables" / "seeds.csv")
     style.use()
     plotted = figures.plotted(summary, scores)
     style.save(figures.by_level(summary, scores), reports / "variants" / "seeds", plotted)

@@ -11,7 +11,7 @@ import pandas as pd
 from safetensors.torch import save_file
 from torch import Tensor
 
-from alignet import config, devices
+from alignet import config, devices, results
 from alignet.config import Backbone
 from alignet.models import frozen
 from alignet.student.batches import Batch, Feed, FromFile, InBatch, batch_of
@@ -19,7 +19,7 @@ from alignet.student.network import Student, create, own_tensors, represent, spl
 from alignet.student.training import fit
 from alignet.synthesis import triplet_files
 from alignet.worlds.format import pictures, tables
-from alignet.worlds.format.tables import World, save_csv
+from alignet.worlds.format.tables import World
 
 PIECE = 4096  # bytes of a file that are looked at together
 
@@ -146,6 +146,6 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     pooled, head = represent(student, scored, settings.precision)
     save_file(own_tensors(student), folder / "student.safetensors")
-    save_csv(curve, folder / "curve.csv")
+    results.save(curve, folder / "curve.csv")
     np.save(folder / "pooled.npy", pooled.numpy())
     np.save(folder / "head.npy", head.numpy())

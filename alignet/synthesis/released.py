@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from alignet import config
+from alignet import config, results
 from alignet.config import ROOT, Synthesis
 from alignet.models.features import load_features
 from alignet.synthesis import label_checks, labelling, pair_kernel, schemes, triplet_files
 from alignet.synthesis.triplet_files import ROWS, ReleaseError
 from alignet.worlds.format import tables
-from alignet.worlds.format.tables import World, save_csv
+from alignet.worlds.format.tables import World
 
 SHOWN = 5  # names that an error lists
 
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    save_csv(signal.assign(target=wanted.target), reports / "tables" / f"signal_{wanted.target}.csv")
+    results.save(signal.assign(target=wanted.target), reports / "tables" / f"signal_{wanted.target}.csv")
     print(label_checks.verdict(signal))
     print(f"{len(stored)} pictures, {len(drawn['train'])} triplets: {data / 'synthesis' / wanted.target}")
     return 0

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import config
+from alignet import config, results
 from alignet.evaluation import __main__ as evaluate
 from alignet.evaluation import comparison as scored
 from alignet.evaluation import score, scoring
-from alignet.figures import comparison, style
+from alignet.figures import comparison
 from alignet.models import backbones
 
 NAN = float("nan")
@@ -88,7 +88,7 @@ def test_the_run_without_its_tables_adds_no_students(tmp_path):
 
 def two_models():
     scores = scored.tidy(stages())
-    names = ("a", f"b, {style.LABELS['alignet']}")
+    names = ("a", f"b, {results.NAMES['alignet']}")
     return pd.concat([scores.assign(**KEY | {"model": name}) for name in names], ignore_index=True)
 
 
@@ -116,7 +116,7 @@ def test_colours_are_shares_of_the_way_from_chance_to_the_ceiling():
 
 def test_the_summary_sets_the_model_beside_base_control_and_aligned():
     new = scored.tidy(stages()).assign(model="new", layer="pooled")
-    run = scored.tidy(stages("lite0", "alignet")).assign(model=f"lite0, {style.LABELS['alignet']}", layer="pooled")
+    run = scored.tidy(stages("lite0", "alignet")).assign(model=f"lite0, {results.NAMES['alignet']}", layer="pooled")
     head, first, *rest = evaluate.summary(new, run.assign(value=0.7))
     assert head.split() == ["model", "lite0", "base", "lite0", "unalignet", "lite0", "alignet", "ceiling"]
     assert first.split() == ["levels,", "coarse:", "accuracy", "0.500", "-", "-", "0.700", "0.800"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from alignet import results
 from alignet.figures import (
     cost,
     downstream,
@@ -32,7 +33,7 @@ def levels_table(choices="simulated"):
         | {"noise_ceiling": 0.8, "noise_ceiling_low": 0.78, "noise_ceiling_high": 0.82, "choices": choices}
         | {"relative_improvement": 12.0 if target == "alignet" else float("nan")}
         for student in ("lite0", "vit")
-        for place, target in enumerate(style.TARGETS)
+        for place, target in enumerate(results.TARGETS)
         for level in (*LEVELS, "all")
     ]
     return pd.DataFrame(rows)
@@ -254,7 +255,7 @@ def test_levels_are_panels_with_points_at_their_accuracies_a_row_for_people_and_
     assert len(figure.axes) == len(LEVELS)
     for ax, level in zip(figure.axes, LEVELS, strict=True):
         assert ax.get_title() == f"{level.capitalize()}, n = 90 triplets"
-        assert [marks(ax, target) for target in style.TARGETS] == [[0.4, 0.4], [0.5, 0.5], [0.6, 0.6]]
+        assert [marks(ax, target) for target in results.TARGETS] == [[0.4, 0.4], [0.5, 0.5], [0.6, 0.6]]
         assert [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "*"] == [[0.8]]
         assert upright_at(ax, 1 / 3)
         assert [text.get_text() for text in ax.texts].count("+12 %") == 2
@@ -272,7 +273,7 @@ def test_levels_carry_an_example_triplet_with_its_odd_one_framed():
 def test_a_target_that_was_not_run_is_left_out():
     table = levels_table()
     figure = levels.by_abstraction(table[table["target"] != "unalignet"])
-    assert [len(marks(figure.axes[0], target)) for target in style.TARGETS] == [2, 0, 2]
+    assert [len(marks(figure.axes[0], target)) for target in results.TARGETS] == [2, 0, 2]
 
 
 def test_the_likeliest_odd_one_out_is_bold():
@@ -342,7 +343,7 @@ def test_easy_and_hard_triplets_carry_a_line_of_probabilities_per_target():
     figure = overview.triplet_page(torch.zeros(6, 3, 3, 8, 8, dtype=torch.uint8), labels)
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert texts.count("0.50") == 12
-    assert [text.get_text() for text in figure.texts] == [style.LABELS["alignet"], style.LABELS["unalignet"]]
+    assert [text.get_text() for text in figure.texts] == [results.NAMES["alignet"], results.NAMES["unalignet"]]
 
 
 def test_alignments_cost_shows_its_share_of_pretraining_and_says_where_there_was_none():
@@ -360,7 +361,7 @@ def uncertainty_table():
         | {"ci_low": 0.1 * place - 0.05, "ci_high": 0.1 * place + 0.05, "n": 90, "choices": "simulated"}
         | {"noise_ceiling": 0.6, "noise_ceiling_low": 0.5, "noise_ceiling_high": 0.7}
         for student in ("lite0", "vit")
-        for place, target in enumerate(style.TARGETS)
+        for place, target in enumerate(results.TARGETS)
         for level in LEVELS
         for against in ("response_entropy", "response_time")
     ]
@@ -372,7 +373,7 @@ def similarity_table():
         {"student": "vit", "target": target, "benchmark": name, "metric": metric, "value": 0.4, "ci_low": 0.35}
         | {"ci_high": 0.47, "noise_ceiling": 0.6, "noise_ceiling_low": 0.6, "noise_ceiling_high": 0.8, "n": 40}
         | {"choices": "simulated", "note": ""}
-        for target in style.TARGETS
+        for target in results.TARGETS
         for name, metric in (("held-out triplets", "odd_one_out_accuracy"), ("ratings.csv", "rsa_spearman"))
     ]
     absent = {"benchmark": "square", "metric": "rsa_spearman", "note": "names too few", "choices": "simulated", "n": 0}
@@ -418,14 +419,14 @@ def test_reliability_draws_how_far_shares_lie_from_the_models_probabilities():
             "ci_low": p,
             "ci_high": p + 0.04,
         }
-        for target in style.TARGETS
+        for target in results.TARGETS
         for k, p in ((3, 0.35), (1, 0.15))
     ]
     few = pd.DataFrame(rows).assign(choices="simulated", n=9)
     assert "No figure" in levels.reliability(few).axes[0].texts[0].get_text()
     (ax,) = levels.reliability(pd.DataFrame(rows).assign(choices="simulated", n=10)).axes
     assert lines_at(ax, 0)
-    for number, target in enumerate(style.TARGETS):
+    for number, target in enumerate(results.TARGETS):
         shift = 0.008 * (number - 1)
         assert marks(ax, target) == pytest.approx([0.15 + shift, 0.35 + shift])
         assert marks(ax, target, "y") == pytest.approx([0.02, 0.02])
@@ -445,9 +446,9 @@ def test_similarity_scores_show_chance_or_zero_and_name_what_is_absent():
 def test_dissimilarities_are_ranked_in_a_panel_a_target():
     matrix = torch.tensor([[0.0, 1.0, 4.0], [1.0, 0.0, 9.0], [4.0, 9.0, 0.0]])
     names = pd.DataFrame({"concept": ["x", "y", "z"], "domain": ["a", "a", "b"]})
-    figure = similarity.rdms({("vit", target): matrix for target in style.TARGETS}, names)
+    figure = similarity.rdms({("vit", target): matrix for target in results.TARGETS}, names)
     panels = [ax for ax in figure.axes if ax.images]
-    assert [ax.get_title() for ax in panels] == [f"vit, {style.LABELS[target]}" for target in style.TARGETS]
+    assert [ax.get_title() for ax in panels] == [f"vit, {results.NAMES[target]}" for target in results.TARGETS]
     drawn = panels[0].images[0].get_array()
     assert drawn[0, 1] < drawn[0, 2] < drawn[1, 2]
     assert [text.get_text() for text in panels[0].texts] == ["a", "b"]
@@ -481,7 +482,7 @@ def reorganisation_table():
         {"student": name, "target": target, "layer": layer, "depth": depth, "relation": relation, **bounds}
         | {"change": 0.1 * place - 0.1, "effect_size": 0.1 if place else float("nan")}
         for name in ("lite0", "vit")
-        for place, target in enumerate(style.TARGETS)
+        for place, target in enumerate(results.TARGETS)
         for depth, layer in enumerate(("blocks.0", "pooled"))
         for relation in RELATIONS
     ]
@@ -498,7 +499,7 @@ def downstream_table(lead=(-0.1, 0.1)):
         | {"over_control": sum(lead) / 2 if target == "alignet" else float("nan"), "choices": "simulated", "note": ""}
         | {"over_control_low": lead[0], "over_control_high": lead[1]}
         for name in ("lite0", "vit")
-        for place, target in enumerate(style.TARGETS)
+        for place, target in enumerate(results.TARGETS)
         for protocol, shots, classifier in tasks
     ]
     return pd.DataFrame([*rows, {"dataset": "DTD", "protocol": "all", "note": "skipped: no folder dtd"}])
@@ -509,14 +510,14 @@ BOTH = ["centroid", "logistic"]
 
 def cka_table():
     layers = ["blocks.0", "pooled"]
-    pairs = [(target, layer, base) for target in style.TARGETS for layer in layers for base in layers]
+    pairs = [(target, layer, base) for target in results.TARGETS for layer in layers for base in layers]
     table = pd.DataFrame(pairs, columns=["target", "layer", "base_layer"]).assign(choices="simulated")
     return table.assign(student="lite0", cka=np.where(table["layer"] == table["base_layer"], 1.0, 0.25))
 
 
 def map_table():
     places = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [0.0, 1.0, 0.0], "domain": ["food", "made", "food"]})
-    kinds = [(target, method) for target in style.TARGETS for method in ("PCA", "UMAP")]
+    kinds = [(target, method) for target in results.TARGETS for method in ("PCA", "UMAP")]
     names = {"student": "lite0", "choices": "simulated"}
     return pd.concat([places.assign(target=target, method=method, **names) for target, method in kinds])
 
@@ -524,7 +525,7 @@ def map_table():
 def neighbour_table():
     rows = [
         {"student": "lite0", "target": target, "example": example, "rank": rank, "relation": RELATIONS[rank]}
-        for target in style.TARGETS
+        for target in results.TARGETS
         for example in ("a", "b")
         for rank in range(3)
     ]

@@ -16,6 +16,7 @@ from inputs import generator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from alignet import results
 from alignet.explore import widgets
 from alignet.figures import overview, reorganisation, similarity, style
 from alignet.models import features
@@ -136,7 +137,7 @@ def test_names_beside_a_matrix_of_thousands_do_not_lie_over_each_other(columns):
 def test_names_beside_distances_of_many_concepts_do_not_lie_over_each_other(coarsest):
     labels = many_labels(900)
     shown = labels[[column for column in ("concept", "category") if column != coarsest] + [coarsest]]
-    figure = similarity.rdms({("vit", target): torch.rand(900, 900) for target in style.TARGETS}, shown)
+    figure = similarity.rdms({("vit", target): torch.rand(900, 900) for target in results.TARGETS}, shown)
     figure.draw_without_rendering()
     named = [ax.texts for ax in figure.axes if ax.texts]
     assert sum(map(len, named)) <= 27
@@ -146,7 +147,7 @@ def test_names_beside_distances_of_many_concepts_do_not_lie_over_each_other(coar
 @pytest.mark.usefixtures("house_style")
 def test_a_map_of_many_labels_colours_the_most_common_ones_and_counts_the_others():
     labels = many_labels(900).assign(x=np.arange(900.0), y=np.arange(900) % 7, student="vit", choices="simulated")
-    kinds = [labels.assign(target=target, method=method) for target in style.TARGETS for method in ("PCA", "UMAP")]
+    kinds = [labels.assign(target=target, method=method) for target in results.TARGETS for method in ("PCA", "UMAP")]
     figure = reorganisation.before_and_after(pd.concat(kinds), "concept", "vit")
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert len(names) == reorganisation.COLOURED + 1

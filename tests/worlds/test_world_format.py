@@ -10,7 +10,7 @@ import torch
 import yaml
 from PIL import Image
 
-from alignet import config
+from alignet import config, results
 from alignet.pipeline import preflight
 from alignet.worlds import __main__ as command
 from alignet.worlds import check, source
@@ -581,7 +581,7 @@ def test_labels_in_tables_of_results_stay_text(tmp_path):
         {"class": ["NA", "null", "001", ""], "domain": ["1.0", "nan", "x", "y"], "value": [0.5, 1, 2, None]}
     )
     table.to_csv(tmp_path / "a.csv", index=False)
-    read = tables.load_csv(tmp_path / "a.csv", ["domain"])
+    read = results.load(tmp_path / "a.csv", ["domain"])
     assert read["class"].tolist()[:3] == ["NA", "null", "001"]
     assert read["domain"].tolist() == ["1.0", "nan", "x", "y"]
     assert read["value"].tolist()[:3] == [0.5, 1, 2]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,6 @@ FORMAT = 1
 NOBODY = "none"  # choices of a world that has no triplets.csv
 TRIPLET = ["image_0", "image_1", "image_2"]
 CONCEPTS = ["concept_0", "concept_1", "concept_2"]
-# Columns of results that hold text, whatever it looks like.
-LABELS = ("student", "target", "study", "class", "image_0", "image_1", "backbone", "dataset", "participant")
 NAMES = ("images", "triplets", "levels", "ratings", "concept_choices")
 ABOUT = {"triplets": ("human",), "levels": ("test", "human")}  # splits whose pictures a table of choices may show
 MANY = 50_000  # rows, from which on a table is written as Parquet
@@ -257,21 +255,6 @@ def staged(out: Path) -> Iterator[Path]:
     if out.exists():
         shutil.rmtree(out)
     unfinished.rename(out)
-
-
-def save_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table of results with six significant digits, so that equal results are equal files."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, float_format="%.6g")
-
-
-def load_csv(path: Path, labels: Iterable[str] = ()) -> pd.DataFrame:
-    """A table of results. Labels are text: NA, null and 001 stay what they are; an empty cell is a missing value.
-
-    Args: labels: further columns that hold labels, as of a hierarchy.
-    """
-    text = dict.fromkeys((*LABELS, *labels), str)
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=text)
 
 
 def _header(folder: Path) -> tuple[schema.Header | None, list[str]]:

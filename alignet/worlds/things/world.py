@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from alignet import results
 from alignet.worlds.format import levels, participants, tables
 from alignet.worlds.format.schema import CHOICE_SPLITS, LEVELS, SPLITS
-from alignet.worlds.format.tables import CONCEPTS, TRIPLET, World, save_csv
+from alignet.worlds.format.tables import CONCEPTS, TRIPLET, World
 from alignet.worlds.splits import evenly_spread
 from alignet.worlds.things import concepts as things_concepts
 from alignet.worlds.things import photographs as things_photographs
@@ -116,9 +117,9 @@ def _write(files: Files, out: Path, report: Report) -> None:
         "things", "human", out, HIERARCHY, images, triplets, at_levels, None, roots, "judged", concept_choices=by_name
     )
     tables.write(world, out, sources=SOURCES, notes=report.text())
-    save_csv(things[["concept", "category", "domain", "role", "reference", "exact"]], out / "concepts.csv")
+    results.save(things[["concept", "category", "domain", "role", "reference", "exact"]], out / "concepts.csv")
     if matches is not None:
-        save_csv(matches, out / "matches.csv")
+        results.save(matches, out / "matches.csv")
 
 
 def roles(things: pd.DataFrame, pictured: set[str]) -> np.ndarray:

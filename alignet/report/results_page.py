@@ -1,4 +1,6 @@
-"""docs/results.md and the results in README.md, from the tables of the published runs: python -m alignet.report.results
+"""docs/results.md and the results in README.md, from the tables of the published runs.
+
+python -m alignet.report.results_page
 
 Every number in them comes from reports/reference/<world>/tables; a test compares, so that none can drift.
 """
@@ -12,16 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from alignet import config
+from alignet import config, results
 from alignet.evaluation import published
 from alignet.worlds.format.schema import LEVELS, PARTICIPANTS
-from alignet.worlds.format.tables import load_csv
 
 PUBLISHED = {  # a run in reports/reference -> its title and what it is of
     "things": ("THINGS", "photographs of THINGS and the choices of the people who saw them (`params/things.yaml`)"),
     "emoji": ("Emoji", "the embedded world, which needs no download (`params.yaml`)"),
 }
-TARGETS = ("base", "unalignet", "alignet")
 REGIMES = {"new": "new", "known": "known", "mixed": "mixed"}
 FEWEST = 10  # triplets of a row that is told
 ENOUGH = 30  # triplets, all folds together, of a row about the teacher
@@ -32,7 +32,7 @@ ACCURACY = "odd_one_out_accuracy"
 SHORTFALLS = Path(__file__).with_name("shortfalls.md")  # in words: the numbers are above
 INTRODUCTION = """# Results
 
-Made by `python -m alignet.report.results` from the tables in `reports/reference/`; do not edit.
+Made by `python -m alignet.report.results_page` from the tables in `reports/reference/`; do not edit.
 
 - Accuracy: mean over triplets of the share of people's choices that the model makes too, by the plain cosine of its
   pooled representation; chance .333.
@@ -52,7 +52,7 @@ class Run:
     tables: Path
 
     def table(self, name: str) -> pd.DataFrame:
-        return load_csv(self.tables / f"{name}.csv")
+        return results.load(self.tables / f"{name}.csv")
 
     @property
     def choices(self) -> pd.DataFrame:
@@ -61,7 +61,7 @@ class Run:
         return seeds[seeds["benchmark"].str.startswith("levels, ") & (seeds["metric"] == ACCURACY)]
 
 
-def results(reference: Path) -> str:
+def page(reference: Path) -> str:
     """The page docs/results.md. Args: reference: the folder of the published runs."""
     lines = INTRODUCTION.splitlines()
     for name, (title, of) in PUBLISHED.items():
@@ -145,7 +145,7 @@ def _rows(rows: pd.DataFrame, regimes: Iterable[str], levels: Iterable[str]) -> 
                     continue
                 aligned = of.loc["alignet"]
                 cells = [f"{student}, " * several + f"{regime}, {level}"]
-                cells += [_number(of["mean"].get(target)) for target in TARGETS]
+                cells += [_number(of["mean"].get(target)) for target in results.TARGETS]
                 cells += [_signed(aligned, "over_base"), _signed(aligned, "over_control")]
                 cells += [_number(aligned["noise_ceiling"]), f"{int(aligned['n']):,}"]
                 yield "| " + " | ".join(cells) + " |"
@@ -219,7 +219,7 @@ def _unsure(run: Run) -> Iterator[str]:
         if "alignet" in of.index:
             aligned = of.loc["alignet"]
             cells = [f"{student}, {benchmark.removeprefix('uncertainty, ').replace('_', ' ')}"]
-            cells += [_number(of["mean"].get(target)) for target in TARGETS]
+            cells += [_number(of["mean"].get(target)) for target in results.TARGETS]
             cells += [
                 _signed(aligned, "over_base"),
                 _signed(aligned, "over_control"),
@@ -262,10 +262,10 @@ def _signed(row: pd.Series, name: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.report.results", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m alignet.report.results_page", description=__doc__.split("\n\n")[0])
     parser.parse_args(arguments)
     reference, readme = config.ROOT / "reports" / "reference", config.ROOT / "README.md"
-    (config.ROOT / "docs" / "results.md").write_text(results(reference), encoding="utf-8")
+    (config.ROOT / "docs" / "results.md").write_text(page(reference), encoding="utf-8")
     readme.write_text(with_headline(readme.read_text(encoding="utf-8"), reference), encoding="utf-8")
     return 0
 

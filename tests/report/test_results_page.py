@@ -1,10 +1,10 @@
-"""docs/results.md and README's block of results are what the published tables say."""
+"""docs/results_page.md and README's block of results are what the published tables say."""
 
 import pandas as pd
 import pytest
 
 from alignet import config
-from alignet.report import results
+from alignet.report import results_page
 
 REFERENCE = config.ROOT / "reports" / "reference"
 
@@ -24,12 +24,12 @@ def seeds():
 
 
 def test_a_row_of_the_table_has_the_three_models_and_both_differences_with_their_intervals(seeds):
-    (found,) = results._rows(seeds, ["new", "known"], ["coarse", "fine"])
+    (found,) = results_page._rows(seeds, ["new", "known"], ["coarse", "fine"])
     assert found == "| new, coarse | .400 | .550 | .525 | +.125 [.100, .150] | -.025 [-.050, .000] |  | 1,200 |"
 
 
 def test_numbers_are_written_without_the_zero_before_the_point():
-    assert [results._number(value) for value in (0.5, -0.0625, 1.0986, 0.0, float("nan"), 10.05)] == [
+    assert [results_page._number(value) for value in (0.5, -0.0625, 1.0986, 0.0, float("nan"), 10.05)] == [
         *(".500", "-.062", "1.099", ".000", "", "10.050"),
     ]
 
@@ -37,17 +37,17 @@ def test_numbers_are_written_without_the_zero_before_the_point():
 def test_the_sentence_sets_the_gain_beside_the_papers(seeds, tmp_path):
     (tmp_path / "tables").mkdir()
     seeds.to_csv(tmp_path / "tables" / "seeds.csv", index=False)
-    said = results._sentence(results.Run("things", tmp_path / "tables"))
+    said = results_page._sentence(results_page.Run("things", tmp_path / "tables"))
     assert "**.525** of coarse" in said
     assert "+31 % over its base" in said
     assert "on Levels: up to 93.5 %" in said
 
 
 def test_the_page_of_results_is_what_the_published_tables_say():
-    assert (config.ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results.results(REFERENCE)
+    assert (config.ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page.page(REFERENCE)
 
 
 def test_the_readmes_results_are_what_the_published_tables_say():
     readme = (config.ROOT / "README.md").read_text(encoding="utf-8")
-    assert results.MARK.search(readme) is not None
-    assert readme == results.with_headline(readme, REFERENCE)
+    assert results_page.MARK.search(readme) is not None
+    assert readme == results_page.with_headline(readme, REFERENCE)

@@ -1,0 +1,29 @@
+"""Tables of results: how they are written and read, and what their columns student and target may say."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+BASE, CONTROL, ALIGNED = "base", "unalignet", "alignet"
+TARGETS = (BASE, CONTROL, ALIGNED)  # what a student was taught: nothing, the teacher without its map, the teacher
+TAUGHT = (ALIGNED, CONTROL)  # targets that need a student's training
+NAMES = {BASE: "Base", CONTROL: "UnAligNet (control)", ALIGNED: "AligNet"}
+OTHERS = ((BASE, "over_base"), (CONTROL, "over_control"))  # what AligNet is compared with, and the column's name
+# Columns that hold text, whatever it looks like.
+TEXT = ("student", "target", "study", "class", "image_0", "image_1", "backbone", "dataset", "participant")
+
+
+def save(table: pd.DataFrame, path: Path) -> None:
+    """Write a table of results with six significant digits, so that equal results are equal files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.6g")
+
+
+def load(path: Path, labels: Iterable[str] = ()) -> pd.DataFrame:
+    """A table of results. Labels are text: NA, null and 001 stay what they are; an empty cell is a missing value.
+
+    Args: labels: further columns that hold labels, as of a hierarchy.
+    """
+    text = dict.fromkeys((*TEXT, *labels), str)
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=text)
