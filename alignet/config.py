@@ -7,6 +7,7 @@ values to params.yaml, which is the file that dvc reads.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -19,8 +20,11 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
-ROOT = Path(__file__).resolve().parents[1]
+HOME = "ALIGNET_HOME"  # environment variable: the folder that relative paths start from
+BESIDE = Path(__file__).resolve().parents[1]
+CHECKOUT = BESIDE if (BESIDE / "dvc.yaml").is_file() else None  # of the source code; None where alignet is installed
 PARAMS = "params.yaml"
+DEFAULTS = Path(__file__).with_name(PARAMS)  # in an installed package only: setup.py copies the checkout's
 SHARING = ("backbones", "students")  # sections whose entries may be `like` another
 BASE = "base"  # key of a profile: the params file that it differs from
 Count = Annotated[int, Field(ge=1)]
@@ -47,6 +51,16 @@ def settings(section: type) -> type:
 
 class ConfigError(ValueError):
     """The params file has missing, unknown or mistyped keys; the message has one line for each."""
+
+
+def home() -> Path:
+    """The folder that relative paths of params and runs start from.
+
+    Returns: $ALIGNET_HOME if it is set, else the checkout that this package stands in, else the current folder. It is
+        read at each call, so that a script may set it after the import.
+    """
+    named = os.environ.get(HOME)
+    return Path(named).resolve() if named else CHECKOUT or Path.cwd()
 
 
 @settings
@@ -313,7 +327,7 @@ def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -
     """One section of the params file as a frozen record.
 
     Args: section: its key, dotted if it is nested ('students.lite0'); cls: the record's class; params_file: absolute
-        or relative to ROOT; overrides: fields to replace; None keeps the file's value.
+        or relative to `home`; overrides: fields to replace; None keeps the file's value.
     Raises: ConfigError with a line for each missing, unknown or mistyped key.
     """
     fields, where = _section(section, params_file), f"{params_file}: {section}"
@@ -340,8 +354,8 @@ def names(key: str, params_file: str = PARAMS) -> list[str]:
 
 
 def folders(out_dir: str) -> tuple[Path, Path]:
-    """The data and reports folders of a run; `out_dir` is absolute or relative to ROOT."""
-    base = ROOT / out_dir
+    """The data and reports folders of a run; `out_dir` is absolute or relative to `home`."""
+    base = home() / out_dir
     return base / "data", base / "reports"
 
 
@@ -376,7 +390,7 @@ def write_profile(params_file: str) -> None:
     if PARAMS not in _bases(params_file):
         raise ConfigError(f"{params_file}: is no profile of {PARAMS} (base: {PARAMS})")
     merged = values(params_file)
-    engine, path = YAML(), ROOT / PARAMS
+    engine, path = YAML(), home() / PARAMS
     engine.width = 120
     document = engine.load(path.read_text(encoding="utf-8"))
     _update(document, {PROFILE: params_file} | merged)
@@ -402,7 +416,9 @@ def _section(section: str, params_file: str) -> Any:
 
 
 def _read(params_file: str) -> dict[str, Any]:
-    path = ROOT / params_file
+    path = home() / params_file
+    if params_file == PARAMS and not path.is_file():
+        path = DEFAULTS if DEFAULTS.is_file() else BESIDE / PARAMS
     if not path.is_file():
         raise ConfigError(f"{params_file}: no such file (looked for {path})")
     return deepcopy(_parsed(path.read_text(encoding="utf-8")))

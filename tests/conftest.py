@@ -9,6 +9,8 @@ import pytest
 for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+os.environ.pop("ALIGNET_HOME", None)  # the tests' home is the checkout, or a copy of it
+
 collect_ignore = [] if os.environ.get("ALIGNET_BROWSER") else ["browser"]  # `make test-browser`
 
 

@@ -5,7 +5,9 @@ import sys
 
 import yaml
 
-from alignet.config import ROOT
+from alignet.config import home
+
+ROOT = home()
 
 STAGES = {
     "a": {"cmd": "echo hello a && echo 1 > a.txt", "outs": ["a.txt"]},

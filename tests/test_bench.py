@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from alignet.config import ROOT
+from alignet.config import home
 from bench import __main__ as bench
 from bench import figure, rows
 from bench.elsewhere import Elsewhere
 from bench.measure import Comparison, Timed, Way, alike, measured, once
+
+ROOT = home()
 
 COLUMNS = ["task", "kind", "ours", "other", "ratio", "low", "high", "turns", "ours_s", "other_s", "ours_gb", "other_gb"]
 COLUMNS += ["agreement", "note"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -17,7 +19,10 @@ SECTIONS = {
     "downstream": config.Downstream,
     "cost": config.Cost,
 }
-PARAMS = ["params.yaml", *(str(path.relative_to(config.ROOT)) for path in sorted(config.ROOT.glob("params/*.yaml")))]
+PARAMS = [
+    "params.yaml",
+    *(str(path.relative_to(config.home())) for path in sorted(config.home().glob("params/*.yaml"))),
+]
 LEVELS = {"seed": 3, "centred": True, "reliability_bins": 10}
 
 
@@ -59,7 +64,7 @@ def test_every_wrong_key_has_a_line(tmp_path):
 
 
 def test_a_number_that_yaml_reads_as_text_is_refused_with_a_hint(tmp_path):
-    teacher = yaml.safe_load((config.ROOT / "params.yaml").read_text())["teacher"]
+    teacher = yaml.safe_load((config.home() / "params.yaml").read_text())["teacher"]
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"teacher": teacher}).replace("lr: 0.001", "lr: 1e-3"))
     with pytest.raises(config.ConfigError, match=r"mine\.yaml: teacher\.lr: .*'1e-3'.*write 0\.001"):
@@ -122,7 +127,25 @@ def test_every_name_that_a_run_loops_over_has_its_section(file):
 
 def test_folders_take_an_absolute_path_or_one_from_the_root(tmp_path):
     assert config.folders(str(tmp_path)) == (tmp_path / "data", tmp_path / "reports")
-    assert config.folders("there") == (config.ROOT / "there" / "data", config.ROOT / "there" / "reports")
+    assert config.folders("there") == (config.home() / "there" / "data", config.home() / "there" / "reports")
+
+
+def test_relative_paths_start_from_the_checkout_or_where_the_environment_says(tmp_path, monkeypatch):
+    assert config.home() == config.CHECKOUT
+    monkeypatch.setattr(config, "CHECKOUT", None)  # as in an installed package
+    monkeypatch.chdir(tmp_path)
+    assert config.home() == tmp_path
+    monkeypatch.setenv(config.HOME, str(tmp_path / "mine"))
+    assert config.folders(".")[0] == tmp_path / "mine" / "data"
+
+
+def test_a_home_without_params_has_the_packages(tmp_path, monkeypatch):
+    monkeypatch.setenv(config.HOME, str(tmp_path))
+    default = config.load("levels", config.Levels)
+    (tmp_path / "mine.yaml").write_text("base: params.yaml\nlevels: {reliability_bins: 7}\n")
+    assert config.load("levels", config.Levels, "mine.yaml") == replace(default, reliability_bins=7)
+    with pytest.raises(config.ConfigError, match=r"nowhere\.yaml: no such file"):
+        config.load("levels", config.Levels, "nowhere.yaml")
 
 
 # profiles
@@ -131,7 +154,7 @@ def test_folders_take_an_absolute_path_or_one_from_the_root(tmp_path):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A root of its own with a small params.yaml, a profile of it and another one."""
-    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setenv(config.HOME, str(tmp_path))
     (tmp_path / "params.yaml").write_text(
         "# numbers\n"
         "run: {students: [small, large]}\n"

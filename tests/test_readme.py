@@ -9,7 +9,7 @@ import pytest
 
 from alignet import config
 
-ROOT = config.ROOT
+ROOT = config.home()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 

@@ -14,7 +14,7 @@ from alignet.worlds import downloads
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import WorldError
 
-MODULES = sorted((config.ROOT / "alignet").rglob("*.py"))
+MODULES = sorted((config.home() / "alignet").rglob("*.py"))
 UNPICKLERS = {"alignet/worlds/paper/levels_pickle.py"}  # the safe one, which finds plain data only
 
 
@@ -39,7 +39,7 @@ FORBIDDEN = {
 FORBIDDEN |= {"pd.read_pickle", "joblib.load", "torch.hub.load", "shelve.open"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(config.ROOT).as_posix())
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(config.home()).as_posix())
 def test_a_module_calls_nothing_that_runs_what_it_reads(path):
     for name, keywords, arguments in calls(path):
         assert name not in FORBIDDEN, name
@@ -50,7 +50,7 @@ def test_a_module_calls_nothing_that_runs_what_it_reads(path):
         if name == "yaml.load":
             assert "SafeLoader" in " ".join([*arguments[1:], *keywords.values()])
         if name.endswith("Unpickler"):
-            assert path.relative_to(config.ROOT).as_posix() in UNPICKLERS
+            assert path.relative_to(config.home()).as_posix() in UNPICKLERS
 
 
 def test_the_check_finds_what_it_looks_for(tmp_path):
@@ -59,7 +59,7 @@ def test_the_check_finds_what_it_looks_for(tmp_path):
 
 
 def test_jupyterlab_keeps_its_token_and_its_loopback_address():
-    (line,) = [line for line in (config.ROOT / "Makefile").read_text().splitlines() if "jupyterlab" in line]
+    (line,) = [line for line in (config.home() / "Makefile").read_text().splitlines() if "jupyterlab" in line]
     assert not re.search(r"token|password|ip=|allow_origin|allow.root", line)
 
 

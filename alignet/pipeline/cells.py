@@ -28,11 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     folder = config.folders(".")[0] / "cells"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for path in sorted((config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted((config.home() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         try:
             said = text(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError) as error:
-            name = path.relative_to(config.ROOT)
+            name = path.relative_to(config.home())
             print(f"{name}: not a notebook ({error}); 'git checkout {name}' restores it", file=sys.stderr)
             return 1
         (folder / f"{path.stem}.py").write_text(said, encoding="utf-8")

@@ -32,7 +32,7 @@ def problems(params_file: str = config.PARAMS) -> list[str]:
         return lines
     from alignet.worlds.format import places, tables
 
-    folder = config.ROOT / chosen.path
+    folder = config.home() / chosen.path
     if not folder.is_dir():
         return [f"{params_file}: world.path: {chosen.path}: no such folder: was it moved? Say where it lies now"]
     try:
@@ -200,7 +200,7 @@ def _remarks_of_own(params_file: str) -> list[str]:
         return []
     from alignet.worlds.format import tables
 
-    return [*remarks(tables.read(config.ROOT / chosen.path))]
+    return [*remarks(tables.read(config.home() / chosen.path))]
 
 
 if __name__ == "__main__":

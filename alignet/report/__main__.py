@@ -62,7 +62,7 @@ def render(reports: Path) -> str:
         way=Markup(way.drawn()),
         sections=[_section(section, reports, values) for section in contents["sections"]],
         facts=provenance.facts(),
-        params=(config.ROOT / config.PARAMS).read_text(encoding="utf-8"),
+        params=(config.home() / config.PARAMS).read_text(encoding="utf-8"),
     )
 
 

@@ -138,8 +138,8 @@ def lines(found: pd.DataFrame, name: str) -> list[str]:
 def told(against: Path | None = None, out_dir: str = ".") -> list[str]:
     """Compare a finished run, write reports/compare.csv, and say it. Raises: ValueError without tables to compare."""
     _, reports = config.folders(out_dir)
-    params = yaml.safe_load((config.ROOT / config.PARAMS).read_text(encoding="utf-8"))
-    there = against or reference(config.ROOT / "reports", params)
+    params = yaml.safe_load((config.home() / config.PARAMS).read_text(encoding="utf-8"))
+    there = against or reference(config.home() / "reports", params)
     if there is None:
         pd.DataFrame(columns=COLUMNS).to_csv(reports / "compare.csv", index=False)
         return ["no published run in reports/reference has these params: nothing to compare with"]
@@ -153,7 +153,7 @@ def told(against: Path | None = None, out_dir: str = ".") -> list[str]:
 
 def _name(folder: Path) -> str:
     facts = folder / FACTS
-    place = folder.relative_to(config.ROOT) if folder.is_relative_to(config.ROOT) else folder
+    place = folder.relative_to(config.home()) if folder.is_relative_to(config.home()) else folder
     if not facts.is_file():
         return str(place)
     known = yaml.safe_load(facts.read_text(encoding="utf-8"))
@@ -170,7 +170,7 @@ def publish(name: str, out_dir: str = ".") -> Path:
     _, reports = config.folders(out_dir)
     if not (reports / "tables" / "levels.csv").is_file():
         raise ValueError(f"{reports / 'tables' / 'levels.csv'}: no such file: run make repro first")
-    folder = config.ROOT / "reports" / "reference" / name
+    folder = config.home() / "reports" / "reference" / name
     own = config.value("world.source") != "emoji"
     for part in filter(lambda part: (reports / part).is_dir(), PUBLISHED):
         if part == "figures":  # tables of other seeds and settings stay where this run has none
@@ -185,7 +185,7 @@ def publish(name: str, out_dir: str = ".") -> Path:
         from alignet.report import pages
 
         pages.write_markdown(reports / "notebooks", folder / "notebooks")
-    shutil.copyfile(config.ROOT / config.PARAMS, folder / config.PARAMS)
+    shutil.copyfile(config.home() / config.PARAMS, folder / config.PARAMS)
     facts = provenance.facts() | {"written": pd.Timestamp.now().strftime("%Y-%m-%d %H:%M")}
     known = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
     (folder / FACTS).write_text(known, encoding="utf-8")

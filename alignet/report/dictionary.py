@@ -8,8 +8,8 @@ import yaml
 
 from alignet import config
 
+OUT = "docs/tables.md"
 DECLARED = Path(__file__).with_name("dictionary.yaml")
-OUT = config.ROOT / "docs" / "tables.md"
 HEAD = """# The tables
 
 What every column of reports/tables means. Generated from alignet/report/dictionary.yaml by
@@ -40,7 +40,7 @@ def text(columns: dict[str, list[str]]) -> str:
 
 def published() -> dict[str, list[str]]:
     """The columns of the published run's tables, and of what `make bench` measured."""
-    found, reference = {}, config.ROOT / "reports" / "reference"
+    found, reference = {}, config.home() / "reports" / "reference"
     for path in sorted(path for run in ("bench", "emoji") for path in (reference / run / "tables").glob("*.csv")):
         with path.open(encoding="utf-8") as file:
             found[path.stem] = file.readline().rstrip("\n").split(",")
@@ -48,8 +48,9 @@ def published() -> dict[str, list[str]]:
 
 
 def main() -> int:
-    OUT.write_text(text(published()), encoding="utf-8")
-    print(OUT)
+    out = config.home() / OUT
+    out.write_text(text(published()), encoding="utf-8")
+    print(out)
     return 0
 
 

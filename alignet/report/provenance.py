@@ -27,7 +27,9 @@ def facts() -> dict[str, str]:
 
 def commit() -> str:
     """The last commit that changed CODE and its date, '-dirty' where CODE has changes that are not committed."""
-    git = ["git", "-C", str(config.ROOT)]
+    if config.CHECKOUT is None:
+        return "unknown (installed, not a checkout)"
+    git = ["git", "-C", str(config.CHECKOUT)]
     try:
         last = subprocess.run(
             [*git, "log", "-1", "--abbrev=10", "--format=%h (%cs)", "--", *CODE],

@@ -264,8 +264,8 @@ def _signed(row: pd.Series, name: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m alignet.report.results_page", description=__doc__.split("\n\n")[0])
     parser.parse_args(arguments)
-    reference, readme = config.ROOT / "reports" / "reference", config.ROOT / "README.md"
-    (config.ROOT / "docs" / "results.md").write_text(page(reference), encoding="utf-8")
+    reference, readme = config.home() / "reports" / "reference", config.home() / "README.md"
+    (config.home() / "docs" / "results.md").write_text(page(reference), encoding="utf-8")
     readme.write_text(with_headline(readme.read_text(encoding="utf-8"), reference), encoding="utf-8")
     return 0
 

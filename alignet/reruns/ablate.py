@@ -73,9 +73,9 @@ def read(file: str) -> tuple[str, list[dict]]:
 
     Raises: ValueError naming the file and what it lacks.
     """
-    if not (config.ROOT / file).is_file():
+    if not (config.home() / file).is_file():
         raise ValueError(f"{file}: no such file")
-    values = yaml.safe_load((config.ROOT / file).read_text(encoding="utf-8"))
+    values = yaml.safe_load((config.home() / file).read_text(encoding="utf-8"))
     if not isinstance(values, dict) or {"student", "variants"} - values.keys():
         raise ValueError(f"{file}: needs student and variants")
     for number, entry in enumerate(values["variants"]):

@@ -82,7 +82,7 @@ def execute(place: Path, profile: Path, stages: Iterable[tuple[str, dict[str, st
         parameters = {"params_file": str(profile), "out_dir": str(place)} | names
         command = [sys.executable, "-m", "alignet.pipeline.notebook", f"notebooks/{notebook}.ipynb", str(executed)]
         command += [word for name, value in parameters.items() for word in ("-p", name, value)]
-        subprocess.run(command, cwd=config.ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=config.home(), check=True, stdout=subprocess.DEVNULL)
 
 
 def stages(variant: Variant, params_file: str) -> Iterator[tuple[str, dict[str, str]]]:

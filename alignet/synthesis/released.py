@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from alignet import config, results
-from alignet.config import ROOT, Synthesis
+from alignet.config import Synthesis, home
 from alignet.models.features import load_features
 from alignet.synthesis import label_checks, labelling, pair_kernel, schemes, triplet_files
 from alignet.synthesis.triplet_files import ROWS, ReleaseError
@@ -59,7 +59,7 @@ def array(place: str) -> Any:
     Raises: ReleaseError naming the file and what is wrong with it.
     """
     name, _, member = place.partition(":")
-    path = ROOT / name
+    path = home() / name
     if not path.is_file():
         raise ReleaseError(f"{name}: no such file")
     try:
@@ -135,9 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _text(place: str) -> np.ndarray:
     """File names (n,): of an array of text or bytes, or a .txt file of a name a line."""
     if place.endswith(".txt"):
-        if not (ROOT / place).is_file():
+        if not (home() / place).is_file():
             raise ReleaseError(f"{place}: no such file")
-        return np.array((ROOT / place).read_text(encoding="utf-8").splitlines())
+        return np.array((home() / place).read_text(encoding="utf-8").splitlines())
     names = np.asarray(array(place))
     if names.dtype.kind not in "US" or names.ndim != 1:
         raise ReleaseError(f"{place}: is {names.dtype} of shape {names.shape}, not a list of file names")

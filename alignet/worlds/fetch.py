@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from alignet.config import ROOT
+from alignet.config import home
 from alignet.worlds import mur92
 from alignet.worlds.downloads import RAW, FetchError, File, Pictures, fetch, sha256, taken
 from alignet.worlds.format.tables import WorldError
@@ -297,7 +297,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m alignet.worlds.fetch", description="Public data.")
     parser.add_argument("dataset", choices=sorted(PAGES))
     parser.add_argument("files", nargs="*", help="of alignet-release: <target>/<split>_<scheme>.npz")
-    parser.add_argument("--to", type=Path, default=ROOT / "data" / "external")
+    parser.add_argument("--to", type=Path, default=home() / "data" / "external")
     parser.add_argument(
         "--from",
         dest="sources",

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from alignet.config import ROOT, Emoji, ImageNet, World
+from alignet.config import Emoji, ImageNet, World, home
 from alignet.worlds.emoji import world as emoji_world
 from alignet.worlds.folder import world as folder_world
 from alignet.worlds.format import tables
@@ -28,7 +28,7 @@ def make(settings: World, emoji_settings: Emoji, imagenet_settings: ImageNet, ou
     elif settings.path is None:
         raise tables.WorldError("params: world.path: missing; source 'folder' needs the folder of a world")
     else:
-        made = folder_world.make(ROOT / settings.path, out)
+        made = folder_world.make(home() / settings.path, out)
     (out / DIGEST).write_text(f"{digest(out)}\n", encoding="ascii")
     return made
 

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from alignet import config
 
-ROOT = config.ROOT
+ROOT = config.home()
 SCREENS = ROOT / "reports" / "screens"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NEEDED = ("data/world", "data/features", "data/students", "reports/tables")

@@ -7,7 +7,7 @@ from browser.steps import run_all, saved, scrolled_to
 from alignet import config
 from alignet.pipeline import cells
 
-NUMBERED = sorted(path.name for path in (config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NUMBERED = sorted(path.name for path in (config.home() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 def test_a_stage_notebook_runs_all_its_cells(opened, clone, screen):

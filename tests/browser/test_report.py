@@ -2,7 +2,7 @@ import re
 
 from alignet import config
 
-PAGE = config.ROOT / "reports" / "index.html"
+PAGE = config.home() / "reports" / "index.html"
 
 
 def requests_of(page):

@@ -29,7 +29,7 @@ from alignet.figures import (
     teacher,
 )
 
-RUN = config.ROOT / "reports" / "reference" / "emoji"
+RUN = config.home() / "reports" / "reference" / "emoji"
 
 
 def table(name, folder="tables"):

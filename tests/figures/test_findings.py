@@ -7,7 +7,7 @@ import torch
 from alignet import config
 from alignet.figures import findings, way
 
-TABLES = config.ROOT / "reports" / "reference" / "emoji" / "tables"
+TABLES = config.home() / "reports" / "reference" / "emoji" / "tables"
 
 
 def table(name):
@@ -95,7 +95,7 @@ def test_the_way_has_a_title_for_those_who_do_not_see_it_and_no_unknown_stage():
 
 
 def test_every_stage_notebook_shows_the_way_and_ends_with_what_it_found():
-    for path in sorted((config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted((config.home() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         text = path.read_text(encoding="utf-8")
         if path.stem != "11_figures":
             assert f'way.mark(\\"{path.stem[:2]}\\")' in text, path.name

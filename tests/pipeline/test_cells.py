@@ -8,7 +8,7 @@ import pytest
 from alignet import config
 from alignet.pipeline import cells
 
-NOTEBOOKS = sorted((config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = sorted((config.home() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 def edited(notebook, change):
@@ -45,7 +45,7 @@ def test_what_a_notebook_says_changes_with_its_code_its_text_its_tags_and_its_or
 
 
 def test_the_stage_writes_a_text_for_each_numbered_notebook_and_removes_those_that_are_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setenv(config.HOME, str(tmp_path))
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "01_world.ipynb").write_text(NOTEBOOKS[0].read_text())
     (tmp_path / "notebooks" / "explore.ipynb").write_text(NOTEBOOKS[0].read_text())
@@ -56,7 +56,7 @@ def test_the_stage_writes_a_text_for_each_numbered_notebook_and_removes_those_th
 
 
 def test_a_broken_notebook_is_named_in_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setenv(config.HOME, str(tmp_path))
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "01_world.ipynb").write_text("{}")
     assert cells.main() == 1

@@ -126,7 +126,7 @@ def test_people_who_always_press_one_key_and_a_ceiling_at_chance_are_remarked():
 
 def test_the_checks_of_params_need_no_torch():
     code = "import sys; from alignet import preflight; preflight.problems(); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=config.ROOT).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=config.home()).returncode == 0
 
 
 def test_the_command_prints_every_line_and_fails(tmp_path, capsys):

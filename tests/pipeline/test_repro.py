@@ -11,8 +11,10 @@ import pytest
 from inputs import PATIENCE
 from projects import STAGES, command, project, run
 
-from alignet.config import ROOT
+from alignet.config import home
 from alignet.pipeline import repro
+
+ROOT = home()
 
 pytestmark = pytest.mark.slow
 

@@ -131,9 +131,9 @@ def test_a_published_run_leaves_out_pictures_of_a_world_of_ones_own(tmp_path, mo
     (made / "figures").mkdir()
     for name in ("world.png", "seeds.png", "seeds.pdf", "seeds.csv"):
         (made / "figures" / name).write_text("x")
-    params = (config.ROOT / "params.yaml").read_text().replace("source: emoji", f"source: {source}")
+    params = (config.home() / "params.yaml").read_text().replace("source: emoji", f"source: {source}")
     (tmp_path / "params.yaml").write_text(params)
-    monkeypatch.setattr(config, "ROOT", tmp_path)
+    monkeypatch.setenv(config.HOME, str(tmp_path))
     assert compare.main(["--publish", "mine", "--out-dir", str(tmp_path)]) == 0
     there = made / "reference" / "mine"
     expected = {"seeds.csv", "seeds.png"} | ({"world.png"} if shown else set())
@@ -147,7 +147,7 @@ def test_what_made_a_report_is_the_last_change_of_the_code_whatever_else_is_comm
         named = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", "-C", str(tmp_path), *named, *words], check=True, capture_output=True)
 
-    monkeypatch.setattr(provenance.config, "ROOT", tmp_path)
+    monkeypatch.setattr(config, "CHECKOUT", tmp_path)
     assert provenance.commit() == "unknown (no git checkout)"
     git("init", "--quiet")
     (tmp_path / "params.yaml").write_text("a: 1\n")

@@ -1,5 +1,6 @@
 import pytest
 
+from alignet import config
 from alignet.report import compare, dictionary
 from alignet.reruns import ablate
 
@@ -25,4 +26,4 @@ def test_every_declared_table_and_own_column_is_there():
 
 
 def test_the_page_is_that_of_the_declaration():
-    assert dictionary.OUT.read_text(encoding="utf-8") == dictionary.text(PUBLISHED)
+    assert (config.home() / dictionary.OUT).read_text(encoding="utf-8") == dictionary.text(PUBLISHED)

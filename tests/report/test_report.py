@@ -83,7 +83,7 @@ def test_equations_are_mathml_with_their_numbers(run, name):
 
 
 def test_no_command_of_tex_is_left_in_an_equation():
-    for path in sorted((config.ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((config.home() / "notebooks").glob("*.ipynb")):
         kept: dict[str, str] = {}
         for cell in nbformat.read(path, as_version=4).cells:
             pages.without_mathml(cell.source if cell.cell_type == "markdown" else "", kept)

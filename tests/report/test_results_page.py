@@ -6,7 +6,7 @@ import pytest
 from alignet import config
 from alignet.report import results_page
 
-REFERENCE = config.ROOT / "reports" / "reference"
+REFERENCE = config.home() / "reports" / "reference"
 
 
 def row(target, mean, level="coarse", regime="new", **more):
@@ -44,10 +44,10 @@ def test_the_sentence_sets_the_gain_beside_the_papers(seeds, tmp_path):
 
 
 def test_the_page_of_results_is_what_the_published_tables_say():
-    assert (config.ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page.page(REFERENCE)
+    assert (config.home() / "docs" / "results.md").read_text(encoding="utf-8") == results_page.page(REFERENCE)
 
 
 def test_the_readmes_results_are_what_the_published_tables_say():
-    readme = (config.ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (config.home() / "README.md").read_text(encoding="utf-8")
     assert results_page.MARK.search(readme) is not None
     assert readme == results_page.with_headline(readme, REFERENCE)

@@ -227,7 +227,7 @@ def test_a_seed_changes_teacher_synthesis_and_students_and_nothing_else(tmp_path
 
 
 def names_of(changes):
-    one = variants.Variant(config.ROOT, changes, ("07_levels",))
+    one = variants.Variant(config.home(), changes, ("07_levels",))
     return one.made_anew(), [notebook for notebook, _ in variants.stages(one, "params.yaml")]
 
 
@@ -242,7 +242,7 @@ def test_a_variant_makes_anew_what_it_changes_and_what_follows():
 
 
 def test_a_seed_runs_the_pipeline_in_order():
-    one = replicate.variant(7, "params.yaml", config.ROOT)
+    one = replicate.variant(7, "params.yaml", config.home())
     names = [notebook for notebook, _ in variants.stages(one, "params.yaml")]
     assert names == sorted(names)
     assert names[0] == "04_teacher"
@@ -273,7 +273,7 @@ def test_a_variant_stands_beside_the_default_and_the_spread_over_seeds(tmp_path)
 
 
 def test_the_figure_of_ablations_draws_each_variant_and_says_whose_choices_they_are():
-    figure = ablation_figures.by_factor(ablate.beside_default(ablated(), config.ROOT / "no.csv"))
+    figure = ablation_figures.by_factor(ablate.beside_default(ablated(), config.home() / "no.csv"))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["loss: hard"]
     assert "SIMULATED" in figure.legends[0].get_title().get_text()
 

@@ -486,8 +486,8 @@ def test_a_killed_run_also_goes_on_with_its_random_numbers_and_its_scaler(toy, t
 @pytest.mark.slow
 def test_a_process_killed_from_outside_ends_with_the_same_weights(tmp_path):
     """SIGKILL at a random moment of a run in a process of its own; ten of them: python bench/resume.py."""
-    command = [sys.executable, str(config.ROOT / "bench" / "resume.py"), "1", str(tmp_path / "resume.csv")]
-    environment = os.environ | {"PYTHONPATH": str(config.ROOT)}
+    command = [sys.executable, str(config.home() / "bench" / "resume.py"), "1", str(tmp_path / "resume.csv")]
+    environment = os.environ | {"PYTHONPATH": str(config.home())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     table = pd.read_csv(tmp_path / "resume.csv")
@@ -608,12 +608,12 @@ def test_a_broken_picture_is_named_before_the_first_step(toy, tmp_path, cache_by
 def test_two_processes_have_the_losses_of_one(tmp_path):
     """One torchrun of two gloo processes and one process alone, the same global batches."""
     script = tmp_path / "two.py"
-    script.write_text(TWO.format(tests=[str(config.ROOT / "tests"), str(Path(__file__).parent)]))
+    script.write_text(TWO.format(tests=[str(config.home() / "tests"), str(Path(__file__).parent)]))
     curves = {}
     for count in (1, 2):
         out = tmp_path / f"{count}.csv"
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(config.ROOT)}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(config.home())}
         done = subprocess.run([*torchrun, str(script), str(out)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         curves[count] = pd.read_csv(out)

@@ -9,7 +9,7 @@ from alignet.export.__main__ import export_teacher
 from alignet.teacher import transforms
 from alignet.teacher.affine_map import AffineMap
 
-REAL = config.ROOT.parent / "shared" / "sources" / "glocal"
+REAL = config.home().parent / "shared" / "sources" / "glocal"
 DRAW = np.random.default_rng(0)
 FEATURES = DRAW.normal(1, 2, (9, 6)).astype(np.float32)
 

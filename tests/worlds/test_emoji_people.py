@@ -15,8 +15,8 @@ from alignet.worlds.format import participants
 from alignet.worlds.format.tables import CONCEPTS, TRIPLET, WorldError
 from alignet.worlds.things.rows import Rows
 
-SOURCES = config.ROOT.parent / "shared" / "sources" / "things"
-HERE = config.ROOT / "alignet" / "worlds" / "emoji"
+SOURCES = config.home().parent / "shared" / "sources" / "things"
+HERE = config.home() / "alignet" / "worlds" / "emoji"
 SMALL = {"people": "things", "picture_size": 32, "colour_renderings": 4, "line_renderings": 1}
 
 
@@ -102,7 +102,7 @@ def test_the_package_holds_the_choices_with_their_licence_and_authors():
     text = (HERE / "things_attribution.md").read_text(encoding="utf-8")
     for needed in ("CC BY 4.0", "Hebart", "10.7554/eLife.82580", "osf.io/f5rn6", "268,589", "Changed by alignet"):
         assert needed in text
-    data = tomllib.loads((config.ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    data = tomllib.loads((config.home() / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     held = {path.name for path in HERE.iterdir() if path.suffix in (".parquet", ".csv", ".md")}
     assert set(data["alignet.worlds.emoji"]) == held
 

@@ -564,7 +564,7 @@ def test_the_whole_pipeline_runs_on_the_papers_file_formats(paper, tmp_path):
 
 # The real files of THINGS, where they lie beside the project
 
-REAL = config.ROOT.parent / "shared" / "sources" / "things"
+REAL = config.home().parent / "shared" / "sources" / "things"
 STAND_IN = "abacus"  # shown for the nine second senses that have no photograph
 
 

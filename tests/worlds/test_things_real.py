@@ -28,9 +28,9 @@ from alignet.worlds.things import (
     world as things_world,
 )
 
-REAL = config.ROOT.parent / "shared" / "sources" / "things"
+REAL = config.home().parent / "shared" / "sources" / "things"
 CHOICES = REAL / "choices"
-EXTERNAL = config.ROOT / "data" / "external" / "things"
+EXTERNAL = config.home() / "data" / "external" / "things"
 real = pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL.name}: no real files here")
 COUNT = 120
 NAMES = sorted(f"thing{number:03d}" for number in range(COUNT))

@@ -663,7 +663,7 @@ def test_accents_composed_either_way_are_one_name(tmp_path, capsys):
 def test_a_project_that_is_moved_takes_its_world_and_pictures_along(tmp_path, capsys, monkeypatch, moved_up):
     before, after = tmp_path / "project", tmp_path / ("home" if moved_up else "deeper/home")
     folder_of(before)
-    monkeypatch.setattr(places, "ROOT", before)
+    monkeypatch.setenv(config.HOME, str(before))
     assert new(before, capsys)[0] == 0
     filled(before / "mine")
     folder_world.make(before / "mine", before / "data" / "world")

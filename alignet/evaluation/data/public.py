@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from alignet.config import ROOT
+from alignet.config import home
 from alignet.worlds.format.pictures import UNREADABLE
 from alignet.worlds.format.tables import WorldError
 
@@ -63,10 +63,10 @@ def available(name: str, root: str) -> tuple[Any, Any, str]:
     if name not in KNOWN:
         raise ValueError(f"downstream.public: {name!r} is none of {', '.join(KNOWN)}")
     folder, tested, learnt = KNOWN[name]
-    if not (ROOT / root / folder).is_dir():
+    if not (home() / root / folder).is_dir():
         return None, None, f"skipped: no folder {(Path(root) / folder).as_posix()}"
     try:
-        return tested(ROOT / root), learnt(ROOT / root) if learnt else None, ""
+        return tested(home() / root), learnt(home() / root) if learnt else None, ""
     except (RuntimeError, FileNotFoundError) as error:
         return None, None, f"skipped: {root} is not as torchvision expects ({str(error).splitlines()[0]})"
 
@@ -75,10 +75,10 @@ def of_classes(folder: str, names: list[str]) -> tuple[Any, str]:
     """A folder of class folders whose classes are those of `names`, numbered as there; or None and why it is
     skipped.
     """
-    lacking = [name for name in names if not (ROOT / folder / name).is_dir()]
+    lacking = [name for name in names if not (home() / folder / name).is_dir()]
     if lacking:
         return None, f"skipped: no folder {(Path(folder) / lacking[0]).as_posix()}, which it is learnt from"
-    return _SomeClasses(ROOT / folder, names), ""
+    return _SomeClasses(home() / folder, names), ""
 
 
 class _SomeClasses(datasets.ImageFolder):
@@ -141,7 +141,7 @@ def breeds(file: str, classes: list[str]) -> pd.DataFrame:
     Args: file: CSV, from the project's root or absolute; classes: the data set's folders.
     Raises: ValueError naming the file and what it lacks.
     """
-    table = pd.read_csv(ROOT / file, dtype=str)
+    table = pd.read_csv(home() / file, dtype=str)
     lacking = {"superclass", "class", "split"} - set(table)
     if lacking:
         raise ValueError(f"{file}: missing column {', '.join(sorted(lacking))}")

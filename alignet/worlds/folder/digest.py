@@ -27,7 +27,7 @@ def of_tables(folder: Path) -> str:
 def main(arguments: list[str] | None = None) -> int:
     chosen = config.load("world", config.World)
     own = chosen.source == "folder" and chosen.path is not None
-    text = of_tables(config.ROOT / str(chosen.path)) if own else chosen.source
+    text = of_tables(config.home() / str(chosen.path)) if own else chosen.source
     file = config.folders(".")[0] / "source.txt"
     file.parent.mkdir(exist_ok=True)
     file.write_text(f"{text}\n", encoding="ascii")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from alignet.config import ROOT
+from alignet.config import home
 
 ADVICE = "was it moved, or is its disk not there? Say under `pictures` where it lies now"
 
@@ -14,8 +14,8 @@ def said(pictures: Path, folder: Path) -> str:
     moved as a whole, or if the pictures lie inside `folder`; absolute otherwise.
     """
     place, start = pictures.resolve(), folder.resolve()
-    for home in (ROOT.resolve(), start):
-        if place.is_relative_to(home) and start.is_relative_to(home):
+    for project in (home().resolve(), start):
+        if place.is_relative_to(project) and start.is_relative_to(project):
             return Path(os.path.relpath(place, start)).as_posix()
     return str(place)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from alignet.config import ROOT, ImageNet
+from alignet.config import ImageNet, home
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import WorldError
 from alignet.worlds.paper import levels_pickle, things_full
@@ -34,16 +34,16 @@ def make(settings: ImageNet, out: Path) -> tables.World:
     """
     if settings.things is None and settings.levels is not None:
         raise WorldError("params: imagenet.levels: needs imagenet.things, whose choices are fitted to; or null")
-    roots = {"imagenet": ROOT / settings.imagenet}
+    roots = {"imagenet": home() / settings.imagenet}
     found, judged, unanswered = _imagenet(roots["imagenet"], settings.validation_pictures), None, 0
     if settings.levels is not None:
         unit = SECONDS[settings.levels_rt_unit]
-        judged, unanswered = levels_pickle.read(ROOT / settings.levels, settings.levels_rt, unit)
+        judged, unanswered = levels_pickle.read(home() / settings.levels, settings.levels_rt, unit)
         judged, shown = _with_ids(judged, found)
         found.loc[found["image"].isin(shown), "split"] = "test"
     images, people = found.assign(collection="ImageNet"), []
     if settings.things is not None:
-        roots |= {"things": ROOT / settings.things}
+        roots |= {"things": home() / settings.things}
         seen = _objects(roots["things"])
         images, people = pd.concat([seen, images], ignore_index=True), seen["image"].tolist()
     images, hierarchy, notes = _labelled(images, settings)
