@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import torch
+from scipy.linalg import orthogonal_procrustes
+from sklearn.decomposition import PCA
 from torch import Tensor
 
 from alignet.config import Reorganisation
@@ -248,13 +250,10 @@ def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
 def _superposed(places: np.ndarray, base: np.ndarray) -> np.ndarray:
     """A map (n, 2) moved, turned or mirrored to the least squared distance from `base` (Procrustes, without scale)."""
     middle, centred = base.mean(0), places - places.mean(0)
-    u, _, vt = np.linalg.svd(centred.T @ (base - middle))
-    return centred @ (u @ vt) + middle
+    turn, _ = orthogonal_procrustes(centred, base - middle)
+    return centred @ turn + middle
 
 
 def _principal(mean: np.ndarray) -> np.ndarray:
     """The first two principal components, their signs such that the largest entry of each axis is positive."""
-    centred = mean - mean.mean(0)
-    u, s, vt = np.linalg.svd(centred, full_matrices=False)
-    signs = np.sign(vt[range(2), np.abs(vt[:2]).argmax(1)])
-    return u[:, :2] * s[:2] * signs
+    return PCA(2, svd_solver="full").fit_transform(mean)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from scipy.stats import false_discovery_control
 from torch import Tensor
 from tqdm import tqdm
 
@@ -158,22 +159,10 @@ def kept_dimensions(posterior: Posterior, fdr: float, min_objects: int) -> Tenso
     Returns: (kept,) dimension numbers.
     """
     p = torch.special.ndtr(-posterior.mu.double() / posterior.sigma)
-    kept = benjamini_hochberg(p, fdr).sum(0) > min_objects
+    above = false_discovery_control(p.numpy(), axis=0) <= fdr  # adjusted p-values, (objects, dimensions)
+    kept = torch.from_numpy(above.sum(0) > min_objects)
     order = posterior.mu.relu().sum(0).argsort(descending=True, stable=True)
     return order[kept[order]]
-
-
-def benjamini_hochberg(p: Tensor, fdr: float) -> Tensor:
-    """Which hypotheses are rejected at a false-discovery rate, per column of p-values (n, m): (n, m) bool.
-
-    Source: Benjamini and Hochberg 1995: the largest k with p_(k) <= k / n * fdr, and all below it.
-    """
-    ranked = p.sort(dim=0).values
-    line = torch.arange(1, len(p) + 1, dtype=p.dtype)[:, None] / len(p) * fdr
-    below = (ranked <= line) * torch.arange(1, len(p) + 1)[:, None]
-    last = below.max(dim=0).values  # 0: none
-    threshold = ranked.gather(0, (last - 1).clamp(min=0)[None]).squeeze(0)
-    return (p <= threshold) & (last > 0)
 
 
 def top_objects(posterior: Posterior, count: int) -> Tensor:

@@ -24,9 +24,12 @@ def simulated(n, objects=40, dimensions=3, seed=0):
     return triplets, torch.multinomial(truth, 1, generator=generator(seed)).squeeze(1), truth
 
 
-def test_benjamini_hochberg_rejects_up_to_the_last_p_below_its_line():
+def test_a_dimension_keeps_objects_up_to_the_last_p_below_benjamini_and_hochbergs_line():
     p = torch.tensor([[0.01, 0.5], [0.03, 0.6], [0.035, 0.7], [0.9, 0.04]])  # lines at .0125, .025, .0375, .05
-    assert vice.benjamini_hochberg(p, 0.05).T.tolist() == [[True, True, True, False], [False] * 4]
+    posterior = vice.Posterior(-torch.special.ndtri(p), torch.ones_like(p))
+    assert vice.kept_dimensions(posterior, 0.05, 2).tolist() == [0]  # .03 lies above its line, and counts with .035
+    assert vice.kept_dimensions(posterior, 0.05, 3).tolist() == []
+    assert vice.kept_dimensions(posterior, 0.05, 0).tolist() == [0]
 
 
 def test_a_dimension_is_kept_if_more_than_k_objects_are_surely_positive():
