@@ -289,6 +289,10 @@ class Reorganisation:
     umap_neighbours: TwoOrMore
 
 
+PUBLIC = ("DTD", "OxfordIIITPet", "Flowers102", "StanfordCars", "CIFAR100", "Caltech-Birds", "Caltech101", "SUN397")
+PUBLIC += ("EuroSAT", "UC-Merced", "Colorectal", "ImageNet-A", "Entity-13", "Entity-30", "Living-17", "Nonliving-26")
+
+
 @settings
 class Downstream:
     seed: Whole
@@ -475,7 +479,7 @@ def _line(where: str, problem: ErrorDetails) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.config", description=f"Write a profile to {PARAMS}.")
+    parser = argparse.ArgumentParser(prog="alignet config", description=f"Write a profile to {PARAMS}.")
     parser.add_argument("profile", help="for instance params/paper.yaml")
     try:
         write_profile(parser.parse_args(arguments).profile)

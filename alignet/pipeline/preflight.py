@@ -9,19 +9,12 @@ world can give what the params ask for. `make repro` runs it first.
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignet import config, results
 from alignet.config import SECTIONS, Backbone, ConfigError, Student, Teacher
 
-if TYPE_CHECKING:  # importing it takes seconds, which `make repro` spends only on a world of one's own
-    from torch import Tensor
-
-    from alignet.worlds.format.tables import World
-
 SMALLEST = {"cluster_border": 2, "within_cluster": 3}  # pictures of a cluster that a scheme of a batch needs
-ALWAYS = 0.95  # share of one position from which on a person is remarked, of at least MANY choices
-MANY = 30
 
 
 def problems(params_file: str = config.PARAMS) -> list[str]:
@@ -30,6 +23,7 @@ def problems(params_file: str = config.PARAMS) -> list[str]:
     chosen = None if lines else config.load("world", config.World, params_file)
     if chosen is None or chosen.source != "folder" or chosen.path is None:
         return lines
+    from alignet.pipeline import needs  # and torch with it: seconds that only a world of one's own takes
     from alignet.worlds.format import places, tables
 
     folder = config.home() / chosen.path
@@ -39,7 +33,7 @@ def problems(params_file: str = config.PARAMS) -> list[str]:
         world = tables.read(folder)
     except tables.WorldError as error:
         return str(error).splitlines()
-    return places.gone(folder / "world.yaml", world.folders()) or [*of_world(world, params_file)]
+    return places.gone(folder / "world.yaml", world.folders()) or [*needs.of_world(world, params_file)]
 
 
 def _sections(params_file: str) -> Iterator[str]:
@@ -105,80 +99,43 @@ def _together(params_file: str) -> Iterator[str]:
             yield f"{where}.batch_pictures: is {student.batch_pictures}; scheme {scheme} needs {needed} or more"
         if student.source == "in_batch" and student.batch_clusters > clusters:
             yield f"{where}.batch_clusters: is {student.batch_clusters}, and synthesis.clusters is {clusters}"
-        if student.source == "file" and student.batch_triplets is None:
-            yield f"{where}.batch_triplets: source file needs a number"
+        if student.source == "file":
+            yield from _file_batches(student, f"{where}.batch_triplets", params_file)
+        layer = config.value(f"backbones.{name}.layer", params_file)
+        if layer != "pooled":
+            asked = f"{params_file}: backbones.{name}.layer: is {layer!r}"
+            yield f"{asked}, and a student's must be 'pooled': give the teacher a backbone of its own"
+        if name not in config.value("cost.pretraining", params_file):
+            yield f"{params_file}: cost.pretraining: has no entry for student {name!r} (null: none known)"
+    yield from _data_sets(params_file)
 
 
-def of_world(world: "World", params_file: str) -> Iterator[str]:
-    """What the params ask for and the world cannot give."""
-    from alignet.people import held_out
-    from alignet.worlds.format.tables import NOBODY
-
-    pictures = len(world.labelled(config.value("synthesis.styles", params_file)))
-    clusters = config.value("synthesis.clusters", params_file)
-    if clusters > pictures:
-        yield f"{params_file}: synthesis.clusters: is {clusters}, and {world.name} has {pictures} synthesis pictures"
-    for name in _entries("students", params_file):
-        student = config.load(f"students.{name}", Student, params_file)
-        batch = student.batch_clusters * student.batch_pictures
-        if student.source == "in_batch" and batch > pictures:
-            asked = f"{params_file}: students.{name}: batch_clusters x batch_pictures is {batch}"
-            yield f"{asked}, and {world.name} has {pictures} synthesis pictures"
-    if world.choices == NOBODY:
-        return
-    people = config.load("human_uncertainty", config.HumanUncertainty, params_file)
-    try:
-        parts = held_out.parts_to_fit(world, people)
-    except ValueError as error:
-        yield str(error)
-        return
-    triplets, _ = world.choice_rows(world.triplets)
-    concepts = len(world.codes(world.hierarchy[0])[triplets[parts.fitted]].unique())
-    folds = config.value("teacher.folds", params_file)
-    if concepts < 3 * folds:
-        judged = f"{concepts} {world.hierarchy[0]}s are judged"
-        yield f"{params_file}: teacher.folds: is {folds}, and each fold needs 3 of its own, but only {judged}"
-        return
-    yield from _folds(world, parts.fitted, params_file)
+def _file_batches(student: Student, where: str, params_file: str) -> Iterator[str]:
+    """Batches that a file of triplets cannot fill."""
+    most = config.value("synthesis.train_triplets", params_file)
+    if student.batch_triplets is None:
+        yield f"{where}: source file needs a number"
+    elif student.batch_triplets > most:
+        yield f"{where}: is {student.batch_triplets}, and synthesis.train_triplets is {most}"
 
 
-def _folds(world: "World", fitted: "Tensor", params_file: str) -> Iterator[str]:
-    """Choices too few for the teacher's folds. Args: fitted: (n,) bool, the rows of triplets.csv that are fitted to."""
-    from alignet.teacher.cross_validation import folds_of
+def _data_sets(params_file: str) -> Iterator[str]:
+    """Data sets of the last stages that nobody knows, and matrices that cannot be read."""
+    for entry in config.value("downstream.public", params_file):
+        if entry.get("name") not in config.PUBLIC or "root" not in entry:
+            known = f"is none of {', '.join(config.PUBLIC)} with its root"
+            yield f"{params_file}: downstream.public: {entry.get('name')!r} {known}"
+    for matrix in config.value("similarity.matrices", params_file):
+        from alignet.evaluation.data import matrices  # and torch with it
 
-    teacher = config.load("teacher", Teacher, params_file)
-    triplets, _ = world.choice_rows(world.triplets)
-    fold_of = folds_of(world.codes(world.hierarchy[0])[triplets[fitted]], teacher)
-    for fold in range(teacher.folds):
-        if not ((fold_of == fold).all(1).any() and (fold_of != fold).all(1).any()):
-            few = f"{int(fitted.sum())} choices leave a fold of {world.hierarchy[0]}s without triplets of its own"
-            yield f"{params_file}: teacher.folds: is {teacher.folds}, and {few}: choose fewer, or collect more choices"
-            return
-
-
-def remarks(world: "World") -> Iterator[str]:
-    """What does not stop a run and should be known: no or a low noise ceiling, people who always press one key."""
-    import torch
-
-    from alignet.maths import metrics
-    from alignet.worlds.check import agreement_between_people
-
-    if not len(world.triplets):
-        return
-    ceiling = metrics.odd_one_out_noise_ceiling(agreement_between_people(world, world.triplets))
-    if ceiling != ceiling:
-        yield "triplets.csv: no triplet was judged by two people, so there is no noise ceiling"
-    elif ceiling <= 1 / 3:
-        yield f"triplets.csv: the noise ceiling is {ceiling:.3f}, not above chance (1/3): people do not agree at all"
-    for person, rows in world.triplets.groupby("participant", sort=False):
-        position = torch.bincount(torch.tensor(rows["odd"].to_numpy(int)), minlength=3)
-        if len(rows) >= MANY and position.max() >= ALWAYS * len(rows):
-            key = f"position {int(position.argmax())} in {int(position.max())} of {len(rows)} trials"
-            yield f"triplets.csv: participant {person!r} chose {key}"
+        try:
+            matrices.read(config.home(), matrix)
+        except ValueError as error:
+            yield f"{params_file}: {error}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.pipeline.preflight", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet preflight", description=__doc__.split("\n\n")[0])
     parser.add_argument("--params-file", default=config.PARAMS)
     params_file = parser.parse_args(arguments).params_file
     try:
@@ -198,9 +155,10 @@ def _remarks_of_own(params_file: str) -> list[str]:
     chosen = config.load("world", config.World, params_file)
     if chosen.source != "folder" or chosen.path is None:
         return []
+    from alignet.worlds import remarks
     from alignet.worlds.format import tables
 
-    return [*remarks(tables.read(config.home() / chosen.path))]
+    return [*remarks.of_choices(tables.read(config.home() / chosen.path))]
 
 
 if __name__ == "__main__":

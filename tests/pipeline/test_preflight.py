@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from alignet import config
-from alignet.pipeline import preflight
+from alignet.evaluation.data import public
+from alignet.pipeline import needs, preflight
+from alignet.worlds import remarks
 from alignet.worlds.format.tables import TRIPLET, World
 
 
@@ -65,6 +67,28 @@ def test_the_repositorys_params_pass(file):
         ({"teacher": {"backbones": ["resnet"]}}, "teacher.backbones: 'resnet' is not in run.backbones"),
         ({"teacher": {"backbones": ["lite0"]}}, "synthesis.signal_backbone: 'lite0' is one of teacher.backbones"),
         ({"synthesis": {"signal_backbone": "x"}}, "synthesis.signal_backbone: 'x' is not in run.backbones"),
+        (
+            {"students": {"lite0": {"source": "file", "batch_triplets": 20001}}},
+            "students.lite0.batch_triplets: is 20001, and synthesis.train_triplets is 20000",
+        ),
+        ({"backbones": {"lite0": {"layer": "blocks.4"}}}, "backbones.lite0.layer: is 'blocks.4', and a student's must"),
+        (
+            {
+                "run": {"students": ["lite9"], "backbones": ["lite1_layers", "lite2_layers", "lite0", "lite9"]},
+                "students": {"lite9": {"like": "lite0"}},
+                "backbones": {"lite9": {"like": "lite0"}},
+            },
+            "cost.pretraining: has no entry for student 'lite9' (null: none known)",
+        ),
+        ({"downstream": {"public": [{"name": "MNIST", "root": "x"}]}}, "downstream.public: 'MNIST' is none of DTD, "),
+        (
+            {"similarity": {"matrices": [{"name": "x", "file": "x.csv"}]}},
+            "similarity.matrices: {'file': 'x.csv', 'name': 'x'} lacks kind",
+        ),
+        (
+            {"similarity": {"matrices": [{"name": "x", "file": "gone.csv", "kind": "distance"}]}},
+            "gone.csv: no such file (similarity.matrices)",
+        ),
     ],
 )
 def test_a_number_out_of_range_or_a_name_for_nothing_is_one_line_with_its_key(tmp_path, changes, line):
@@ -73,10 +97,13 @@ def test_a_number_out_of_range_or_a_name_for_nothing_is_one_line_with_its_key(tm
     assert all(found.startswith(str(tmp_path / "mine.yaml")) for found in lines)
 
 
-def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None):
-    """A world with so many synthesis pictures, judged concepts and choices."""
-    names = [f"h{n}" for n in range(concepts)] + [f"s{n}" for n in range(synthesis)] + ["t0"]
-    split = ["human"] * concepts + ["synthesis"] * synthesis + ["test"]
+def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None, test=5, classes=None):
+    """A world with so many synthesis pictures, judged concepts, choices, people a triplet and test concepts.
+
+    Args: odd: the position that all choose; classes: so many values of a second label, None: there is none.
+    """
+    names = [f"{part}{n}" for part, size in zip("hst", (concepts, synthesis, test), strict=True) for n in range(size)]
+    split = ["human"] * concepts + ["synthesis"] * synthesis + ["test"] * test
     images = pd.DataFrame({"image": names, "path": names, "concept": names, "split": split})
     draw = np.random.default_rng(0)
     rows = [
@@ -87,7 +114,9 @@ def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None):
         [f"h{a}", f"h{b}", f"h{c}", position, f"p{person}"] for a, b, c, position in rows for person in range(people)
     ]
     triplets = pd.DataFrame(rows, columns=[*TRIPLET, "odd", "participant"])
-    return World("tiny", "human", None, ("concept",), images, triplets, None)
+    hierarchy = ("concept",) if classes is None else ("concept", "class")
+    images["class"] = [f"c{row % (classes or 1)}" for row in range(len(images))]
+    return World("tiny", "human", None, hierarchy, images, triplets, None)
 
 
 @pytest.mark.parametrize(
@@ -100,32 +129,70 @@ def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None):
         ),
         ({"concepts": 11}, "teacher.folds: is 4, and each fold needs 3 of its own, but only 11 concepts are judged"),
         ({"choices": 30}, "teacher.folds: is 4, and 30 choices leave a fold of concepts without triplets of its own"),
+        ({"synthesis": 3}, "labels need 4 synthesis pictures, and tiny has 3"),
+        ({"test": 4}, "the maps of 09_reorganisation need 5 concepts of split test, and tiny has 4"),
+        ({"concepts": 5}, "human_uncertainty.min_objects: is 5, and VICE keeps dimensions of more objects, but only 5"),
     ],
 )
 def test_what_the_world_cannot_give_is_said_before_the_first_stage(sizes, line):
-    lines = [*preflight.of_world(tiny(**sizes), "params.yaml")]
+    lines = [*needs.of_world(tiny(**sizes), "params.yaml")]
     assert any(line in found for found in lines), lines
 
 
 def test_a_world_that_gives_what_is_asked_for_passes_and_one_without_choices_to_fit_does_not():
-    assert [*preflight.of_world(tiny(choices=900), "params.yaml")] == []
+    assert [*needs.of_world(tiny(choices=900), "params.yaml")] == []
     world = tiny()
     world.triplets["split"] = "test"
-    assert "no choices are left to fit to" in " ".join(preflight.of_world(world, "params.yaml"))
+    assert "no choices are left to fit to" in " ".join(needs.of_world(world, "params.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "world", "line"),
+    [
+        ({"synthesis": {"class_label": "kind"}}, {}, "synthesis.class_label is 'kind'; the hierarchy has concept"),
+        ({"synthesis": {"scheme": "between_class"}}, {"classes": 2}, "between_class needs three classes, there are 2"),
+        ({"synthesis": {"scheme": ["random", "within_class"]}}, {}, "within_class needs three images in one group"),
+        ({"human_uncertainty": {"held_out_objects": ["x"]}}, {}, "held_out_objects: triplets.csv shows no concept 'x'"),
+        ({"human_uncertainty": {"uncertainty": "embedding"}}, {}, "embedding needs human_uncertainty.embedding"),
+    ],
+)
+def test_params_that_a_world_does_not_fit_are_said_before_the_first_stage(tmp_path, changes, world, line):
+    lines = [*needs.of_world(tiny(choices=900, **world), params(tmp_path, changes))]
+    assert any(line in found for found in lines), lines
+
+
+def test_a_triplet_that_shows_one_concept_twice_is_said_before_the_first_stage():
+    world = tiny(choices=900)
+    world.images.loc[world.images["image"] == "h1", "concept"] = "h0"
+    world.triplets.loc[0, [*TRIPLET]] = ["h0", "h1", "h2"]
+    assert "a triplet shows one concept twice" in " ".join(needs.of_world(world, "params.yaml"))
+
+
+def test_folds_whose_triplets_are_drawn_pass_and_the_same_without_drawn_ones_do_not(tmp_path):
+    few = tiny(choices=30, classes=2)  # of 30 choices no fold of concepts has a triplet of its own
+    assert [*needs.of_world(few, "params.yaml")] == []
+    undrawn = params(tmp_path, {"teacher": {"validation_per_level": 0}})
+    assert "leave a fold of concepts without triplets" in " ".join(needs.of_world(few, undrawn))
+    shares = params(tmp_path, {"human_uncertainty": {"uncertainty": "empirical"}})
+    assert "leave a fold of concepts without triplets" in " ".join(needs.of_world(few, shares))
+
+
+def test_the_public_data_sets_that_params_may_name_are_those_that_can_be_read():
+    assert set(config.PUBLIC) == set(public.KNOWN)
 
 
 def test_people_who_always_press_one_key_and_a_ceiling_at_chance_are_remarked():
-    remarks = " ".join(preflight.remarks(tiny(odd=1)))
-    assert "participant 'p0' chose position 1 in 30 of 30 trials" in remarks
-    alone = " ".join(preflight.remarks(tiny(people=1, concepts=300)))
+    said = " ".join(remarks.of_choices(tiny(odd=1)))
+    assert "participant 'p0' chose position 1 in 30 of 30 trials" in said
+    alone = " ".join(remarks.of_choices(tiny(people=1, concepts=300)))
     assert "no triplet was judged by two people" in alone
     world = tiny(people=2)
     world.triplets["odd"] = [0, 1] * (len(world.triplets) // 2)
-    assert "not above chance" in " ".join(preflight.remarks(world))
+    assert "not above chance" in " ".join(remarks.of_choices(world))
 
 
 def test_the_checks_of_params_need_no_torch():
-    code = "import sys; from alignet import preflight; preflight.problems(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from alignet.pipeline import preflight; preflight.problems(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=config.home()).returncode == 0
 
 
