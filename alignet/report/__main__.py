@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from alignet import config, results
 from alignet.figures import way
-from alignet.report import compare, pages, provenance
+from alignet.report import cautions, compare, pages, provenance
+from alignet.report.cautions import Caution
 from alignet.worlds.format.schema import PARTICIPANTS
 
 HERE = Path(__file__).parent
@@ -27,10 +28,10 @@ SHOWN = 60  # rows of a table that stand on the page
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.report", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet report", description=__doc__.split("\n\n")[0])
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
-    _, reports = config.folders(wanted.out_dir)
+    data, reports = config.folders(wanted.out_dir)
     if not (reports / "tables").is_dir():
         print(f"{reports / 'tables'}: no such folder; run make repro first", file=sys.stderr)
         return 1
@@ -42,25 +43,26 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     pages.write(reports / "notebooks", reports / "pages")
     page = reports / "index.html"
-    page.write_text(render(reports), encoding="utf-8")
+    page.write_text(render(reports, data), encoding="utf-8")
     print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def render(reports: Path) -> str:
-    """The page. Everything that comes from files is escaped."""
+def render(reports: Path, data: Path) -> str:
+    """The page of a finished run. Everything that comes from files is escaped."""
     contents = yaml.safe_load((HERE / "contents.yaml").read_text(encoding="utf-8"))
     values = _values(reports)
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
     template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
-    kind = values["kind"]
+    kind, warned = values["kind"], cautions.of_run(data, reports)
     return template.render(
         title=contents["title"],
         lead=contents["lead"],
         paper=contents["paper"],
         warning=_warning(kind, values["judged"]),
+        cautions=warned,
         way=Markup(way.drawn()),
-        sections=[_section(section, reports, values) for section in contents["sections"]],
+        sections=[_section(section, reports, values, warned) for section in contents["sections"]],
         facts=provenance.facts(),
         params=(config.home() / config.PARAMS).read_text(encoding="utf-8"),
     )
@@ -90,7 +92,7 @@ def _values(reports: Path) -> dict[str, Any]:
     return {"kind": kind, "judged": judged, "people": people, "seeds": count, "students": config.names("students")}
 
 
-def _section(section: dict[str, Any], reports: Path, values: dict[str, Any]) -> dict[str, Any]:
+def _section(section: dict[str, Any], reports: Path, values: dict[str, Any], warned: list[Caution]) -> dict[str, Any]:
     figures = [made for figure in section.get("figures", []) for made in _figures(figure, reports, values)]
     tables = [_table(table, reports) for table in section.get("tables", []) if _file(table, reports).is_file()]
     notebooks = [
@@ -98,6 +100,7 @@ def _section(section: dict[str, Any], reports: Path, values: dict[str, Any]) -> 
     ]
     first = {path.stem.split("_")[0]: path for path in reversed(notebooks)}  # one of each: others repeat its equations
     return section | {
+        "cautions": [caution for caution in warned if caution.section == section["id"]],
         "figures": figures,
         "tables": tables,
         "pages": [{"name": path.stem, "href": f"pages/{path.stem}.html"} for path in notebooks],

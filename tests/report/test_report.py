@@ -60,7 +60,7 @@ def test_simulated_choices_are_called_so_and_markup_is_escaped(run):
 def test_that_people_saw_other_pictures_is_said_on_top_and_in_captions(run):
     file = run / "tables" / "levels.csv"
     pd.read_csv(file).assign(choices="human", judged="photographs of the same concepts").to_csv(file, index=False)
-    page = command.render(run)
+    page = command.render(run, run.parent / "data")
     assert "The choices are people&#39;s. They were shown photographs of the same concepts." in page
     assert "human participants, who were shown photographs of the same concepts" in page
     assert "SIMULATED" not in page
