@@ -6,6 +6,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 RUN := "$(BIN)/python"
 READY := $(VENV)/.ready
 OTHERS := $(VENV)/bench/.ready
+NEEDS_GIT := git --version >/dev/null 2>&1 || { echo "the tests need git: install it (Debian, Ubuntu: apt install git)" >&2; exit 1; }
 export PATH := $(BIN):$(PATH)
 
 # Where the home cannot be written to, what its programs keep there goes into a folder that dvc ignores.
@@ -23,7 +24,7 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro compare replicate ablate develop report bench test test-fast test-browser lab lint lock
+.PHONY: help repro compare replicate ablate develop report bench test test-all test-browser lab lint lock
 help:
 	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
 	@echo "make compare  table by table, how far this run is from the published one"
@@ -32,7 +33,7 @@ help:
 	@echo "make develop  students with other settings, on concepts that no result is reported on: reports/tables/development.csv"
 	@echo "make report  a page to read offline, reports/index.html, and the executed notebooks"
 	@echo "make bench   speed and memory beside other ways, as ratios: reports/tables/bench.csv; TASKS=\"rsa kmeans\" runs only these"
-	@echo "make test    set up and run the tests; make test-fast: all but the slow ones"
+	@echo "make test    set up and run the tests but the slow ones; make test-all: all of them"
 	@echo "make test-browser  the report and JupyterLab in Chromium, after make repro; pictures in reports/screens/"
 	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
 	@echo "make lint    ruff, the checks on notebooks, and types (mypy)"
@@ -60,11 +61,12 @@ bench: $(READY) $(OTHERS)
 	@$(RUN) -m bench $(TASKS)
 
 test: $(READY)
-	@git --version >/dev/null 2>&1 || { echo "the tests need git: install it (Debian, Ubuntu: apt install git)" >&2; exit 1; }
-	@$(RUN) -m pytest -n 2 --dist loadgroup
-
-test-fast: $(READY)
+	@$(NEEDS_GIT)
 	@$(RUN) -m pytest -n 2 -m "not slow"
+
+test-all: $(READY)
+	@$(NEEDS_GIT)
+	@$(RUN) -m pytest -n 2 --dist loadgroup
 
 test-browser: $(READY)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r tests/browser/requirements.txt

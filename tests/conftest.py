@@ -1,4 +1,4 @@
-"""Every process of the tests computes on one thread: two of them share the cores (make test)."""
+"""Every process of the tests computes on one thread: two of them share the cores (make test-all)."""
 
 import os
 
@@ -15,5 +15,5 @@ collect_ignore = [] if os.environ.get("ALIGNET_BROWSER") else ["browser"]  # `ma
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups that one process runs in order (make test: --dist loadgroup) start first: they take longest."""
+    """Groups that one process runs in order (make test-all: --dist loadgroup) start first: they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
