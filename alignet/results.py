@@ -1,9 +1,13 @@
 """Tables of results: how they are written and read, and what their columns student and target may say."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:  # `make repro` reads the names below, and pandas takes a second to import
+    import pandas as pd
 
 BASE, CONTROL, ALIGNED = "base", "unalignet", "alignet"
 TARGETS = (BASE, CONTROL, ALIGNED)  # what a student was taught: nothing, the teacher without its map, the teacher
@@ -25,5 +29,7 @@ def load(path: Path, labels: Iterable[str] = ()) -> pd.DataFrame:
 
     Args: labels: further columns that hold labels, as of a hierarchy.
     """
+    import pandas as pd
+
     text = dict.fromkeys((*TEXT, *labels), str)
     return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=text)

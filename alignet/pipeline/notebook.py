@@ -37,6 +37,7 @@ from traitlets import default
 
 from alignet.pipeline import kernels
 
+PATIENCE = 600  # seconds for a kernel to start, or to send what a cell has left: a busy machine takes its time
 BACK = "git checkout HEAD -- params.yaml && dvc checkout"  # from an experiment that did not end
 
 
@@ -95,6 +96,8 @@ def run(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
             stderr_file=sys.stderr,
             kernel_manager_class=StageKernel,
             on_cell_executed=show_results,
+            start_timeout=PATIENCE,
+            iopub_timeout=PATIENCE,
         )
     except (PapermillExecutionError, DeadKernelError):
         clean(executed)
@@ -173,7 +176,7 @@ def after_stop() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.pipeline.notebook", description=__doc__)
+    parser = argparse.ArgumentParser(prog="alignet run", description=__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("executed", type=Path)
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")

@@ -25,7 +25,6 @@ import psutil
 import yaml
 
 from alignet.pipeline import kernels, preflight
-from alignet.report import compare
 
 NO_SCM = "[core]\n    no_scm = true\n"  # .dvc/config.local where there is no .git
 DVC = re.compile(  # the end of a line from dvc: a stage may have written something without a newline before it
@@ -46,6 +45,7 @@ HEADS = (  # how lines from dvc begin
     b"> ",
 )
 LOCK, KEPT, ONE_RUN = "dvc.lock", ".dvc/tmp/dvc.lock.kept", ".dvc/tmp/repro.lock"
+WITHOUT_KERNEL = (b"source", b"cells")  # stages that are no notebooks and come before those that are
 OUTPUTS = ("data", "reports", "data/world", "reports/tables", "reports/figures", "reports/notebooks")  # of stages
 Spans = dict[str, list[float]]  # for each stage its start and, once it has ended, its end, in seconds
 
@@ -119,10 +119,11 @@ def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
 
 
 def with_kernels(told: Iterable[tuple[str, bytes]], server: kernels.Server) -> Iterator[tuple[str, bytes]]:
-    """Passes events on; when the first stage runs, the server begins to import for the stages after it."""
+    """Passes events on; when the first notebook runs, the server begins to import for the stages after it."""
     for kind, content in told:
         if kind == "run":
-            server.start()
+            if content not in WITHOUT_KERNEL:
+                server.start()
             keep_lock(Path.cwd())  # dvc has written it before the next stage runs
         yield kind, content
 
@@ -352,6 +353,8 @@ def _run(arguments: list[str]) -> int:
         return 1
     print(*summary(spans, counts, time.monotonic() - begun), sep="\n")
     if not (arguments or counts["current"]) and Path("reports/tables").is_dir():
+        from alignet.report import compare  # and pandas with it, which a run without changes does not need
+
         print(*compare.told(), sep="\n")
     return 0
 
