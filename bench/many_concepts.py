@@ -171,8 +171,8 @@ def stages(file: Path) -> None:
     from alignet import config
     from alignet.evaluation import downstream, reorganisation  # noqa: F401  imported once, for all forked processes
 
-    if Path.cwd().resolve() != config.ROOT.resolve():
-        raise SystemExit(f"alignet is that of {config.ROOT}, and not of {Path.cwd()}")
+    if Path.cwd().resolve() != config.home().resolve():
+        raise SystemExit(f"alignet is that of {config.home()}, and not of {Path.cwd()}")
     matplotlib.use("agg")
     table = [{"stage": START, **forked(lambda: None)}]
     for stage in reversed(list(topological_sort(Repo().index.graph))):
