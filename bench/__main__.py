@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from alignet.config import ROOT
+from alignet.config import home
 from alignet.figures import style
 from bench import figure, rows
 
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Compare alignet's ways with others, side by side.")
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"all if none is named: {', '.join(rows.NAMES)}")
     parser.add_argument("--scale", type=float, default=1, help="multiplies pictures, triplets and choices")
-    parser.add_argument("--reports", type=Path, default=ROOT / "reports")
+    parser.add_argument("--reports", type=Path, default=home() / "reports")
     wanted = parser.parse_args()
     unknown = sorted(set(wanted.tasks) - set(rows.NAMES))
     if unknown:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from alignet import devices
-from alignet.config import ROOT
+from alignet.config import home
 from bench.measure import measured
 
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "tasks").glob("[a-z]*.py"))
@@ -48,7 +48,7 @@ def alone(name: str, scale: float) -> tuple[list[dict], list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "bench.rows", name, str(scale), str(out)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
+        done = subprocess.run(command, cwd=home(), capture_output=True, text=True, errors="replace")
         if done.returncode == 0:
             return tuple(json.loads(out.read_text()))
     last = (done.stderr.splitlines() or ["no word"])[-1]
