@@ -84,4 +84,7 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     if not levels:
         assert set(scores["note"]) == {NO_LEVELS}
     assert (copy / "reports" / "figures" / "levels.png").is_file()
-    assert (copy / "reports" / "index.html").is_file()
+    page = (copy / "reports" / "index.html").read_text(encoding="utf-8")
+    told = page.split('id="cautions"')[1].split("</ul>")[0]
+    assert "Too few to conclude from: the test split shows" in told
+    assert ("No level of abstraction is scored" in told) == (not levels)

@@ -110,12 +110,16 @@ def _levels(tables: Path) -> Iterator[Caution]:
     table = _table(tables, "levels")
     if table.empty or "n_triplets" not in table:
         return
-    scored = table[table["n_triplets"].notna()].drop_duplicates(["study", "regime", "level"])
+    scored = table[table["n_triplets"] > 0].drop_duplicates(["study", "regime", "level"])
+    if scored.empty:
+        advice = "Collect choices about pictures of split test (python -m alignet.worlds triplets, --level)."
+        yield Caution("levels", f"No level of abstraction is scored: {table['note'].iloc[0]}.", advice)
+        return
     few = scored[scored["n_triplets"] < ENOUGH]
     if len(few):
         named = (f"{_about(row)} ({row['n_triplets']:.0f} triplets)" for row in few.to_dict("records"))
         yield Caution("levels", f"{LEAST}: {'; '.join(named)}.", f"Collect {ENOUGH} or more triplets of each.")
-    if len(scored) and scored["noise_ceiling"].isna().all():
+    if scored["noise_ceiling"].isna().all():
         advice = "Let several people judge the same triplets."
         yield Caution("levels", "Nobody knows how far a model could get: there is no noise ceiling.", advice)
 
