@@ -24,26 +24,32 @@ ifneq ($(shell test -d "$$HOME" && echo yes),yes)
 export HOME := $(CURDIR)/.dvc/tmp/home
 endif
 
-.PHONY: help repro compare replicate ablate develop report bench test test-all test-browser lab lint lock
+.PHONY: help repro compare replicate ablate develop report bench test test-all test-browser lab lint lock clean-cache
 help:
-	@echo "make repro   set up, run the pipeline (only what has changed), write reports/"
-	@echo "make compare  table by table, how far this run is from the published one"
-	@echo "make replicate  teacher, labels and students again with four other seeds: reports/tables/seeds.csv"
-	@echo "make ablate  students again with one choice changed at a time: reports/tables/ablations.csv"
-	@echo "make develop  students with other settings, on concepts that no result is reported on: reports/tables/development.csv"
-	@echo "make report  a page to read offline, reports/index.html, and the executed notebooks"
-	@echo "make bench   speed and memory beside other ways, as ratios: reports/tables/bench.csv; TASKS=\"rsa kmeans\" runs only these"
-	@echo "make test    set up and run the tests but the slow ones; make test-all: all of them"
-	@echo "make test-browser  the report and JupyterLab in Chromium, after make repro; pictures in reports/screens/"
-	@echo "make lab     JupyterLab, with the notebooks in notebooks/"
-	@echo "make lint    ruff, the checks on notebooks, and types (mypy)"
-	@echo "make lock    compile requirements.txt anew from requirements.in (needs uv)"
+	@echo "Run"
+	@echo "  make repro      set up, run the pipeline (only what has changed), write reports/"
+	@echo "  make replicate  teacher, labels and students again with four other seeds: reports/tables/seeds.csv"
+	@echo "  make ablate     students again with one choice changed at a time: reports/tables/ablations.csv"
+	@echo "  make develop    students with other settings, on concepts that no result is reported on: reports/tables/development.csv"
+	@echo "Read"
+	@echo "  make report     a page to read offline, reports/index.html, and the executed notebooks"
+	@echo "  make lab        JupyterLab, with the notebooks in notebooks/"
+	@echo "  make compare    table by table, how far this run is from the published one; FETCH=1 gets that one's figures"
+	@echo "Own data"
+	@echo "  .venv/bin/python -m alignet --help    every command: worlds (your own pictures), jspsych, evaluate, export and others"
+	@echo "Developers"
+	@echo "  make test          set up and run the tests but the slow ones; make test-all: all of them"
+	@echo "  make test-browser  the report and JupyterLab in Chromium, after make repro; pictures in reports/screens/"
+	@echo "  make lint          ruff, the checks on notebooks, and types (mypy)"
+	@echo "  make bench         speed and memory beside other ways: reports/tables/bench.csv; TASKS=\"rsa kmeans\" runs only these"
+	@echo "  make lock          compile requirements.txt anew from pyproject.toml (needs uv)"
+	@echo "  make clean-cache   empty data/frozen, outputs of frozen layers that are computed again when they are needed"
 
 repro: $(READY)
 	@$(RUN) -m alignet.pipeline.repro
 
 compare: $(READY)
-	@$(RUN) -m alignet.report.compare
+	@$(RUN) -m alignet.report.compare $(if $(FETCH),--fetch)
 
 replicate: repro
 	@$(RUN) -m alignet.reruns.replicate
@@ -78,9 +84,12 @@ lab: $(READY)
 lint: $(READY)
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m nbstripout --verify notebooks/*.ipynb && $(RUN) -m mypy
 
+clean-cache: $(READY)
+	@$(RUN) -m alignet.pipeline.cache --empty
+
 lock:
-	uv pip compile requirements.in --universal --python-version 3.11.0 --no-emit-index-url --no-emit-find-links \
-		--no-header --no-annotate -o requirements.txt
+	uv pip compile pyproject.toml --extra pipeline --extra emoji --extra test --extra dev --universal --python-version 3.11.0 \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.txt
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

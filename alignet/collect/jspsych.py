@@ -56,7 +56,7 @@ def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.collect.jspsych", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet jspsych", description=__doc__.split("\n\n")[0])
     parser.add_argument("world", type=Path)
     parser.add_argument("trials", type=Path)
     parser.add_argument("out", type=Path)

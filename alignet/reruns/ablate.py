@@ -29,7 +29,7 @@ COLUMNS += ["over_default", "seeds_sd", "n_seeds", "choices"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.reruns.ablate", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet ablate", description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--variants", default="params/variants/ablations.yaml", help="from the project's root or absolute"
     )

@@ -15,7 +15,7 @@ TABLES = ("seeds", "replicates")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.reruns.beside", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet beside", description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="+", metavar="NAME=REPORTS")
     parser.add_argument("--out", type=Path, default=Path("reports/reference/worlds"), help="without ending")
     wanted = parser.parse_args(arguments)

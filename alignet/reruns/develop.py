@@ -34,7 +34,7 @@ TASK = "ten-shot class"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.reruns.develop", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet develop", description=__doc__.split("\n\n")[0])
     parser.add_argument("--variants", default="params/variants/development.yaml", help="from the project's root")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--params-file", default=config.PARAMS)

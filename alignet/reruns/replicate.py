@@ -20,7 +20,7 @@ EVALUATION = ("07_levels", "08_similarity", "10_downstream")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.reruns.replicate", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet replicate", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4], help="beside the run's own")
     parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".", help="of the finished run")

@@ -57,7 +57,7 @@ COMMANDS = {"check": _check, "new": _new, "params": _params, "triplets": _triple
 
 def main(arguments: list[str] | None = None) -> int:
     """Check a world, or make one from class folders; 1 and a line for each problem if that cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m alignet.worlds", description="Worlds of your own pictures.")
+    parser = argparse.ArgumentParser(prog="alignet worlds", description="Worlds of your own pictures.")
     commands = parser.add_subparsers(dest="command", required=True)
     checked = commands.add_parser("check", help="a summary of a world, or everything that is wrong with it")
     checked.add_argument("path", type=Path)

@@ -294,7 +294,7 @@ def _own_imagenet(options: argparse.Namespace) -> Path | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m alignet.worlds.fetch", description="Public data.")
+    parser = argparse.ArgumentParser(prog="alignet fetch", description="Public data.")
     parser.add_argument("dataset", choices=sorted(PAGES))
     parser.add_argument("files", nargs="*", help="of alignet-release: <target>/<split>_<scheme>.npz")
     parser.add_argument("--to", type=Path, default=home() / "data" / "external")
