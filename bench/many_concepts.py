@@ -1,6 +1,6 @@
 """Every stage on a world with as many concepts as THINGS: time, memory, and what grows faster than the pictures.
 
-python -m bench.many_concepts [--concepts N] [--pictures N]     writes bench/many_concepts.csv; ten minutes
+python -m bench.many_concepts [--concepts N] [--pictures N]     writes bench/many_concepts.csv; eight minutes
 
 The world is invented: pictures of 24 pixels, three columns of labels, choices that follow the labels. Networks have one
 block and random weights and fits are short (params/smoke.yaml); evaluations are those of params.yaml. Stages run one
