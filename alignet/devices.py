@@ -4,14 +4,17 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from pydantic import TypeAdapter
 from torch import Tensor
 
 Item = TypeVar("Item")
@@ -128,13 +131,21 @@ def gather(shares: Tensor, n: int) -> Tensor:
     return torch.cat(gathered)[:n]
 
 
-def launch(module: str, options: Mapping[str, object], devices: int) -> None:
-    """Run `python -m module` in `devices` processes of this machine.
+def launch(module: str, job: object, devices: int) -> None:
+    """Run `python -m module --job FILE` in `devices` processes of this machine.
 
-    Args: options: command-line options by name, with underscores for hyphens; those that are None are left out.
+    Args: job: a frozen record (`config.settings`); FILE holds it as JSON, and the processes read it by `handed_over`.
     Raises: RuntimeError if one of them fails or is killed; torchrun then ends the others.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
-    if subprocess.run([*torchrun, "-m", module, *flags]).returncode:
+    with tempfile.TemporaryDirectory(prefix="alignet-") as folder:
+        file = Path(folder) / "job.json"
+        file.write_bytes(TypeAdapter(type(job)).dump_json(job))
+        failed = subprocess.run([*torchrun, "-m", module, "--job", str(file)]).returncode
+    if failed:
         raise RuntimeError(f"{module}: one of its {devices} processes failed or was killed; torchrun says above which")
+
+
+def handed_over(file: str, record: type[Item]) -> Item:
+    """The job that `launch` has written, as a record of this class; every value is exactly what it was."""
+    return TypeAdapter(record).validate_json(Path(file).read_bytes())

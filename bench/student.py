@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from alignet import config
 from alignet.figures import style
 from alignet.student import batches, jobs, network, training
+from alignet.worlds.format import tables
 from bench.measure import measured
 from bench.tasks.student import Bench, bare_step, batch_size, step_starts, whole_network
 
@@ -95,7 +96,7 @@ class FileForwards:
 
 def accuracy_over_time(bench: Bench, steps: int) -> pd.DataFrame:
     """Held-out triplet accuracy by seconds of training, a tenth of the steps at a time, with the labels of the run."""
-    world, tenth = jobs.labelled_world(DATA, config.PARAMS), max(1, steps // 10)
+    world, tenth = tables.read(DATA / "world").to_label(config.value("synthesis.styles")), max(1, steps // 10)
     settings = dataclasses.replace(
         bench.settings, steps=steps, held_out_every=tenth, warmup_steps=tenth, held_out_triplets=400
     )

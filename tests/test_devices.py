@@ -1,14 +1,14 @@
-import dataclasses
-import importlib
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from alignet import devices
 from alignet.models import features
+from alignet.student import __main__ as student
 from alignet.student import jobs
 
 
@@ -36,18 +36,30 @@ def test_a_failure_in_each_is_the_callers():
         list(devices.each(lambda item: 1 / item, [1, 0, 2]))
 
 
-def test_launch_starts_a_module_in_several_processes_with_its_options_as_flags(monkeypatch):
-    commands = []
+STUDENT = ["--name", "vit", "--target", "alignet", "--params-file", "params/smoke.yaml", "--out-dir", "a b"]
+BACKBONE = ["--backbone", "lite1_layers", "--params-file", "params/smoke.yaml", "--out-dir", "a b"]
+
+
+@pytest.mark.parametrize(
+    ("program", "work", "arguments"), [(student, "train", [*STUDENT, "--lr", "1e-7"]), (features, "extract", BACKBONE)]
+)
+def test_launch_hands_a_job_to_several_processes_of_a_module_as_it_is(monkeypatch, program, work, arguments):
+    taken, commands = [], []
+    monkeypatch.setattr(program, work, taken.append)
 
     def run(command):
         commands.append(command)
+        program.main(command[-2:])
         return subprocess.CompletedProcess(command, 0)
 
+    program.main(arguments)
     monkeypatch.setattr(devices.subprocess, "run", run)
-    devices.launch("alignet.student", {"name": "vit", "out_dir": "a b", "lr": None, "steps": 7}, 3)
+    devices.launch(program.__name__, taken[0], 3)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
-    flags = ["--name=vit", "--out-dir=a b", "--steps=7"]
-    assert commands == [[sys.executable, *torchrun, "-m", "alignet.student", *flags]]
+    assert commands == [[sys.executable, *torchrun, "-m", program.__name__, "--job", commands[0][-1]]]
+    assert taken[1] == taken[0]
+    assert repr(taken[1]) == repr(taken[0])  # 1 and 1.0 are equal
+    assert not Path(commands[0][-1]).exists()
 
 
 def test_launch_fails_where_one_of_its_processes_does():
@@ -55,13 +67,13 @@ def test_launch_fails_where_one_of_its_processes_does():
         devices.launch("alignet.student", {"name": "vit", "flavour": "sweet"}, 1)
 
 
-@pytest.mark.parametrize(
-    ("module", "record"),
-    [("alignet.student.__main__", jobs.Job), ("alignet.models.features", features.Job)],
-)
-def test_a_started_program_takes_every_field_of_its_job_as_a_flag(module, record, monkeypatch):
-    program, taken = importlib.import_module(module), []
-    monkeypatch.setattr(program, "train" if "student" in module else "extract", taken.append)
-    values = {field.name: 3 if field.name in ("lr", "steps") else field.name for field in dataclasses.fields(record)}
-    program.main([f"--{name.replace('_', '-')}={value}" for name, value in values.items()])
-    assert taken == [record(**values)]
+def test_a_job_with_a_field_that_its_record_lacks_is_refused(tmp_path):
+    (tmp_path / "job.json").write_text('{"name": "vit", "flavour": "sweet"}')
+    with pytest.raises(ValueError, match="flavour"):
+        devices.handed_over(str(tmp_path / "job.json"), jobs.Job)
+
+
+def test_a_student_is_named_with_its_target(capsys):
+    with pytest.raises(SystemExit):
+        student.main(["--name", "vit"])
+    assert "give --target beside --name" in capsys.readouterr().err

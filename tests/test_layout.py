@@ -6,7 +6,9 @@ import nbformat
 import pytest
 import yaml
 
-from alignet.config import ROOT
+from alignet.config import home
+
+ROOT = home()
 
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = [
@@ -23,6 +25,7 @@ LAYERS = [
     ("report",),
     ("export", "explore", "collect"),
     ("pipeline", "reruns"),
+    ("__main__",),
 ]
 MODULES = sorted(path for path in (ROOT / "alignet").rglob("*.py") if path.name != "__init__.py")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -219,6 +222,87 @@ def uncovered(stage, deps):
     return {name for name in reached if not any(f"{name}.".startswith(f"{room}.") for room in rooms)}
 
 
+READERS = ("load", "value", "values", "names")  # of a params file, in `config`
+COMMANDS = {  # functions of command lines, which no notebook calls
+    "evaluation.scoring.resolved",
+    "models.features.resolved",
+    "student.__main__.resolved",
+    "synthesis.released.main",
+    "worlds.folder.digest.main",
+}
+RESOLVED = ("maths", "worlds", "figures", "models", "people", "teacher", "synthesis", "student", "evaluation")
+
+
+def keys_read(tree):
+    """Keys of the params file that `config` is asked for, what is filled in in braces: 'teacher', 'students.{name}'."""
+    found = set()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        reader = ast.unparse(call.func).removeprefix("config.")
+        if reader in READERS and isinstance(call.func, ast.Attribute):
+            key = ast.unparse(call.args[0]).removeprefix("f")[1:-1] if call.args else ""
+            found.add(f"run.{key}" if reader == "names" else key)
+    return found
+
+
+def test_the_keys_that_a_program_reads_are_found():
+    source = "config.load('teacher', x)\nconfig.value('a.b')\nconfig.names('students')"
+    source += "\nconfig.load(f'backbones.{name}')\nconfig.folders('.')\nother.load('nothing')\nload('nothing')"
+    found = keys_read(ast.parse(source))
+    assert found == {"teacher", "a.b", "run.students", "backbones.{name}"}
+
+
+@pytest.mark.parametrize("name", [name for name in IMPORTS if name.startswith(RESOLVED)])
+def test_settings_are_resolved_by_notebooks_and_command_lines_and_passed_on(name):
+    tree = parsed(ROOT / "alignet" / f"{name.replace('.', '/')}.py")
+    reading = {f"{name}.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef) and keys_read(node)}
+    assert reading <= COMMANDS
+    outside = ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], [])
+    assert keys_read(outside) == set()
+    taken = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "alignet.config"]
+    assert {alias.name for node in taken for alias in node.names}.isdisjoint(READERS)
+
+
+def test_the_named_command_lines_do_read_settings():
+    for name in COMMANDS:
+        module, _, function = name.rpartition(".")
+        tree = parsed(ROOT / "alignet" / f"{module.replace('.', '/')}.py")
+        (found,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
+        assert keys_read(found)
+
+
+@pytest.mark.parametrize("stage", NOTEBOOK_STAGES)
+def test_a_stages_params_are_what_its_notebook_reads(stage):
+    """Keys in whole: of an entry whose name is no parameter of the notebook (in a loop) the section."""
+    said = stages()[stage]
+    (cells,) = [path for path in said["deps"] if path.startswith(CELLS)]
+    notebook = code_cells(ROOT / "notebooks" / f"{Path(cells).stem}.ipynb")
+    given = re.findall(r"-p (\w+) \$\{item\.(\w+)\}", said["cmd"])
+    assert all(name == item for name, item in given)
+    names = {name for name, _ in given}
+    read = keys_read(ast.parse("\n".join(cell.source for cell in notebook)))
+    whole = {key if set(re.findall(r"\{(.*?)\}", key)) <= names else key.partition(".{")[0] for key in read}
+    assert whole == {key.replace("${item.", "{") for key in said.get("params", [])}
+
+
+@pytest.mark.parametrize("stage", sorted(stages().keys() - set(NOTEBOOK_STAGES)))
+def test_a_stage_without_a_notebook_that_reads_settings_depends_on_the_params_file_or_always_runs(stage):
+    said = stages()[stage]
+    (module,) = re.findall(r"^python -m alignet\.(\S+)$", said["cmd"])
+    program = module if module in IMPORTS else f"{module}.__main__"
+    own = closure([program], IMPORTS) - {"config"}
+    read = any(keys_read(parsed(ROOT / "alignet" / f"{name.replace('.', '/')}.py")) for name in own)
+    assert read == ("params.yaml" in said["deps"] or said.get("always_changed", False))
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.name)
+def test_a_notebook_hands_its_params_file_to_config_alone(path):
+    tree = ast.parse("\n".join(cell.source for cell in code_cells(path)))
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "params_file"]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    handed = [arg for call in calls if ast.unparse(call.func).startswith("config.") for arg in call.args]
+    assert [node for node in named if isinstance(node.ctx, ast.Load) and node not in handed] == []
+
+
 @pytest.mark.parametrize("stage", NOTEBOOK_STAGES)
 def test_a_stage_depends_on_all_the_code_that_its_notebook_runs(stage):
     assert uncovered(stage, code_of(stage)) == set()
@@ -246,9 +330,8 @@ def test_every_numbered_notebook_is_a_stages():
     assert run == {f"{CELLS}{path.stem}.py" for path in STAGES}
 
 
-@pytest.mark.parametrize("name", ["requirements.in", "requirements.txt"])
-def test_requirements_name_packages_and_no_addresses(name):
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+def test_the_lock_names_packages_and_no_addresses():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert len(lines) > 5
     assert [line for line in lines if "://" in line or line.startswith("-")] == []
 

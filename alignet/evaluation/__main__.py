@@ -21,7 +21,7 @@ LINES = 10  # of the summary
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.evaluation", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet evaluate", description=__doc__.split("\n\n")[0])
     parser.add_argument("--backbone", required=True, help="a timm model, or local-dir:FOLDER of an exported student")
     parser.add_argument("--weights", required=True, help="timm, package, random or a file")
     parser.add_argument("--layer", default="pooled", help="pooled, or the name of a block")
@@ -46,7 +46,7 @@ def run(wanted: argparse.Namespace) -> None:
         model=wanted.backbone, options={}, weights=wanted.weights, layer=wanted.layer, seed=0, picture_size=size
     )
     world, name = tables.read(data / "world"), wanted.name or wanted.backbone
-    scored, found = scoring.Model(model, name, world, wanted.params_file), {}
+    scored, found = scoring.Model(model, name, world, scoring.resolved(wanted.params_file)), {}
     for number, benchmark in enumerate(scoring.BENCHMARKS, start=1):
         print(f"[{number}/{len(scoring.BENCHMARKS)}] {benchmark}", flush=True)
         found[benchmark] = scored.on(benchmark)

@@ -9,27 +9,26 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from alignet import config
-from alignet.config import Backbone, Cost, load, names
+from alignet.config import Backbone, Cost
 from alignet.models import frozen
 from alignet.student import network
 from alignet.student.network import Student
 
 
-def table(params_file: str, settings: Cost) -> pd.DataFrame:
+def table(students: dict[str, config.Student], backbones: dict[str, Backbone], settings: Cost) -> pd.DataFrame:
     """cost.csv: every student's alignment (one target) and pre-training, and the same at the paper's scale.
 
+    Args: students, backbones: the run's, by name.
     Returns: student, stage (alignment | pretraining), basis (this run | published), flops, images,
         ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training; no seconds: the table is the
         same in every clone.
     Raises: ValueError if the section `cost` has no entry for a student.
     """
     rows = []
-    for name in names("students", params_file):
+    for name, chosen in students.items():
         if name not in settings.pretraining:
-            raise ValueError(f"{params_file}: cost.pretraining has no entry for student {name!r} (null: none known)")
-        chosen = load(f"students.{name}", config.Student, params_file)
-        backbone = load(f"backbones.{name}", Backbone, params_file)
-        rows += _student_rows(name, backbone, chosen, settings)
+            raise ValueError(f"cost.pretraining has no entry for student {name!r} (null: none known)")
+        rows += _student_rows(name, backbones[name], chosen, settings)
     rows += _paper_rows(settings)
     return pd.DataFrame(rows)
 

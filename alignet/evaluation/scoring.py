@@ -1,5 +1,6 @@
 """Any model on a world's benchmarks: its rows in the tables of the evaluation stages."""
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
@@ -28,6 +29,28 @@ class AtLayer(Embedder):
         return super().forward(pictures) if self.layer == "pooled" else self.at_layer(pictures, self.layer)
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a run's benchmarks are scored."""
+
+    reading: config.Features
+    people: config.HumanUncertainty
+    levels: config.Levels
+    similarity: config.Similarity
+    downstream: config.Downstream
+
+
+def resolved(params_file: str) -> Settings:
+    """The settings of a run's benchmarks in its params file."""
+    return Settings(
+        reading=config.load("features", config.Features, params_file),
+        people=config.load("human_uncertainty", config.HumanUncertainty, params_file),
+        levels=config.load("levels", config.Levels, params_file),
+        similarity=config.load("similarity", config.Similarity, params_file),
+        downstream=config.load("downstream", config.Downstream, params_file),
+    )
+
+
 def score(
     model: exported.Aligned | config.Backbone,
     benchmark: str,
@@ -42,42 +65,36 @@ def score(
     """
     if benchmark not in BENCHMARKS:
         raise ValueError(f"benchmark {benchmark!r}: choose one of {', '.join(BENCHMARKS)}")
-    return Model(model, name, tables.read(config.folders(out_dir)[0] / "world"), params_file).on(benchmark)
+    world = tables.read(config.folders(out_dir)[0] / "world")
+    return Model(model, name, world, resolved(params_file)).on(benchmark)
 
 
 class Model:
     """A model in a world. What several benchmarks need is run once."""
 
-    def __init__(self, model: exported.Aligned | config.Backbone, name: str, world: World, params_file: str):
+    def __init__(self, model: exported.Aligned | config.Backbone, name: str, world: World, settings: Settings):
         if isinstance(model, config.Backbone):
             embedder: Embedder = AtLayer(backbones.create(model), model.layer).eval().to(devices.local())
             size = model.picture_size
         else:
             embedder, size = model.embedder, model.size
-        self.name, self.world, self.params_file = name, world, params_file
+        self.name, self.world, self.settings = name, world, settings
         self.students: Students = {(name, "base"): (embedder, size)}
-        self.reading = config.load("features", config.Features, params_file)
 
     @cached_property
     def scored(self) -> activations.Layers:
         """The pictures of `World.scored_rows`."""
-        return activations.forward(self.students, self.world.paths(self.world.scored_rows()), self.reading)
-
-    @cached_property
-    def people(self) -> config.HumanUncertainty:
-        return config.load("human_uncertainty", config.HumanUncertainty, self.params_file)
+        return activations.forward(self.students, self.world.paths(self.world.scored_rows()), self.settings.reading)
 
     def on(self, benchmark: str) -> pd.DataFrame:
+        reading, people = self.settings.reading, self.settings.people
         if benchmark == "downstream":
-            tasks = config.load("downstream", config.Downstream, self.params_file)
             test = torch.isin(self.world.scored_rows(), self.world.rows("test"))
             layers = {key: {"pooled": each["pooled"][test]} for key, each in self.scored.items()}
-            return downstream.downstream(self.world, layers, self.students, self.reading, tasks)
+            return downstream.downstream(self.world, layers, self.students, reading, self.settings.downstream)
         if benchmark == "similarity":
-            found = similarity.with_tested(self.students, self.scored, self.world, self.people, self.reading)
-            alike = config.load("similarity", config.Similarity, self.params_file)
-            return similarity.similarity(self.world, *found, alike, self.people)
+            found = similarity.with_tested(self.students, self.scored, self.world, people, reading)
+            return similarity.similarity(self.world, *found, self.settings.similarity, people)
         stored = {(self.name, "base", "pooled"): self.scored[self.name, "base"]["pooled"]}
-        choices = config.load("levels", config.Levels, self.params_file)
         of_choices = levels.levels if benchmark == "levels" else uncertainty.uncertainty
-        return of_choices(self.world, stored, choices, self.people)
+        return of_choices(self.world, stored, self.settings.levels, people)

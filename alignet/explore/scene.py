@@ -25,13 +25,14 @@ class Scene:
     """A finished run's test pictures as one student sees them: base, control and AligNet."""
 
     def __init__(self, student: str, params_file: str = config.PARAMS, out_dir: str = "."):
-        self.student, self.params_file = student, params_file
+        self.student, targets = student, config.names("targets", params_file)
+        self.people = config.load("human_uncertainty", config.HumanUncertainty, params_file)
+        self.backbone = config.load(f"backbones.{student}", Backbone, params_file)
         self.data, _ = config.folders(out_dir)
         self.world = tables.read(self.data / "world")
         self.rows = self.world.rows("test")
         self.images = self.world.images.iloc[self.rows.tolist()].reset_index(drop=True)
         self.paths = self.world.paths(self.rows)
-        targets = config.names("targets", params_file)
         stored = representations.load(self.data, self.world, [student], targets)
         order = ("base", *sorted(targets, reverse=True))  # control before AligNet
         self.features = {target: stored[student, target, "pooled"].float() for target in order}
@@ -45,8 +46,7 @@ class Scene:
     @cached_property
     def _judged(self) -> list[TimedChoices]:
         """People's choices about test pictures alone, by level."""
-        people = config.load("human_uncertainty", config.HumanUncertainty, self.params_file)
-        return [judged for judged in choices_by_level(self.world, people) if judged.regime == "new"]
+        return [judged for judged in choices_by_level(self.world, self.people) if judged.regime == "new"]
 
     def _counts(self, judged: TimedChoices) -> Iterator[tuple[tuple[int, ...], Tensor]]:
         """The three pictures' numbers among the test pictures, and people per item, of each triplet."""
@@ -80,8 +80,7 @@ class Scene:
 
     def choices_of(self, files: list[Path]) -> pd.DataFrame:
         """The same for three picture files of one's own. Raises: WorldError that names a file that does not open."""
-        size = config.load(f"backbones.{self.student}", Backbone, self.params_file).picture_size
-        shown = torch.stack([pictures.decode(file, size) for file in files])
+        shown = torch.stack([pictures.decode(file, self.backbone.picture_size) for file in files])
         chosen = {}
         for target, (embedder, _) in self._models.items():
             with torch.inference_mode():
@@ -92,8 +91,8 @@ class Scene:
 
     @cached_property
     def _models(self) -> dict[str, tuple]:
-        settings = {self.student: config.load(f"backbones.{self.student}", Backbone, self.params_file)}
-        loaded = activations.load(self.data, settings, [target for target in self.unit if target != "base"])
+        targets = [target for target in self.unit if target != "base"]
+        loaded = activations.load(self.data, {self.student: self.backbone}, targets)
         return {target: model for (_, target), model in loaded.items()}
 
     def _table(self, unit: dict[str, Tensor], people: Tensor | None, three: tuple[int, ...]) -> pd.DataFrame:

@@ -44,6 +44,8 @@ def export_student(student: str, target: str, folder: Path, params_file: str, ou
         another network of what would be written; `folder` is then left as it was.
     """
     settings = config.load(f"backbones.{student}", Backbone, params_file)
+    reading = config.load("features", config.Features, params_file)
+    styles = config.value("synthesis.styles", params_file)
     data, reports = config.folders(out_dir)
     checkpoint, scores = data / "students" / student / target / "student.safetensors", reports / "tables" / "levels.csv"
     for file in (checkpoint, scores):
@@ -52,10 +54,10 @@ def export_student(student: str, target: str, folder: Path, params_file: str, ou
     embedder = backbones.create(settings)
     model, head = parts(load_file(checkpoint), embedder.model.state_dict(), str(checkpoint))
     record = timm_config(embedder, settings)
-    world = tables.read(data / "world").to_label(config.value("synthesis.styles", params_file))
+    world = tables.read(data / "world").to_label(styles)
     text = card(student, target, settings, record, world, pd.read_csv(scores))
     embedder.model.load_state_dict(model)
-    choice = chosen_by(embedder, world, settings.picture_size, config.load("features", config.Features, params_file))
+    choice = chosen_by(embedder, world, settings.picture_size, reading)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         part = Path(place) / folder.name
@@ -122,6 +124,8 @@ def export_teacher(folder: Path, params_file: str, out_dir: str) -> None:
 
     These are the names that thingsvision's alignment reads. Raises: ValueError that names the missing file.
     """
+    names = config.value("teacher.backbones", params_file)
+    read = [config.load(f"backbones.{name}", Backbone, params_file) for name in names]
     data, _ = config.folders(out_dir)
     file = data / "teacher" / "teacher.safetensors"
     if not file.is_file():
@@ -133,7 +137,7 @@ def export_teacher(folder: Path, params_file: str, out_dir: str) -> None:
     shutil.copyfile(file, folder / file.name)
     arrays = [tensor.contiguous().numpy() for tensor in (weights, fitted.bias, fitted.mean, std)]
     np.savez(folder / "transform.npz", weights=arrays[0], bias=arrays[1], mean=arrays[2], std=arrays[3])
-    (folder / "README.md").write_text(teacher_card(params_file, fitted), encoding="utf-8")
+    (folder / "README.md").write_text(teacher_card(read, fitted), encoding="utf-8")
     _readable(folder)
 
 
@@ -199,7 +203,7 @@ def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Export one student or the teacher; 1 and a message if that cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m alignet.export", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="alignet export", description=__doc__.split("\n\n")[0])
     parser.add_argument("student", nargs="?")
     parser.add_argument("target", nargs="?")
     parser.add_argument("folder", nargs="?", type=Path)

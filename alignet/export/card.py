@@ -98,11 +98,9 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
     return "\n".join(lines)
 
 
-def teacher_card(params_file: str, fitted: AffineMap) -> str:
-    """What the exported map is, and which features it takes."""
-    names = config.load("teacher", config.Teacher, params_file).backbones
-    read = [(name, config.load(f"backbones.{name}", Backbone, params_file)) for name in names]
-    said = [f"`{each.model}` at {each.picture_size} px, {', '.join(config.listed(each.layer))}" for _, each in read]
+def teacher_card(read: list[Backbone], fitted: AffineMap) -> str:
+    """What the exported map is, and which backbones' features it takes, in their order."""
+    said = [f"`{each.model}` at {each.picture_size} px, {', '.join(config.listed(each.layer))}" for each in read]
     return TEACHER.format(
         version=version("alignet"),
         commit=provenance.commit(),

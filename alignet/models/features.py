@@ -5,7 +5,6 @@ Several devices: torchrun --nproc-per-node N -m alignet.models.features --backbo
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,84 +15,62 @@ from torch import Tensor
 
 from alignet import config, devices
 from alignet.maths.metrics import unit_vectors
-from alignet.models import backbones, frozen
+from alignet.models import backbones
 from alignet.models.backbones import Embedder
-from alignet.worlds.format import pictures, tables
+from alignet.worlds.format import pictures, roles, tables
+from alignet.worlds.format.roles import Roles
 from alignet.worlds.format.tables import World
 
 MOST_LABELS = 4096  # that `label_similarity` compares: 67 MB
 
 
-@dataclass(frozen=True)
+@config.settings
 class Job:
-    """Which backbone of params.yaml to run over the world, and where."""
+    """Which backbone to run over which of the world's pictures, how, and where."""
 
-    backbone: str
-    params_file: str
-    out_dir: str
-
-
-def needed(world: World, backbone: str, params_file: str) -> Tensor:
-    """Rows of images.csv, (n,) ascending, whose features later stages read.
-
-    The teacher's backbones: pictures that people judged, and those to be labelled; that of the signal check: those to
-    be labelled; a student's, for its base: `World.scored_rows`; one that no stage reads: all.
-    """
-    wanted = []
-    if backbone in config.value("teacher.backbones", params_file):
-        wanted.append(of_teacher(world, params_file))
-    if backbone == config.value("synthesis.signal_backbone", params_file):
-        wanted.append(world.labelled(config.value("synthesis.styles", params_file)))
-    if backbone in config.names("students", params_file):
-        wanted.append(world.scored_rows())
-    return torch.cat(wanted).unique() if wanted else torch.arange(len(world.images))
-
-
-def of_teacher(world: World, params_file: str) -> Tensor:
-    """Rows, (n,) ascending, of the pictures whose concepts people judged (the split human: triplets are drawn of all of
-    them) and of those to be labelled: what the teacher reads of each of its backbones, whatever else a backbone is
-    needed for.
-    """
-    labelled = world.labelled(config.value("synthesis.styles", params_file))
-    return torch.cat([world.rows("human"), labelled]).unique()
+    name: str  # of the backbone in params.yaml
+    backbone: config.Backbone
+    reading: config.Features
+    roles: Roles
+    data: Path  # the run's folder, with world/ in it
 
 
 def run(job: Job) -> Tensor:
-    """Extract and save the features of the pictures that are `needed`, in features.devices processes.
+    """Extract and save the features of the pictures that the backbone's roles name, in reading.devices processes.
 
-    Returns: (n_images, dim), in the order of images.csv; NaN for pictures that are not needed.
+    Returns: (n_images, dim), in the order of images.csv; NaN for all other pictures.
     """
-    count = config.load("features", config.Features, job.params_file).devices
-    if count > 1:
-        devices.launch("alignet.models.features", vars(job), count)
+    if job.reading.devices > 1:
+        devices.launch("alignet.models.features", job, job.reading.devices)
     else:
         extract(job)
-    return load(job, tables.read(config.folders(job.out_dir)[0] / "world"))
+    return load(job, tables.read(job.data / "world"))
 
 
 def load(job: Job, world: World) -> Tensor:
-    """The saved features of the pictures that are `needed`: (n_images, dim), NaN for all others."""
-    folder = config.folders(job.out_dir)[0] / "features" / job.backbone
-    return load_features(folder, world.images["image"], needed(world, job.backbone, job.params_file))
+    """The saved features of the pictures that the backbone's roles name: (n_images, dim), NaN for all others."""
+    return load_features(job.data / "features" / job.name, world.images["image"], roles.rows(world, job.roles))
 
 
 def extract(job: Job) -> None:
     """Each process embeds its share of the pictures; the first one joins the shares.
 
-    The shares are files beside the result, so processes on several machines need a folder that they all see.
+    The shares are files beside the result, so processes on several machines need a folder that they all see. A
+    student's base is computed as the student's own stage computes the aligned student, to the rounding: with its batch
+    norms as they are, and the scored pictures in batches of their own. For all else batch norms are folded.
     """
-    settings = config.load("features", config.Features, job.params_file)
-    model = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file)
-    data = config.folders(job.out_dir)[0]
-    folder, world = data / "features" / job.backbone, tables.read(data / "world")
-    rows, embedder = needed(world, job.backbone, job.params_file), backbones.create(model).to(devices.local())
-    if devices.count() == 1 and job.backbone in config.names("students", job.params_file) and model.layer == "pooled":
-        features = _in_two_parts(job, embedder, world, rows)
-    else:
-        mine = world.paths(devices.part(rows, devices.rank(), devices.count()))
-        shown = pictures.batches(mine, model.picture_size, settings.batch_size, settings.workers)
-        embedder = backbones.folded(embedder, model.layer, model.picture_size)
-        features = backbones.features(embedder, shown, model.layer, settings.precision, job.backbone)
+    settings, model, folder = job.reading, job.backbone, job.data / "features" / job.name
+    world = tables.read(job.data / "world")
+    rows, embedder = roles.rows(world, job.roles), backbones.create(model).to(devices.local())
+    mine, size = devices.part(rows, devices.rank(), devices.count()), model.picture_size
+    groups = roles.apart(world, mine)
+    if not (job.roles.student and model.layer == "pooled"):
+        embedder, groups = backbones.folded(embedder, model.layer, size), [torch.arange(len(mine))]
+    found = []
+    for group in groups:
+        shown = pictures.batches(world.paths(mine[group]), size, settings.batch_size, settings.workers)
+        found.append(backbones.features(embedder, shown, model.layer, settings.precision, job.name))
+    features = torch.cat(found)[torch.cat(groups).argsort()]
     if devices.count() > 1:
         features = _joined(folder, features, len(rows))
     if devices.rank() == 0:
@@ -177,30 +154,6 @@ def joined(data: Path, names: list[str], world: World, rows: Tensor) -> tuple[Te
     return torch.cat(features, dim=1), widths
 
 
-def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> Tensor:
-    """A student's base, on from its frozen part's outputs, which stay stored for the student's own stages."""
-    settings = config.load("features", config.Features, job.params_file)
-    size = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file).picture_size
-    part = frozen.of_student(embedder, config.load(f"students.{job.backbone}", config.Student, job.params_file), size)
-    store, found = config.folders(job.out_dir)[0] / frozen.FOLDER, torch.empty(len(rows), embedder.dim)
-    groups = {"synthesis": world.rows("synthesis"), "scored": world.scored_rows()}
-    groups["other"] = rows[~torch.isin(rows, torch.cat([*groups.values()]))]
-    for name, of_group in groups.items():
-        chosen = torch.isin(rows, of_group)
-        paths, outputs = world.paths(rows[chosen]), None
-        if part is not None and name != "other" and paths:
-            outputs = frozen.outputs(part, paths, size, settings.precision, settings, store)
-        if part is not None and outputs is not None:
-            shown, rest = outputs.split(settings.batch_size), part.after
-            part.rest.eval()
-        else:
-            shown, rest = pictures.batches(paths, size, settings.batch_size, settings.workers), embedder.eval()
-        if paths:
-            label = f"{job.backbone}, {name} pictures"
-            found[chosen] = backbones.outputs(rest, shown, settings.precision, embedder.mean.device, label)
-    return found
-
-
 def _joined(folder: Path, share: Tensor, n: int) -> Tensor:
     """All shares in order, in the first process; the others' own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -215,13 +168,33 @@ def _joined(folder: Path, share: Tensor, n: int) -> Tensor:
     return joined
 
 
+def resolved(chosen: argparse.Namespace) -> Job:
+    """The job of a backbone by its name in the params file."""
+    name, params_file = chosen.backbone, chosen.params_file
+    return Job(
+        name=name,
+        backbone=config.load(f"backbones.{name}", config.Backbone, params_file),
+        reading=config.load("features", config.Features, params_file),
+        roles=Roles(
+            teacher=name in config.value("teacher.backbones", params_file),
+            signal_check=name == config.value("synthesis.signal_backbone", params_file),
+            student=name in config.names("students", params_file),
+            styles=config.value("synthesis.styles", params_file),
+        ),
+        data=config.folders(chosen.out_dir)[0],
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m alignet.models.features", description=__doc__)
-    parser.add_argument("--backbone", required=True)
-    parser.add_argument("--params-file", default="params.yaml")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--backbone", help="its name in the params file")
+    wanted.add_argument("--job", help="a job as JSON, as alignet.models.features.run hands it over")
+    parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".")
+    chosen = parser.parse_args(arguments)
     with devices.process_group():
-        extract(Job(**vars(parser.parse_args(arguments))))
+        extract(devices.handed_over(chosen.job, Job) if chosen.job else resolved(chosen))
 
 
 if __name__ == "__main__":

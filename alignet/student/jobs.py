@@ -1,10 +1,10 @@
-"""Fitting and saving one student: its settings, labels and pictures, in one process or in several."""
+"""Fitting and saving one student from its labels and pictures, in one process or in several."""
 
 import dataclasses
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -24,29 +24,26 @@ from alignet.worlds.format.tables import World
 PIECE = 4096  # bytes of a file that are looked at together
 
 
-@dataclass(frozen=True)
+@config.settings
 class Job:
-    """Which student to fit: names of params.yaml's `students` and `run.targets`, where, and what to override."""
+    """Which student to fit to which target, how, and where."""
 
-    name: str
-    target: str
-    params_file: str
-    out_dir: str
-    lr: float | None = None
-    steps: int | None = None
-
-    def settings(self) -> config.Student:
-        return config.load(f"students.{self.name}", config.Student, self.params_file, lr=self.lr, steps=self.steps)
+    name: str  # of the student in params.yaml
+    target: str  # one of run.targets
+    settings: config.Student
+    backbone: Backbone
+    reading: config.Features
+    styles: Literal["judged", "all"]  # of the pictures that the labels are of: as in `World.labelled`
+    data: Path  # the run's folder, with world/ and synthesis/ in it
 
 
 def run(job: Job) -> pd.DataFrame:
-    """Fit and save a student, in this process or, with students.<name>.devices > 1, in that many; its curve."""
-    count = job.settings().devices
-    if count > 1:
-        devices.launch("alignet.student", vars(job), count)
+    """Fit and save a student, in this process or, with settings.devices > 1, in that many; its curve."""
+    if job.settings.devices > 1:
+        devices.launch("alignet.student", job, job.settings.devices)
     else:
         train(job)
-    return pd.read_csv(config.folders(job.out_dir)[0] / "students" / job.name / job.target / "curve.csv")
+    return pd.read_csv(job.data / "students" / job.name / job.target / "curve.csv")
 
 
 def train(job: Job) -> None:
@@ -54,26 +51,23 @@ def train(job: Job) -> None:
 
     A checkpoint under data/checkpoints/ lets a run that was killed go on; it is removed at the end.
     """
-    settings, data = job.settings(), config.folders(job.out_dir)[0]
-    backbone = config.load(f"backbones.{job.name}", Backbone, job.params_file)
+    settings, backbone, reading = job.settings, job.backbone, job.reading
     if backbone.layer != "pooled":
         raise ValueError(
-            f"{job.params_file}: backbones.{job.name}.layer is {backbone.layer!r}, and a student is trained and scored "
-            "at 'pooled': give the teacher a backbone of its own"
+            f"backbones.{job.name}.layer is {backbone.layer!r}, and a student is trained and scored at 'pooled': give "
+            "the teacher a backbone of its own"
         )
-    reading = config.load("features", config.Features, job.params_file)
-    world = labelled_world(data, job.params_file)
-    labels = data / "synthesis" / job.target
+    world, labels = tables.read(job.data / "world").to_label(job.styles), job.data / "synthesis" / job.target
     student = create(backbone, settings).to(devices.local())
     part, size = split(student, settings, backbone.picture_size), backbone.picture_size
     paths = {"synthesis": world.paths(world.rows("synthesis")), "scored": world.paths(world.scored_rows())}
     outputs = dict.fromkeys(paths)
     if part is not None:
-        store = data / frozen.FOLDER
+        store = job.data / frozen.FOLDER
         outputs = {rows: frozen.outputs(part, paths[rows], size, settings.precision, reading, store) for rows in paths}
     source = load_source(labels, world, settings)
     feed = Feed(source, paths["synthesis"], size, reading.workers, reading.cache_bytes, outputs["synthesis"])
-    checkpoint = data / "checkpoints" / job.name / f"{job.target}.pt"
+    checkpoint = job.data / "checkpoints" / job.name / f"{job.target}.pt"
     work = _work(labels, settings, backbone)
     curve = fit(student, feed, load_held_out(labels, world, settings), settings, checkpoint, work)
     if devices.rank() == 0:
@@ -81,13 +75,8 @@ def train(job: Job) -> None:
         if outputs["scored"] is not None:
             scored = outputs["scored"].split(reading.batch_size)
         names = {"student": job.name, "target": job.target}
-        save(data / "students" / job.name / job.target, student, curve.assign(**names), scored, settings)
+        save(job.data / "students" / job.name / job.target, student, curve.assign(**names), scored, settings)
         checkpoint.unlink(missing_ok=True)
-
-
-def labelled_world(data: Path, params_file: str) -> World:
-    """The world whose synthesis split is what the labels are of."""
-    return tables.read(data / "world").to_label(config.value("synthesis.styles", params_file))
 
 
 def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:

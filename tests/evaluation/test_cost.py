@@ -14,9 +14,16 @@ def settings(**changes):
     return inputs.settings("cost", SMOKE, **changes)
 
 
+def of_smoke(settings):
+    names = config.names("students", SMOKE)
+    students = {name: config.load(f"students.{name}", config.Student, SMOKE) for name in names}
+    backbones = {name: config.load(f"backbones.{name}", config.Backbone, SMOKE) for name in names}
+    return cost.table(students, backbones, settings)
+
+
 @pytest.fixture(scope="module")
 def table():
-    return cost.table(SMOKE, settings())
+    return of_smoke(settings())
 
 
 def network(*layers):
@@ -89,7 +96,7 @@ def test_at_the_papers_scale_the_ratio_is_that_of_the_pictures(table):
 
 def test_a_student_without_an_entry_is_refused_by_name():
     with pytest.raises(ValueError, match=r"cost\.pretraining has no entry for student 'lite0'"):
-        cost.table(SMOKE, settings(pretraining={"vit": None}))
+        of_smoke(settings(pretraining={"vit": None}))
 
 
 def test_a_step_of_a_release_file_forwards_at_most_three_pictures_a_triplet():

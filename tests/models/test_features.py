@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,12 +6,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
 
 from alignet import config
-from alignet.models import backbones, features, frozen
+from alignet.models import backbones, features
 from alignet.student import network
-from alignet.worlds.format import pictures, tables
+from alignet.worlds.format import pictures, roles, tables
+from alignet.worlds.format.roles import Roles
 
 BACKBONE = {"model": "vit_tiny_patch16_224", "options": {"img_size": 32, "depth": 1, "patch_size": 8}, "seed": 0}
 BACKBONE |= {"weights": "random", "layer": "pooled", "picture_size": 32}
@@ -33,137 +32,107 @@ def job(tmp_path):
     row = {f"image_{place}": names[place] for place in range(3)} | {"odd": 0, "participant": "a"}
     pd.DataFrame([row]).to_csv(folder / "triplets.csv", index=False)
     (folder / "world.yaml").write_text(yaml.safe_dump({"format": 1, "name": "seven", "hierarchy": ["concept"]}))
-    params = tmp_path / "params.yaml"
-    labels = {"signal_backbone": "w", "styles": "judged"}
-    readers = {"teacher": {"backbones": ["t", "u"]}, "synthesis": labels, "run": {"students": ["s", "w"]}}
-    params.write_text(yaml.safe_dump({"backbones": {"tiny": BACKBONE}, "features": READING} | readers))
-    return features.Job("tiny", str(params), str(tmp_path))
+    backbone, reading = config.Backbone(**BACKBONE), config.Features(**READING)
+    return features.Job(name="tiny", backbone=backbone, reading=reading, roles=in_roles(), data=tmp_path / "data")
+
+
+def in_roles(*names):
+    given = {name: name in names for name in ("teacher", "signal_check", "student")}
+    return Roles(**given, styles="judged")
 
 
 def test_features_are_stored_with_the_pictures_they_are_of(job):
     found = features.run(job)
     assert found.shape == (7, 192)
-    folder = config.folders(job.out_dir)[0] / "features" / "tiny"
+    folder = job.data / "features" / "tiny"
     names = [f"picture_{number}" for number in range(7)]
     assert (folder / "images.txt").read_text().split() == names
     assert torch.equal(found, features.load_features(folder, names, torch.arange(7)))
 
 
 @pytest.mark.parametrize(
-    ("backbone", "rows"),
+    ("names", "rows"),
     [
-        ("t", [0, 1, 2, 3, 4]),  # the teacher's: judged pictures and the synthesis split
-        ("u", [0, 1, 2, 3, 4]),  # another of the teacher's
-        ("w", [3, 4, 5, 6]),  # the signal check's, and a student's
-        ("s", [5, 6]),  # a student's: the test split
-        ("tiny", [0, 1, 2, 3, 4, 5, 6]),  # read by no stage
+        (["teacher"], [0, 1, 2, 3, 4]),  # judged pictures and the synthesis split
+        (["signal_check"], [3, 4]),
+        (["signal_check", "student"], [3, 4, 5, 6]),
+        (["student"], [5, 6]),  # the test split
+        (["teacher", "student"], [0, 1, 2, 3, 4, 5, 6]),
+        ([], [0, 1, 2, 3, 4, 5, 6]),  # read by no stage
     ],
 )
-def test_only_pictures_that_later_stages_read_are_needed(job, backbone, rows):
-    world = tables.read(config.folders(job.out_dir)[0] / "world")
-    assert features.needed(world, backbone, job.params_file).tolist() == rows
+def test_only_pictures_that_later_stages_read_are_needed(job, names, rows):
+    world = tables.read(job.data / "world")
+    assert roles.rows(world, in_roles(*names)).tolist() == rows
+    groups = roles.apart(world, torch.tensor(rows))
+    assert {len({world.images["split"][rows[place]] for place in group.tolist()}) for group in groups} == {1}
+    assert torch.cat(groups).sort().values.tolist() == [*range(len(rows))]
+
+
+def test_what_is_not_needed_is_unknown(job):
+    found = features.run(dataclasses.replace(job, roles=in_roles("student")))
+    assert found.isnan().all(1).tolist() == [True] * 5 + [False] * 2
+    assert not found[5:].isnan().any()
 
 
 def test_a_student_needs_the_pictures_that_evaluations_show_besides_the_test_split(job):
-    world = tables.read(config.folders(job.out_dir)[0] / "world")
+    world = tables.read(job.data / "world")
     held = world.triplets.assign(split="test")
     levels = world.triplets.assign(level="coarse", image_0="picture_5", image_1="picture_1", image_2="picture_6")
     for changed, rows in (({"triplets": held}, [0, 1, 2, 5, 6]), ({"levels": levels}, [1, 5, 6])):
         other = dataclasses.replace(world, **changed)
         assert other.scored_rows().tolist() == rows
-        assert features.needed(other, "s", job.params_file).tolist() == rows
+        assert roles.rows(other, in_roles("student")).tolist() == rows
 
 
-def as_student(job, settings, **backbone):
-    """The job with its backbone as a student that starts from it."""
-    params = yaml.safe_load(Path(job.params_file).read_text())
-    params["backbones"]["tiny"] |= backbone
-    params["run"]["students"], params["students"] = ["tiny"], {"tiny": settings}
-    params["features"]["cache_bytes"] = 10**8
-    Path(job.params_file).write_text(yaml.safe_dump(params))
-    return job
-
-
-def smoke(student):
-    return config.values("params/smoke.yaml")["students"][student]
-
-
-def test_a_students_features_are_of_the_test_split_and_unknown_elsewhere(job):
-    found = features.run(as_student(job, smoke("vit")))
-    assert found.isnan().all(1).tolist() == [True] * 5 + [False] * 2
-    assert not found[5:].isnan().any()
-    assert not (config.folders(job.out_dir)[0] / "frozen").exists()  # all of it is trained
-
-
-def test_a_students_features_go_through_its_frozen_part_which_stays_stored(job):
-    lite0 = {"model": "tf_efficientnet_lite0", "options": {}}
-    found = features.run(as_student(job, smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}, **lite0))
-    (stored,) = (config.folders(job.out_dir)[0] / "frozen").iterdir()
-    assert len(load_file(stored)["outputs"]) == 2
-    plain = backbones.create(config.load("backbones.tiny", config.Backbone, job.params_file))
-    folder = config.folders(job.out_dir)[0] / "world" / "images"
-    shown = pictures.batches([folder / f"picture_{number}.png" for number in (5, 6)], 32, 2, 0)
-    expected = backbones.features(plain, shown, "pooled", "float32", "plain")
-    torch.testing.assert_close(found[5:], expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("more", [(), ("signal_check",), ("teacher",)])
+def test_a_students_features_are_those_that_the_student_computes(job, more):
+    lite0 = config.Backbone(**BACKBONE | {"model": "tf_efficientnet_lite0", "options": {}})
+    found = features.run(dataclasses.replace(job, backbone=lite0, roles=in_roles("student", *more)))
+    settings = config.load("students.lite0", config.Student, "params/smoke.yaml")
+    model, shown = network.create(lite0, settings), tables.read(job.data / "world").paths(torch.tensor([5, 6]))
+    expected, _ = network.represent(model, [pictures.stack(shown, 32, 0)], "float32")
+    assert torch.equal(found[5:], expected)  # in other batches it would be rounded otherwise
+    folded = features.run(dataclasses.replace(job, backbone=lite0))[5:]
+    assert not torch.equal(folded, expected)
+    torch.testing.assert_close(folded, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_features_of_one(job):
     alone = features.run(job)
-    folder = config.folders(job.out_dir)[0] / "features" / "tiny"
+    folder = job.data / "features" / "tiny"
     (folder / "features.npy").unlink()
-    params = yaml.safe_load(Path(job.params_file).read_text())
-    params["features"]["devices"] = 2
-    Path(job.params_file).write_text(yaml.safe_dump(params))
-    torch.testing.assert_close(features.run(job), alone)
+    in_two = dataclasses.replace(job, reading=dataclasses.replace(job.reading, devices=2))
+    torch.testing.assert_close(features.run(in_two), alone)
     assert sorted(path.name for path in folder.iterdir()) == ["features.npy", "images.txt", "widths.txt"]
 
 
 def test_several_layers_stand_beside_each_other_and_those_of_several_backbones_are_joined(job):
-    params = yaml.safe_load(Path(job.params_file).read_text())
-    params["backbones"]["tiny"] |= {"layer": ["blocks.0", "pooled"]}
-    Path(job.params_file).write_text(yaml.safe_dump(params))
-    both = features.run(job)
-    model = backbones.create(config.load("backbones.tiny", config.Backbone, job.params_file))
-    folder = config.folders(job.out_dir)[0] / "world" / "images"
+    backbone = config.Backbone(**BACKBONE | {"layer": ["blocks.0", "pooled"]})
+    both, model = features.run(dataclasses.replace(job, backbone=backbone)), backbones.create(backbone)
+    folder = job.data / "world" / "images"
     shown = list(pictures.batches([folder / f"picture_{number}.png" for number in range(7)], 32, 7, 0))
     for number, layer in enumerate(("blocks.0", "pooled")):
         expected = backbones.features(model, shown, layer, "float32", layer)
         torch.testing.assert_close(both[:, 192 * number : 192 * (number + 1)], expected, rtol=1e-4, atol=1e-4)
-    data = config.folders(job.out_dir)[0]
-    found, widths = features.joined(data, ["tiny", "tiny"], tables.read(data / "world"), torch.arange(7))
+    world = tables.read(job.data / "world")
+    found, widths = features.joined(job.data, ["tiny", "tiny"], world, torch.arange(7))
     assert widths == [192, 192, 192, 192]
     assert torch.equal(found, torch.cat([both, both], dim=1))
     with pytest.raises(ValueError, match=r"has no layer 'blocks\.7'"):
         backbones.create(config.Backbone(**(BACKBONE | {"layer": ["pooled", "blocks.7"]})))
 
 
-def test_a_student_finds_what_its_features_stored(job):
-    lite0 = {"model": "tf_efficientnet_lite0", "options": {}}
-    settings = smoke("lite0") | {"frozen_layers": ["conv_stem", "bn1", "blocks.0"]}
-    features.run(as_student(job, settings, **lite0))
-    data, reading = config.folders(job.out_dir)[0], config.load("features", config.Features, job.params_file)
-    chosen = config.load("students.tiny", config.Student, job.params_file)
-    model = network.create(config.load("backbones.tiny", config.Backbone, job.params_file), chosen)
-    part, world = network.split(model, chosen, 32), tables.read(data / "world")
-    paths = world.paths(world.rows("test"))
-    frozen.outputs(part, paths, 32, chosen.precision, reading, data / frozen.FOLDER)
-    assert len(list((data / frozen.FOLDER).iterdir())) == 1
-
-
 @pytest.mark.parametrize("students", [[], ["t"], ["u"], ["t", "u"]])
 def test_of_two_backbones_the_teacher_reads_what_both_are_needed_for_whichever_is_a_student(job, students):
-    params = yaml.safe_load(Path(job.params_file).read_text())
-    params["run"]["students"] = students
-    Path(job.params_file).write_text(yaml.safe_dump(params))
-    data = config.folders(job.out_dir)[0]
-    world = tables.read(data / "world")
+    world = tables.read(job.data / "world")
     for number, name in enumerate(["t", "u"]):
-        rows = features.needed(world, name, job.params_file)
+        rows = roles.rows(world, in_roles("teacher", *(["student"] if name in students else [])))
         values = torch.full((len(rows), 2), float(number))
-        features.save_features(data / "features" / name, values, world.images["image"].iloc[rows.tolist()])
-    wanted = features.of_teacher(world, job.params_file)
-    found, widths = features.joined(data, ["t", "u"], world, wanted)
+        features.save_features(job.data / "features" / name, values, world.images["image"].iloc[rows.tolist()])
+    wanted = roles.of_teacher(world, "judged")
+    found, widths = features.joined(job.data, ["t", "u"], world, wanted)
     assert wanted.tolist() == [0, 1, 2, 3, 4]
     assert widths == [2, 2]
     assert found[wanted].tolist() == [[0, 0, 1, 1]] * 5
