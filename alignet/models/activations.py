@@ -1,18 +1,19 @@
 """Pictures as the students see them, before and after: forward passes for what the student stage did not save."""
 
 import copy
-import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from alignet import devices
 from alignet.config import Backbone, Features
-from alignet.models import backbones, frozen
+from alignet.models import backbones, frozen, layers
 from alignet.models.backbones import Embedder, autocast
 from alignet.models.frozen import Split
 from alignet.worlds.format import pictures
@@ -89,43 +90,30 @@ def _embedded(models: Models, first: Tensor, batches: Iterable[Tensor], settings
     """Pictures through the models of one student. What these have in common, their frozen part, is run once a picture
     for all of them. Args: first: a few of the pictures."""
     embedders = list(models.values())
-    layers = readable(embedders[0], first) if by_layer else []
+    names = readable(embedders[0], first) if by_layer else []
     splits = frozen.split_all(embedders, first.shape[-1])
-    outputs = at_layers(embedders, batches, layers, settings.precision, splits)
+    outputs = at_layers(embedders, batches, names, settings.precision, splits)
     return dict(zip(models, outputs, strict=True))
-
-
-def layer_names(embedder: Embedder) -> list[str]:
-    """The backbone's stages or blocks, from input to output: blocks.N, stages.N, layers.N or layerN."""
-    pattern = re.compile(r"(blocks|stages|layers)\.\d+|layer\d+")
-    return [name for name, _ in embedder.model.named_modules() if pattern.fullmatch(name)]
 
 
 @torch.inference_mode()
 def readable(embedder: Embedder, shown: Tensor) -> list[str]:
-    """Of `layer_names` those that are run for the features and give what can be pooled; the others are said.
+    """Of `layers.names` those that are run for the features and give what can be pooled; the others are said.
 
     Args: shown: (n, 3, size, size) uint8, a few pictures.
     """
-    names = layer_names(embedder)
+    names = layers.names(embedder.model)
     found: dict[str, str] = dict.fromkeys(names, "is not run for the features")
 
-    def keep(name: str) -> Callable:
-        def look(module: nn.Module, args: tuple, output: Tensor) -> None:
-            try:
-                embedder.pooled(output)
-                found[name] = ""
-            except ValueError as error:
-                found[name] = str(error)
+    def look(name: str, output: Any) -> None:
+        try:
+            embedder.pooled(output)
+            found[name] = ""
+        except ValueError as error:
+            found[name] = str(error)
 
-        return look
-
-    hooks = [embedder.model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
-    try:
+    with layers.watched(embedder.model, names, look):
         embedder(shown.to(embedder.mean.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
     for name in (name for name in names if found[name]):
         print(f"layer {name} is left out: {found[name]}")
     return [name for name in names if not found[name]]
@@ -142,7 +130,7 @@ def by_layer(embedder: Embedder, batches: Iterable[Tensor], precision: str) -> d
 def at_layers(
     embedders: list[Embedder],
     batches: Iterable[Tensor],
-    layers: list[str],
+    names: list[str],
     precision: str,
     splits: list[Split] | None = None,
 ) -> list[dict[str, Tensor]]:
@@ -152,24 +140,18 @@ def at_layers(
     and from there on through each.
     """
     device = embedders[0].mean.device
-    kept: list[dict[str, list[Tensor]]] = [{name: [] for name in (*layers, "pooled")} for _ in embedders]
+    kept: list[dict[str, list[Tensor]]] = [{name: [] for name in (*names, "pooled")} for _ in embedders]
 
-    def keep(rows: list[Tensor], embedder: Embedder) -> Callable:
-        return lambda module, args, output: rows.append(embedder.pooled(output).cpu())
+    def keep(embedder: Embedder, rows: dict[str, list[Tensor]]) -> Callable[[str, Tensor], None]:
+        return lambda name, output: rows[name].append(embedder.pooled(output).cpu())
 
-    hooks = [
-        embedder.model.get_submodule(name).register_forward_hook(keep(rows[name], embedder))
-        for embedder, rows in zip(embedders, kept, strict=True)
-        for name in layers
-    ]
-    try:
+    with ExitStack() as stack:
+        for embedder, rows in zip(embedders, kept, strict=True):
+            stack.enter_context(layers.watched(embedder.model, names, keep(embedder, rows)))
         for shown in batches:
             with autocast(precision, device.type):
                 for rows, pooled in zip(kept, _pooled(embedders, shown.to(device), splits), strict=True):
                     rows["pooled"].append(pooled.float().cpu())
-    finally:
-        for hook in hooks:
-            hook.remove()
     common = kept[0]  # a layer of the common part is run in the first model only
     return [{name: torch.cat(rows[name] or common[name]) for name in rows} for rows in kept]
 

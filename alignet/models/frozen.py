@@ -7,7 +7,7 @@ before and after fine-tuning: it is run once a picture, and the rest goes on fro
 import copy
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from alignet import devices
 from alignet.config import Features, Student
+from alignet.models import layers
 from alignet.models.backbones import Embedder, autocast
 from alignet.worlds.format import pictures
 
@@ -197,32 +198,16 @@ def changing_modules(model: nn.Module, frozen_batch_norm: bool) -> set[str]:
 def _candidates(embedder: Embedder, changing: set[str], pictures: Tensor) -> list[tuple[str, tuple[str, ...]]]:
     """Where the backbone may be cut: submodules that have run before the first changing one starts, in their order,
     each with the outermost submodules that have started until then and must be skipped."""
-    started, found, active = [], [], True
+    started: list[str] = []
+    found: list[tuple[str, tuple[str, ...]]] = []
 
-    def start(name: str) -> Callable:
-        def hook(module: nn.Module, args: tuple) -> None:
-            nonlocal active
-            active = active and name not in changing
-            started.append(name)
+    def end(name: str, output: object) -> None:
+        if changing.isdisjoint(started) and isinstance(output, Tensor) and _in_sequence(embedder.model, name):
+            found.append((name, _outermost(started, name)))
 
-        return hook
-
-    def end(name: str) -> Callable:
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
-            if active and isinstance(output, Tensor) and _in_sequence(embedder.model, name):
-                found.append((name, _outermost(started, name)))
-
-        return hook
-
-    handles = []
-    for name, module in embedder.model.named_modules():
-        handles += [module.register_forward_pre_hook(start(name)), module.register_forward_hook(end(name))]
-    try:
-        with _evaluating(embedder):
-            embedder(pictures)
-    finally:
-        for handle in handles:
-            handle.remove()
+    every = [name for name, _ in embedder.model.named_modules()]
+    with layers.watched(embedder.model, every, end, started.append), _evaluating(embedder):
+        embedder(pictures)
     return found
 
 

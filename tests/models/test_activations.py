@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from alignet import config
-from alignet.models import activations, backbones
+from alignet.models import activations, backbones, layers
 
 FEATURES = config.Features(batch_size=2, workers=0, precision="float32", cache_bytes=0, devices=1)
 
@@ -56,25 +56,25 @@ def test_pictures_that_do_not_fit_into_memory_give_the_same_features(tmp_path):
     students = {("vit", target): (backbones.create(settings("vit_tiny_patch16_224", seed=7)), 32) for target in "ab"}
     sizes = [dataclasses.replace(FEATURES, cache_bytes=size) for size in (1, 10**9)]
     some, all_at_once = (activations.forward(students, paths, reading, by_layer=True) for reading in sizes)
-    for key, layers in all_at_once.items():
-        assert list(some[key]) == list(layers)
-        for name, rows in layers.items():
+    for key, by_layer in all_at_once.items():
+        assert list(some[key]) == list(by_layer)
+        for name, rows in by_layer.items():
             torch.testing.assert_close(some[key][name], rows, atol=1e-5, rtol=1e-5)
 
 
 def test_layers_are_blocks_or_stages_in_order_and_no_parts_of_them():
-    assert activations.layer_names(backbones.create(VIT)) == ["blocks.0", "blocks.1"]
+    assert layers.names(backbones.create(VIT).model) == ["blocks.0", "blocks.1"]
     efficient = backbones.create(settings("tf_efficientnet_lite0"))
-    assert activations.layer_names(efficient) == [f"blocks.{n}" for n in range(7)]
-    assert activations.layer_names(backbones.create(settings("resnet18"))) == [f"layer{n}" for n in (1, 2, 3, 4)]
+    assert layers.names(efficient.model) == [f"blocks.{n}" for n in range(7)]
+    assert layers.names(backbones.create(settings("resnet18")).model) == [f"layer{n}" for n in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "resnet18"])
 def test_one_pass_gives_what_a_pass_for_each_layer_gives_whatever_the_batches(model):
     embedder = backbones.create(settings(model))
-    layers = activations.layer_names(embedder)
-    found = activations.at_layers([embedder], SHOWN.split(2), layers, "float32")[0]
-    assert list(found) == [*layers, "pooled"]
+    names = layers.names(embedder.model)
+    found = activations.at_layers([embedder], SHOWN.split(2), names, "float32")[0]
+    assert list(found) == [*names, "pooled"]
     with torch.inference_mode():
         for name, rows in found.items():
             assert torch.allclose(rows, embedder.at_layer(SHOWN, name), atol=1e-5), name
@@ -128,9 +128,9 @@ def test_models_of_one_student_run_what_they_share_once_and_give_what_each_gives
         students["s", "alignet"][0].model.get_submodule(name).register_forward_hook(lambda *_: passes.append(1))
     together = activations.embed(students, {32: SHOWN}, FEATURES, by_layer=True)
     assert passes == []
-    for key, layers in alone.items():
-        assert list(together[key]) == list(layers)
-        for name, rows in layers.items():
+    for key, by_layer in alone.items():
+        assert list(together[key]) == list(by_layer)
+        for name, rows in by_layer.items():
             torch.testing.assert_close(together[key][name], rows, rtol=0, atol=0)
     assert not torch.equal(together["s", "base"]["pooled"], together["s", "alignet"]["pooled"])
 
@@ -142,5 +142,5 @@ def test_layers_that_are_not_run_or_cannot_be_pooled_are_left_out_and_said(capsy
     said = capsys.readouterr().out
     assert names == []  # its blocks.N hold lists of blocks, which are not run themselves
     assert "layer blocks.0 is left out: is not run for the features" in said
-    layers = activations.by_layer(embedder, iter([shown]), "float32")
-    assert list(layers) == [*names, "pooled"]
+    by_layer = activations.by_layer(embedder, iter([shown]), "float32")
+    assert list(by_layer) == [*names, "pooled"]
