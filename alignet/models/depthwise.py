@@ -3,6 +3,7 @@
 oneDNN has no fast gradient of the weights there: 47 ms, where the forward pass takes 1 (48 pictures of 4 x 4 pixels and
 1,152 channels, 5 x 5, two cores with AVX2). As a depthwise convolution of the input with the output's gradient, one
 channel for each channel of each picture, it takes 6. EfficientNet's last stages see so few pixels of a small picture.
+A training step of the default run's lite0 is 1.50 [1.38, 2.15] times as fast with AVX2, .95 [.91, 1.08] with AVX-512.
 """
 
 from typing import Any
@@ -15,9 +16,6 @@ from torch.nn.grad import conv2d_input
 
 class _DepthwiseConv2d(nn.Conv2d):
     """A depthwise nn.Conv2d of stride 1 with the same results, to the rounding of the weights' gradient."""
-
-    def _get_name(self) -> str:
-        return "Conv2d"  # what it computes: the printed model names the stored outputs of frozen parts
 
     def _conv_forward(self, shown: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         small = shown.ndim == 4 and max(shown.shape[2:]) < min(self.kernel_size)

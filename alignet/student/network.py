@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from alignet import config
 from alignet.config import Backbone
-from alignet.models import backbones, depthwise, frozen
+from alignet.models import backbones, frozen
 from alignet.models.backbones import Embedder, autocast
 from alignet.models.frozen import Split
 
@@ -25,7 +25,6 @@ class Student(nn.Module):
 
     def __init__(self, embedder: Embedder, head_width: int, generator: torch.Generator):
         super().__init__()
-        depthwise.speed_up(embedder.model)
         self.embedder = embedder
         self.triplet_head = nn.utils.skip_init(nn.Linear, embedder.dim, head_width)
         nn.init.normal_(self.triplet_head.weight, std=embedder.dim**-0.5, generator=generator)

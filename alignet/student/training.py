@@ -16,7 +16,7 @@ from tqdm import tqdm
 from alignet import config, devices
 from alignet.maths import losses
 from alignet.maths.choices import gather_pair_similarities, odd_one_out
-from alignet.models import frozen
+from alignet.models import depthwise, frozen
 from alignet.models.backbones import autocast
 from alignet.student.batches import Batch, Feed
 from alignet.student.network import Student, trainable
@@ -59,6 +59,7 @@ class Run:
         if settings.gradient_checkpointing:
             for model in [student.embedder.model, *([student.split.rest] if student.split else [])]:
                 model.set_grad_checkpointing(True)
+        depthwise.speed_up(student.embedder.model)
         if settings.compile:
             student.compile()
         if devices.count() > 1:

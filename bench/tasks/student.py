@@ -100,6 +100,7 @@ def loop(bench: Bench, source: batches.Source, shown: torch.Tensor, model: netwo
 def bare(bench: Bench, pictures: torch.Tensor) -> Timed:
     """Forward and backward passes and Adam steps, and nothing else."""
     model, shown = bench.create(), pictures[: batch_size(bench.settings)].to(bench.device)
+    depthwise.speed_up(model.embedder.model)
     optimiser = torch.optim.Adam(network.trainable(model, bench.settings.frozen_layers), lr=0.0, fused=True)
     frozen.train_mode(model, bench.settings.frozen_batch_norm)
     for step in range(AHEAD + bench.steps):
@@ -142,20 +143,22 @@ def frozen_part(bench: Bench, turns: int) -> Iterator[Comparison]:
     """Stored outputs of the frozen part beside the whole network, and beside torch's depthwise gradients."""
     pictures, source = bench.pictures, bench.in_batch
     model = bench.create()
-    with mock.patch.object(depthwise, "speed_up", lambda model: None):
-        plain = bench.create()
-    for one in (model, plain):
-        network.split(one, bench.settings, bench.backbone.picture_size)
+    network.split(model, bench.settings, bench.backbone.picture_size)
     with torch.no_grad():
         outputs = torch.cat([model.split.before(part.to(bench.device)).cpu() for part in pictures.split(64)])
 
-    def way(label: str, shown: torch.Tensor, start: network.Student) -> Way:
-        return Way(label, lambda: loop(bench, source, shown, copy.deepcopy(start)))
+    def run(shown: torch.Tensor) -> Timed:
+        return loop(bench, source, shown, copy.deepcopy(model))
+
+    def plain() -> Timed:
+        with mock.patch.object(depthwise, "speed_up"):
+            return run(outputs)
 
     task, note = f"training step, {bench.backbone.model}, frozen part stored", "agreement of the losses"
-    ours, other = way("alignet.models.frozen", outputs, model), way("the whole network at each step", pictures, model)
+    ours = Way("alignet.models.frozen", lambda: run(outputs))
+    other = Way("the whole network at each step", lambda: run(pictures))
     yield Comparison(task, "naive", ours, other, alike(1e-2), turns, note)
-    ours, other = way("alignet.models.depthwise", outputs, model), way("torch's depthwise gradients", outputs, plain)
+    ours, other = Way("alignet.models.depthwise", lambda: run(outputs)), Way("torch's depthwise gradients", plain)
     yield Comparison(task, "naive", ours, other, alike(1e-2), turns, note)
 
 
