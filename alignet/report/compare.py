@@ -3,21 +3,25 @@
 python -m alignet.report.compare [--against FOLDER]
 
 Without --against a run is compared with the published one of the same params, reports/reference/<name>. Writes
-reports/compare.csv. `--publish NAME` copies the finished run's tables and figures to reports/reference/<name>, with its
-params and what was run where.
+reports/compare.csv. `--fetch` gets that run's figures and notebooks, which are too large for git (report/archive.py).
+`--publish NAME` copies the finished run's tables to reports/reference/<name>, with its params and what was run where,
+and puts its figures and notebooks into an archive to be uploaded.
 """
 
 import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from alignet import config
-from alignet.report import provenance
+from alignet.report import archive, provenance
+from alignet.report.archive import FACTS
+from alignet.worlds.downloads import FetchError
 
 ABSOLUTE, RELATIVE = 0.01, 0.02  # how far two numbers may lie apart (docs/method.md, section 11)
 KEYS = {  # columns that say what a row is about; all others are results
@@ -28,9 +32,9 @@ KEYS = {  # columns that say what a row is about; all others are results
     *("variant", "choices"),
 }
 PUBLISHED = ("tables", "figures", "variants")  # folders of reports/
-FACTS = "run.yaml"
 COLUMNS = ["table", "verdict", "rows", "only_here", "only_there", "words_differ", "numbers", "beyond", "largest"]
 COLUMNS += ["difference", "where"]
+NOT_PUBLISHED = "no published run in reports/reference has these params: nothing to compare with"
 NOT_JUDGED = {"disagreements.csv": "examples, chosen by rank", "paper.csv": "repeats other tables"}
 FOLLOWS = (
     "improvement"  # in columns of percentages of a base's accuracy, in which .01 becomes whatever the base makes it
@@ -138,17 +142,24 @@ def lines(found: pd.DataFrame, name: str) -> list[str]:
 def told(against: Path | None = None, out_dir: str = ".") -> list[str]:
     """Compare a finished run, write reports/compare.csv, and say it. Raises: ValueError without tables to compare."""
     _, reports = config.folders(out_dir)
-    params = yaml.safe_load((config.home() / config.PARAMS).read_text(encoding="utf-8"))
-    there = against or reference(config.home() / "reports", params)
+    there = against or published()
     if there is None:
         pd.DataFrame(columns=COLUMNS).to_csv(reports / "compare.csv", index=False)
-        return ["no published run in reports/reference has these params: nothing to compare with"]
+        return [NOT_PUBLISHED]
     if not (there / "tables").is_dir() or not (reports / "tables").is_dir():
         absent = next(folder for folder in (there, reports) if not (folder / "tables").is_dir())
         raise ValueError(f"{absent / 'tables'}: no such folder: name the reports/ folder of a finished run")
     found = tables(reports, there)
     found.to_csv(reports / "compare.csv", index=False, float_format="%.6g")
     return lines(found, _name(there))
+
+
+def published() -> Path | None:
+    """The published run of the params that are in force now."""
+    file = config.home() / config.PARAMS
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file: run this in alignet's folder")
+    return reference(config.home() / "reports", yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def _name(folder: Path) -> str:
@@ -160,20 +171,40 @@ def _name(folder: Path) -> str:
     return f"{place} ({known.get('processor', '')}, {known.get('written', '')[:10]})"
 
 
-def publish(name: str, out_dir: str = ".") -> Path:
-    """Copy tables, figures as PNG, executed notebooks, params and facts of a finished run to reports/reference/<name>.
+def publish(name: str, out_dir: str = ".", place: str | None = None) -> list[str]:
+    """Make a finished run reports/reference/<name>: what git keeps there, all else in an archive (report/archive.py).
 
-    Figures and notebooks that show the pictures of a world of one's own, of which others may hold the rights, stay out.
+    Figures and notebooks that show the pictures of a world of one's own, of which others may hold the rights, are in
+    neither.
 
+    Args: place: the address of the folder that the archive will be uploaded to; that of the run published before under
+        this name if it is left out.
+    Returns: what was written and what to do with it, in words.
     Raises: ValueError if the run has no tables.
     """
     _, reports = config.folders(out_dir)
     if not (reports / "tables" / "levels.csv").is_file():
         raise ValueError(f"{reports / 'tables' / 'levels.csv'}: no such file: run make repro first")
     folder = config.home() / "reports" / "reference" / name
+    place = place or _place(folder)
+    _copy(reports, folder)
+    shutil.copyfile(config.home() / config.PARAMS, folder / config.PARAMS)
+    made = archive.write(folder, place)
+    facts: dict[str, Any] = provenance.facts() | {"written": pd.Timestamp.now().strftime("%Y-%m-%d %H:%M")}
+    facts |= {archive.KEY: made} if made else {}
+    known = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+    (folder / FACTS).write_text(known, encoding="utf-8")
+    if not made:
+        return [str(folder)]
+    to = made["url"] or f"where you will, and write its address into {folder / FACTS}, {archive.KEY}.url"
+    return [str(folder), f"{archive.MADE}/{made['file']}: {made['bytes'] / 1e6:.1f} MB: upload it to {to}"]
+
+
+def _copy(reports: Path, folder: Path) -> None:
+    """Tables, figures as PNG and the notebooks as Markdown. Tables of other seeds stay where the run has none."""
     own = config.value("world.source") != "emoji"
     for part in filter(lambda part: (reports / part).is_dir(), PUBLISHED):
-        if part == "figures":  # tables of other seeds and settings stay where this run has none
+        if part == "figures":
             shutil.rmtree(folder / part, ignore_errors=True)
         for path in sorted((reports / part).glob("*.csv")) + sorted((reports / part).glob("*.png")):
             if path.stem == "bench":  # of this machine, not of the run
@@ -181,31 +212,50 @@ def publish(name: str, out_dir: str = ".") -> Path:
             if not own or path.name not in PICTURES:
                 (folder / part).mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / part / path.name)
+    shutil.rmtree(folder / "notebooks", ignore_errors=True)
     if not own and (reports / "notebooks").is_dir():
         from alignet.report import pages
 
         pages.write_markdown(reports / "notebooks", folder / "notebooks")
-    shutil.copyfile(config.home() / config.PARAMS, folder / config.PARAMS)
-    facts = provenance.facts() | {"written": pd.Timestamp.now().strftime("%Y-%m-%d %H:%M")}
-    known = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-    (folder / FACTS).write_text(known, encoding="utf-8")
-    return folder
+
+
+def _place(folder: Path) -> str | None:
+    """The address of the folder that holds the archive of the run published before."""
+    known = yaml.safe_load((folder / FACTS).read_text(encoding="utf-8")) if (folder / FACTS).is_file() else {}
+    url = (known.get(archive.KEY) or {}).get("url")
+    return url.rpartition("/")[0] if url else None
+
+
+def fetched(source: Path | None, against: Path | None) -> str:
+    """Fetch the archive of the published run of these params, or of another one, and say where it is."""
+    folder = against or published()
+    if folder is None:
+        raise ValueError(NOT_PUBLISHED)
+    return f"{archive.fetch(folder, source)}: figures and notebooks of {_name(folder)}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m alignet.report.compare", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--against", type=Path, help="the reports/ folder of another run")
+    parser = argparse.ArgumentParser(prog="alignet compare", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--against", type=Path, help="the reports/ folder of another run, or a published one's")
+    parser.add_argument("--fetch", action="store_true", help="get the published run's figures and notebooks")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="PLACE", help="with --fetch: archive, or its folder"
+    )
     parser.add_argument("--publish", metavar="NAME", help="make the finished run reports/reference/NAME")
+    parser.add_argument("--url", help="with --publish: the folder that the archive will be uploaded to")
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
     try:
         if wanted.publish:
-            print(publish(wanted.publish, wanted.out_dir))
+            said = publish(wanted.publish, wanted.out_dir, wanted.url)
+        elif wanted.fetch or wanted.source:
+            said = [fetched(wanted.source, wanted.against)]
         else:
-            print(*told(wanted.against, wanted.out_dir), sep="\n")
-    except ValueError as error:
+            said = told(wanted.against, wanted.out_dir)
+    except (ValueError, FetchError) as error:
         print(error, file=sys.stderr)
         return 1
+    print(*said, sep="\n")
     return 0
 
 

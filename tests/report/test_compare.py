@@ -1,5 +1,10 @@
+import functools
+import http.server
 import re
+import shutil
 import subprocess
+import threading
+import zipfile
 
 import pandas as pd
 import pytest
@@ -7,6 +12,7 @@ import yaml
 
 from alignet import config
 from alignet.report import compare, provenance
+from alignet.worlds import downloads
 
 LEVELS = pd.DataFrame(
     {
@@ -125,21 +131,102 @@ def test_a_folder_without_tables_is_one_line(tmp_path, capsys):
     assert f"{tmp_path / 'nowhere' / 'tables'}: no such folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("source", "shown"), [("emoji", True), ("folder", False)])
-def test_a_published_run_leaves_out_pictures_of_a_world_of_ones_own(tmp_path, monkeypatch, source, shown):
+def finished(tmp_path, monkeypatch, source="emoji"):
+    """A project with a finished run: reports/, params.yaml and a page that shows one of its published figures."""
     made = reports(tmp_path / "reports", levels=LEVELS)
-    (made / "figures").mkdir()
-    for name in ("world.png", "seeds.png", "seeds.pdf", "seeds.csv"):
-        (made / "figures" / name).write_text("x")
+    for folder in ("figures", "variants"):
+        (made / folder).mkdir()
+    for name in ("figures/world.png", "figures/late.png", "figures/late.pdf", "figures/late.csv", "variants/seeds.png"):
+        (made / name).write_text(name)
     params = (config.home() / "params.yaml").read_text().replace("source: emoji", f"source: {source}")
     (tmp_path / "params.yaml").write_text(params)
+    (tmp_path / "README.md").write_text("![seeds](reports/reference/mine/variants/seeds.png)")
     monkeypatch.setenv(config.HOME, str(tmp_path))
-    assert compare.main(["--publish", "mine", "--out-dir", str(tmp_path)]) == 0
-    there = made / "reference" / "mine"
-    expected = {"seeds.csv", "seeds.png"} | ({"world.png"} if shown else set())
-    assert {path.name for path in (there / "figures").iterdir()} == expected
-    assert yaml.safe_load((there / "params.yaml").read_text()) == yaml.safe_load(params)
-    assert "processor" in yaml.safe_load((there / "run.yaml").read_text())
+    return made / "reference" / "mine"
+
+
+def publish(tmp_path, *more):
+    return compare.main(["--publish", "mine", "--out-dir", str(tmp_path), *more])
+
+
+def facts(folder):
+    return yaml.safe_load((folder / "run.yaml").read_text())
+
+
+def inside(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("source", "shown"), [("emoji", True), ("folder", False)])
+def test_git_keeps_a_published_runs_tables_and_what_the_readme_shows(tmp_path, monkeypatch, capsys, source, shown):
+    there = finished(tmp_path, monkeypatch, source)
+    assert publish(tmp_path, "--url", "https://host/v1/") == 0
+    said = capsys.readouterr().out.splitlines()
+    kept = {"params.yaml", "run.yaml", "tables/levels.csv", "figures/late.csv", "variants/seeds.png"}
+    assert inside(there) == kept
+    assert (there / "params.yaml").read_text() == (tmp_path / "params.yaml").read_text()
+    assert "processor" in facts(there)
+    record = facts(there)["archive"]
+    file = tmp_path / "dist" / record["file"]
+    assert said[1].endswith(f"upload it to https://host/v1/{file.name}")
+    assert (file.stat().st_size, downloads.sha256(file)) == (record["bytes"], record["sha256"])
+    names = zipfile.ZipFile(file).namelist()  # pictures of a world of one's own stay out
+    assert set(names) == {"figures/late.png"} | ({"figures/world.png"} if shown else set())
+
+
+def test_a_run_published_again_has_the_same_archive_and_its_address(tmp_path, monkeypatch):
+    there = finished(tmp_path, monkeypatch)
+    assert publish(tmp_path, "--url", "https://host/v1") == 0
+    first = facts(there)["archive"]
+    assert publish(tmp_path) == 0
+    assert facts(there)["archive"] == first
+
+
+def test_a_published_runs_archive_is_fetched_from_disk_and_verified(tmp_path, monkeypatch, capsys):
+    there = finished(tmp_path, monkeypatch)
+    assert publish(tmp_path) == 0
+    capsys.readouterr()
+    assert compare.main(["--fetch"]) == 1
+    assert "archive.url: is empty" in capsys.readouterr().err
+    record = facts(there)["archive"]
+    archived = tmp_path / "dist" / record["file"]
+    assert compare.main(["--from", str(archived.parent)]) == 0
+    out = tmp_path / "reports" / "published" / archived.stem
+    assert inside(out) >= {"figures/world.png", "figures/late.png"}
+    assert compare.main(["--fetch"]) == 0  # once there, nothing is asked of anybody
+    shutil.rmtree(out)
+    with archived.open("ab") as file:
+        file.write(b"x")
+    capsys.readouterr()
+    assert compare.main(["--from", str(archived)]) == 1
+    assert f"{archived}: is another archive than {archived.name}, by its SHA-256: refused" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_published_runs_archive_is_fetched_from_its_address(tmp_path, monkeypatch, capsys):
+    there = finished(tmp_path, monkeypatch)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "dist")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert publish(tmp_path, "--url", f"http://127.0.0.1:{server.server_port}") == 0
+        assert compare.main(["--fetch"]) == 0
+        server.shutdown()
+    name = facts(there)["archive"]["file"].removesuffix(".zip")
+    assert inside(tmp_path / "reports" / "published" / name) >= {"figures/world.png", "figures/late.png"}
+
+
+def test_a_run_without_an_archive_says_so(tmp_path, monkeypatch, capsys):
+    there = finished(tmp_path, monkeypatch)
+    there.mkdir(parents=True)
+    (there / "params.yaml").write_bytes((tmp_path / "params.yaml").read_bytes())
+    assert compare.main(["--fetch"]) == 1
+    assert "run.yaml: names no archive" in capsys.readouterr().err
+
+
+def test_a_home_without_params_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(config.HOME, str(tmp_path))
+    assert compare.main([]) == 1
+    assert "params.yaml: no such file: run this in alignet's folder" in capsys.readouterr().err
 
 
 def test_what_made_a_report_is_the_last_change_of_the_code_whatever_else_is_committed(tmp_path, monkeypatch):
