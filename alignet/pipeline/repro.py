@@ -45,7 +45,7 @@ HEADS = (  # how lines from dvc begin
     b"> ",
 )
 LOCK, KEPT, ONE_RUN = "dvc.lock", ".dvc/tmp/dvc.lock.kept", ".dvc/tmp/repro.lock"
-WITHOUT_KERNEL = (b"source", b"cells")  # stages that are no notebooks and come before those that are
+LOOKS = {"source", "cells"}  # stages that only look whether anything has changed: `source` at every run
 OUTPUTS = ("data", "reports", "data/world", "reports/tables", "reports/figures", "reports/notebooks")  # of stages
 Spans = dict[str, list[float]]  # for each stage its start and, once it has ended, its end, in seconds
 
@@ -122,7 +122,7 @@ def with_kernels(told: Iterable[tuple[str, bytes]], server: kernels.Server) -> I
     """Passes events on; when the first notebook runs, the server begins to import for the stages after it."""
     for kind, content in told:
         if kind == "run":
-            if content not in WITHOUT_KERNEL:
+            if content.decode() not in LOOKS:
                 server.start()
             keep_lock(Path.cwd())  # dvc has written it before the next stage runs
         yield kind, content
@@ -172,9 +172,14 @@ def unfinished(spans: Spans) -> str | None:
     return next((name for name, span in spans.items() if len(span) == 1), None)
 
 
+def nothing_changed(spans: Spans, counts: Counter[str]) -> bool:
+    """Whether every stage that does more than look was up to date."""
+    return bool(counts["current"] or (counts["unchanged"] and not counts["restored"] and LOOKS.issuperset(spans)))
+
+
 def summary(spans: Spans, counts: Counter[str], seconds: float) -> list[str]:
     """The last lines of a run in which nothing failed: the time of each stage that ran, and the total."""
-    if counts["current"]:
+    if nothing_changed(spans, counts):
         return [f"everything is up to date ({seconds:.1f} s)"]
     rows = [(name, end - start) for name, (start, end) in spans.items()] + [("total", seconds)]
     width = max(len(name) for name, _ in rows)
@@ -352,7 +357,7 @@ def _run(arguments: list[str]) -> int:
         print(f"{place}, as said above: 'make repro' goes on once that is mended", file=sys.stderr)
         return 1
     print(*summary(spans, counts, time.monotonic() - begun), sep="\n")
-    if not (arguments or counts["current"]) and Path("reports/tables").is_dir():
+    if not (arguments or nothing_changed(spans, counts)) and Path("reports/tables").is_dir():
         from alignet.report import compare  # and pandas with it, which a run without changes does not need
 
         print(*compare.told(), sep="\n")

@@ -51,6 +51,17 @@ def test_without_a_change_one_line_is_all(folder, first):
     assert stderr == ""
 
 
+def test_a_stage_that_always_looks_for_changes_is_none(tmp_path):
+    looks = {"cmd": "cat rows > source.txt", "outs": ["source.txt"], "always_changed": True}
+    counts = {"cmd": "wc -l source.txt > lines.txt", "deps": ["source.txt"], "outs": ["lines.txt"]}
+    folder = project(tmp_path / "project", {"source": looks, "world": counts})
+    (folder / "rows").write_text("1\n")
+    assert run(folder)[1].splitlines()[-1].split()[0] == "total"
+    assert run(folder)[1].splitlines()[-1].startswith("everything is up to date")
+    (folder / "rows").write_text("1\n2\n")
+    assert "[2/2] world" in run(folder)[1].splitlines()
+
+
 def test_unchanged_and_restored_stages_are_counted_and_take_a_line_for_all_and_one_each(folder, first):
     (folder / "b_y.txt").unlink()
     _, stdout, _ = run(folder)
