@@ -15,6 +15,7 @@ import yaml
 from alignet import config
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.modules.setdefault("rfc3987_syntax", None)  # as in alignet.pipeline.notebook: nbformat then takes 3 s less
 
 
 def copy_of_the_repository(folder: Path, params: dict) -> Path:

@@ -4,7 +4,13 @@ import html
 import io
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+if "rfc3987_syntax" not in sys.modules:  # None forbids its import: jsonschema would compile its grammar: 3 s a start
+    cast(dict[str, ModuleType | None], sys.modules)["rfc3987_syntax"] = None
 
 import nbformat
 from jinja2 import DictLoader

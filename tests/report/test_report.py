@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 
 import nbformat
 import pandas as pd
@@ -132,3 +134,8 @@ def test_executed_notebooks_can_be_read_as_markdown(run, tmp_path):
     assert "What this run found" in text
     (name,) = re.findall(r"\]\(([^)]+\.webp)\)", text)
     assert (tmp_path / "read" / name).is_file()
+
+
+def test_the_report_compiles_no_grammar_of_addresses():
+    code = "import sys; from alignet.report import pages; sys.exit('lark' in sys.modules)"  # three seconds
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
