@@ -289,7 +289,16 @@ class Reorganisation:
     umap_neighbours: TwoOrMore
 
 
-PUBLIC = ("DTD", "OxfordIIITPet", "Flowers102", "StanfordCars", "CIFAR100", "Caltech-Birds", "Caltech101", "SUN397")
+PUBLIC: tuple[str, ...] = (
+    "DTD",
+    "OxfordIIITPet",
+    "Flowers102",
+    "StanfordCars",
+    "CIFAR100",
+    "Caltech-Birds",
+    "Caltech101",
+    "SUN397",
+)
 PUBLIC += ("EuroSAT", "UC-Merced", "Colorectal", "ImageNet-A", "Entity-13", "Entity-30", "Living-17", "Nonliving-26")
 
 
