@@ -178,7 +178,8 @@ class Teacher:
     layer_triplets: Count  # triplets drawn to compare layers
 
 
-Released = dict[Literal["alignet", "unalignet"], dict[Literal["representation", "filenames", "clusters"], str]]
+ReleasedFile = Literal["representation", "filenames", "clusters", "triplets", "transform"]  # synthesis/released.py
+Released = dict[Literal["alignet", "unalignet"], dict[ReleasedFile, str]]
 
 
 @settings
@@ -203,9 +204,10 @@ class Synthesis:
 class Student:
     family: Literal["supervised", "image-text", "self-supervised", "captioning", "from scratch"]  # of its pre-training
     seed: Whole
-    loss: Literal["hard", "kl", "jsd"]
-    head_width: Count
-    temperature: Positive  # tau of the student's dot products
+    loss: Literal["hard", "kl", "jsd", "rows"]  # of triplets; rows: of all pairs of a batch (in_batch only)
+    head_width: Count | None  # of the linear head that the loss reads; null: none, it reads what is scored, `pooled`
+    similarity: Literal["dot", "cosine"]  # that the loss compares: of the head's outputs, or of `pooled`
+    temperature: Positive  # tau of the student's similarities
     teacher_temperature: Positive  # tau of the teacher's similarities
     lr: Positive
     steps: Count
@@ -215,7 +217,7 @@ class Student:
     decay_to_initial: NonNegative  # wd of theta <- theta - lr * (adam_step + wd * (theta - theta_0))
     clip_gradient: Positive | None  # largest norm; null: no limit
     source: Literal["in_batch", "file"]  # train on triplets among a batch's pictures, or on those of a release file
-    scheme: InBatchScheme | Annotated[list[InBatchScheme], Field(min_length=1)]  # in_batch; several: all their triplets
+    scheme: InBatchScheme | Annotated[list[InBatchScheme], Field(min_length=1)]  # in_batch; several: equal shares
     file_scheme: str  # scheme of the release file with the held-out triplets (source: file: the training ones too)
     batch_clusters: Count  # in_batch: clusters in a batch (P)
     batch_pictures: Count  # in_batch: pictures of each of these clusters (K)
@@ -242,6 +244,9 @@ class Levels:
     seed: Whole
     centred: bool  # subtract the mean representation of the scored pictures before taking cosine similarities
     reliability_bins: Count  # of equal width in [0, 1]
+    floor_colours: Count  # boxes along each of red, green and blue of the histogram that is a floor
+    floor_pixels: Count  # cells along each side of the grid whose mean colours are a floor
+    floor_untrained: bool  # whether students' architectures with random weights are floors
 
 
 @settings
@@ -260,6 +265,7 @@ class Similarity:
     seed: Whole
     rater_groups: Count  # people are put into this many groups for RSA's noise ceiling
     pairs: Count  # pairs in each direction of the disagreement experiment
+    pair_class: str | None  # label that both pictures of a pair share; null: the one above the finest
     matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: evaluation/data/matrices.py
     # Judgements about pictures of their own, each used if its folder is on disk: evaluation/data/picture_sets.py.
     picture_sets: list[dict[Literal["name", "format", "root", "set", "file", "kind", "labels"], str]]
@@ -285,12 +291,12 @@ class Downstream:
     probe_draws: Count
     logistic_iterations: Count
     ridge: Positive  # penalty, as a multiple of the features' mean squared norm
-    bootstrap: Count  # resamples of the episodes
     corruptions: list[Literal["loud background", "grey", "blur", "noise"]]
-    # Data sets, each used if its folder is on disk. lists: BREEDS' classes; train: what ImageNet-A is learnt from.
-    public: list[dict[Literal["name", "root", "lists", "train"], str]]
+    # Data sets, each used if its folder is on disk. train: what ImageNet-A and BREEDS are learnt from; hierarchy: the
+    # folder of BREEDS' class hierarchy (evaluation/data/breeds.py).
+    public: list[dict[Literal["name", "root", "hierarchy", "train"], str]]
     public_shots: Counts
-    public_pictures_per_class: TwoOrMore
+    public_pictures_per_class: TwoOrMore  # of a training part, to draw the shots from; all test pictures are tested
 
 
 SECTIONS: dict[str, type] = {
