@@ -105,6 +105,8 @@ def _together(params_file: str) -> Iterator[str]:
             yield f"{where}.batch_pictures: is {student.batch_pictures}; scheme {scheme} needs {needed} or more"
         if student.source == "in_batch" and student.batch_clusters > clusters:
             yield f"{where}.batch_clusters: is {student.batch_clusters}, and synthesis.clusters is {clusters}"
+        if student.source == "file" and student.loss == "rows":
+            yield f"{where}.loss: rows compares all pairs of a batch, which a file of triplets lacks: set source: in_batch"
         if student.source == "file" and student.batch_triplets is None:
             yield f"{where}.batch_triplets: source file needs a number"
 

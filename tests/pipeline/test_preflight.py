@@ -58,6 +58,10 @@ def test_the_repositorys_params_pass(file):
             {"students": {"lite0": {"batch_clusters": 41}}},
             "students.lite0.batch_clusters: is 41, and synthesis.clusters is 40",
         ),
+        (
+            {"students": {"lite0": {"source": "file", "batch_triplets": 8, "loss": "rows"}}},
+            "students.lite0.loss: rows compares all pairs of a batch",
+        ),
         ({"students": {"lite0": {"source": "file"}}}, "students.lite0.batch_triplets: source file needs a number"),
         ({"run": {"targets": ["alignet", "unaligned"]}}, "run.targets: 'unaligned' is none of alignet, unalignet"),
         ({"run": {"students": ["lite9"]}}, "run.students: 'lite9' is no entry of students"),
