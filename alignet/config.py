@@ -113,6 +113,14 @@ class Backbone:
 
 
 @settings
+class FeatureFile:
+    """An entry of backbones whose features others computed (models/feature_files.py). For the teacher alone."""
+
+    features: str  # .npy, .npz or .csv, from the project's root or absolute
+    names: str | None  # a text file with the name of each row's picture; null: beside the file or in it
+
+
+@settings
 class Features:
     batch_size: Count
     workers: Whole  # processes that decode pictures; 0: this process decodes them
@@ -199,6 +207,8 @@ class Synthesis:
     valid_triplets: Count
     signal_backbone: str | None  # a backbone independent of the teacher's, for the signal check; null: no check
 
+    # The teacher's features from files: pictures without features get those of their concept's judged photograph.
+    by_concept: bool
 
 @settings
 class Student:
@@ -333,6 +343,17 @@ def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -
 def value(key: str, params_file: str = PARAMS) -> Any:
     """One value of the params file by its dotted key ('teacher.backbone')."""
     return _section(key, params_file)
+
+def backbone(name: str, params_file: str = PARAMS) -> Backbone | FeatureFile:
+    """An entry of the section backbones: a network, or a file of features where it has the key `features`."""
+    return load(f"backbones.{name}", kind_of_backbone(name, params_file), params_file)
+
+
+def kind_of_backbone(name: str, params_file: str = PARAMS) -> type:
+    """The record of an entry of the section backbones."""
+    entry = _section(f"backbones.{name}", params_file)
+    return FeatureFile if isinstance(entry, dict) and "features" in entry else Backbone
+
 
 
 def listed(one_or_several: str | Sequence[str]) -> list[str]:

@@ -220,8 +220,15 @@ def cost(costs: pd.DataFrame) -> Markdown:
     aligned = costs[costs["stage"] == "alignment"].dropna(subset="ratio_to_pretraining")
     return _list(
         f"{row.student}: alignment takes {row.ratio_to_pretraining:.2g} of the operations of its pre-training."
-        for row in aligned.itertuples()
-    )
+        for row in aligned.dropna(subset="ratio_to_pretraining").itertuples()
+    ]
+    once = costs[~costs["stage"].isin(["alignment", "pretraining"])]
+    own = aligned.loc[aligned["basis"] == "this run", "flops"]
+    if len(once) and len(own):
+        parts = ", ".join(f"{row.stage} {row.flops:.2g}" for row in once.itertuples())
+        times = once["flops"].sum() / own.mean()
+        lines.append(f"Once for all students: {parts}; together {times:.2g} times a student's alignment to one target.")
+    return _list(lines)
 
 
 def _against(row: dict, other: str) -> str:

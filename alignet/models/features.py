@@ -16,11 +16,12 @@ from torch import Tensor
 
 from alignet import config, devices
 from alignet.maths.metrics import unit_vectors
-from alignet.models import backbones, frozen
+from alignet.models import backbones, feature_files, frozen
 from alignet.models.backbones import Embedder
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import World
 
+BORROWED = "borrowed.txt"  # of a features folder: pictures that have the features of their concept's photograph
 MOST_LABELS = 4096  # that `label_similarity` compares: 67 MB
 
 
@@ -36,7 +37,7 @@ class Job:
 def needed(world: World, backbone: str, params_file: str) -> Tensor:
     """Rows of images.csv, (n,) ascending, whose features later stages read.
 
-    The teacher's backbones: pictures that people judged, and those to be labelled; that of the signal check: those to
+    The teacher's backbones: pictures that people judged, in whatever table, and those to be labelled; that of the signal check: those to
     be labelled; a student's, for its base: `World.scored_rows`; one that no stage reads: all.
     """
     wanted = []
@@ -51,11 +52,13 @@ def needed(world: World, backbone: str, params_file: str) -> Tensor:
 
 def of_teacher(world: World, params_file: str) -> Tensor:
     """Rows, (n,) ascending, of the pictures whose concepts people judged (the split human: triplets are drawn of all of
-    them) and of those to be labelled: what the teacher reads of each of its backbones, whatever else a backbone is
-    needed for.
+    them), of those to be labelled and of those that levels.csv shows, on which the teacher is scored: what the teacher
+    reads of each of its backbones, whatever else a backbone is needed for.
     """
-    labelled = world.labelled(config.value("synthesis.styles", params_file))
-    return torch.cat([world.rows("human"), labelled]).unique()
+    rows = [world.rows("human"), world.labelled(config.value("synthesis.styles", params_file))]
+    if world.levels is not None:
+        rows.append(world.choice_rows(world.levels)[0].flatten())
+    return torch.cat(rows).unique()
 
 
 def run(job: Job) -> Tensor:
@@ -83,9 +86,12 @@ def extract(job: Job) -> None:
     The shares are files beside the result, so processes on several machines need a folder that they all see.
     """
     settings = config.load("features", config.Features, job.params_file)
-    model = config.load(f"backbones.{job.backbone}", config.Backbone, job.params_file)
+    model = config.backbone(job.backbone, job.params_file)
     data = config.folders(job.out_dir)[0]
     folder, world = data / "features" / job.backbone, tables.read(data / "world")
+    if isinstance(model, config.FeatureFile):
+        _from_file(job, model, world, folder)
+        return
     rows, embedder = needed(world, job.backbone, job.params_file), backbones.create(model).to(devices.local())
     if devices.count() == 1 and job.backbone in config.names("students", job.params_file) and model.layer == "pooled":
         features = _in_two_parts(job, embedder, world, rows)
@@ -98,6 +104,22 @@ def extract(job: Job) -> None:
         features = _joined(folder, features, len(rows))
     if devices.rank() == 0:
         save_features(folder, features, world.images["image"].iloc[rows.tolist()], _widths(embedder, model))
+
+
+def _from_file(job: Job, file: config.FeatureFile, world: World, folder: Path) -> None:
+    """Store features of a file as those that are computed; with BORROWED, the ids of pictures that have those of
+    their concept's photograph. Raises: ValueError if the backbone is a student's."""
+    if job.backbone in config.names("students", job.params_file):
+        raise ValueError(f"{job.params_file}: run.students: {job.backbone!r} is a file of features: nothing to train")
+    rows = needed(world, job.backbone, job.params_file)
+    found, borrowed = feature_files.of_world(file, world, rows, config.value("synthesis.by_concept", job.params_file))
+    images = world.images["image"].iloc[rows.tolist()]
+    if devices.rank() == 0:
+        save_features(folder, found, images)
+        lines = "".join(f"{name}\n" for name in images[borrowed.numpy()])
+        (folder / BORROWED).write_text(lines, encoding="utf-8")
+        if lines:
+            print(f"{job.backbone}: {int(borrowed.sum())} of {len(rows)} pictures have the features of their concept's")
 
 
 def _widths(embedder: Embedder, model: config.Backbone) -> list[int]:
@@ -175,6 +197,14 @@ def joined(data: Path, names: list[str], world: World, rows: Tensor) -> tuple[Te
     features = [load_features(folder, world.images["image"], rows) for folder in folders]
     widths = [int(line) for folder in folders for line in (folder / "widths.txt").read_text(encoding="ascii").split()]
     return torch.cat(features, dim=1), widths
+
+
+def borrowed(data: Path, names: list[str], world: World) -> int:
+    """How many of the world's synthesis pictures have, in one of these backbones, the features of their concept's
+    judged photograph in place of their own (synthesis.by_concept)."""
+    files = [data / "features" / name / BORROWED for name in names]
+    found = {line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()}
+    return int(world.images["image"].iloc[world.rows("synthesis").tolist()].isin(found).sum())
 
 
 def _in_two_parts(job: Job, embedder: Embedder, world: World, rows: Tensor) -> Tensor:

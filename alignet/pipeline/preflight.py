@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from alignet import config, results
-from alignet.config import SECTIONS, Backbone, ConfigError, Student, Teacher
+from alignet.config import SECTIONS, ConfigError, Student, Teacher
 
 if TYPE_CHECKING:  # importing it takes seconds, which `make repro` spends only on a world of one's own
     from torch import Tensor
@@ -45,7 +45,8 @@ def problems(params_file: str = config.PARAMS) -> list[str]:
 def _sections(params_file: str) -> Iterator[str]:
     """Missing, unknown and mistyped keys and numbers out of range."""
     parts = list(SECTIONS.items())
-    parts += [(f"backbones.{name}", Backbone) for name in _entries("backbones", params_file)]
+    kind = config.kind_of_backbone
+    parts += [(f"backbones.{name}", kind(name, params_file)) for name in _entries("backbones", params_file)]
     parts += [(f"students.{name}", Student) for name in _entries("students", params_file)]
     for section, cls in parts:
         yield from _tried(section, cls, params_file)

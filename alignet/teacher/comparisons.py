@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alignet import devices
+from alignet import config, devices
 from alignet.config import Teacher
+from alignet.models import activations, backbones
+from alignet.models import features as stored
+from alignet.models.features import Job
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher.affine_map import (
     AffineMap,
@@ -21,6 +24,7 @@ from alignet.teacher.affine_map import (
     scores,
 )
 from alignet.teacher.cross_validation import Sight, splits
+from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World
 
 KINDS = ("soft", "hard", "argmax")  # targets that `soft_label_curve` compares
@@ -74,6 +78,26 @@ def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tens
 
 
 def first_pictures(world: World, judgements: ChoiceCounts) -> tuple[Tensor, Tensor]:
+def of_backbone(
+    job: Job, world: World, rows: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher
+) -> pd.DataFrame:
+    """`by_layer` of one of the teacher's backbones, with the columns backbone and read (whether the teacher reads the
+    layer). A backbone whose features others computed has one layer, named 'file'.
+
+    Args: rows: (k,) of images.csv, a picture of each concept; job: the backbone, its params file and its run.
+    """
+    backbone = config.backbone(job.backbone, job.params_file)
+    if isinstance(backbone, config.FeatureFile):
+        layers, read = {"file": stored.load(job, world)[rows]}, ["file"]
+    else:
+        reading = config.load("features", config.Features, job.params_file)
+        shown = pictures.batches(world.paths(rows), backbone.picture_size, reading.batch_size, reading.workers)
+        layers = activations.by_layer(backbones.create(backbone), shown, reading.precision)
+        read = backbones.layers(backbone)
+    table = by_layer(layers, judgements, concepts, settings)
+    return table.assign(backbone=job.backbone, read=table["layer"].isin(read))
+
+
     """A picture of each judged concept, (k,) rows of images.csv, and each picture's concept among them, (n_images,)."""
     codes = world.codes(world.hierarchy[0])
     judged = judgements.triplets.unique()
@@ -90,7 +114,8 @@ def disagreements(
 
     Returns: triplets (n, 3) of picture rows, and who -> (n, 3) probabilities: people, base (`rescaled`), teacher.
     """
-    maps = {"base": rescaled(features, judgements, affine), "teacher": affine}
+    start = dataclasses.replace(affine, bias=torch.zeros_like(affine.bias))  # the fitted bias is no base's
+    maps = {"base": rescaled(features, judgements, start), "teacher": affine}
     triplets = judgements.triplets
     predicted = {name: mapped_similarities(each, features, triplets).softmax(-1) for name, each in maps.items()}
     people = judgements.counts.sum(1)

@@ -1,6 +1,8 @@
+import dataclasses
 import math
 
 import inputs
+import pandas as pd
 import pytest
 import torch
 from inputs import SMOKE
@@ -8,15 +10,57 @@ from torch import nn
 
 from alignet import config
 from alignet.evaluation import cost
+from alignet.worlds.format.tables import World
 
 
 def settings(**changes):
     return inputs.settings("cost", SMOKE, **changes)
 
 
+def world():
+    """Three judged pictures, two to be labelled, and two choices."""
+    names = [f"{split}_{n}" for split, n in (("human", 3), ("synthesis", 2), ("test", 1)) for n in range(n)]
+    images = pd.DataFrame({"image": names, "path": names, "concept": names, "kind": "thing"})
+    images["split"] = images["image"].str.split("_").str[0]
+    rows = [["human_0", "human_1", "human_2", odd, f"p{odd}"] for odd in (0, 1)]
+    choices = pd.DataFrame(rows, columns=["image_0", "image_1", "image_2", "odd", "participant"])
+    return World("w", "human", None, ("concept", "kind"), images, choices, None)
+
+
 @pytest.fixture(scope="module")
 def table():
-    return cost.table(SMOKE, settings())
+    return cost.table(SMOKE, settings(), world())
+
+
+def test_a_forward_pass_is_counted_by_hand():
+    layers = network(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1))
+    assert cost.forward_flops(layers, 8) == 2 * 8 * 64 * 3 * 9 + 2 * 4 * 64 * 8
+
+
+def test_what_is_done_once_for_all_students_stands_in_the_table(table):
+    once = table[table["student"] == cost.ONCE].set_index("stage")
+    assert {"teacher features", "VICE"} <= set(once.index)
+    assert once["ratio_to_pretraining"].isna().all()
+    names = config.value("teacher.backbones", SMOKE)
+    assert once.loc["teacher features", "images"] == 5 * len(names)  # the judged pictures and those to be labelled
+    assert (once["flops"] > 0).all()
+    empty = dataclasses.replace(world(), triplets=world().triplets[:0], choices="none")
+    assert cost.ONCE not in set(cost.table(SMOKE, settings(), empty)["student"])
+
+
+def test_vice_and_the_fits_are_counted_by_hand():
+    people = inputs.settings("human_uncertainty", max_epochs=2, batch_size=4, dimensions=5)
+    flops, read = cost.vice_flops(10, 7, people)
+    assert read == 2 * 10
+    assert flops == 20 * 3 * 3 * 2 * 5 + 2 * 3 * cost.UPDATE * 2 * 7 * 5
+    assert cost.vice_flops(10, 7, dataclasses.replace(people, uncertainty="empirical")) == (0, 0)
+    grid = [{"regularisation": [0.0, 1.0]}, {"steps": [30]}]
+    teacher = inputs.settings("teacher", pca=6, folds=2, steps=10, batch_size=8, grid=grid)
+    flops, read = cost.fits_flops(9, teacher)
+    steps = 2 * (10 + 10 + 30) + 10
+    assert read == steps * 8
+    assert flops == steps * (4 * 9 * 36 + 8 * 18 * 6)
+    assert cost.fits_flops(9, dataclasses.replace(teacher, pca=None)) == (0, 0)
 
 
 def network(*layers):
@@ -89,7 +133,7 @@ def test_at_the_papers_scale_the_ratio_is_that_of_the_pictures(table):
 
 def test_a_student_without_an_entry_is_refused_by_name():
     with pytest.raises(ValueError, match=r"cost\.pretraining has no entry for student 'lite0'"):
-        cost.table(SMOKE, settings(pretraining={"vit": None}))
+        cost.table(SMOKE, settings(pretraining={"vit": None}), world())
 
 
 def test_a_step_of_a_release_file_forwards_at_most_three_pictures_a_triplet():
