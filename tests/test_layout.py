@@ -26,7 +26,7 @@ LAYERS = [
 ]
 MODULES = sorted(path for path in (ROOT / "alignet").rglob("*.py") if path.name != "__init__.py")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-STAGES = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
+STAGES = [path for path in NOTEBOOKS if re.match(r"(?!00)\d\d_", path.name)]  # 00_by_hand is none
 
 
 def name_of(path):
@@ -181,6 +181,22 @@ def test_a_notebooks_cells_are_short_and_define_nothing(path):
         assert not re.search(r"^\s*[!%]", cell.source, re.MULTILINE), cell.id
         barred = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda | ast.Try
         assert not any(isinstance(node, barred) for node in ast.walk(ast.parse(cell.source))), cell.id
+
+
+def assigned(tree):
+    """Names that code assigns, those of comprehensions left out, which end with them."""
+    own = {id(node) for part in ast.walk(tree) if isinstance(part, ast.comprehension) for node in ast.walk(part.target)}
+    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return {node.id for node in stored if id(node) not in own}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_assigns_no_name_that_it_imports(path):
+    cells = [ast.parse(cell.source) for cell in code_cells(path)]
+    nodes = [node for tree in cells for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {(alias.asname or alias.name).split(".")[0] for node in nodes for alias in node.names}
+    assert imported
+    assert set().union(*map(assigned, cells)) & imported == set()  # or a cell could not be run twice
 
 
 def stages():
