@@ -165,11 +165,15 @@ class Teacher:
     backbones: Annotated[list[str], Field(min_length=1)]  # whose features are joined, each layer standardised
     seed: Whole
     loss: Literal["hard", "uncertainty"]  # -log q of people's single choices, or KL to their soft targets
+    # identity: W starts at sigma * I; ridge: at ridge regression onto the embedding of people's choices.
+    start: Literal["identity", "ridge"]
+    ridge: Annotated[list[Positive], Field(min_length=1)]  # penalties tried, in units of the pictures' mean square norm
     sigma: Positive  # W starts at sigma * I
-    regularisation: NonNegative  # lambda of || W - mean(diag W) I ||_F^2
+    regularisation: NonNegative  # lambda of || W - mean(diag W) I ||_F^2; of a ridge start: of || W - its start ||_F^2
     lr: Positive
-    steps: Count
-    batch_size: Count  # triplets per step
+    steps: Whole  # 0: the start as it is
+    batch_size: Count  # triplets per step, of those that people judged and of those that are drawn
+    batch_concepts: Annotated[int, Field(ge=3)] | None  # all triplets of so many concepts a step instead; null: no
     local_weight: BelowOne  # alpha, the weight of gLocal's local term; 0: no such term
     local_temperature: Positive  # tau of its cosine similarities
     local_batch: TwoOrMore  # pictures of the synthesis split per step
@@ -203,12 +207,12 @@ class Synthesis:
     scheme: Scheme | Annotated[list[Scheme], Field(min_length=1)]  # several: equal shares of each
     matched_on: Literal["random", "cluster_border"]  # triplets on which the control is as sure as AligNet
     class_label: str | None  # label of the hierarchy that the class schemes use; null: the one above the finest
+    # The teacher's features from files: pictures without features get those of their concept's judged photograph.
+    by_concept: bool
     train_triplets: Count
     valid_triplets: Count
     signal_backbone: str | None  # a backbone independent of the teacher's, for the signal check; null: no check
 
-    # The teacher's features from files: pictures without features get those of their concept's judged photograph.
-    by_concept: bool
 
 @settings
 class Student:
@@ -340,10 +344,6 @@ def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -
         raise ConfigError("\n".join(_line(where, problem) for problem in error.errors())) from None
 
 
-def value(key: str, params_file: str = PARAMS) -> Any:
-    """One value of the params file by its dotted key ('teacher.backbone')."""
-    return _section(key, params_file)
-
 def backbone(name: str, params_file: str = PARAMS) -> Backbone | FeatureFile:
     """An entry of the section backbones: a network, or a file of features where it has the key `features`."""
     return load(f"backbones.{name}", kind_of_backbone(name, params_file), params_file)
@@ -354,6 +354,10 @@ def kind_of_backbone(name: str, params_file: str = PARAMS) -> type:
     entry = _section(f"backbones.{name}", params_file)
     return FeatureFile if isinstance(entry, dict) and "features" in entry else Backbone
 
+
+def value(key: str, params_file: str = PARAMS) -> Any:
+    """One value of the params file by its dotted key ('teacher.backbone')."""
+    return _section(key, params_file)
 
 
 def listed(one_or_several: str | Sequence[str]) -> list[str]:

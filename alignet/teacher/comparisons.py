@@ -39,7 +39,8 @@ def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) 
 
     Returns: targets, n_train (triplets asked for), n_used, fold and the columns of `scores`.
     """
-    chosen = dataclasses.replace(settings, loss="uncertainty", train_per_level=0)
+    plain = {"start": "identity", "batch_concepts": None}  # the comparison is of the triplets' targets alone
+    chosen = dataclasses.replace(settings, loss="uncertainty", train_per_level=0, **plain)
     folds = [each for each in enumerate(splits(sight, judgements, chosen)) if len(each[1].validation.triplets)]
 
     def fitted(one: tuple) -> dict:
@@ -48,7 +49,7 @@ def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) 
         some = fold.train.where(torch.randperm(len(fold.train.triplets), generator=generator)[:n])
         likeliest = F.one_hot(some.targets.argmax(1), 3).float()
         targets = {"soft": some.targets, "hard": fitted_targets(some, "hard"), "argmax": likeliest}[kind]
-        affine = fit(sight.features, some.with_targets(targets), chosen, sight.others, fold.start)
+        affine = fit(sight.features, some.with_targets(targets), chosen, sight.others, fold.start.plain)
         names = {"targets": kind, "n_train": n, "n_used": len(some.triplets), "fold": number}
         return names | scores(affine, sight.features, fold.validation, chosen)
 
@@ -77,7 +78,6 @@ def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tens
     return pd.DataFrame(table)
 
 
-def first_pictures(world: World, judgements: ChoiceCounts) -> tuple[Tensor, Tensor]:
 def of_backbone(
     job: Job, world: World, rows: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher
 ) -> pd.DataFrame:
@@ -98,6 +98,7 @@ def of_backbone(
     return table.assign(backbone=job.backbone, read=table["layer"].isin(read))
 
 
+def first_pictures(world: World, judgements: ChoiceCounts) -> tuple[Tensor, Tensor]:
     """A picture of each judged concept, (k,) rows of images.csv, and each picture's concept among them, (n_images,)."""
     codes = world.codes(world.hierarchy[0])
     judged = judgements.triplets.unique()
