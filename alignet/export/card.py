@@ -101,8 +101,7 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
 def teacher_card(params_file: str, fitted: AffineMap) -> str:
     """What the exported map is, and which features it takes."""
     names = config.load("teacher", config.Teacher, params_file).backbones
-    read = [(name, config.load(f"backbones.{name}", Backbone, params_file)) for name in names]
-    said = [f"`{each.model}` at {each.picture_size} px, {', '.join(config.listed(each.layer))}" for _, each in read]
+    said = [_read(config.backbone(name, params_file)) for name in names]
     return TEACHER.format(
         version=version("alignet"),
         commit=provenance.commit(),
@@ -112,6 +111,13 @@ def teacher_card(params_file: str, fitted: AffineMap) -> str:
         outputs=len(fitted.bias),
         features="; ".join(said),
     )
+
+
+def _read(backbone: Backbone | config.FeatureFile) -> str:
+    """Which features a teacher reads, in words."""
+    if isinstance(backbone, config.FeatureFile):
+        return f"features of the file {backbone.features}"
+    return f"`{backbone.model}` at {backbone.picture_size} px, {', '.join(config.listed(backbone.layer))}"
 
 
 def _terms(settings: Backbone, prepared: dict[str, Any]) -> str:

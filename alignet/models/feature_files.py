@@ -61,15 +61,11 @@ def of_world(file: FeatureFile, world: World, wanted: Tensor, by_concept: bool) 
     names, rows = read(file)
     images = world.images.iloc[wanted.tolist()]
     own = _places(names, images, file)
-    concepts = images[world.hierarchy[0]].astype(str)
-    judged = (images["split"] == "human").to_numpy()
-    of_concept = _by_concept(names, world, file)
-    own = np.where((own < 0) & judged, concepts.map(of_concept).fillna(-1).astype(int), own)
-    borrowed = np.zeros(len(own), bool)
-    if by_concept:
-        found = concepts.map(of_concept).fillna(-1).astype(int).to_numpy()
-        borrowed = (own < 0) & (found >= 0)
-        own = np.where(borrowed, found, own)
+    concepts, judged = images[world.hierarchy[0]].astype(str), (images["split"] == "human").to_numpy()
+    of_concept = _by_concept(names, world, set(concepts[own < 0]), file)
+    found = concepts.map(of_concept).fillna(-1).astype(int).to_numpy()
+    borrowed = (own < 0) & (found >= 0) & ~judged & by_concept
+    own = np.where((own < 0) & (judged | borrowed), found, own)
     lacking = images["image"].to_numpy()[own < 0]
     if len(lacking):
         advice = "" if by_concept else "; synthesis.by_concept: true gives a picture its concept's"
@@ -148,15 +144,14 @@ def _first(index: pd.Index) -> np.ndarray:
     return np.append(np.flatnonzero(~index.duplicated()), -1)
 
 
-def _by_concept(names: list[str], world: World, file: FeatureFile) -> dict[str, int]:
-    """The file's row for each concept: the one of its name, else that of its judged photograph."""
-    judged = world.images[world.images["split"] == "human"].drop_duplicates(world.hierarchy[0])
+def _by_concept(names: list[str], world: World, concepts: set[str], file: FeatureFile) -> dict[str, int]:
+    """The file's row for each of these concepts: that of its judged photograph, else the one of its name."""
+    label = world.images[world.hierarchy[0]].astype(str)
+    judged = world.images[(world.images["split"] == "human") & label.isin(concepts)].drop_duplicates(world.hierarchy[0])
     place = _places(names, judged, file)
-    concepts = judged[world.hierarchy[0]].astype(str)
-    found = {concept: int(row) for concept, row in zip(concepts, place, strict=True) if row >= 0}
-    named = {name: row for row, name in enumerate(names)}
-    known = world.images[world.hierarchy[0]].astype(str).unique()
-    return {name: named[name] for name in known if name in named} | found
+    photographs = zip(judged[world.hierarchy[0]].astype(str), place, strict=True)
+    named = {name: row for row, name in enumerate(names) if name in concepts}
+    return named | {concept: int(row) for concept, row in photographs if row >= 0}
 
 
 def _short(name: str, ending: bool) -> str:

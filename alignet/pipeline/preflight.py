@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from alignet import config, results
-from alignet.config import SECTIONS, ConfigError, Student, Teacher
+from alignet.config import SECTIONS, ConfigError, FeatureFile, Student, Teacher
 
 if TYPE_CHECKING:  # importing it takes seconds, which `make repro` spends only on a world of one's own
     from torch import Tensor
@@ -26,7 +26,7 @@ MANY = 30
 
 def problems(params_file: str = config.PARAMS) -> list[str]:
     """A line for each problem of the params and, if they are right, of the world that they name."""
-    lines = [*_sections(params_file), *_names(params_file)] or [*_together(params_file)]
+    lines = [*_sections(params_file), *_names(params_file)] or [*_feature_files(params_file), *_together(params_file)]
     chosen = None if lines else config.load("world", config.World, params_file)
     if chosen is None or chosen.source != "folder" or chosen.path is None:
         return lines
@@ -94,6 +94,17 @@ def _names(params_file: str) -> Iterator[str]:
     for key, name in named:
         if name not in extracted:
             yield f"{params_file}: {key}: {name!r} is not in run.backbones"
+
+
+def _feature_files(params_file: str) -> Iterator[str]:
+    """Backbones that are files: none for a student, and each on disk."""
+    for name in _entries("backbones", params_file):
+        entry = config.backbone(name, params_file)
+        if isinstance(entry, FeatureFile):
+            if name in config.names("students", params_file):
+                yield f"{params_file}: run.students: {name!r} is a file of features: nothing to train"
+            if not (config.ROOT / entry.features).is_file():
+                yield f"{params_file}: backbones.{name}.features: {entry.features}: no such file"
 
 
 def _together(params_file: str) -> Iterator[str]:

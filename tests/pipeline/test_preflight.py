@@ -94,6 +94,31 @@ def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None):
     return World("tiny", "human", None, ("concept",), images, triplets, None)
 
 
+CLIP = {"backbones": {"clip": {"features": "no/clip.npy", "names": None}}, "teacher": {"backbones": ["clip"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"run": {"backbones": ["clip", "lite0"]}}, ["backbones.clip.features: no/clip.npy: no such file"]),
+        (
+            {"run": {"backbones": ["clip", "lite0"], "students": ["clip"]}, "students": {"clip": {"like": "lite0"}}},
+            [
+                "run.students: 'clip' is a file of features: nothing to train",
+                "backbones.clip.features: no/clip.npy: no such file",
+            ],
+        ),
+        (
+            {"run": {"backbones": ["clip", "lite0"]}, "backbones": {"clip": {"features": "x.npy", "names": 1}}},
+            ["backbones.clip.names: Input should be a valid string, got 1"],
+        ),
+    ],
+)
+def test_a_backbone_that_is_a_file_is_no_student_and_must_be_there(tmp_path, changes, lines):
+    file = params(tmp_path, CLIP | changes)
+    assert preflight.problems(file) == [f"{file}: {line}" for line in lines]
+
+
 @pytest.mark.parametrize(
     ("sizes", "line"),
     [
