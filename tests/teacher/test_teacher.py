@@ -9,7 +9,7 @@ from inputs import generator, random_triplets
 from safetensors import safe_open
 
 from alignet.maths import losses, metrics
-from alignet.maths.choices import pair_similarities
+from alignet.maths.choices import pair_similarities, row_pair_similarities
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher import affine_map, comparisons, cross_validation
 from alignet.worlds.format.tables import World
@@ -411,6 +411,15 @@ def test_disagreements_are_triplets_where_base_and_teacher_choose_differently(re
     for row, share in zip(triplets, who["people"], strict=True):
         (place,) = (unseen.triplets == row).all(1).nonzero()[0].tolist()
         torch.testing.assert_close(share, unseen.targets[place])
+
+
+def test_the_base_of_disagreements_chooses_without_the_fitted_bias(recovery):
+    features, train, unseen, _ = recovery
+    affine = affine_map.fit(features, train, settings(steps=100, lr=0.01))
+    affine = dataclasses.replace(affine, bias=affine.bias + 3)
+    triplets, who = comparisons.disagreements(affine, features, unseen, 10, 0)
+    plain = row_pair_similarities(affine.standardised(features), triplets)
+    assert (who["base"].argmax(1) == plain.argmax(1)).all()
 
 
 def test_folds_without_judged_triplets_of_their_own_are_validated_on_drawn_ones(recovery):
