@@ -35,8 +35,8 @@ def shares(agreement: Mapping[str, Tensor], units: Units) -> dict[str, float]:
         raise ValueError(f"what a student keeps needs the choices of {', '.join(missing)} too")
     row: dict[str, float] = {}
     for name, (student, teacher) in SHARES.items():
-        gains = [_difference(agreement[after], agreement[before]) for after, before in (student, teacher)]
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), _ratio(*gains, units), strict=True))
+        part, whole = (_difference(agreement[after], agreement[before]) for after, before in (student, teacher))
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), _ratio(part, whole, units), strict=True))
     return row
 
 

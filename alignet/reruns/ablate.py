@@ -115,8 +115,11 @@ def _interval(row: dict, moved: Moved) -> tuple[float, float]:
         units, by_model = moved[key].get(benchmark, (None, {}))
         found.append((units, by_model.get(model)))
     (units, before), (others, after) = found
-    if row["factor"] == "default" or before is None or after is None or not torch.equal(units.objects, others.objects):
-        return influences.NAN, influences.NAN
+    nothing = influences.NAN, influences.NAN
+    if row["factor"] == "default" or units is None or others is None or before is None or after is None:
+        return nothing
+    if not torch.equal(units.objects, others.objects):
+        return nothing
     return influences.interval(units, (row["over_default"], after - before))
 
 
