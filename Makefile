@@ -109,3 +109,14 @@ $(OTHERS): bench/requirements.txt | $(READY)
 	@echo "Setting up $(VENV)/bench (thingsvision, with the torch and tensorflow it asks for): 2 to 5 minutes and 7 GB"
 	@$(PYTHON) -m venv $(VENV)/bench && $(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check \
 		-r bench/requirements.txt && touch $@ || echo "$(VENV)/bench: not set up (thingsvision needs Python 3.10 or 3.11)" >&2
+
+# The site: docs, notebooks as the last run executed them, and the API. Nothing is asked of the net while it is built.
+SITE := $(VENV)/.docs
+docs: $(SITE)
+	@$(RUN) -m sphinx -W --keep-going -q -c docs . docs/_build
+	@echo "docs/_build/index.html"
+
+$(SITE): docs/requirements.txt $(READY)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt -c requirements.txt
+	@touch $@
+.PHONY: docs

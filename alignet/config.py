@@ -127,6 +127,14 @@ class Backbone:
 
 
 @settings
+class FeatureFile:
+    """An entry of backbones whose features others computed (models/feature_files.py). For the teacher alone."""
+
+    features: str  # .npy, .npz or .csv, from the project's root or absolute
+    names: str | None  # a text file with the name of each row's picture; null: beside the file or in it
+
+
+@settings
 class Features:
     batch_size: Count
     workers: Whole  # processes that decode pictures; 0: this process decodes them
@@ -171,11 +179,15 @@ class Teacher:
     backbones: Annotated[list[str], Field(min_length=1)]  # whose features are joined, each layer standardised
     seed: Whole
     loss: Literal["hard", "uncertainty"]  # -log q of people's single choices, or KL to their soft targets
+    # identity: W starts at sigma * I; ridge: at ridge regression onto the embedding of people's choices.
+    start: Literal["identity", "ridge"]
+    ridge: Annotated[list[Positive], Field(min_length=1)]  # penalties tried, in units of the pictures' mean square norm
     sigma: Positive  # W starts at sigma * I
-    regularisation: NonNegative  # lambda of || W - mean(diag W) I ||_F^2
+    regularisation: NonNegative  # lambda of || W - mean(diag W) I ||_F^2; of a ridge start: of || W - its start ||_F^2
     lr: Positive
-    steps: Count
-    batch_size: Count  # triplets per step
+    steps: Whole  # 0: the start as it is
+    batch_size: Count  # triplets per step, of those that people judged and of those that are drawn
+    batch_concepts: Annotated[int, Field(ge=3)] | None  # all triplets of so many concepts a step instead; null: no
     local_weight: BelowOne  # alpha, the weight of gLocal's local term; 0: no such term
     local_temperature: Positive  # tau of its cosine similarities
     local_batch: TwoOrMore  # pictures of the synthesis split per step
@@ -192,7 +204,8 @@ class Teacher:
     layer_triplets: Count  # triplets drawn to compare layers
 
 
-Released = dict[Literal["alignet", "unalignet"], dict[Literal["representation", "filenames", "clusters"], str]]
+ReleasedFile = Literal["representation", "filenames", "clusters", "triplets", "transform"]  # synthesis/released.py
+Released = dict[Literal["alignet", "unalignet"], dict[ReleasedFile, str]]
 
 
 @settings
@@ -208,6 +221,8 @@ class Synthesis:
     scheme: Scheme | Annotated[list[Scheme], Field(min_length=1)]  # several: equal shares of each
     matched_on: Literal["random", "cluster_border"]  # triplets on which the control is as sure as AligNet
     class_label: str | None  # label of the hierarchy that the class schemes use; null: the one above the finest
+    # The teacher's features from files: pictures without features get those of their concept's judged photograph.
+    by_concept: bool
     train_triplets: Count
     valid_triplets: Count
     signal_backbone: str | None  # a backbone independent of the teacher's, for the signal check; null: no check
@@ -217,9 +232,10 @@ class Synthesis:
 class Student:
     family: Literal["supervised", "image-text", "self-supervised", "captioning", "from scratch"]  # of its pre-training
     seed: Whole
-    loss: Literal["hard", "kl", "jsd"]
-    head_width: Count
-    temperature: Positive  # tau of the student's dot products
+    loss: Literal["hard", "kl", "jsd", "rows"]  # of triplets; rows: of all pairs of a batch (in_batch only)
+    head_width: Count | None  # of the linear head that the loss reads; null: none, it reads what is scored, `pooled`
+    similarity: Literal["dot", "cosine"]  # that the loss compares: of the head's outputs, or of `pooled`
+    temperature: Positive  # tau of the student's similarities
     teacher_temperature: Positive  # tau of the teacher's similarities
     lr: Positive
     steps: Count
@@ -229,7 +245,7 @@ class Student:
     decay_to_initial: NonNegative  # wd of theta <- theta - lr * (adam_step + wd * (theta - theta_0))
     clip_gradient: Positive | None  # largest norm; null: no limit
     source: Literal["in_batch", "file"]  # train on triplets among a batch's pictures, or on those of a release file
-    scheme: InBatchScheme | Annotated[list[InBatchScheme], Field(min_length=1)]  # in_batch; several: all their triplets
+    scheme: InBatchScheme | Annotated[list[InBatchScheme], Field(min_length=1)]  # in_batch; several: equal shares
     file_scheme: str  # scheme of the release file with the held-out triplets (source: file: the training ones too)
     batch_clusters: Count  # in_batch: clusters in a batch (P)
     batch_pictures: Count  # in_batch: pictures of each of these clusters (K)
@@ -256,6 +272,9 @@ class Levels:
     seed: Whole
     centred: bool  # subtract the mean representation of the scored pictures before taking cosine similarities
     reliability_bins: Count  # of equal width in [0, 1]
+    floor_colours: Count  # boxes along each of red, green and blue of the histogram that is a floor
+    floor_pixels: Count  # cells along each side of the grid whose mean colours are a floor
+    floor_untrained: bool  # whether students' architectures with random weights are floors
 
 
 @settings
@@ -274,6 +293,7 @@ class Similarity:
     seed: Whole
     rater_groups: Count  # people are put into this many groups for RSA's noise ceiling
     pairs: Count  # pairs in each direction of the disagreement experiment
+    pair_class: str | None  # label that both pictures of a pair share; null: the one above the finest
     matrices: list[dict[Literal["name", "file", "kind", "labels"], str]]  # square files: evaluation/data/matrices.py
     # Judgements about pictures of their own, each used if its folder is on disk: evaluation/data/picture_sets.py.
     picture_sets: list[dict[Literal["name", "format", "root", "set", "file", "kind", "labels"], str]]
@@ -312,12 +332,12 @@ class Downstream:
     probe_draws: Count
     logistic_iterations: Count
     ridge: Positive  # penalty, as a multiple of the features' mean squared norm
-    bootstrap: Count  # resamples of the episodes
     corruptions: list[Literal["loud background", "grey", "blur", "noise"]]
-    # Data sets, each used if its folder is on disk. lists: BREEDS' classes; train: what ImageNet-A is learnt from.
-    public: list[dict[Literal["name", "root", "lists", "train"], str]]
+    # Data sets, each used if its folder is on disk. train: what ImageNet-A and BREEDS are learnt from; hierarchy: the
+    # folder of BREEDS' class hierarchy (evaluation/data/breeds.py).
+    public: list[dict[Literal["name", "root", "hierarchy", "train"], str]]
     public_shots: Counts
-    public_pictures_per_class: TwoOrMore
+    public_pictures_per_class: TwoOrMore  # of a training part, to draw the shots from; all test pictures are tested
 
 
 SECTIONS: dict[str, type] = {
@@ -349,6 +369,17 @@ def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -
         return cls(**(fields | changes))
     except ValidationError as error:
         raise ConfigError("\n".join(_line(where, problem) for problem in error.errors())) from None
+
+
+def backbone(name: str, params_file: str = PARAMS) -> Backbone | FeatureFile:
+    """An entry of the section backbones: a network, or a file of features where it has the key `features`."""
+    return load(f"backbones.{name}", kind_of_backbone(name, params_file), params_file)
+
+
+def kind_of_backbone(name: str, params_file: str = PARAMS) -> type:
+    """The record of an entry of the section backbones."""
+    entry = _section(f"backbones.{name}", params_file)
+    return FeatureFile if isinstance(entry, dict) and "features" in entry else Backbone
 
 
 def value(key: str, params_file: str = PARAMS) -> Any:

@@ -29,7 +29,7 @@ LAYERS = [
 ]
 MODULES = sorted(path for path in (ROOT / "alignet").rglob("*.py") if path.name != "__init__.py")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-STAGES = [path for path in NOTEBOOKS if re.match(r"\d\d_", path.name)]
+STAGES = [path for path in NOTEBOOKS if re.match(r"(?!00)\d\d_", path.name)]  # 00_by_hand is none
 
 
 def name_of(path):
@@ -186,6 +186,22 @@ def test_a_notebooks_cells_are_short_and_define_nothing(path):
         assert not any(isinstance(node, barred) for node in ast.walk(ast.parse(cell.source))), cell.id
 
 
+def assigned(tree):
+    """Names that code assigns, those of comprehensions left out, which end with them."""
+    own = {id(node) for part in ast.walk(tree) if isinstance(part, ast.comprehension) for node in ast.walk(part.target)}
+    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return {node.id for node in stored if id(node) not in own}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_assigns_no_name_that_it_imports(path):
+    cells = [ast.parse(cell.source) for cell in code_cells(path)]
+    nodes = [node for tree in cells for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {(alias.asname or alias.name).split(".")[0] for node in nodes for alias in node.names}
+    assert imported
+    assert set().union(*map(assigned, cells)) & imported == set()  # or a cell could not be run twice
+
+
 def stages():
     return yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
@@ -222,7 +238,7 @@ def uncovered(stage, deps):
     return {name for name in reached if not any(f"{name}.".startswith(f"{room}.") for room in rooms)}
 
 
-READERS = ("load", "value", "values", "names")  # of a params file, in `config`
+READERS = ("load", "value", "values", "names", "backbone")  # of a params file, in `config`
 COMMANDS = {  # functions of command lines, which no notebook calls
     "evaluation.scoring.resolved",
     "models.features.resolved",
@@ -240,15 +256,18 @@ def keys_read(tree):
         reader = ast.unparse(call.func).removeprefix("config.")
         if reader in READERS and isinstance(call.func, ast.Attribute):
             key = ast.unparse(call.args[0]).removeprefix("f")[1:-1] if call.args else ""
+            if reader == "backbone":  # an entry by its name, mostly a variable
+                key = f"backbones.{{{ast.unparse(call.args[0])}}}"
             found.add(f"run.{key}" if reader == "names" else key)
     return found
 
 
 def test_the_keys_that_a_program_reads_are_found():
     source = "config.load('teacher', x)\nconfig.value('a.b')\nconfig.names('students')"
-    source += "\nconfig.load(f'backbones.{name}')\nconfig.folders('.')\nother.load('nothing')\nload('nothing')"
+    source += "\nconfig.load(f'backbones.{name}')\nconfig.backbone(other)"
+    source += "\nconfig.folders('.')\nother.load('nothing')\nload('nothing')"
     found = keys_read(ast.parse(source))
-    assert found == {"teacher", "a.b", "run.students", "backbones.{name}"}
+    assert found == {"teacher", "a.b", "run.students", "backbones.{name}", "backbones.{other}"}
 
 
 @pytest.mark.parametrize("name", [name for name in IMPORTS if name.startswith(RESOLVED)])

@@ -12,8 +12,16 @@ from alignet.worlds.format.tables import World
 MODEL = ["model", "weights", "layer", "picture_size", "world"]
 SCORE = ["benchmark", "study", "regime", "level", "metric", "value", "ci_low", "ci_high", "ci_unit"]
 SCORE += ["noise_ceiling", "chance", "n", "choices", "judged", "note"]
-DIFFERENCES = [f"{name}{end}" for name in ("over_base", "over_control") for end in ("", "_low", "_high")]
-MORE = [*DIFFERENCES, "n_choices", "n_people", "n_unnamed"]  # that tables of several runs have besides
+PAIRED = ("over_base", "over_control", "above_ceiling", "over_floor")
+DIFFERENCES = [f"{name}{end}" for name in PAIRED for end in ("", "_low", "_high")]
+MORE = [
+    *DIFFERENCES,
+    "task",
+    "primary",
+    "n_choices",
+    "n_people",
+    "n_unnamed",
+]  # that tables of several runs have besides
 VALUES = {"odd_one_out_accuracy": "value", "spearman": "value", "accuracy": "value", "n_triplets": "n", "draws": "n"}
 STAGES = ("levels", "uncertainty", "similarity", "downstream")
 
@@ -34,7 +42,7 @@ def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     tasks["benchmark"] = tasks["dataset"].astype(str) + ", " + tasks["protocol"].astype(str)
     parts = [
         _trusted(table).rename(columns=VALUES).reindex(columns=["student", "target", *SCORE, *MORE])
-        for table in (by_level, unsure, alike, _over_base(tasks))
+        for table in (by_level, unsure, alike, tasks)
     ]
     return pd.concat(parts, ignore_index=True).dropna(subset=["student", "value"])
 
@@ -50,15 +58,6 @@ def _trusted(table: pd.DataFrame) -> pd.DataFrame:
     if "noise_ceiling_low" not in table:
         return table
     return table.assign(noise_ceiling=table["noise_ceiling"].where(table["noise_ceiling_low"].notna()))
-
-
-def _over_base(tasks: pd.DataFrame) -> pd.DataFrame:
-    """downstream.csv with over_base and its interval, from the percentages over the base that stand there."""
-    if "relative_improvement" not in tasks:
-        return tasks
-    base = tasks["accuracy"] / (1 + tasks["relative_improvement"] / 100)
-    ends = {end: f"relative_improvement{end}" for end in ("", "_low", "_high") if f"relative_improvement{end}" in tasks}
-    return tasks.assign(**{f"over_base{end}": base * tasks[column] / 100 for end, column in ends.items()})
 
 
 def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +80,8 @@ def of_the_run(reports: Path, world: World) -> pd.DataFrame:
     if not all(file.is_file() for file in files.values()):
         return pd.DataFrame(columns=[*MODEL, *SCORE])
     scores = tidy({stage: results.load(file) for stage, file in files.items()})
-    place = {name: number for number, name in enumerate((*dict.fromkeys(scores["student"]), *results.TARGETS))}
+    order = (*dict.fromkeys(scores["student"]), *results.TARGETS, results.FLOOR)
+    place = {name: number for number, name in enumerate(order)}
     scores = scores.sort_values(["student", "target"], key=lambda names: names.map(place), kind="stable")
-    labels = scores["student"] + ", " + scores["target"].map(results.NAMES)
+    labels = scores["student"] + ", " + scores["target"].map(results.NAMES | {results.FLOOR: results.FLOOR})
     return scores.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])

@@ -1,6 +1,8 @@
 """What alignment costs beside pre-training: operations and pictures (docs/method.md, section 9)."""
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import timm
@@ -9,19 +11,43 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from alignet import config
-from alignet.config import Backbone, Cost
+from alignet.config import Backbone, Cost, FeatureFile, HumanUncertainty, Teacher
 from alignet.models import frozen
+from alignet.people import choice_distributions
 from alignet.student import network
 from alignet.student.network import Student
+from alignet.teacher import cross_validation
+from alignet.worlds.format import roles
+from alignet.worlds.format.tables import World
+
+ONCE = "all students"  # name of what is done once, whatever the number of students and targets
+UPDATE = 50  # operations for each entry of VICE's parameters in a step: sample, prior, gradients, Adam; a rough count
 
 
-def table(students: dict[str, config.Student], backbones: dict[str, Backbone], settings: Cost) -> pd.DataFrame:
-    """cost.csv: every student's alignment (one target) and pre-training, and the same at the paper's scale.
+@dataclass(frozen=True)
+class Before:
+    """Settings of what is done once, before any student. networks: the teacher's; styles: as in `World.labelled`."""
+
+    people: HumanUncertainty
+    teacher: Teacher
+    networks: list[Backbone | FeatureFile]
+    styles: str
+
+
+def table(
+    students: dict[str, config.Student],
+    backbones: dict[str, Backbone],
+    settings: Cost,
+    world: World,
+    before: Before,
+) -> pd.DataFrame:
+    """cost.csv: every student's alignment (one target) and pre-training, what is done once before (the teacher's
+    features, VICE, the teacher's cross-validation), and alignment and pre-training at the paper's scale.
 
     Args: students, backbones: the run's, by name.
-    Returns: student, stage (alignment | pretraining), basis (this run | published), flops, images,
-        ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training; no seconds: the table is the
-        same in every clone.
+    Returns: student, stage (alignment | pretraining | teacher features | VICE | cross-validation), basis (this run |
+        published), flops, images, ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training; no
+        seconds: the table is the same in every clone.
     Raises: ValueError if the section `cost` has no entry for a student.
     """
     rows = []
@@ -29,6 +55,7 @@ def table(students: dict[str, config.Student], backbones: dict[str, Backbone], s
         if name not in settings.pretraining:
             raise ValueError(f"cost.pretraining has no entry for student {name!r} (null: none known)")
         rows += _student_rows(name, backbones[name], chosen, settings)
+    rows += _before_students(before, world)
     rows += _paper_rows(settings)
     return pd.DataFrame(rows)
 
@@ -54,6 +81,70 @@ def training_flops(model: nn.Module, size: int) -> int:
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
         _first(model.to("meta")(picture)).sum().backward()
     return counter.get_total_flops()
+
+
+def forward_flops(model: nn.Module, size: int) -> int:
+    """Floating-point operations of one picture's forward pass; the model is moved to 'meta'."""
+    picture = torch.empty(1, 3, size, size, device="meta", dtype=torch.float32)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.to("meta")(picture)
+    return counter.get_total_flops()
+
+
+def _before_students(before: Before, world: World) -> list[dict]:
+    """What every student's labels rest on, done once. images: pictures of the features; choices that VICE reads and
+    triplets that the teacher's fits read, over all epochs and fits."""
+    if not len(world.triplets):
+        return []
+    single = choice_distributions.single_choices(world, before.people)
+    rows = {"teacher features": _teacher_features(before, world)}
+    rows["VICE"] = vice_flops(len(single.triplets), len(single.names), before.people)
+    rows["cross-validation"] = fits_flops(len(world.rows("human")), before.teacher)
+    return [
+        {"student": ONCE, "stage": stage, "basis": "this run", "flops": flops, "images": images}
+        | {"ratio_to_pretraining": math.nan}
+        for stage, (flops, images) in rows.items()
+        if images
+    ]
+
+
+def _teacher_features(before: Before, world: World) -> tuple[int, int]:
+    """Operations of a forward pass of each of the teacher's networks over the pictures that it reads, and how many."""
+    pictures, each = len(roles.of_teacher(world, before.styles)), 0
+    networks = [entry for entry in before.networks if not isinstance(entry, FeatureFile)]
+    for entry in networks:
+        with torch.device("meta"):
+            model = timm.create_model(entry.model, num_classes=0, **dict[str, Any](entry.options))
+        each += forward_flops(model, entry.picture_size)
+    return each * pictures, len(networks) * pictures
+
+
+def vice_flops(choices: int, objects: int, settings: HumanUncertainty) -> tuple[int, int]:
+    """Operations of VICE's longest fit (max_epochs, all dimensions), and the choices that it reads.
+
+    Of each choice three dot products of `dimensions` numbers, forward and for both factors' gradients; of each step
+    UPDATE operations for each of the means and standard deviations. Counted by hand.
+    """
+    if settings.uncertainty != "vice":
+        return 0, 0
+    steps = settings.max_epochs * math.ceil(choices / settings.batch_size)
+    read = settings.max_epochs * choices
+    return read * 3 * 3 * 2 * settings.dimensions + steps * UPDATE * 2 * objects * settings.dimensions, read
+
+
+def fits_flops(pictures: int, settings: Teacher) -> tuple[int, int]:
+    """Operations of the teacher's fits on principal axes (every cell of the grid in every fold, and the last one), and
+    the triplets that they read; without `pca` the width is not known here and nothing is counted.
+
+    Of each step the map of all judged pictures, forward and for the map's gradient, and three dot products of each
+    triplet, forward and for both factors' gradients. Counted by hand.
+    """
+    if settings.pca is None:
+        return 0, 0
+    fits = [cell for cell in cross_validation.cells(settings) for _ in range(settings.folds)]
+    steps = sum(cell.steps for cell in fits) + settings.steps
+    width, triplets = settings.pca, settings.batch_size
+    return steps * (2 * 2 * pictures * width**2 + triplets * 3 * 3 * 2 * width), steps * triplets
 
 
 def _student_rows(name: str, backbone: Backbone, chosen: config.Student, settings: Cost) -> list[dict]:

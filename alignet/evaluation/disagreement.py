@@ -25,19 +25,21 @@ MOST = 2_000_000  # pairs that are compared; the paper's 1,000 classes of 50 pic
 
 
 def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
-    """Pairs of one class, of different concepts, that alignet and unalignet place most differently, by student.
+    """Pairs of one class that alignet and unalignet place most differently, by student.
 
-    Distances are 1 - centred cosine, z-scored over all such pairs (of each concept's first test picture; at most MOST
-    pairs of evenly spread concepts) for each target; `settings.pairs` of them with the largest difference z_unalignet -
+    Distances are 1 - centred cosine, z-scored over all such pairs (of each concept's first test picture or, where
+    settings.pair_class is the finest label, of all test pictures; at most MOST pairs of evenly spread ones) for each
+    target; `settings.pairs` of them with the largest difference z_unalignet -
     z_alignet (closer_in alignet) and as many with the smallest (closer_in unalignet) are taken, at most one of a class
     each way. page: the pair's number on the page for raters, in an order that tells nothing. rating: mean over people
     where ratings.csv has the pair.
 
-    Returns: the columns of disagreements.csv; no rows if no student has both targets or no class has two concepts.
+    Returns: the columns of disagreements.csv; no rows if no student has both targets or no class has two members.
+    Raises: ValueError if the hierarchy has no label settings.pair_class.
     Source: the paper, human-validation experiment (Eq. 13 of docs/method.md), whose pairs are of one ImageNet class,
         100 each way.
     """
-    members, table = _concepts_of_a_class(world), []
+    members, table = _of_a_class(world, settings), []
     several = sum(map(len, members.values())) > 2  # or there is one pair, whose distance has no z
     for student in dict.fromkeys(student for student, _ in test) if several else ():
         if all((student, target) in test for target in CONTENDERS):
@@ -92,11 +94,15 @@ def shown(world: World, found: pd.DataFrame, size: int) -> Tensor:
     return pictures.stack(world.paths(torch.from_numpy(rows)), size, workers=0).unflatten(0, (len(found), 2))
 
 
-def _concepts_of_a_class(world: World) -> dict[str, np.ndarray]:
-    """class -> numbers, among the test pictures, of the first one of each of its concepts: evenly spread ones of a
-    class with more than `_largest_class`."""
+def _of_a_class(world: World, settings: Similarity) -> dict[str, np.ndarray]:
+    """class -> numbers, among the test pictures, of the first one of each of its concepts, or of all its pictures where
+    the class is the finest label: evenly spread ones of a class with more than `_largest_class`."""
+    label = settings.pair_class or world.class_label
+    if label not in world.hierarchy:
+        raise ValueError(f"similarity.pair_class is {label!r}; the hierarchy has {', '.join(world.hierarchy)}")
     images = world.images.iloc[world.rows("test").tolist()].reset_index(drop=True)
-    groups = images.drop_duplicates(world.hierarchy[0]).groupby(world.class_label, sort=True)
+    finest = settings.pair_class == world.hierarchy[0]
+    groups = (images if finest else images.drop_duplicates(world.hierarchy[0])).groupby(label, sort=True)
     members = {str(name): rows.index.to_numpy() for name, rows in groups if len(rows) > 1}
     most = _largest_class([len(rows) for rows in members.values()])
     return {
@@ -106,7 +112,7 @@ def _concepts_of_a_class(world: World) -> dict[str, np.ndarray]:
 
 
 def _largest_class(sizes: list[int]) -> int:
-    """How many concepts of a class may be compared so that all classes together give MOST pairs at most."""
+    """How many members of a class may be compared so that all classes together give MOST pairs at most."""
     most = max(sizes, default=0)
     while sum(min(size, most) * (min(size, most) - 1) // 2 for size in sizes) > MOST:
         most = most * 9 // 10
@@ -114,7 +120,7 @@ def _largest_class(sizes: list[int]) -> int:
 
 
 def _placed(members: dict[str, np.ndarray], features: dict[str, Tensor]) -> pd.DataFrame:
-    """All pairs of concepts of a class: class, row_0, row_1 (numbers of test pictures), distances, z and difference."""
+    """All pairs of members of a class: class, row_0, row_1 (numbers of test pictures), distances, z and difference."""
     ends = [np.triu_indices(len(rows), 1) for rows in members.values()]
     placed = pd.DataFrame({"class": np.repeat(np.array([*members], object), [len(first) for first, _ in ends])})
     for side in (0, 1):

@@ -1,6 +1,6 @@
 """Downstream: few-shot, linear probe, shifts of subclass, style and corruption, named public data sets."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +12,21 @@ from torch import Tensor
 
 from alignet import devices, results
 from alignet.config import Downstream, Features, home
-from alignet.evaluation import corruptions, episodes
-from alignet.evaluation.data import public
+from alignet.evaluation import corruptions, episodes, tasks
+from alignet.evaluation.data import breeds, public
 from alignet.evaluation.episodes import Episode, Labelled, Task
 from alignet.maths import intervals
 from alignet.models.activations import Layers, Students, embed, stacks
 from alignet.worlds.format.tables import World
 
-COLUMNS = ["student", "target", "dataset", "protocol", "shots", "classifier", "accuracy", "ci_low", "ci_high"]
-COLUMNS += ["ci_unit", "relative_improvement", "relative_improvement_low", "relative_improvement_high"]
-COLUMNS += ["over_control", "over_control_low", "over_control_high", "classes", "chance", "draws", "choices", "note"]
+COLUMNS = ["student", "target", "dataset", "task", "primary", "protocol", "shots", "classifier"]
+COLUMNS += ["accuracy", "ci_low", "ci_high", "ci_unit"]
+COLUMNS += ["relative_improvement", "relative_improvement_low", "relative_improvement_high"]
+for difference in tasks.CORRECTED:
+    COLUMNS += [difference, f"{difference}_low", f"{difference}_high", tasks.CORRECTED[difference]]
+COLUMNS += ["classes", "chance", "draws", "choices", "note"]
 PART = 1 << 25  # scores, of pictures and classes, that are computed at a time: 134 MB
+TOGETHER = 2048  # pictures of public data sets that are in memory at a time: 308 MB at 224 px
 Linear = tuple[Tensor, Tensor, Tensor]  # names of k classes (k,), weights (k, dim), biases (k,): the largest score wins
 ONE_LEVEL = "skipped: the world has one level of labels, so no classes of several concepts"
 
@@ -33,9 +37,11 @@ def downstream(
     """All protocols on the world's test pictures and on the public data sets on disk: the columns of downstream.csv.
 
     accuracy: mean over classes of the share of test pictures classified rightly; chance is 1 / classes. Episodes are
-    the same for all students and targets. Intervals are 95 % bootstraps over episodes: they say how much the draw of
-    the training pictures matters, not how other test pictures would do. relative_improvement, percent over the base,
-    and over_control, accuracy minus the control's, are paired. A training picture's concept is never tested.
+    the same for all students and targets. Intervals are Student's t over episodes, 95 %: they say how much the draw of
+    the training pictures matters, not how other test pictures would do; a single episode has none.
+    relative_improvement, percent over the base, and over_base and over_control, accuracy minus the base's and the
+    control's, are paired. over_base_holm and over_control_holm: p values of the primary rows, corrected for the number
+    of tasks (`tasks`). A training picture's concept is never tested.
 
     Args: test: features ('pooled') of the test split; students: for pictures that have none yet.
     """
@@ -47,38 +53,60 @@ def downstream(
         table.append({"dataset": world.name, "protocol": "all", "note": ONE_LEVEL})
     for entry in settings.public:
         table += _public_rows(entry, students, features, settings)
-    return pd.DataFrame(table).reindex(columns=COLUMNS).assign(choices=world.choices)
+    return _with_primary(pd.DataFrame(table)).reindex(columns=COLUMNS).assign(choices=world.choices)
+
+
+def _with_primary(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its primary rows marked, and their corrected p values."""
+    columns = ["student", "target", "task", "protocol", "shots", "classifier", "accuracy"]
+    columns += [f"{difference}_p" for difference in tasks.CORRECTED]
+    table = table.reindex(columns=[*table, *(column for column in columns if column not in table)])
+    table = table.assign(primary=tasks.primary(table))
+    holm = {column: tasks.corrected(table, table[f"{name}_p"]) for name, column in tasks.CORRECTED.items()}
+    return table.assign(**holm)
 
 
 def scored(task: Task, train: Layers, test: Layers, settings: Downstream) -> list[dict]:
-    """A row for every student and target: accuracy over the episodes, percent over its base, and over its control."""
+    """A row for every student and target: accuracy over the episodes, percent over its base, and over base and
+    control."""
     accuracy = {
         key: accuracies(task, fitted(task, layers["pooled"], settings), test[key]["pooled"])
         for key, layers in train.items()
     }
-    return rows_of(task, accuracy, settings)
+    return rows_of(task, accuracy)
 
 
-def rows_of(task: Task, accuracy: dict[tuple[str, str], Tensor], settings: Downstream) -> list[dict]:
-    """The rows of `scored`. Args: accuracy: (student, target) -> `accuracies`."""
-    draws = len(task.episodes)
-    weights = (
-        intervals.resample_weights(draws, settings.bootstrap, torch.Generator().manual_seed(settings.seed)) / draws
-    )
+def rows_of(task: Task, accuracy: dict[tuple[str, str], Tensor]) -> list[dict]:
+    """The rows of `scored`, with the p value of each difference. Args: accuracy: (student, target) -> `accuracies`."""
     rows = []
     for (student, target), values in accuracy.items():
-        row: dict[str, Any] = {"student": student, "target": target}
-        row |= {"dataset": task.dataset, "protocol": task.protocol}
-        row |= {"shots": task.shots, "classifier": task.classifier, "accuracy": float(values.mean())}
-        row |= _interval("ci", weights @ values) | {"ci_unit": "episodes"}
-        base, control = accuracy[student, "base"], accuracy.get((student, results.CONTROL))
-        row["relative_improvement"] = 100 * (float(values.mean() / base.mean()) - 1)
-        row |= _interval("relative_improvement", 100 * (weights @ values / (weights @ base) - 1))
-        if control is not None and target not in ("base", results.CONTROL):
-            row["over_control"] = float((values - control).mean())
-            row |= _interval("over_control", weights @ (values - control))
-        rows.append(row | {"classes": task.classes, "chance": 1 / task.classes, "draws": draws, "note": ""})
+        row: dict[str, Any] = {"student": student, "target": target, "dataset": task.dataset}
+        row |= {"task": tasks.name(task.dataset, task.labels), "protocol": task.protocol}
+        row |= {"shots": task.shots, "classifier": task.classifier}
+        row |= _mean("accuracy", "ci", values) | {"ci_unit": "episodes"}
+        row |= _improvement(values, accuracy[student, results.BASE])
+        for other, name in results.OTHERS:
+            if target not in (results.BASE, other) and (student, other) in accuracy:
+                over = values - accuracy[student, other]
+                row |= _mean(name, name, over)
+                row[f"{name}_p"] = intervals.p_value(row[name], [intervals.of_draws(over)])
+        rows.append(row | {"classes": task.classes, "chance": 1 / task.classes, "draws": len(values), "note": ""})
     return rows
+
+
+def _mean(name: str, ends: str, values: Tensor) -> dict[str, float]:
+    """The mean over episodes, (episodes,), and its interval by Student's t; NaN for the interval of one."""
+    mean = float(values.mean())
+    low, high = intervals.t_interval(mean, [intervals.of_draws(values)])
+    return {name: mean, f"{ends}_low": low, f"{ends}_high": high}
+
+
+def _improvement(values: Tensor, base: Tensor) -> dict[str, float]:
+    """Percent of the mean accuracy over the base's; its interval is of the ratio to first order, paired."""
+    ratio, name = float(values.mean() / base.mean()), "relative_improvement"
+    percent = 100 * (ratio - 1)
+    low, high = intervals.t_interval(percent, [intervals.of_draws(100 * (values - ratio * base) / base.mean())])
+    return {name: percent, f"{name}_low": low, f"{name}_high": high}
 
 
 def fitted(task: Task, train: Tensor, settings: Downstream) -> list[Linear]:
@@ -184,11 +212,6 @@ def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
             yield torch.cat(parts)
 
 
-def _interval(name: str, values: Tensor) -> dict[str, float]:
-    low, high = intervals.percentile_interval(values)
-    return {f"{name}_low": low, f"{name}_high": high}
-
-
 def _corruption_rows(
     world: World, test: Layers, students: Students, features: Features, settings: Downstream
 ) -> list[dict]:
@@ -213,7 +236,7 @@ def _corruption_rows(
     table = []
     for (name, number), of_models in accuracy.items():
         named = replace(chosen[number], protocol=f"corruption {name}, {label}")
-        table += rows_of(named, of_models, settings)
+        table += rows_of(named, of_models)
     return table
 
 
@@ -232,57 +255,72 @@ def _corrupted(
 def _public_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
     """k-shot on a public data set, or one row that says why not.
 
-    With official splits pictures of the training part are learnt from and those of the test part tested. BREEDS: source
-    against target subclasses. ImageNet-A: learnt from ImageNet's own pictures (entry 'train') of its classes.
+    All pictures of the test part are tested. With official splits those of the training part are learnt from; of them
+    public_pictures_per_class of each class are drawn from. BREEDS: source against target subclasses. ImageNet-A: learnt
+    from ImageNet's own pictures (entry 'train') of its classes.
     """
+    if "hierarchy" in entry:
+        return _breeds_rows(entry, students, features, settings)
     tested, learnt, why = public.available(entry["name"], entry["root"])
     if tested is not None and "train" in entry:
-        learnt, why = public.of_classes(entry["train"], tested.classes)
-    if "lists" in entry and not why and not (home() / entry["lists"]).is_file():
-        why = f"skipped: no file {entry['lists']}, a row of superclass, class and split for each class"
+        learnt, why = public.of_classes(entry["train"], tested.classes, "learnt from")
     if why:
         return [{"dataset": entry["name"], "protocol": "all", "note": why}]
-    labels, found, train = _embedded([tested] if learnt is None else [tested, learnt], students, features, settings)
-    if "lists" in entry:
-        tasks = _breeds(entry, tested.classes, labels, settings)
-    elif "train" in entry:
+    parts: list[tuple[Any, int | None]] = [(tested, None)]
+    parts += [] if learnt is None else [(learnt, settings.public_pictures_per_class)]
+    labels, found, train = _embedded(parts, students, features, settings)
+    if "train" in entry:
         sides = [train.nonzero().flatten(), labels[train], (~train).nonzero().flatten(), labels[~train]]
-        tasks = episodes.whole(entry["name"], "learnt from ImageNet", Episode(*sides), len(tested.classes))
+        chosen = episodes.whole(entry["name"], "learnt from ImageNet", Episode(*sides), len(tested.classes))
     else:
         every, protocol = torch.ones_like(train), "few-shot" if learnt is None else "few-shot, official splits"
         shown, asked = (every, every) if learnt is None else (train, ~train)
         pictures = Labelled(entry["name"], protocol, labels, torch.arange(len(labels)), shown, asked)
-        tasks = episodes.few_shot(pictures, replace(settings, shots=settings.public_shots))
-        tasks += episodes.linear_probe(pictures, settings) if learnt is None else []
-    return [row for task in tasks for row in scored(task, found, found, settings)]
+        chosen = episodes.few_shot(pictures, replace(settings, shots=settings.public_shots))
+        chosen += episodes.linear_probe(pictures, settings) if learnt is None else []
+    return [row for task in chosen for row in scored(task, found, found, settings)]
+
+
+def _breeds_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
+    """BREEDS: superclasses learnt from all pictures of the source subclasses in the folder 'train', tested on all of
+    the target subclasses in 'root'; or one row that says why not."""
+    lacking = breeds.missing(home() / entry["hierarchy"])
+    why = f"skipped: no file {entry['hierarchy']}/{lacking[0]} ({public.HIERARCHY})" if lacking else ""
+    parts, superclass = [], []
+    for split, folder, use in () if why else (("target", "root", "tested on"), ("source", "train", "learnt from")):
+        lists = breeds.lists(entry["name"], home() / entry["hierarchy"])
+        number = pd.factorize(lists["superclass"])[0][(lists["split"] == split).to_numpy()]
+        part, why = public.of_classes(entry[folder], lists.loc[lists["split"] == split, "class"].tolist(), use)
+        parts.append((part, None))
+        superclass.append(torch.from_numpy(number))
+        if why:
+            break
+    if why:
+        return [{"dataset": entry["name"], "protocol": "all", "note": why}]
+    classes, found, source = _embedded(parts, students, features, settings)
+    labels = torch.where(source, superclass[1][classes], superclass[0][classes])
+    sides = Episode(source.nonzero().flatten(), labels[source], (~source).nonzero().flatten(), labels[~source])
+    chosen = episodes.whole(entry["name"], "unseen subclasses", sides, int(superclass[0].max()) + 1)
+    return [row for task in chosen for row in scored(task, found, found, settings)]
 
 
 def _embedded(
-    parts: list[Any], students: Students, features: Features, settings: Downstream
+    parts: Sequence[tuple[Any, int | None]], students: Students, features: Features, settings: Downstream
 ) -> tuple[Tensor, Layers, Tensor]:
-    """Some pictures of each class of one or two parts of a data set, one part below the other.
+    """One or two parts of a data set, one below the other, decoded TOGETHER pictures at a time.
 
+    Args: parts: each with how many pictures of a class are drawn, None: all.
     Returns: classes (n,), features ('pooled') of all students, and which pictures are of the second part, (n,) bool.
     """
-    labels, stacks_of, second = [], [], []
+    labels, found, second = [], [], []
     sizes = sorted({size for _, size in students.values()})
-    for number, part in enumerate(parts):
+    for number, (part, most) in enumerate(parts):
         of_part, generator = public.targets(part), torch.Generator().manual_seed(settings.seed)
-        rows = public.some_of_each(of_part, settings.public_pictures_per_class, generator)
+        rows = torch.arange(len(of_part)) if most is None else public.some_of_each(of_part, most, generator)
         labels.append(of_part[rows])
-        stacks_of.append({size: public.pictures(part, rows, size) for size in sizes})
         second.append(torch.full((len(rows),), number == 1))
-    shown = {size: torch.cat([stack[size] for stack in stacks_of]) for size in sizes}
-    return torch.cat(labels), embed(students, shown, features), torch.cat(second)
-
-
-def _breeds(entry: Mapping[Any, str], names: list[str], classes: Tensor, settings: Downstream) -> list[Task]:
-    lists, sides = public.breeds(entry["lists"], names), []
-    number = {name: place for place, name in enumerate(dict.fromkeys(lists["superclass"]))}
-    for split in ("source", "target"):
-        of_split = lists[lists["split"] == split]
-        superclass = torch.full((len(names),), -1)
-        superclass[of_split["number"].tolist()] = torch.tensor(of_split["superclass"].map(number).tolist())
-        rows = (superclass[classes] >= 0).nonzero().flatten()
-        sides += [rows, superclass[classes[rows]]]
-    return episodes.source_and_target(entry["name"], Episode(*sides), len(number), settings)
+        for some in rows.split(TOGETHER):
+            shown = {size: public.pictures(part, some, size) for size in sizes}
+            found.append(embed(students, shown, features))
+    joined = {key: {"pooled": torch.cat([each[key]["pooled"] for each in found])} for key in students}
+    return torch.cat(labels), joined, torch.cat(second)

@@ -15,7 +15,10 @@ MOST = 2000  # pictures that `one_of_each_concept` names: at 224 pixels 300 MB
 
 @dataclass(frozen=True)
 class Labelled:
-    """The pictures of a protocol: class and concept of each, (n,) numbers; which may be shown and tested, (n,) bool."""
+    """The pictures of a protocol: class and concept of each, (n,) numbers; which may be shown and tested, (n,) bool.
+
+    labels: the column of the hierarchy that the classes are of; '': a public data set's own classes.
+    """
 
     dataset: str
     protocol: str
@@ -23,6 +26,7 @@ class Labelled:
     concept: Tensor
     train: Tensor
     test: Tensor
+    labels: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Episode:
 
 @dataclass(frozen=True)
 class Task:
-    """Episodes that are scored together; shots: pictures of each class in training, None: all that there are."""
+    """Episodes that are scored together; shots: pictures of each class in training, None: all that there are; labels:
+    as in `Labelled`."""
 
     dataset: str
     protocol: str
@@ -45,6 +50,7 @@ class Task:
     classifier: str  # centroid | logistic | ridge
     classes: int
     episodes: list[Episode]
+    labels: str = ""
 
 
 def of_world(world: World, settings: Downstream) -> list[Task]:
@@ -64,7 +70,7 @@ def labelled(world: World, label: str) -> Labelled:
     """The test split's pictures with their classes at one level of the hierarchy; all may be shown and tested."""
     classes, concept = _codes(world, label), _codes(world, world.hierarchy[0])
     every = torch.ones(len(classes), dtype=torch.bool)
-    return Labelled(world.name, f"few-shot {label}", classes, concept, every, every)
+    return Labelled(world.name, f"few-shot {label}", classes, concept, every, every, label)
 
 
 def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
@@ -84,7 +90,7 @@ def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
         episodes = [_episode(pictures, label, shots, generator) for _ in range(max(counts.values()))]
         for classifier, count in counts.items():
             names = (pictures.dataset, pictures.protocol, shots, classifier, classes)
-            tasks += [Task(*names, episodes[:count])] if count else []
+            tasks += [Task(*names, episodes[:count], pictures.labels)] if count else []
     return tasks
 
 
@@ -104,7 +110,7 @@ def linear_probe(pictures: Labelled, settings: Downstream) -> list[Task]:
         train, test = (torch.isin(pictures.concept, side).nonzero().flatten() for side in sides)
         episodes.append(Episode(train, pictures.classes[train], test, pictures.classes[test]))
     protocol = pictures.protocol.replace("few-shot", "linear probe")
-    return [Task(pictures.dataset, protocol, None, "logistic", classes, episodes)]
+    return [Task(pictures.dataset, protocol, None, "logistic", classes, episodes, pictures.labels)]
 
 
 def unseen_subclasses(pictures: Labelled, sub: Tensor, protocol: str, settings: Downstream) -> list[Task]:
@@ -120,20 +126,8 @@ def unseen_subclasses(pictures: Labelled, sub: Tensor, protocol: str, settings: 
     for classifier, draws in (("centroid", settings.centroid_draws), ("logistic", settings.probe_draws)):
         generator = torch.Generator().manual_seed(settings.seed)
         episodes = [_halves(pictures.classes, sub, groups, generator) for _ in range(draws)]
-        found.append(Task(pictures.dataset, protocol, None, classifier, len(groups), episodes))
+        found.append(Task(pictures.dataset, protocol, None, classifier, len(groups), episodes, pictures.labels))
     return found
-
-
-def source_and_target(dataset: str, sides: Episode, classes: int, settings: Downstream) -> list[Task]:
-    """BREEDS' own sides: each draw learns from half of the source's pictures and is tested on all of the target's."""
-    generator, episodes = torch.Generator().manual_seed(settings.seed), []
-    for _ in range(settings.probe_draws):
-        chosen = torch.randperm(len(sides.train), generator=generator)[: (len(sides.train) + 1) // 2].sort().values
-        episodes.append(replace(sides, train=sides.train[chosen], train_labels=sides.train_labels[chosen]))
-    return [
-        Task(dataset, "unseen subclasses", None, classifier, classes, episodes)
-        for classifier in ("centroid", "logistic")
-    ]
 
 
 def whole(dataset: str, protocol: str, sides: Episode, classes: int) -> list[Task]:

@@ -28,6 +28,7 @@ COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "majority_accuracy", "m
 COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
 COLUMNS += ["above_ceiling", "above_ceiling_low", "above_ceiling_high", "passes_ceiling"]
 COLUMNS += [f"{name}{end}" for name in ("over_base", "over_control", "relative_improvement") for end in ENDS]
+COLUMNS += ["floor", *(f"over_floor{end}" for end in ENDS)]
 for centring in ("centred", "uncentred"):
     COLUMNS += [f"{centring}_accuracy", f"{centring}_low", f"{centring}_high"]
     for name in ("over_base", "over_control", "improvement"):
@@ -53,7 +54,8 @@ def with_influences(
     person agrees with the majority of the others; it is NaN where there are none. All lie in [0, 1], chance 1/3.
     Differences are paired: `above_ceiling` (accuracy minus ceiling, on triplets that several people judged),
     `over_base` and `over_control` (accuracy minus that of the base's pooled representation, or of the control's same
-    one) and relative_improvement (percent over the base). passes_ceiling says that the whole interval of above_ceiling
+    one), relative_improvement (percent over the base) and over_floor (accuracy minus that of the best floor, which
+    `floor` names; `floors`). passes_ceiling says that the whole interval of above_ceiling
     lies above 0. A majority of few others is unsure, which lowers the ceiling: to pass it is not to be more human than
     people. Of fewer than influences.FEWEST triplets there is no interval.
 
@@ -61,7 +63,7 @@ def with_influences(
     subtracted. `centred_` and `uncentred_` columns hold accuracies and differences both ways; the other columns are
     those of settings.centred.
 
-    Args: representations: of the pictures of `World.scored_rows`.
+    Args: representations: of the pictures of `World.scored_rows`; those of target 'floor' are floors.
     Returns: the columns of levels.csv, `choices` (whose they are), `judged` (what people saw if not these pictures) and
         `note`; a world without choices to score gives rows of level 'all' without numbers and a note that says so. And
         blocks of `influences`.
@@ -97,7 +99,9 @@ def _rows(judged: TimedChoices, chosen: dict[bool, dict], settings: Levels) -> l
     for key in agrees[settings.centred]:
         row = dict(zip(("student", "target", "representation"), key, strict=True)) | common
         row |= _against_people(chosen[settings.centred][key], agrees[settings.centred][key], people, judged)
-        row |= _against_others(agrees[settings.centred], key, judged)
+        row |= _against_others(agrees[settings.centred], key, judged) | _over_floor(
+            agrees[settings.centred], key, judged
+        )
         for centred, centring in ((True, "centred"), (False, "uncentred")):
             row |= mean(f"{centring}_accuracy", centring, agrees[centred][key], units)
             others = _against_others(agrees[centred], key, judged)
@@ -155,6 +159,8 @@ def _against_people(chosen: Tensor, agrees: Tensor, people: Tensor, judged: Time
 def _against_others(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, float]:
     """Accuracy minus the base's and the control's, and percent over the base. Args: agrees: key -> (n,) agreement."""
     student, target, representation = key
+    if target == results.FLOOR:
+        return {}
     base, control = agrees[student, "base", "pooled"], agrees.get((student, results.CONTROL, representation))
     row = _improvement("relative_improvement", agrees[key], base, judged)
     if target != "base":
@@ -162,6 +168,16 @@ def _against_others(agrees: dict, key: tuple[str, str, str], judged: TimedChoice
     if target not in ("base", results.CONTROL) and control is not None:
         row |= mean("over_control", "over_control", agrees[key] - control, judged.units)
     return row
+
+
+def _over_floor(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, Any]:
+    """Accuracy minus that of the best floor at the same level, which was chosen by its own score on these triplets:
+    the difference is rather too small. Nothing without floors. Args: agrees: key -> (n,) agreement."""
+    floors = {name: agreement for (name, target, _), agreement in agrees.items() if target == results.FLOOR}
+    if key[1] == results.FLOOR or not floors:
+        return {}
+    best = max(floors, key=lambda name: float(floors[name].mean()))
+    return {"floor": best} | mean("over_floor", "over_floor", agrees[key] - floors[best], judged.units)
 
 
 def _improvement(name: str, agreement: Tensor, base: Tensor, judged: TimedChoices) -> dict[str, float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from alignet.worlds.format import regimes
+from alignet.worlds.format import participants, regimes
 from alignet.worlds.format.tables import TRIPLET, World
 
 CLAIMED = ("few-shot", "linear probe", "unseen")
@@ -52,17 +52,19 @@ def beside(world: World, tables: dict[str, pd.DataFrame], scratch: Collection[st
 
 
 def _people(world: World) -> dict[str, dict]:
+    """Counts of choices, of objects and of people who are named; answers whose person nobody recorded are nobody's."""
     judged, where = world.triplets, f"world {world.name}, triplets.csv"
     judged_images = world.images["image"].isin(pd.unique(judged[TRIPLET].to_numpy().ravel()))
     counts = {
         "human choices behind the teacher": len(judged),
-        "participants behind the teacher": judged["participant"].nunique(),
         "objects behind the teacher": world.images.loc[judged_images, world.hierarchy[0]].nunique(),
     }
+    if world.choices not in ("derived", "none"):  # else nobody made them: names such as drawn_0 are no people's
+        counts["participants behind the teacher"] = participants.known(judged["participant"])
     measured = {quantity: {"ours": count, "ours_of": where} for quantity, count in counts.items()}
-    if world.levels is not None:
-        people = {"ours": world.levels["participant"].nunique(), "ours_of": f"world {world.name}, levels.csv"}
-        measured["participants of Levels"] = people
+    if world.levels is not None and "participants behind the teacher" in counts:
+        people = participants.known(world.levels["participant"])
+        measured["participants of Levels"] = {"ours": people, "ours_of": f"world {world.name}, levels.csv"}
     return measured
 
 

@@ -7,19 +7,23 @@ import torch
 from torch import Tensor
 
 from alignet import config, results
-from alignet.evaluation import comparison, influences
+from alignet.evaluation import comparison, influences, tasks
 from alignet.evaluation.influences import Stored
 from alignet.maths import intervals
 
 KEY = ["student", "benchmark", "metric"]
 ENOUGH = 3  # seeds, for a verdict
 NORMAL = 1.959964  # standard errors from the middle of a 95 % interval to its ends
+ENDS = ("", "_low", "_high")
 COLUMNS = ["student", "benchmark", "study", "regime", "level", "metric", "target", "mean", "sd", "lowest", "highest"]
 COLUMNS += ["ci_low", "ci_high", "ci_unit"]
-COLUMNS += ["over_base", "over_base_low", "over_base_high", "over_control", "over_control_low", "over_control_high"]
+COLUMNS += [f"{name}{end}" for name in ("over_base", "over_control", "relative_improvement") for end in ENDS]
+COLUMNS += ["floor", *(f"{name}{end}" for name in ("over_floor", "above_ceiling") for end in ENDS)]
 COUNTS = ["n", "n_choices", "n_people", "n_unnamed"]
-COLUMNS += ["verdict", "noise_ceiling", "chance", *COUNTS, "n_seeds", "choices", "judged"]
-SAME = ["study", "regime", "level", "noise_ceiling", "chance", *COUNTS, "choices", "judged"]
+COLUMNS += ["verdict", "task", "primary", *tasks.CORRECTED.values()]
+COLUMNS += ["noise_ceiling", "chance", *COUNTS, "n_seeds", "choices", "judged"]
+SAME = ["study", "regime", "level", "task", "primary", "noise_ceiling", "chance", *COUNTS, "choices", "judged"]
+Model = tuple[str, str]  # student, target
 Moved = tuple[intervals.Units, Tensor]  # units and their influence on a mean over seeds, (n,)
 
 
@@ -49,26 +53,38 @@ def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
 
     ci_low, ci_high: the 95 % interval of the mean over seeds, whose variance is that over seeds divided by their number
     plus that over the units of the score (ci_unit names both; Eq. 19 of docs/method.md). over_base, over_control: the
-    mean over seeds of the difference to the base and to the control of the same seed, with such an interval. Where the
-    runs kept influences, the second variance is that of the mean over seeds; elsewhere the mean of the seeds' own ones,
-    as their intervals give it. verdict, of AligNet's rows: 'AligNet' or 'control' where the interval of over_control
-    lies on one side of 0, else 'tie'; none with fewer than three seeds or without an interval.
+    mean over seeds of the difference to the base and to the control of the same seed, with such an interval, and so
+    are relative_improvement (percent over the base), over_floor (to the best floor, which `floor` names) and
+    above_ceiling (to people's agreement). Where the runs kept influences, the second variance is that of the mean over
+    seeds; elsewhere the mean of the seeds' own ones, as their intervals give it. verdict, of AligNet's rows: 'AligNet'
+    or 'control' where the interval of over_control lies on one side of 0, else 'tie'; none with fewer than three seeds
+    or without an interval. over_base_holm, over_control_holm: p of primary rows of downstream tasks, corrected for the
+    number of tasks (`tasks`).
 
     Args: scores, kept: of `collect`.
     """
     rows = []
+    floors = scores[scores["target"] == results.FLOOR]
     for key, of_score in scores.groupby(KEY, sort=False):
         of_targets = {target: table.set_index("seed") for target, table in of_score.groupby("target", sort=False)}
+        of_floor = _best(floors[(floors["benchmark"] == key[1]) & (floors["metric"] == key[2])])
         for target, own in of_targets.items():
             row = dict(zip(KEY, key, strict=True)) | {"target": target} | own.iloc[0].reindex(SAME).to_dict()
-            row |= _over_seeds(own, _moved(kept, [*own.index], key, [target]))
+            row |= _over_seeds(own, _moved(kept, [*own.index], key[1:], {(key[0], target): 1.0}))
             for other, name in results.OTHERS:
-                if other in of_targets and target not in ("base", other):
-                    row |= _difference(name, own, of_targets[other], kept, (key, target, other))
+                if other in of_targets and target not in ("base", other, results.FLOOR):
+                    row |= _difference(name, own, of_targets[other], kept, key[1:])
+            if "base" in of_targets and target not in ("base", results.FLOOR):
+                row |= _improvement(own, of_targets["base"], kept, key[1:])
+            if of_floor is not None and target != results.FLOOR:
+                row |= {"floor": of_floor["student"].iloc[0]}
+                row |= _difference("over_floor", own, of_floor, kept, key[1:])
+            if "above_ceiling" in own and own["above_ceiling"].notna().all():
+                row |= _combined("above_ceiling", own["above_ceiling"], own, None)
             if target == "alignet" and len(own) >= ENOUGH and pd.notna(row.get("over_control_low")):
                 row["verdict"] = verdict(row["over_control_low"], row["over_control_high"])
             rows.append(row)
-    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+    return _corrected(pd.DataFrame(rows)).reindex(columns=COLUMNS)
 
 
 def verdict(low: float, high: float) -> str:
@@ -76,53 +92,105 @@ def verdict(low: float, high: float) -> str:
     return "AligNet" if low > 0 else "control" if high < 0 else "tie"
 
 
+def _best(floors: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows, by seed, of the floor with the highest mean over seeds; None without floors."""
+    if floors.empty:
+        return None
+    best = floors.groupby("student", sort=False)["value"].mean().idxmax()
+    return floors[floors["student"] == best].set_index("seed")
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with p values of primary rows, corrected for the number of tasks."""
+    for difference, column in tasks.CORRECTED.items():
+        p = table.get(f"{difference}_p", pd.Series(influences.NAN, table.index))
+        table = table.assign(**{column: tasks.corrected(table, p)})
+    return table
+
+
 def _over_seeds(own: pd.DataFrame, moved: Moved | None) -> dict:
     """The columns about one target's score. Args: own: its rows, by seed."""
     values = own["value"]
-    low, high = _interval(values, own["ci_low"], own["ci_high"], moved)
+    interval = _combined("ci", values, own, moved)
     found = {"mean": values.mean(), "sd": values.std(), "lowest": values.min(), "highest": values.max()}
     unit = f"training seeds, and {own['ci_unit'].iloc[0]}"
-    return found | {"n_seeds": len(own), "ci_low": low, "ci_high": high, "ci_unit": unit}
+    ends = {end: interval[end] for end in ("ci_low", "ci_high")}
+    return found | {"n_seeds": len(own), **ends, "ci_unit": unit}
 
 
 def _difference(name: str, own: pd.DataFrame, other: pd.DataFrame, kept: dict[int, Stored], of: tuple) -> dict:
-    """A target's score minus that of the base or the control, of the seeds that have both. Args: of: key, and both."""
-    key, *targets = of
+    """A model's score minus that of another one, of the seeds that have both. Args: of: benchmark and metric."""
     seeds = own.index.intersection(other.index)
-    values, low, high = own["value"] - other["value"], own[f"{name}_low"], own[f"{name}_high"]
-    low, high = _interval(values[seeds], low[seeds], high[seeds], _moved(kept, [*seeds], key, targets))
-    return {name: values[seeds].mean(), f"{name}_low": low, f"{name}_high": high}
+    weights = {_model(own): 1.0, _model(other): -1.0}
+    values = (own["value"] - other["value"])[seeds]
+    return _combined(name, values, own.loc[seeds], _moved(kept, [*seeds], of, weights))
 
 
-def _interval(values: pd.Series, low: pd.Series, high: pd.Series, moved: Moved | None) -> tuple[float, float]:
-    """The 95 % interval of a mean over seeds, NaN for one seed or where single seeds have none.
+def _improvement(own: pd.DataFrame, base: pd.DataFrame, kept: dict[int, Stored], of: tuple) -> dict:
+    """Percent over the base of the same seed; nothing where no influences were kept or the base has no score above
+    0."""
+    name, seeds = "relative_improvement", own.index.intersection(base.index)
+    after, before = own["value"][seeds], base["value"][seeds]
+    if not (before > 0).all():
+        return {}
+    weights = {_model(own): 100 / before, _model(base): -100 * after / before**2}
+    moved, own = _moved(kept, [*seeds], of, weights), own.loc[seeds]
+    own = own.assign(**{f"{name}_{end}": own[f"over_base_{end}"] for end in ("low", "high")})  # where they have one
+    return {} if moved is None else _combined(name, 100 * (after / before - 1), own, moved)
 
-    Args: values, low, high: a score and its interval, a value for each seed; moved: its influence, if it was kept.
+
+def _model(rows: pd.DataFrame) -> Model:
+    return rows["student"].iloc[0], rows["target"].iloc[0]
+
+
+def _combined(name: str, values: pd.Series, own: pd.DataFrame, moved: Moved | None) -> dict:
+    """The mean over seeds of a score, its 95 % interval and its p value; NaN for these of one seed, or where a seed has
+    none of its own.
+
+    Args: own: rows by seed, with the interval of each under the same name; moved: its influence, if it was kept.
     """
-    n = len(values)
-    if n < 2 or low.isna().any():
-        return influences.NAN, influences.NAN
+    n, mean = len(values), float(values.mean())
+    low, high = (own.get(f"{name}_{end}", pd.Series(influences.NAN, own.index)) for end in ("low", "high"))
+    if n < 2 or low.isna().any():  # or of too few units
+        return {name: mean, f"{name}_low": influences.NAN, f"{name}_high": influences.NAN, f"{name}_p": influences.NAN}
     if moved is None:
-        of_units = float((((high - low) / 2 / NORMAL) ** 2).mean()), float("inf")
+        of_units = _of_own(low, high, own)
     else:
         units, influence = moved
         of_units = units.standard_error(influence) ** 2, units.freedom
-    return intervals.t_interval(float(values.mean()), [(float(values.var()) / n, n - 1), of_units])
+    parts = [(float(values.var()) / n, n - 1), of_units]
+    low, high = intervals.t_interval(mean, parts)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_p": intervals.p_value(mean, parts)}
 
 
-def _moved(kept: dict[int, Stored], seeds: list[int], key: tuple, targets: list[str]) -> Moved | None:
-    """The influence on the mean over seeds of a target's score or, of two targets, of the first one's minus the
-    second one's; None where a seed has kept none.
+def _of_own(low: pd.Series, high: pd.Series, own: pd.DataFrame) -> tuple[float, float]:
+    """Variance over units and its degrees of freedom, from the seeds' own intervals: those over episodes are Student's
+    t over so many draws (n)."""
+    from scipy.stats import t
 
+    if (own["ci_unit"] == "episodes").all():
+        freedom = float(own["n"].min()) - 1
+        return float((((high - low) / 2 / t.ppf(0.975, freedom)) ** 2).mean()), freedom
+    return float((((high - low) / 2 / NORMAL) ** 2).mean()), float("inf")
+
+
+def _moved(
+    kept: dict[int, Stored], seeds: list[int], of: tuple, weights: dict[Model, float | pd.Series]
+) -> Moved | None:
+    """The influence on the mean over seeds of a weighted sum of models' scores; None where a seed has kept none.
+
+    Args: of: benchmark and metric; weights: of each model a number, or one for each seed.
     Raises: ValueError if two seeds were scored on different units.
     """
-    student, *benchmark = key
-    known = [kept[seed].get(tuple(benchmark)) for seed in seeds]
-    found = [each for each in known if each is not None and all((student, target) in each[1] for target in targets)]
+    known = {seed: kept[seed].get(of) for seed in seeds}
+    found = {seed: each for seed, each in known.items() if each is not None and set(weights) <= set(each[1])}
     if not found or len(found) < len(seeds):
         return None
-    units = found[0][0]
-    if any(not torch.equal(units.objects, each[0].objects) for each in found):
-        raise ValueError(f"{benchmark[0]}: the seeds were scored on different choices: run their evaluations again")
-    of_seeds = [each[1][student, targets[0]] - (each[1][student, targets[1]] if targets[1:] else 0) for each in found]
+    units = found[seeds[0]][0]
+    if any(not torch.equal(units.objects, each[0].objects) for each in found.values()):
+        raise ValueError(f"{of[0]}: the seeds were scored on different choices: run their evaluations again")
+    of_seeds = []
+    for seed, (_, influence) in found.items():
+        one = {model: weight[seed] if isinstance(weight, pd.Series) else weight for model, weight in weights.items()}
+        of_seeds.append(torch.stack([weight * influence[model] for model, weight in one.items()]).sum(0))
     return units, torch.stack(of_seeds).mean(0)

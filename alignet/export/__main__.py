@@ -63,7 +63,8 @@ def export_student(student: str, target: str, folder: Path, params_file: str, ou
         part = Path(place) / folder.name
         write_model(part, embedder.cpu(), model, settings)
         for name, tensors in (("triplet_head", head), (Path(CHOICE).stem, choice)):
-            save_file(tensors, part / f"{name}.safetensors", metadata={"format": "pt"})
+            if tensors:
+                save_file(tensors, part / f"{name}.safetensors", metadata={"format": "pt"})
         (part / "README.md").write_text(text, encoding="utf-8")
         shutil.copytree(part, folder, dirs_exist_ok=True)
     _readable(folder)
@@ -150,7 +151,8 @@ def _readable(folder: Path) -> None:
 def parts(
     state: dict[str, Tensor], expected: dict[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A student's checkpoint in two parts: the backbone's tensors, by timm's names, and the head's weight and bias.
+    """A student's checkpoint in two parts: the backbone's tensors, by timm's names, and the head's weight and bias,
+    neither for a student without a head.
 
     Raises: ValueError that names each tensor that is missing, unexpected or of another shape than the model's.
     """
@@ -160,7 +162,7 @@ def parts(
         for prefix in prefixes
     )
     problems = [f"missing {name}" for name in sorted(expected.keys() - model.keys())]
-    problems += [f"missing triplet_head.{name}" for name in sorted({"weight", "bias"} - head.keys())]
+    problems += [f"missing triplet_head.{name}" for name in sorted({"weight", "bias"} - head.keys()) if head]
     problems += [f"unexpected {name}" for name in sorted(model.keys() - expected.keys())]
     problems += [f"unexpected triplet_head.{name}" for name in sorted(head.keys() - {"weight", "bias"})]
     problems += [f"unexpected {name}" for name in sorted(state) if not name.startswith(prefixes)]

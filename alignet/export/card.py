@@ -98,9 +98,9 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
     return "\n".join(lines)
 
 
-def teacher_card(read: list[Backbone], fitted: AffineMap) -> str:
+def teacher_card(read: list[Backbone | config.FeatureFile], fitted: AffineMap) -> str:
     """What the exported map is, and which backbones' features it takes, in their order."""
-    said = [f"`{each.model}` at {each.picture_size} px, {', '.join(config.listed(each.layer))}" for each in read]
+    said = [_read(each) for each in read]
     return TEACHER.format(
         version=version("alignet"),
         commit=provenance.commit(),
@@ -110,6 +110,13 @@ def teacher_card(read: list[Backbone], fitted: AffineMap) -> str:
         outputs=len(fitted.bias),
         features="; ".join(said),
     )
+
+
+def _read(backbone: Backbone | config.FeatureFile) -> str:
+    """Which features a teacher reads, in words."""
+    if isinstance(backbone, config.FeatureFile):
+        return f"features of the file {backbone.features}"
+    return f"`{backbone.model}` at {backbone.picture_size} px, {', '.join(config.listed(backbone.layer))}"
 
 
 def _terms(settings: Backbone, prepared: dict[str, Any]) -> str:

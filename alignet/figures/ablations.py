@@ -14,8 +14,10 @@ from alignet.worlds.format.schema import LEVELS
 def by_factor(scores: pd.DataFrame) -> Figure:
     """Accuracy of each variant minus that of the run as it is, at each level, for AligNet and its control.
 
-    One training seed each. Band: twice the standard deviation of the run's own accuracy over its seeds, where it is
-    known: points inside are no difference. Args: scores: ablations.csv.
+    One training seed each. Bars: 95 % intervals over triplets that share concepts. Band: twice the standard deviation
+    of the run's own accuracy over its seeds, where it is known: points inside are no difference.
+
+    Args: scores: ablations.csv.
     """
     tried = scores[(scores["factor"] != "default") & (scores["target"] != "base")]
     present = [level for level in LEVELS if (tried["level"] == level).any()]
@@ -32,10 +34,12 @@ def by_factor(scores: pd.DataFrame) -> Figure:
         for target in results.TARGETS[1:]:
             rows = panel[panel["target"] == target]
             places = [names.index(name) for name in rows["factor"] + ": " + rows["variant"]]
-            ax.errorbar(rows["over_default"], places, linestyle="none", **style.look(target))
+            ends = [rows["over_default"] - rows["over_default_low"], rows["over_default_high"] - rows["over_default"]]
+            ax.errorbar(rows["over_default"], places, xerr=ends, linestyle="none", **style.look(target))
         style.vertical(ax, 0, "")
         ax.set(title=level.capitalize(), xlabel="Accuracy minus default's", ylim=(len(names) - 0.5, -0.5))
     axes[0].set_yticks(range(len(names)), names)
-    note = f"{tried['student'].iloc[0]}, one training seed each. Band: two SD of the default over its seeds"
+    note = f"{tried['student'].iloc[0]}, one training seed each. Bars: 95 % intervals over triplets. "
+    note += "Band: two SD of the default over its seeds"
     style.legend(figure, tried["choices"], note, targets=results.TARGETS[1:])
     return figure

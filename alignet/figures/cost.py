@@ -10,7 +10,8 @@ from alignet.figures import style
 
 
 def operations(costs: pd.DataFrame) -> Figure:
-    """Floating-point operations of alignment (filled) beside pre-training (white), by student, on a log axis.
+    """Floating-point operations of alignment (filled) beside pre-training (white), by student, and of what is done once
+    for all students (squares), on a log axis.
 
     The number is alignment's share of pre-training. Published: computed from pictures that others report.
 
@@ -21,6 +22,10 @@ def operations(costs: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=size, layout="constrained")
     for row in costs.itertuples():
         place, aligned = students.index(row.student), row.stage == "alignment"
+        if row.stage not in ("alignment", "pretraining"):
+            ax.plot(row.flops, place, marker="s", color="0.3", markersize=4)
+            ax.annotate(row.stage, (row.flops, place), xytext=(-3, 5), textcoords="offset points", fontsize=6)
+            continue
         ax.plot(row.flops, place, **style.point("alignet" if aligned else "base"))
         if aligned:
             share = (

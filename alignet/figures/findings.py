@@ -68,7 +68,7 @@ def human_uncertainty(scores: pd.DataFrame) -> Markdown:
 
 def teacher(scores: pd.DataFrame) -> Markdown:
     """What the map gains on concepts that it was not fitted to, and what it costs. Args: teacher.csv, with `chosen`."""
-    shown = scores[scores["chosen"] | (scores["map"] == "none")]
+    shown = scores[scores["chosen"] | scores["map"].isin(["none", "ridge"])]
     grouped = shown.groupby(["split", "level", "map"])
     mean = grouped[["odd_one_out_accuracy", "kl", "ece", "participation_ratio"]].mean()
     triplets = grouped["n_triplets"].sum()
@@ -82,6 +82,15 @@ def teacher(scores: pd.DataFrame) -> Markdown:
                 lines.append(f"Held-out concepts, {where}: {triplets[*key, 'fitted']:g}, too few to say anything.")
                 continue
             lines.append(f"Held-out concepts, {where}: {_n(before)} -> {_n(after)} ({after - before:+.3f}).")
+    for split, where in (("cross-fitted", "concepts that a fold has not seen"), ("new", "new concepts of levels.csv")):
+        one = shown[(shown["split"] == split) & (shown["level"] == "all")].set_index("map")
+        if "fitted" in one.index and one.loc["fitted", "n_triplets"] >= ENOUGH:
+            said = [
+                _n(one.loc[kind, "odd_one_out_accuracy"]) for kind in ("none", "ridge", "fitted") if kind in one.index
+            ]
+            interval = _interval(one.loc["fitted", "ci_low"], one.loc["fitted", "ci_high"])
+            kinds = "as they are, ridge regression, fitted" if len(said) > 2 else "as they are, fitted"
+            lines.append(f"People's own choices, {where}: {', '.join(said)} {interval} ({kinds}).")
     if ("test", "judged", "fitted") in mean.index:
         test = shown[(shown["split"] == "test") & (shown["map"] == "fitted")].iloc[0]
         before = mean.loc[("test", "judged", "none"), "odd_one_out_accuracy"]
@@ -118,7 +127,8 @@ def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
     told = _told(shown)
     lines = [
         f"{_about(row)}: {_n(row['odd_one_out_accuracy'])} {_interval(row['ci_low'], row['ci_high'])}; "
-        f"{_against(row, 'base')}; {_against(row, 'control')}; {row['n_triplets']:,.0f} triplets{_ceiling(row)}."
+        f"{_against(row, 'base')}; {_against(row, 'control')}{_over_floor(row)}; "
+        f"{row['n_triplets']:,.0f} triplets{_ceiling(row)}."
         for row in told.to_dict("records")
     ]
     if told["noise_ceiling"].isna().any() or told.get("noise_ceiling_low", told["noise_ceiling"]).isna().any():
@@ -196,32 +206,51 @@ def reorganisation(scores: pd.DataFrame) -> Markdown:
 
 
 def downstream(scores: pd.DataFrame) -> Markdown:
-    """On how many tasks AligNet is above, below or not told apart from its control. Args: downstream.csv."""
-    lines = []
+    """On how many tasks AligNet is above, below or not told apart from base and control, by the primary row of each
+    task and corrected for their number. Args: downstream.csv."""
+    lines, tested = [], 0
     for student, rows in scores[scores["target"] == "alignet"].groupby("student", sort=False):
-        for other, low, high in (
-            ("base", "relative_improvement_low", "relative_improvement_high"),
-            ("control", "over_control_low", "over_control_high"),
-        ):
-            known = rows.dropna(subset=low)
-            above, below = int((known[low] > 0).sum()), int((known[high] < 0).sum())
-            if len(known):
-                rest = len(known) - above - below
-                lines.append(f"{student} against its {other}: {above} above, {below} below, {rest} not told apart.")
+        for other, difference in (("base", "over_base"), ("control", "over_control")):
+            above, below, tested = _leads(rows, difference)
+            if tested:
+                rest = tested - above - below
+                count = f"of {tested} tasks {above} above, {below} below, {rest} not told apart"
+                lines.append(f"{student} against its {other}: {count} (p < .05, Holm's correction for {tested} tasks).")
+    if tested:
+        lines.append(
+            "A task is a data set, or a column of the world's labels. One row of each was fixed beforehand: few-shot, "
+            "nearest centroid, the middle number of shots. All other rows are of the same pictures and are not counted."
+        )
     skipped = scores.loc[scores["accuracy"].isna(), "dataset"].nunique()
     if skipped:
         lines.append(f"{skipped} public data sets are not on this disk and were skipped.")
-    lines.append("Counted by intervals over episodes, which say nothing of other test pictures or training seeds.")
+    lines.append("Intervals are over episodes, which say nothing of other test pictures or training seeds.")
     return _list(lines, scores["choices"].dropna().iloc[0])
 
 
 def cost(costs: pd.DataFrame) -> Markdown:
-    """Alignment's share of pre-training. Args: cost.csv."""
-    aligned = costs[costs["stage"] == "alignment"].dropna(subset="ratio_to_pretraining")
-    return _list(
+    """Alignment's share of pre-training, and what stands before it. Args: cost.csv."""
+    aligned = costs[costs["stage"] == "alignment"]
+    lines = [
         f"{row.student}: alignment takes {row.ratio_to_pretraining:.2g} of the operations of its pre-training."
-        for row in aligned.itertuples()
-    )
+        for row in aligned.dropna(subset="ratio_to_pretraining").itertuples()
+    ]
+    once = costs[~costs["stage"].isin(["alignment", "pretraining"])]
+    own = aligned.loc[aligned["basis"] == "this run", "flops"]
+    if len(once) and len(own):
+        parts = ", ".join(f"{row.stage} {row.flops:.2g}" for row in once.itertuples())
+        times = once["flops"].sum() / own.mean()
+        lines.append(f"Once for all students: {parts}; together {times:.2g} times a student's alignment to one target.")
+    return _list(lines)
+
+
+def _leads(rows: pd.DataFrame, difference: str) -> tuple[int, int, int]:
+    """On how many tasks a model is above and below, and how many were tested. Args: difference: with its Holm p."""
+    if f"{difference}_holm" not in rows:
+        return 0, 0, 0
+    tested = rows.dropna(subset=f"{difference}_holm")
+    clear = tested.loc[tested[f"{difference}_holm"] < 0.05, difference]
+    return int((clear > 0).sum()), int((clear < 0).sum()), len(tested)
 
 
 def _against(row: dict, other: str) -> str:
@@ -231,6 +260,17 @@ def _against(row: dict, other: str) -> str:
         return f"no {other}"
     word = "above" if low > 0 else "below" if high < 0 else "not told apart from"
     return f"{word} the {other} ({value:+.3f} {_interval(low, high)})"
+
+
+def _over_floor(row: dict) -> str:
+    """AligNet minus the best floor, in words that follow the interval; nothing where there are no floors."""
+    value, low, high = (row.get(f"over_floor{end}", math.nan) for end in ("", "_low", "_high"))
+    if pd.isna(value):
+        return ""
+    if not low > 0:
+        word = "below" if high < 0 else "NOT clearly above"
+        return f"; {word} the best floor, {row['floor']} ({value:+.3f} {_interval(low, high)})"
+    return f"; above the best floor, {row['floor']} ({value:+.3f})"
 
 
 def _beside_ceiling(row: dict, ceiling: float) -> str:

@@ -18,6 +18,12 @@ JUDGED = "judged"  # rows of teacher.csv about the triplets that people judged; 
 LEVELS = ("coarse", "boundary", "fine")
 ENOUGH = 30  # a noise ceiling of fewer triplets is not drawn
 LOOKS = {"none": ("base", "no map, one fitted scalar"), "fitted": ("alignet", "fitted map")}
+RIDGE: dict[str, Any] = {
+    "marker": "s",
+    "color": "0.35",
+    "markersize": 4,
+    "linestyle": "none",
+}  # ridge regression, where a fit starts
 TARGETS = {  # kinds of targets: colour, marker, words
     "soft": (style.BLUE, "D", "soft: the choice distribution"),
     "hard": ("0.35", "s", "hard: people's single choices"),
@@ -65,22 +71,25 @@ def _folds(ax: Axes, place: float, rows: pd.DataFrame, column: str, kind: str) -
     """Folds as small points, their mean as a large one; one fit alone with its interval, where it has one."""
     if rows.empty:
         return
-    target, _ = LOOKS[kind]
+    look = RIDGE if kind == "ridge" else style.look(LOOKS[kind][0])
     if len(rows) > 1:
-        ax.plot([place + 0.07] * len(rows), rows[column], ".", markersize=3, alpha=0.6, color=style.COLOURS[target])
+        colour = RIDGE["color"] if kind == "ridge" else style.COLOURS[LOOKS[kind][0]]
+        ax.plot([place + 0.07] * len(rows), rows[column], ".", markersize=3, alpha=0.6, color=colour)
     one = rows.iloc[0]
     errors = None
     if len(rows) == 1 and column == "odd_one_out_accuracy" and pd.notna(one.get("ci_low")):
         errors = style.ends(one[column], one["ci_low"], one["ci_high"])
-    ax.errorbar(place, rows[column].mean(), yerr=errors, **style.look(target))
+    ax.errorbar(place, rows[column].mean(), yerr=errors, **look)
 
 
-def _legend(figure: Figure, choices: pd.Series, note: str, lines: dict[str, str]) -> None:
+def _legend(figure: Figure, choices: pd.Series, note: str, lines: dict[str, str], ridge: bool = False) -> None:
     handles = [plt.Line2D([], [], **style.point(target)) for target, _ in LOOKS.values()]
     for line in lines.values():
         dashes: dict[str, Any] = {"color": "0.4", "linestyle": line, "linewidth": 0.8}
         handles.append(plt.Line2D([], [], **dashes))
     labels = [*(words for _, words in LOOKS.values()), *lines]
+    if ridge:
+        handles, labels = [*handles, plt.Line2D([], [], **RIDGE)], [*labels, "ridge regression"]
     title = f"{note}. Choices: {style.people(choices)}"
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), title=title)
 
@@ -112,6 +121,43 @@ def by_level(scores: pd.DataFrame) -> Figure:
     return figure
 
 
+PEOPLE = {  # split: title
+    "cross-fitted": "Concepts of other folds",
+    "new": "New concepts",
+    "mixed": "Known and new concepts",
+    "known": "Known concepts",
+}
+
+
+def on_people(scores: pd.DataFrame) -> Figure:
+    """Accuracy on people's own choices at each level: about concepts that a fold has not seen, and of levels.csv by
+    regime. Error bars: 95 % intervals over triplets that share concepts.
+
+    Args: scores: the rows of teacher.csv without a map, of ridge regression and of the chosen cell.
+    """
+    shown = scores[scores["split"].isin(PEOPLE) & (scores["n_triplets"] >= ENOUGH)]
+    splits = [split for split in PEOPLE if split in set(shown["split"])]
+    if not splits:
+        return style.only_text("No level has enough triplets that people judged.")
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.36 * style.DOUBLE), "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(1, len(splits), layout="constrained", **size)
+    for ax, split in zip(axes[0], splits, strict=True):
+        of_split = shown[shown["split"] == split]
+        levels = [level for level in ("all", *LEVELS) if level in set(of_split["level"])]
+        for shift, kind in zip((-0.2, 0, 0.2), ("none", "ridge", "fitted"), strict=True):
+            for place, level in enumerate(levels):
+                rows = of_split[(of_split["level"] == level) & (of_split["map"] == kind)]
+                _folds(ax, place + shift, rows, "odd_one_out_accuracy", kind)
+        counts = of_split.groupby("level")["n_triplets"].first()
+        ax.set_xticks(range(len(levels)), [f"{level}\n{counts[level]:,.0f}" for level in levels])
+        ax.set(title=PEOPLE[split], xlim=(-0.5, len(levels) - 0.5))
+        style.chance(ax)
+    axes[0, 0].set(ylabel="Odd-one-out accuracy", ylim=(min(0.3, axes[0, 0].get_ylim()[0]), None))
+    note = "Numbers: triplets, each of which counts once. Bars: 95 % intervals over triplets, which share concepts"
+    _legend(figure, shown["choices"], note, {"chance": ":"}, ridge="ridge" in set(shown["map"]))
+    return figure
+
+
 def grid(scores: pd.DataFrame) -> Figure:
     """Validation scores of every cell of the grid, a column a factor; cells that differ in it alone are joined.
 
@@ -120,7 +166,7 @@ def grid(scores: pd.DataFrame) -> Figure:
 
     Args: scores: teacher.csv.
     """
-    shown = scores[scores["split"] == "validation"]
+    shown = scores[(scores["split"] == "validation") & scores["map"].isin(LOOKS)]
     drawn = shown[shown["level"] != JUDGED]
     key = ["map", "fold", *FACTORS, "chosen"]
     by_fold = (drawn if len(drawn) else shown).groupby(key, dropna=False)[[*SCORES]].mean().reset_index()

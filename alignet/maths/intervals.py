@@ -4,8 +4,8 @@
 A score's influence, (n,), says how much each of n units moves it: the score minus its limit is close to their sum. Two
 triplets that show a common concept are not independent, so the variance of the sum adds up the products of the
 influences of all pairs of units with a common object (dyadic-robust, Eq. 17). A difference of scores over the same
-units has the difference of their influences: intervals of differences are paired. Where units are drawn anew, as
-episodes are, intervals are bootstraps.
+units has the difference of their influences: intervals of differences are paired. Where the units are independent
+draws, as episodes are, intervals are Student's t over draws: there may be as few as three.
 """
 
 from dataclasses import dataclass
@@ -95,17 +95,56 @@ class Units:
 def t_interval(value: float, parts: list[tuple[float, float]]) -> tuple[float, float]:
     """The 95 % interval of a score whose variance is the sum of independent parts, by Student's t.
 
-    Args: parts: variance and degrees of freedom of each; those of the sum are Satterthwaite's (Eq. 19 of
-        docs/method.md). Source: Satterthwaite, An approximate distribution of estimates of variance components,
-        Biometrics Bulletin 1946.
+    Args: parts: variance and degrees of freedom of each; see `summed`.
     """
     from scipy.stats import t
 
-    variance = sum(part for part, _ in parts)
-    spread = sum(part**2 / freedom for part, freedom in parts)
-    freedom = variance**2 / spread if spread > 0 else max(freedom for _, freedom in parts)
+    variance, freedom = summed(parts)
     reach = float(t.ppf(0.975, freedom)) * variance**0.5
     return value - reach, value + reach
+
+
+def p_value(value: float, parts: list[tuple[float, float]]) -> float:
+    """Two-sided p of a score's being 0, by Student's t with the variance of `t_interval`: below .05 exactly where that
+    interval leaves 0 out."""
+    from scipy.stats import t
+
+    variance, freedom = summed(parts)
+    if variance == 0:
+        return float(value == 0)
+    return 2 * float(t.sf(abs(value) / variance**0.5, freedom))
+
+
+def summed(parts: list[tuple[float, float]]) -> tuple[float, float]:
+    """Variance and degrees of freedom of a sum of independent parts, (variance, degrees of freedom) each.
+
+    Source: Satterthwaite, An approximate distribution of estimates of variance components, Biometrics Bulletin 1946
+        (Eq. 19 of docs/method.md).
+    """
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / freedom for part, freedom in parts)
+    return variance, variance**2 / spread if spread > 0 else max(freedom for _, freedom in parts)
+
+
+def of_draws(values: Tensor) -> tuple[float, float]:
+    """Variance of the mean of independent draws, (n,), and its degrees of freedom, n - 1: a part of `t_interval`; NaN
+    and NaN for fewer than two draws."""
+    n = len(values)
+    return (float(values.double().var()) / n, n - 1) if n > 1 else (float("nan"), float("nan"))
+
+
+def holm(p: list[float]) -> list[float]:
+    """p values corrected for their number, in their order; NaN is no test and stays. The chance that any true null
+    falls below .05 is .05 at most, whatever the dependence between the tests.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+    """
+    known = sorted((value, place) for place, value in enumerate(p) if value == value)
+    corrected, highest = [float("nan")] * len(p), 0.0
+    for rank, (value, place) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * value))
+        corrected[place] = highest
+    return corrected
 
 
 def mean_influence(values: Tensor, weights: Tensor) -> tuple[float, Tensor]:

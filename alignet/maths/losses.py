@@ -46,6 +46,21 @@ def jsd(similarities: Tensor, targets: Tensor) -> Tensor:
 BY_NAME = {"hard": hard, "uncertainty": kl, "kl": kl, "jsd": jsd}
 
 
+def rows(similarities: Tensor, taught: Tensor) -> Tensor:
+    """KL divergence between neighbourhoods: of each picture, how the teacher spreads it over the other pictures of a
+    batch from how the student does, the softmax of its row of similarities without itself.
+
+    Args: similarities: (n, n), the student's, and taught: (n, n), the teacher's, each divided by its temperature.
+    Returns: the mean over the n pictures, in nats; 0 if the rows differ by a constant each.
+    Source: ours (Eq. 9b of docs/method.md), after gLocal's local term (`local`), a cross-entropy of such rows.
+    """
+    # The mask is finite and leaves room below it, because 0 * -inf would be NaN.
+    masked = [matrix.clone().fill_diagonal_(torch.finfo(matrix.dtype).min / 2) for matrix in (similarities, taught)]
+    log_q, log_p = (matrix.log_softmax(1) for matrix in masked)
+    divergence = log_p.exp() * (log_p - log_q)
+    return divergence.fill_diagonal_(0).sum(1).mean()
+
+
 def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
     """How far a map changes each picture's neighbourhood: the cross-entropy between the softmaxes of its cosine
     similarities to the other pictures, before and after the map.

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from alignet import config, devices
 from alignet.maths.metrics import unit_vectors
-from alignet.models import backbones
+from alignet.models import backbones, feature_files
 from alignet.models.backbones import Embedder
 from alignet.worlds.format import pictures, roles, tables
 from alignet.worlds.format.roles import Roles
 from alignet.worlds.format.tables import World
 
+BORROWED = "borrowed.txt"  # of a features folder: pictures that have the features of their concept's photograph
 MOST_LABELS = 4096  # that `label_similarity` compares: 67 MB
 
 
@@ -29,9 +30,10 @@ class Job:
     """Which backbone to run over which of the world's pictures, how, and where."""
 
     name: str  # of the backbone in params.yaml
-    backbone: config.Backbone
+    backbone: config.Backbone | config.FeatureFile
     reading: config.Features
     roles: Roles
+    by_concept: bool  # as in config.Synthesis; of a file of features
     data: Path  # the run's folder, with world/ in it
 
 
@@ -61,7 +63,11 @@ def extract(job: Job) -> None:
     """
     settings, model, folder = job.reading, job.backbone, job.data / "features" / job.name
     world = tables.read(job.data / "world")
-    rows, embedder = roles.rows(world, job.roles), backbones.create(model).to(devices.local())
+    rows = roles.rows(world, job.roles)
+    if isinstance(model, config.FeatureFile):
+        _from_file(job, model, world, rows)
+        return
+    embedder = backbones.create(model).to(devices.local())
     mine, size = devices.part(rows, devices.rank(), devices.count()), model.picture_size
     groups = roles.apart(world, mine)
     if not (job.roles.student and model.layer == "pooled"):
@@ -75,6 +81,21 @@ def extract(job: Job) -> None:
         features = _joined(folder, features, len(rows))
     if devices.rank() == 0:
         save_features(folder, features, world.images["image"].iloc[rows.tolist()], _widths(embedder, model))
+
+
+def _from_file(job: Job, file: config.FeatureFile, world: World, rows: Tensor) -> None:
+    """Store features of a file as those that are computed; with BORROWED, the ids of pictures that have those of
+    their concept's photograph. Raises: ValueError if the backbone is a student's."""
+    if job.roles.student:
+        raise ValueError(f"run.students: {job.name!r} is a file of features: there is nothing to train")
+    found, borrowed = feature_files.of_world(file, world, rows, job.by_concept)
+    images, folder = world.images["image"].iloc[rows.tolist()], job.data / "features" / job.name
+    if devices.rank() == 0:
+        save_features(folder, found, images)
+        lines = "".join(f"{name}\n" for name in images[borrowed.numpy()])
+        (folder / BORROWED).write_text(lines, encoding="utf-8")
+        if lines:
+            print(f"{job.name}: {int(borrowed.sum())} of {len(rows)} pictures have the features of their concept's")
 
 
 def _widths(embedder: Embedder, model: config.Backbone) -> list[int]:
@@ -154,6 +175,14 @@ def joined(data: Path, names: list[str], world: World, rows: Tensor) -> tuple[Te
     return torch.cat(features, dim=1), widths
 
 
+def borrowed(data: Path, names: list[str], world: World) -> int:
+    """How many of the world's synthesis pictures have, in one of these backbones, the features of their concept's
+    judged photograph in place of their own (synthesis.by_concept)."""
+    files = [data / "features" / name / BORROWED for name in names]
+    found = {line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()}
+    return int(world.images["image"].iloc[world.rows("synthesis").tolist()].isin(found).sum())
+
+
 def _joined(folder: Path, share: Tensor, n: int) -> Tensor:
     """All shares in order, in the first process; the others' own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +202,7 @@ def resolved(chosen: argparse.Namespace) -> Job:
     name, params_file = chosen.backbone, chosen.params_file
     return Job(
         name=name,
-        backbone=config.load(f"backbones.{name}", config.Backbone, params_file),
+        backbone=config.backbone(name, params_file),
         reading=config.load("features", config.Features, params_file),
         roles=Roles(
             teacher=name in config.value("teacher.backbones", params_file),
@@ -181,6 +210,7 @@ def resolved(chosen: argparse.Namespace) -> Job:
             student=name in config.names("students", params_file),
             styles=config.value("synthesis.styles", params_file),
         ),
+        by_concept=config.value("synthesis.by_concept", params_file),
         data=config.folders(chosen.out_dir)[0],
     )
 

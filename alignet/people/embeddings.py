@@ -68,6 +68,34 @@ class Embedding:
         return cls(OURS, names, Posterior.load(folder / POSTERIOR), True)
 
 
+@dataclass(frozen=True)
+class PictureEmbedding:
+    """An embedding of people's choices for pictures: that of each picture's object.
+
+    posterior: of the objects; objects: (n_images,) number of each picture's object in it, -1 for others.
+    """
+
+    posterior: Posterior
+    objects: Tensor
+
+    @classmethod
+    def of(cls, world: World, folder: Path, settings: HumanUncertainty) -> "PictureEmbedding | None":
+        """From the stage human_uncertainty's folder; None where the targets are the shares of the people."""
+        if settings.uncertainty == "empirical":
+            return None
+        source = Embedding.load(folder)
+        return cls(source.posterior, source.numbers(world, settings.objects))
+
+    def mean(self, pictures: Tensor) -> Tensor:
+        """The posterior mean of the embedding, not below 0, of some pictures: (m, dimensions)."""
+        return self.posterior.rectified_mean()[self.objects[pictures]]
+
+    def sample(self, pictures: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        """Samples of the embedding, not below 0, of some pictures: (samples, m, dimensions)."""
+        mu, sigma = (part[self.objects[pictures]] for part in (self.posterior.mu, self.posterior.sigma))
+        return (mu + sigma * torch.randn(samples, *mu.shape, generator=generator)).relu()
+
+
 def fitted_here(posterior: Posterior, names: list[str]) -> Embedding:
     """VICE's posterior of the objects that people judged, in their order."""
     return Embedding(OURS, names, posterior, held_out=True)

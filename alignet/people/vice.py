@@ -57,6 +57,13 @@ class Posterior:
             )
         return Posterior(self.mu[:, kept], self.sigma[:, kept])
 
+    def rectified_mean(self) -> Tensor:
+        """The mean of relu(X) under the posterior, (n_objects, dimensions): mu Phi(mu / sigma) + sigma phi(mu / sigma),
+        with the standard normal distribution Phi and its density phi; relu(mu) where sigma is 0."""
+        ratio = self.mu / self.sigma.clamp(min=1e-30)
+        density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
+        return self.mu * torch.special.ndtr(ratio) + self.sigma * density
+
     def choice_distribution(self, triplets: Tensor, samples: int, seed: int) -> Tensor:
         """Mean softmax over Monte-Carlo samples of the embedding (Eq. 4). Source: VICE, 3.3.
 

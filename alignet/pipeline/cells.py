@@ -1,8 +1,8 @@
 """What the notebooks of the stages say, without what running and saving them adds: the stage `cells`.
 
-python -m alignet.pipeline.cells writes data/cells/<name>.py for each numbered notebook: its cells in order, with their
-kinds and tags, and nothing of outputs, counters and metadata. The stages depend on these texts and not on the bytes of
-the notebooks, which JupyterLab rewrites when one is only looked at.
+python -m alignet.pipeline.cells writes data/cells/<name>.py for each numbered notebook except 00_by_hand, which is no
+stage's: its cells in order, with their kinds and tags, and nothing of outputs, counters and metadata. The stages depend
+on these texts and not on the bytes of the notebooks, which JupyterLab rewrites when one is only looked at.
 """
 
 import json
@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     folder = config.folders(".")[0] / "cells"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for path in sorted((config.home() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    numbered = sorted((config.home() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    for path in (path for path in numbered if not path.name.startswith("00_")):
         try:
             said = text(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError) as error:

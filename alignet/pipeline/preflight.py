@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from alignet import config, results
-from alignet.config import SECTIONS, Backbone, ConfigError, Student, Teacher
+from alignet.config import SECTIONS, ConfigError, FeatureFile, Student, Teacher
 
 SMALLEST = {"cluster_border": 2, "within_cluster": 3}  # pictures of a cluster that a scheme of a batch needs
 
 
 def problems(params_file: str = config.PARAMS) -> list[str]:
     """A line for each problem of the params and, if they are right, of the world that they name."""
-    lines = [*_sections(params_file), *_names(params_file)] or [*_together(params_file)]
+    lines = [*_sections(params_file), *_names(params_file)] or [*_feature_files(params_file), *_together(params_file)]
     chosen = None if lines else config.load("world", config.World, params_file)
     if chosen is None or chosen.source != "folder" or chosen.path is None:
         return lines
@@ -39,7 +39,8 @@ def problems(params_file: str = config.PARAMS) -> list[str]:
 def _sections(params_file: str) -> Iterator[str]:
     """Missing, unknown and mistyped keys and numbers out of range."""
     parts = list(SECTIONS.items())
-    parts += [(f"backbones.{name}", Backbone) for name in _entries("backbones", params_file)]
+    kind = config.kind_of_backbone
+    parts += [(f"backbones.{name}", kind(name, params_file)) for name in _entries("backbones", params_file)]
     parts += [(f"students.{name}", Student) for name in _entries("students", params_file)]
     for section, cls in parts:
         yield from _tried(section, cls, params_file)
@@ -89,6 +90,17 @@ def _names(params_file: str) -> Iterator[str]:
             yield f"{params_file}: {key}: {name!r} is not in run.backbones"
 
 
+def _feature_files(params_file: str) -> Iterator[str]:
+    """Backbones that are files: none for a student, and each on disk."""
+    for name in _entries("backbones", params_file):
+        entry = config.backbone(name, params_file)
+        if isinstance(entry, FeatureFile):
+            if name in config.names("students", params_file):
+                yield f"{params_file}: run.students: {name!r} is a file of features: nothing to train"
+            if not (config.home() / entry.features).is_file():
+                yield f"{params_file}: backbones.{name}.features: {entry.features}: no such file"
+
+
 def _together(params_file: str) -> Iterator[str]:
     """What values that are right one by one cannot be together."""
     clusters = config.value("synthesis.clusters", params_file)
@@ -100,7 +112,7 @@ def _together(params_file: str) -> Iterator[str]:
         if student.source == "in_batch" and student.batch_clusters > clusters:
             yield f"{where}.batch_clusters: is {student.batch_clusters}, and synthesis.clusters is {clusters}"
         if student.source == "file":
-            yield from _file_batches(student, f"{where}.batch_triplets", params_file)
+            yield from _file_batches(student, where, params_file)
         layer = config.value(f"backbones.{name}.layer", params_file)
         if layer != "pooled":
             asked = f"{params_file}: backbones.{name}.layer: is {layer!r}"
@@ -113,10 +125,12 @@ def _together(params_file: str) -> Iterator[str]:
 def _file_batches(student: Student, where: str, params_file: str) -> Iterator[str]:
     """Batches that a file of triplets cannot fill."""
     most = config.value("synthesis.train_triplets", params_file)
+    if student.loss == "rows":
+        yield f"{where}.loss: rows compares all pairs of a batch, which a file of triplets lacks: set source: in_batch"
     if student.batch_triplets is None:
-        yield f"{where}: source file needs a number"
+        yield f"{where}.batch_triplets: source file needs a number"
     elif student.batch_triplets > most:
-        yield f"{where}: is {student.batch_triplets}, and synthesis.train_triplets is {most}"
+        yield f"{where}.batch_triplets: is {student.batch_triplets}, and synthesis.train_triplets is {most}"
 
 
 def _data_sets(params_file: str) -> Iterator[str]:

@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{reports / 'tables'}: no such folder; run make repro first", file=sys.stderr)
         return 1
     try:
-        said = compare.told(out_dir=wanted.out_dir)
-        print(*dict.fromkeys((said[0], said[-1])), sep="\n")  # table by table: make compare, and the end of make repro
+        print(*compare.told(out_dir=wanted.out_dir), sep="\n")  # table by table: make compare
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

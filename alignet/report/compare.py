@@ -1,11 +1,13 @@
-"""Did I reproduce it? Table by table, how far a run is from another.
+"""Did I reproduce it? Finding by finding, and table by table how far a run is from another.
 
 python -m alignet.report.compare [--against FOLDER]
 
 Without --against a run is compared with the published one of the same params, reports/reference/<name>. Writes
-reports/compare.csv. `--fetch` gets that run's figures and notebooks, which are too large for git (report/archive.py).
-`--publish NAME` copies the finished run's tables to reports/reference/<name>, with its params and what was run where,
-and puts its figures and notebooks into an archive to be uploaded.
+reports/findings.csv (`reproduced`) and reports/compare.csv. `--fetch` gets that run's figures and notebooks, which are
+too large for git (report/archive.py). `--publish NAME` copies the finished run's tables to reports/reference/<name>,
+with its findings, its params and what was run where, and puts its figures and notebooks into an archive to be uploaded;
+`--elsewhere` names reports/ folders of the same run on other processors, whose spread then is part of where one run is
+expected.
 """
 
 import argparse
@@ -18,8 +20,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from alignet import config
-from alignet.report import archive, provenance
+from alignet import config, results
+from alignet.report import archive, provenance, reproduced
 from alignet.report.archive import FACTS
 from alignet.worlds.downloads import FetchError
 
@@ -116,10 +118,10 @@ def reference(reports: Path, params: dict) -> Path | None:
     return None
 
 
-def lines(found: pd.DataFrame, name: str) -> list[str]:
-    """The verdict in words, a line a table."""
+def lines(found: pd.DataFrame) -> list[str]:
+    """How far tables are apart in words, a line a table, and a last one that counts."""
     width = max(map(len, found["table"]))
-    said = [f"compared with {name} (within: {ABSOLUTE:g} or {RELATIVE:.0%} of a number)"]
+    said = []
     for row in found.to_dict("records"):
         text = row["verdict"]
         if text == "not judged":
@@ -135,23 +137,43 @@ def lines(found: pd.DataFrame, name: str) -> list[str]:
     kinds = ("same", "within", "beyond", "not judged")
     total = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if kind in counts)
     numbers, beyond = int(found["numbers"].sum()), int(found["beyond"].sum())
-    shares = f"; of {numbers:,} numbers that were compared, {1 - beyond / numbers:.1%} are within" if numbers else ""
-    return [*said, f"  {total}{shares}"]
+    tolerance = f"within {ABSOLUTE:g} or {RELATIVE:.0%}"
+    shares = f"; {1 - beyond / numbers:.1%} of {numbers:,} numbers are {tolerance}" if numbers else ""
+    return [*said, f"digits: {total}{shares} (reports/compare.csv)"]
 
 
-def told(against: Path | None = None, out_dir: str = ".") -> list[str]:
-    """Compare a finished run, write reports/compare.csv, and say it. Raises: ValueError without tables to compare."""
+def told(against: Path | None = None, out_dir: str = ".", every_table: bool = False) -> list[str]:
+    """Compare a finished run, write reports/findings.csv and reports/compare.csv, and say it: what it was compared
+    with, its digits in one line or table by table, and last whether its findings are those that were published.
+
+    Raises: ValueError without tables to compare.
+    """
     _, reports = config.folders(out_dir)
     there = against or published()
     if there is None:
         pd.DataFrame(columns=COLUMNS).to_csv(reports / "compare.csv", index=False)
+        pd.DataFrame(columns=reproduced.COLUMNS).to_csv(reports / reproduced.FILE, index=False)
         return [NOT_PUBLISHED]
     if not (there / "tables").is_dir() or not (reports / "tables").is_dir():
         absent = next(folder for folder in (there, reports) if not (folder / "tables").is_dir())
         raise ValueError(f"{absent / 'tables'}: no such folder: name the reports/ folder of a finished run")
     found = tables(reports, there)
     found.to_csv(reports / "compare.csv", index=False, float_format="%.6g")
-    return lines(found, _name(there))
+    digits = lines(found)
+    start = [f"compared with {_name(there)}", *(digits if every_table else digits[-1:])]
+    return [*start, *_findings(reports, there)]
+
+
+def _findings(reports: Path, there: Path) -> list[str]:
+    """The verdict on findings, as `reproduced.verdict`, and reports/findings.csv; a line where there are none."""
+    file = there / reproduced.FILE
+    if not file.is_file() and not (there / "tables" / "seeds.csv").is_file():
+        pd.DataFrame(columns=reproduced.COLUMNS).to_csv(reports / reproduced.FILE, index=False)
+        return [f"no findings to compare: {there / 'tables'} is of one training seed (make replicate)"]
+    known = results.load(file) if file.is_file() else reproduced.published(there / "tables")
+    table = reproduced.compared(known, reproduced.scores(reports / "tables"))
+    results.save(table, reports / reproduced.FILE)
+    return reproduced.verdict(table)
 
 
 def published() -> Path | None:
@@ -171,23 +193,29 @@ def _name(folder: Path) -> str:
     return f"{place} ({known.get('processor', '')}, {known.get('written', '')[:10]})"
 
 
-def publish(name: str, out_dir: str = ".", place: str | None = None) -> list[str]:
+def publish(name: str, out_dir: str = ".", place: str | None = None, elsewhere: list[Path] | None = None) -> list[str]:
     """Make a finished run reports/reference/<name>: what git keeps there, all else in an archive (report/archive.py).
+    Its findings are written where it has several seeds.
 
     Figures and notebooks that show the pictures of a world of one's own, of which others may hold the rights, are in
     neither.
 
     Args: place: the address of the folder that the archive will be uploaded to; that of the run published before under
-        this name if it is left out.
+        this name if it is left out; elsewhere: reports/ folders of the same run on other processors, for
+        `reproduced.published`.
     Returns: what was written and what to do with it, in words.
-    Raises: ValueError if the run has no tables.
+    Raises: ValueError if the run has no tables, or no other seeds where `elsewhere` names runs.
     """
     _, reports = config.folders(out_dir)
     if not (reports / "tables" / "levels.csv").is_file():
         raise ValueError(f"{reports / 'tables' / 'levels.csv'}: no such file: run make repro first")
     folder = config.home() / "reports" / "reference" / name
     place = place or _place(folder)
+    several = (reports / "tables" / "seeds.csv").is_file() or bool(elsewhere)
+    found = reproduced.published(reports / "tables", [run / "tables" for run in elsewhere or []]) if several else None
     _copy(reports, folder)
+    if found is not None:
+        results.save(found, folder / reproduced.FILE)
     shutil.copyfile(config.home() / config.PARAMS, folder / config.PARAMS)
     made = archive.write(folder, place)
     facts: dict[str, Any] = provenance.facts() | {"written": pd.Timestamp.now().strftime("%Y-%m-%d %H:%M")}
@@ -243,15 +271,18 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--publish", metavar="NAME", help="make the finished run reports/reference/NAME")
     parser.add_argument("--url", help="with --publish: the folder that the archive will be uploaded to")
+    parser.add_argument(
+        "--elsewhere", nargs="+", type=Path, help="with --publish: reports/ of runs on other processors"
+    )
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
     try:
         if wanted.publish:
-            said = publish(wanted.publish, wanted.out_dir, wanted.url)
+            said = publish(wanted.publish, wanted.out_dir, wanted.url, wanted.elsewhere)
         elif wanted.fetch or wanted.source:
             said = [fetched(wanted.source, wanted.against)]
         else:
-            said = told(wanted.against, wanted.out_dir)
+            said = told(wanted.against, wanted.out_dir, every_table=True)
     except (ValueError, FetchError) as error:
         print(error, file=sys.stderr)
         return 1

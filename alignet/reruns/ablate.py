@@ -3,8 +3,8 @@
 python -m alignet.reruns.ablate [--variants params/variants/ablations.yaml]
 
 Each variant gets a folder data/ablations/<number> (`variants`). Writes reports/tables/ablations.csv and
-reports/variants/ablations.*: accuracy at every level beside that of the run itself, with the spread over its training
-seeds where `alignet.reruns.replicate` has run.
+reports/variants/ablations.*: accuracy at every level beside that of the run itself, each difference with its interval
+over triplets, and the spread over the run's training seeds where `alignet.reruns.replicate` has run.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
 
 from alignet import config, results
+from alignet.evaluation import influences, levels
 from alignet.figures import ablations as figures
 from alignet.figures import style
 from alignet.pipeline import kernels
@@ -25,7 +27,8 @@ from alignet.worlds.format import regimes
 VARIANTS = "params/variants/ablations.yaml"
 COLUMNS = ["factor", "variant", "student", "target", "regime", "level"]
 COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "ci_unit"]
-COLUMNS += ["over_default", "seeds_sd", "n_seeds", "choices"]
+COLUMNS += ["over_default", "over_default_low", "over_default_high", "seeds_sd", "n_seeds", "choices"]
+Moved = dict[tuple[str, str], influences.Stored]  # influences of the run's models, by factor and variant
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,13 +58,15 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
     table = reports / "tables" / "levels.csv"
     if not table.is_file():
         raise ValueError(f"{table}: no such file: finish the run first (make repro)")
-    parts = [_levels(table, student).assign(factor="default", variant="default")]
+    parts, moved = [_levels(table, student).assign(factor="default", variant="default")], {}
+    moved["default", "default"] = influences.load(data / "levels")
     for number, entry in enumerate(listed):
         place = data / "ablations" / f"{number:02d}_{entry['factor'].replace(' ', '_')}"
         changes = entry["changes"] | {"run": {"students": [student]}}
         folder = variants.run(variants.Variant(place, changes, ("07_levels",)), params_file, out_dir)
         parts.append(_levels(folder / "levels.csv", student).assign(factor=entry["factor"], variant=entry["name"]))
-    scores = beside_default(pd.concat(parts, ignore_index=True), reports / "tables" / "seeds.csv")
+        moved[entry["factor"], entry["name"]] = influences.load(place / "data" / "levels")
+    scores = beside_default(pd.concat(parts, ignore_index=True), moved, reports / "tables" / "seeds.csv")
     results.save(scores, reports / "tables" / "ablations.csv")
     style.use()
     style.save(figures.by_factor(scores), reports / "variants" / "ablations", scores)
@@ -85,19 +90,37 @@ def read(file: str) -> tuple[str, list[dict]]:
     return values["student"], values["variants"]
 
 
-def beside_default(scores: pd.DataFrame, seeds: Path) -> pd.DataFrame:
-    """With over_default, the accuracy minus the run's own, and the spread of the run's own over seeds, if it is
-    known.
+def beside_default(scores: pd.DataFrame, moved: Moved, seeds: Path) -> pd.DataFrame:
+    """With over_default, the accuracy minus the run's own on the same triplets, its 95 % interval over triplets that
+    share concepts, and the spread of the run's own over seeds, if it is known.
     """
     key = ["student", "target", "level"]
     own = scores[scores["factor"] == "default"].set_index(key)["odd_one_out_accuracy"]
     default = pd.Series(own.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy(), index=scores.index)
     scores = scores.assign(over_default=scores["odd_one_out_accuracy"] - default)
+    ends = [_interval(row, moved) for row in scores.to_dict("records")]
+    scores[["over_default_low", "over_default_high"]] = ends
     if seeds.is_file():
         spread = results.load(seeds)
         spread = regimes.headline(spread[spread["benchmark"].str.startswith("levels, ")])[[*key, "sd", "n_seeds"]]
         scores = scores.merge(spread.rename(columns={"sd": "seeds_sd"}), on=key, how="left")
     return scores.reindex(columns=COLUMNS)
+
+
+def _interval(row: dict, moved: Moved) -> tuple[float, float]:
+    """The interval of over_default; NaN for the run itself and where the two were not scored on the same triplets."""
+    benchmark = f"levels, {influences.about('', row['regime'], row['level'])}", levels.METRIC
+    model, found = (row["student"], row["target"]), []
+    for key in (("default", "default"), (row["factor"], row["variant"])):
+        units, by_model = moved[key].get(benchmark, (None, {}))
+        found.append((units, by_model.get(model)))
+    (units, before), (others, after) = found
+    nothing = influences.NAN, influences.NAN
+    if row["factor"] == "default" or units is None or others is None or before is None or after is None:
+        return nothing
+    if not torch.equal(units.objects, others.objects):
+        return nothing
+    return influences.interval(units, (row["over_default"], after - before))
 
 
 def _levels(file: Path, student: str) -> pd.DataFrame:

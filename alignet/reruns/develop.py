@@ -1,10 +1,11 @@
 """Choose a student's settings on concepts that no result is reported on: python -m alignet.reruns.develop
 
-The concepts that people judged are divided: two thirds stay the human split of a world of its own,
+The concepts that people judged are divided: four fifths stay the human split of a world of its own,
 data/development/world; the others become its test split, with choices at each level drawn from VICE's distributions.
-The run's own test split is not looked at. Every variant of params/variants/development.yaml is trained there with two
-seeds and scored by 07_levels and by ten-shot classification. The rule, fixed before: of the variants that lose to the
-base nowhere significantly, the one with the best mean accuracy over the levels. Writes reports/tables/development.csv.
+The run's own test split is not looked at. Every variant of params/variants/development.yaml is trained there, AligNet
+and its control alike, and scored by 07_levels and by ten-shot classification. The rule, for each of the two by itself:
+of the variants that lose to the base nowhere significantly, the one with the best mean accuracy over the levels. Writes
+reports/tables/development.csv, with the minutes of each.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from alignet.reruns import ablate, variants
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
 
-SHARE, SEED, TRIPLETS, ANSWERS = 3, 0, 1000, 5  # every third concept; triplets a level; drawn answers a triplet
+# Every fifth concept: the choices that name one of them are lost to the fit, half of all; of a third it would be 70 %.
+SHARE, SEED, TRIPLETS, ANSWERS = 5, 0, 1000, 5  # TRIPLETS a level, ANSWERS drawn for each
 TEN_SHOT = {"shots": [10], "centroid_draws": 20, "logistic_draws": 0, "ridge_draws": 0, "probe_draws": 1}
 STAGES = ("01_world", "02_features", "03_human_uncertainty", "04_teacher", "05_synthesis", "06_student")
 TASK = "ten-shot class"
@@ -36,7 +38,7 @@ TASK = "ten-shot class"
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="alignet develop", description=__doc__.split("\n\n")[0])
     parser.add_argument("--variants", default="params/variants/development.yaml", help="from the project's root")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
@@ -66,14 +68,21 @@ def develop(file: str, seeds: list[int], params_file: str, out_dir: str) -> None
             variant = variants.Variant(place / f"{number}_seed_{seed}", changes, ("07_levels", "10_downstream"))
             folder = variants.run(variant, str(profile), str(place))
             names = {"factor": entry["factor"], "variant": entry["name"], "seed": seed}
-            scores.append(scores_of(folder, student).assign(**names))
+            scores.append(scores_of(folder, student, minutes(variant.place)).assign(**names))
     table = summary(pd.concat(scores, ignore_index=True))
     results.save(table, reports / "tables" / "development.csv")
-    print(table[table["level"] == "mean"].set_index("variant")[["accuracy", "loses", "chosen"]].round(3).to_string())
+    means = table[table["level"] == "mean"].set_index(["variant", "target"])
+    print(means[["accuracy", "minutes", "loses", "chosen"]].round(3).to_string())
+
+
+def minutes(place: Path) -> pd.Series:
+    """Minutes that a variant took to fit a student, by target. Args: place: its folder."""
+    table = pd.read_csv(place / variants.MINUTES)
+    return table[table["notebook"] == "06_student"].set_index("target")["minutes"]
 
 
 def development_world(world: World, by_level: ByLevel, settings: HumanUncertainty) -> World:
-    """Every third judged concept becomes the test split, with drawn choices; all other pictures but those of the
+    """Every fifth judged concept becomes the test split, with drawn choices; all other pictures but those of the
     synthesis split and of the other judged concepts are left out.
 
     Args: by_level: VICE's distributions of the judged concepts. Choices of a world with human ones are 'derived'.
@@ -126,11 +135,11 @@ def _drawn_choices(world: World, by_level: ByLevel, pictures: torch.Tensor) -> p
     return pd.concat(parts, ignore_index=True)
 
 
-def scores_of(folder: Path, student: str) -> pd.DataFrame:
-    """Accuracy of base and aligned student at each level and in the ten-shot task, with the aligned one's difference
-    to the base and its interval.
+def scores_of(folder: Path, student: str, minutes: pd.Series) -> pd.DataFrame:
+    """Accuracy of base, control and AligNet at each level and in the ten-shot task, with their differences to the base,
+    each with its interval, and the minutes that the fit took.
 
-    Args: folder: of a variant's tables.
+    Args: folder: of a variant's tables; minutes: by target.
     """
     levels = pd.read_csv(folder / "levels.csv")
     levels = levels[(levels["student"] == student) & (levels["representation"] == "pooled")]
@@ -143,33 +152,40 @@ def scores_of(folder: Path, student: str) -> pd.DataFrame:
     for end in ("", "_low", "_high"):
         shots[f"over_base{end}"] = shots[f"relative_improvement{end}"] * base / 100
     columns = ["level", "target", "accuracy", "over_base", "over_base_low", "over_base_high"]
-    return pd.concat([levels[columns], shots[columns]], ignore_index=True)
+    table = pd.concat([levels[columns], shots[columns]], ignore_index=True)
+    return table.assign(minutes=table["target"].map(minutes))
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row for each variant and level, means over seeds, and one of the mean over the levels of abstraction.
+    """A row for each variant, target and level, means over seeds, and one of the mean over the levels of abstraction.
 
     loses: the mean of the upper ends of over_base lies below 0 at a level or in the ten-shot task. chosen: the best
-    mean of those that do not lose. Rows of the base come first, once.
+    mean of those that do not lose, for AligNet and for the control by itself. Rows of the base come first, once.
     """
-    numbers = ["accuracy", "over_base", "over_base_low", "over_base_high"]
+    numbers, key = (
+        ["accuracy", "over_base", "over_base_low", "over_base_high", "minutes"],
+        ["factor", "variant", "target"],
+    )
     base = scores[scores["target"] == "base"].groupby("level", sort=False)["accuracy"].mean()
-    aligned = scores[scores["target"] == "alignet"]
-    by_level = aligned.groupby(["factor", "variant", "level"], sort=False)[numbers].mean().reset_index()
-    rows = [pd.DataFrame({"factor": "base", "variant": "base", "level": base.index, "accuracy": base.to_numpy()})]
+    start = {"factor": "base", "variant": "base", "target": "base", "level": base.index, "accuracy": base.to_numpy()}
+    rows = [pd.DataFrame(start)]
     rows.append(_mean_row(rows[0]))
-    for _, of_one in by_level.groupby(["factor", "variant"], sort=False):
+    fitted = scores[scores["target"] != "base"]
+    by_level = fitted.groupby([*key, "level"], sort=False)[numbers].mean().reset_index()
+    for _, of_one in by_level.groupby(key, sort=False):
         loses = bool((of_one["over_base_high"] < 0).any())
         rows += [part.assign(loses=loses) for part in (of_one, _mean_row(of_one))]
     table = pd.concat(rows, ignore_index=True).assign(n_seeds=scores["seed"].nunique())
     means = table[(table["level"] == "mean") & table["loses"].eq(False)]  # the base's are NaN
-    best = means.loc[means["accuracy"].idxmax(), "variant"] if len(means) else None
-    return table.assign(chosen=table["variant"] == best)
+    best = means.loc[means.groupby("target")["accuracy"].idxmax(), ["variant", "target"]]
+    chosen = pd.MultiIndex.from_frame(table[["variant", "target"]]).isin(pd.MultiIndex.from_frame(best))
+    return table.assign(chosen=chosen)
 
 
 def _mean_row(rows: pd.DataFrame) -> pd.DataFrame:
     levels = rows[rows["level"] != TASK]
-    return levels.head(1)[["factor", "variant"]].assign(level="mean", accuracy=levels["accuracy"].mean())
+    kept = [name for name in ("factor", "variant", "target", "minutes") if name in rows]
+    return levels.head(1)[kept].assign(level="mean", accuracy=levels["accuracy"].mean())
 
 
 def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Path:
@@ -183,7 +199,7 @@ def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Pa
     backbones = config.value("teacher.backbones", params_file)
     signal = config.value("synthesis.signal_backbone", params_file)
     names = list(dict.fromkeys([*backbones, *([signal] if signal else []), student]))
-    run: dict[str, Any] = {"backbones": names, "students": [student], "targets": ["alignet"]}
+    run: dict[str, Any] = {"backbones": names, "students": [student], "targets": list(results.TARGETS[1:])}
     world = tables.read(data / "world")
     settings = config.load("human_uncertainty", HumanUncertainty, params_file)
     by_level = ByLevel.of(world, data / "human_uncertainty", settings)
@@ -199,8 +215,9 @@ def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Pa
 
 
 def _stages(backbones: list[str], student: str) -> list[tuple[str, dict[str, str]]]:
-    own = {"02_features": [{"backbone": name} for name in backbones], "05_synthesis": [{"target": "alignet"}]}
-    own["06_student"] = [{"name": student, "target": "alignet"}]
+    targets = results.TARGETS[1:]
+    own = {"02_features": [{"backbone": name} for name in backbones], "05_synthesis": [{"target": t} for t in targets]}
+    own["06_student"] = [{"name": student, "target": target} for target in targets]
     return [(stage, names) for stage in STAGES for names in own.get(stage, [{}])]
 
 

@@ -8,11 +8,13 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from alignet import config
@@ -27,6 +29,7 @@ MADE_BY = {
     "synthesis": "synthesis",
     "students": "students",
 }
+MINUTES = "minutes.csv"  # of each notebook of a variant
 DONE = "done.txt"  # holds the fingerprint of what a variant was made from
 
 
@@ -72,17 +75,22 @@ def based_on(params_file: str) -> dict[str, str]:
 
 
 def execute(place: Path, profile: Path, stages: Iterable[tuple[str, dict[str, str]]]) -> None:
-    """Run notebooks, each with parameters of its own, with `place` as their folder.
+    """Run notebooks, each with parameters of its own, with `place` as their folder; how long each took stands in its
+    file MINUTES.
 
     Raises: CalledProcessError naming one that failed.
     """
+    times = []
     for notebook, names in stages:
         print(f"{place.name}: {notebook} {' '.join(names.values())}", flush=True)
         executed = place / "notebooks" / f"{'_'.join([notebook, *names.values()])}.ipynb"
         parameters = {"params_file": str(profile), "out_dir": str(place)} | names
         command = [sys.executable, "-m", "alignet.pipeline.notebook", f"notebooks/{notebook}.ipynb", str(executed)]
         command += [word for name, value in parameters.items() for word in ("-p", name, value)]
+        began = time.monotonic()
         subprocess.run(command, cwd=config.home(), check=True, stdout=subprocess.DEVNULL)
+        times.append({"notebook": notebook, **names, "minutes": (time.monotonic() - began) / 60})
+        pd.DataFrame(times).to_csv(place / MINUTES, index=False)
 
 
 def stages(variant: Variant, params_file: str) -> Iterator[tuple[str, dict[str, str]]]:

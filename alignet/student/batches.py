@@ -4,7 +4,7 @@ A source is stateless: `at(step)` depends on the seed and the step alone, so tha
 between processes, sees what an uninterrupted run of one process sees.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,12 +22,19 @@ from alignet.worlds.format import pictures
 
 @dataclass(frozen=True)
 class Batch:
-    """rows: (b,) picture numbers, each once; triplets: (m, 3) positions in `rows`; similarities: (m, 3) the teacher's,
-    in odd-one-out order."""
+    """Pictures, triplets among them and what the teacher says of both.
+
+    rows: (b,) picture numbers, each once; triplets: (m, 3) positions in `rows`; similarities: (m, 3) the teacher's, in
+    odd-one-out order; kinds: how many triplets of each kind stand one after the other, m in all (None: one kind), each
+    kind with an equal share of the loss; pairs: (b, b) the teacher's similarities of all pairs of pictures, None where
+    only the triplets' are known.
+    """
 
     rows: Tensor
     triplets: Tensor
     similarities: Tensor
+    kinds: tuple[int, ...] | None = None
+    pairs: Tensor | None = None
 
 
 class Source(Protocol):
@@ -37,7 +44,7 @@ class Source(Protocol):
 
 
 class InBatch:
-    """P clusters x K pictures a batch, with the triplets of one scheme among them. *(ours)*
+    """P clusters x K pictures a batch, with the triplets of one scheme among them, or of several. *(ours)*
 
     An epoch shows every picture at most once. Each cluster's pictures are shuffled and cut into hands of K, and the
     hands are laid out cluster by cluster and dealt to the B batches in turn, like cards. A cluster gives at most B
@@ -48,7 +55,7 @@ class InBatch:
     and b3 is left out of this epoch.
 
     Args: representation: (n, p) whose dot products are the labels' logits, perhaps memory-mapped; clusters: (n,).
-    Raises: ValueError if fewer than P clusters have K pictures.
+    Raises: ValueError if fewer than P clusters have K pictures, or if a batch holds no triplet of a scheme.
     """
 
     def __init__(self, representation: np.ndarray, clusters: np.ndarray, settings: config.Student):
@@ -60,17 +67,27 @@ class InBatch:
                 f"{(groups > 0).sum()} clusters are that large: lower batch_clusters or batch_pictures"
             )
         self.batches = _largest_deal(groups, settings.batch_clusters)
-        self.triplets = in_batch_triplets(settings.batch_clusters, settings.batch_pictures, settings.scheme)
+        schemes = config.listed(settings.scheme)
+        self.triplets = [in_batch_triplets(settings.batch_clusters, settings.batch_pictures, each) for each in schemes]
+        for scheme, triplets in zip(schemes, self.triplets, strict=True):
+            if not len(triplets):
+                raise ValueError(
+                    f"{settings.batch_clusters} clusters of {settings.batch_pictures} pictures hold no triplet of the "
+                    f"scheme {scheme}: raise batch_clusters or batch_pictures"
+                )
         self.epoch = lru_cache(maxsize=2)(self._epoch)
 
     def at(self, step: int) -> Batch:
         epoch, number = divmod(step, self.batches)
-        rows, triplets = self.epoch(epoch)[number], self.triplets
-        if self.settings.batch_triplets is not None and self.settings.batch_triplets < len(triplets):
+        rows, kinds = self.epoch(epoch)[number], self.triplets
+        if self.settings.batch_triplets is not None:
             generator = torch.Generator().manual_seed(self.settings.seed + (step << 20))
-            triplets = triplets[torch.randperm(len(triplets), generator=generator)[: self.settings.batch_triplets]]
+            most = max(1, self.settings.batch_triplets // len(kinds))
+            kinds = [kind[torch.randperm(len(kind), generator=generator)[:most]] for kind in kinds]
         seen = torch.from_numpy(np.asarray(self.representation[rows], dtype=np.float32))
-        return Batch(torch.from_numpy(rows), triplets, gather_pair_similarities(seen @ seen.T, triplets))
+        pairs, triplets = seen @ seen.T, torch.cat(kinds)
+        similarities = gather_pair_similarities(pairs, triplets)
+        return Batch(torch.from_numpy(rows), triplets, similarities, tuple(len(kind) for kind in kinds), pairs)
 
     def _epoch(self, epoch: int) -> np.ndarray:
         """Picture numbers of every batch of an epoch, (batches, P * K), group by group."""
@@ -116,8 +133,8 @@ def batch_of(triplets: np.ndarray, similarities: np.ndarray, chosen: np.ndarray)
 IN_BATCH = {"cluster_border": (2,), "within_cluster": (1,), "between_cluster": (3,), "random": (1, 2, 3)}
 
 
-def in_batch_triplets(clusters: int, pictures: int, scheme: str | Sequence[str]) -> Tensor:
-    """All triplets of a scheme, or of several, in a batch of `clusters` x `pictures` images, cluster by cluster.
+def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
+    """All triplets of a scheme in a batch of `clusters` x `pictures` images, cluster by cluster.
 
     cluster_border: two images of one cluster and one of another, P K (K - 1) / 2 (P - 1) K of them; within_cluster:
     three of one; between_cluster: of three; random: any three.
@@ -127,8 +144,7 @@ def in_batch_triplets(clusters: int, pictures: int, scheme: str | Sequence[str])
     triplets = torch.combinations(torch.arange(clusters * pictures), 3)
     label = triplets // pictures
     distinct = 1 + (label[:, 1:] != label[:, :-1]).sum(1)  # clusters stand together: a change is a new one
-    kinds = {kind for each in config.listed(scheme) for kind in IN_BATCH[each]}
-    return triplets[torch.isin(distinct, torch.tensor(sorted(kinds)))]
+    return triplets[torch.isin(distinct, torch.tensor(IN_BATCH[scheme]))]
 
 
 class Feed:

@@ -17,18 +17,20 @@ class Student(nn.Module):
     """A backbone and a linear triplet head on its pooled pre-logits.
 
     forward: pictures (batch, 3, size, size) uint8, or what `split.before` gave for them -> pooled (batch, dim), head
-    (batch, head_width).
-    Source: the release (1,024 outputs on the pre-logits).
+    (batch, head_width), which is `pooled` again where head_width is None.
+    Source: the release (1,024 outputs on the pre-logits); without a head: ours.
     """
 
     split: Split | None = None  # no submodule: it shares the embedder's
 
-    def __init__(self, embedder: Embedder, head_width: int, generator: torch.Generator):
+    def __init__(self, embedder: Embedder, head_width: int | None, generator: torch.Generator):
         super().__init__()
         self.embedder = embedder
-        self.triplet_head = nn.utils.skip_init(nn.Linear, embedder.dim, head_width)
-        nn.init.normal_(self.triplet_head.weight, std=embedder.dim**-0.5, generator=generator)
-        nn.init.zeros_(self.triplet_head.bias)
+        self.triplet_head: nn.Module = nn.Identity()
+        if head_width is not None:
+            self.triplet_head = linear = nn.utils.skip_init(nn.Linear, embedder.dim, head_width)
+            nn.init.normal_(linear.weight, std=embedder.dim**-0.5, generator=generator)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, shown: Tensor) -> tuple[Tensor, Tensor]:
         on = self.embedder if self.split is None or shown.dtype == torch.uint8 else self.split.after

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -139,7 +140,7 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
     parts = shown.to(run.device).chunk(settings.batch_parts)
     head = _heads(run, parts)
     outputs = devices.gather(head, len(batch.rows))
-    loss, agreement = divergence(outputs[:, : settings.head_width], batch, settings)
+    loss, agreement = divergence(outputs[:, : _width(run)], batch, settings)
     if run.initial is not None:
         loss = (1 - settings.keep_neighbours) * loss + settings.keep_neighbours * _strayed(run, outputs, batch)
     if not loss.isfinite():
@@ -175,6 +176,11 @@ def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
     return torch.cat(heads).requires_grad_()
 
 
+def _width(run: Run) -> int:
+    """Of the head's outputs; without a head, of `pooled`."""
+    return run.settings.head_width if run.settings.head_width is not None else run.student.embedder.dim
+
+
 def _outputs(run: Run, pooled: Tensor, head: Tensor) -> Tensor:
     """What the loss reads: the head's outputs (b, head_width) and, to keep neighbourhoods, pooled beside them."""
     return head.float() if run.initial is None else torch.cat([head.float(), pooled.float()], dim=1)
@@ -195,7 +201,7 @@ def _strayed(run: Run, outputs: Tensor, batch: Batch) -> Tensor:
     """
     assert run.initial is not None
     mean = run.initial.mean(0)
-    before, after = run.initial[batch.rows.to(run.device)] - mean, outputs[:, run.settings.head_width :] - mean
+    before, after = run.initial[batch.rows.to(run.device)] - mean, outputs[:, _width(run) :] - mean
     return losses.local(before, after, run.settings.neighbour_temperature)
 
 
@@ -218,17 +224,26 @@ def _backward_by_part(run: Run, parts: tuple[Tensor, ...], gradient: Tensor) -> 
 
 
 def divergence(head: Tensor, batch: Batch, settings: config.Student) -> tuple[Tensor, Tensor]:
-    """Mean loss of a batch's triplets, and the share of them on which student and teacher choose alike.
+    """Mean loss of a batch, and the share of its triplets on which student and teacher choose alike.
 
-    The losses compare softmax(teacher similarities / tau_teacher) with softmax(student dot products / tau).
+    The losses compare softmax(teacher similarities / tau_teacher) with softmax(student similarities / tau): of
+    triplets, each kind with an equal share, or of all pairs (`rows`; by KL of the triplets where the batch knows no
+    more of the teacher than those, as held-out triplets do).
     Args: head: (b, head_width), row by row the pictures of batch.rows.
     """
-    triplets, labels = batch.triplets.to(head.device), batch.similarities.to(head.device)
-    logits = gather_pair_similarities(head @ head.T / settings.temperature, triplets)
+    if settings.similarity == "cosine":
+        head = F.normalize(head, dim=1)
+    student, triplets = head @ head.T / settings.temperature, batch.triplets.to(head.device)
+    logits, labels = gather_pair_similarities(student, triplets), batch.similarities.to(head.device)
     taught = odd_one_out(labels)
     agreement = ((odd_one_out(logits.detach()) == taught) & (taught >= 0)).float().mean()
+    if settings.loss == "rows" and batch.pairs is not None:
+        return losses.rows(student, batch.pairs.to(head.device) / settings.teacher_temperature), agreement
+    loss = losses.kl if settings.loss == "rows" else losses.BY_NAME[settings.loss]
     targets = (labels / settings.teacher_temperature).softmax(-1)
-    return losses.BY_NAME[settings.loss](logits, targets), agreement
+    kinds = list(batch.kinds or (len(triplets),))
+    parts = zip(logits.split(kinds), targets.split(kinds), strict=True)
+    return torch.stack([loss(*part) for part in parts]).mean(), agreement
 
 
 @torch.no_grad()

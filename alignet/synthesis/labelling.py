@@ -1,6 +1,5 @@
 """Labelling: the representation whose dot products are the labels, its clusters, and the triplets that are written."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,7 @@ def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthe
     similarities = _own_similarities(teacher.standardised(some), settings)
     # Entropy falls as the scale grows, so its negative increases.
     scale = metrics.solve_increasing(lambda scale: -_choice_entropy(scale * similarities), -goal, 1e-6, 1e3)
-    dim = len(teacher.bias)
-    return dataclasses.replace(teacher, weight=scale**0.5 * torch.eye(dim), bias=torch.zeros(dim))
+    return teacher.without_map(scale**0.5)
 
 
 def represent(features: Tensor, affine: AffineMap, path: Path, settings: Synthesis) -> np.ndarray:

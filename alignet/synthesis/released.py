@@ -1,9 +1,14 @@
 """Labels from the release's representations: python -m alignet.synthesis.released --target alignet|unalignet
 
-Beside triplets, the AligNet release holds the teacher's last-layer activations of every ImageNet picture and their 500
-cluster assignments. With them there is no teacher to fit: any triplet has a label. This command matches them to the
-world's pictures by file name, checks them, samples triplets, and checks that the labels carry a signal. It writes what
-the stage 05_synthesis writes, data/synthesis/<target>/, so that students are trained as always, or nothing at all.
+Beside triplets, the AligNet release holds a representation of every ImageNet picture and cluster assignments. Its
+README calls them the last-layer activations of the open foundation model: features before the map, whose dot products
+are the control's labels and not AligNet's. So the dot products are compared with the similarities in the release's own
+triplet file of the target first, and files that do not give them are refused; `transform` names an affine map
+(transform.npz, `teacher.transforms`) that is applied before.
+
+This command then matches the rows to the world's pictures by file name, samples triplets, and checks that the labels
+carry a signal. It writes what the stage 05_synthesis writes, data/synthesis/<target>/, so that students are trained as
+always, or nothing at all.
 """
 
 import argparse
@@ -21,36 +26,75 @@ from alignet.config import Synthesis, home
 from alignet.models.features import load_features
 from alignet.synthesis import label_checks, labelling, pair_kernel, schemes, triplet_files
 from alignet.synthesis.triplet_files import ROWS, ReleaseError
+from alignet.teacher import transforms
+from alignet.teacher.affine_map import AffineMap
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
 
 SHOWN = 5  # names that an error lists
+CHECKED = 5000  # released triplets whose similarities are compared
+TOLERANCE = 0.02  # of the similarities' spread: representations in half precision are .001 off, other features about 1
 
 
 def write(target: str, world: World, folder: Path, settings: Synthesis) -> dict[str, torch.Tensor]:
     """representation.npy, clusters.npy and the triplet files of a target; the sampled triplets by split, (n, 3).
 
     Raises: ReleaseError naming file, array, row or picture: settings that name no files, unequal numbers of rows,
-        repeated names, pictures of the world that the release lacks, values that are not finite, a cluster without
-        pictures.
+        repeated names, dot products that are not the released similarities of the target, pictures of the world that
+        the release lacks, values that are not finite, a cluster without pictures.
     """
     given = (settings.released or {}).items()
     files: dict[str, str] = {name: place for key, entry in given if key == target for name, place in entry.items()}
-    lacking = sorted({"representation", "filenames", "clusters"} - set(files))
+    lacking = sorted({"representation", "filenames", "clusters", "triplets"} - set(files))
     if lacking:
         raise ReleaseError(f"synthesis.released.{target}: lacks {', '.join(lacking)}")
     names, clusters = _text(files["filenames"]), np.asarray(array(files["clusters"]))
     representation = array(files["representation"])
+    if representation.ndim != 2 or representation.dtype.kind != "f":
+        what = f"is {representation.dtype} of shape {representation.shape}, not rows of numbers"
+        raise ReleaseError(f"{files['representation']}: {what}")
     if not len(names) == len(clusters) == len(representation):
         raise ReleaseError(
             f"{files['representation']}: {len(representation)} rows, with {len(names)} file names and {len(clusters)} "
             "cluster numbers: they must be as many"
         )
+    affine = transforms.read(home() / files["transform"]) if "transform" in files else None
     place = matched(names, labelling.filenames(world), files["filenames"])
+    compare(representation, names, affine, files, target)
     of_world = _clusters(clusters, files["clusters"])[place]
     folder.mkdir(parents=True, exist_ok=True)
-    stored = _copied(representation, place, folder / "representation.npy", files["representation"], settings)
+    file = folder / "representation.npy"
+    stored = _copied(representation, affine, place, file, files["representation"], settings)
     return labelling.write(folder, world, stored, torch.from_numpy(of_world), settings)
+
+
+def compare(
+    representation: Any, names: np.ndarray, affine: AffineMap | None, files: dict[str, str], target: str
+) -> None:
+    """Refuse representations whose dot products, after the map where there is one, are not those of the release's
+    triplet file of the target. At most CHECKED of its triplets are compared.
+
+    Args: representation: (n, p) rows of the pictures `names`, (n,).
+    Raises: ReleaseError with the share of triplets in which both leave out the same picture.
+    """
+    released = triplet_files.read(home() / files["triplets"])
+    some = slice(0, min(len(released), CHECKED))
+    arrays = (released.filenames, released.triplets, released.similarities)
+    first = triplet_files.Release(released.path, *(np.array(values[some]) for values in arrays))
+    place = triplet_files.locate(first, np.array([Path(name).name for name in names.tolist()]))
+    numbers, triplets = np.unique(place, return_inverse=True)
+    rows = _mapped(_rows(representation, numbers), affine, files["representation"])
+    found = pair_kernel.pair_similarities(rows.astype(np.float32), triplets.reshape(-1, 3))
+    wanted = np.asarray(first.similarities, np.float64)
+    apart = float(np.sqrt(np.square(found - wanted).mean()) / max(wanted.std(), 1e-12))
+    if apart > TOLERANCE:
+        alike = float((found.argmax(1) == wanted.argmax(1)).mean())
+        raise ReleaseError(
+            f"{files['representation']}: dot products are not the similarities in {files['triplets']} (the same odd "
+            f"one out in {alike:.1%} of {len(first)} triplets), so they cannot label {target!r}. The release's README "
+            f"calls its representations activations of the open model, before the map: name the map in "
+            f"synthesis.released.{target}.transform, or train on the released triplets (students: source: file)"
+        )
 
 
 def array(place: str) -> Any:
@@ -154,18 +198,37 @@ def _clusters(numbers: np.ndarray, source: str) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-def _copied(representation: Any, place: np.ndarray, path: Path, source: str, settings: Synthesis) -> np.ndarray:
-    """The world's rows in the world's order, written block by block in one pass over the release's array; mapped."""
-    if representation.ndim != 2 or representation.dtype.kind != "f":
-        raise ReleaseError(f"{source}: is {representation.dtype} of shape {representation.shape}, not rows of numbers")
-    dtype, shape = np.dtype(settings.precision), (len(place), representation.shape[1])
+def _rows(representation: Any, numbers: np.ndarray) -> np.ndarray:
+    """Some rows, ascending, taken block by block in one pass over an array that may be streamed."""
+    blocks = range(0, len(representation), ROWS)
+    inside = [numbers[(numbers >= start) & (numbers < start + ROWS)] - start for start in blocks]
+    parts = [np.asarray(representation[at : at + ROWS])[rows] for at, rows in zip(blocks, inside, strict=True)]
+    return np.concatenate(parts)
+
+
+def _mapped(rows: np.ndarray, affine: AffineMap | None, source: str) -> np.ndarray:
+    """The rows after the map. Raises: ReleaseError if it is for other numbers of features."""
+    if affine is None:
+        return rows
+    if rows.shape[1] != affine.weight.shape[1]:
+        raise ReleaseError(f"{source}: {rows.shape[1]} features, and the transform is of {affine.weight.shape[1]}")
+    return affine(torch.from_numpy(rows.astype(np.float32))).numpy()
+
+
+def _copied(
+    representation: Any, affine: AffineMap | None, place: np.ndarray, path: Path, source: str, settings: Synthesis
+) -> np.ndarray:
+    """The world's rows in the world's order, mapped, written block by block in one pass over the release's array."""
+    width = representation.shape[1] if affine is None else len(affine.bias)
+    dtype, shape = np.dtype(settings.precision), (len(place), width)
     written = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     to = np.full(len(representation), -1)
     to[place] = np.arange(len(place))
     for start in range(0, len(representation), ROWS):
         wanted = to[start : start + ROWS]
         with np.errstate(over="ignore"):  # said below, by row
-            rows = np.asarray(representation[start : start + ROWS])[wanted >= 0].astype(dtype)
+            rows = np.asarray(representation[start : start + ROWS])[wanted >= 0]
+            rows = _mapped(rows, affine, source).astype(dtype)
         wrong = ~np.isfinite(rows).all(1)
         if wrong.any():
             row = start + np.flatnonzero(wanted >= 0)[wrong][0]

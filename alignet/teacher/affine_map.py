@@ -14,12 +14,14 @@ from torch import Tensor
 
 from alignet.config import Teacher
 from alignet.maths import losses, metrics
-from alignet.maths.choices import odd_one_out, row_pair_similarities
+from alignet.maths.choices import gather_pair_similarities, odd_one_out, row_pair_similarities
 from alignet.maths.intervals import Units, mean_influence
 from alignet.models.backbones import autocast
 from alignet.people.choice_distributions import ChoiceCounts
+from alignet.people.embeddings import PictureEmbedding
 
 CHUNK = 1 << 15  # triplets gathered at a time: 1,152 dimensions take 450 MB
+SAMPLES = 4  # of the embedding a step
 FINAL_LR = 0.05  # the learning rate falls linearly to this share of its start
 
 
@@ -28,9 +30,10 @@ class AffineMap:
     """x' = W z + b with z = (features - mean) / scale, z projected on the principal axes where there are any (Eq. 5 of
     docs/method.md).
 
-    weight: (k, k); bias: (k,); mean: (p,); scale: scalar, or (p,) where several layers are joined (`joined_scale`);
-    components: (k, p) with orthonormal rows, or None, and then k = p. mean, scale and components come from the training
-    objects only.
+    weight: (q, k); bias: (q,); mean: (p,); scale: scalar, or (p,) where several layers are joined (`joined_scale`);
+    components: (k, p) with orthonormal rows, or None, and then k = p. q is k where the fit starts at a scaled identity,
+    and the number of dimensions of people's embedding where it starts at ridge regression. mean, scale and components
+    come from the training objects only.
     """
 
     weight: Tensor
@@ -40,13 +43,18 @@ class AffineMap:
     components: Tensor | None = None
 
     def __call__(self, features: Tensor) -> Tensor:
-        """(n, p) features -> (n, k) representations, whose dot products are the teacher's similarities."""
+        """(n, p) features -> (n, q) representations, whose dot products are the teacher's similarities."""
         return self.standardised(features) @ self.weight.T + self.bias
 
     def standardised(self, features: Tensor) -> Tensor:
         """z of (n, p) features: (n, k)."""
         z = (features - self.mean) / self.scale
         return z if self.components is None else z @ self.components.T
+
+    def without_map(self, scale: float = 1.0) -> "AffineMap":
+        """The features standardised as here, times a scale: W = scale I, b = 0."""
+        inputs = self.weight.shape[1]
+        return dataclasses.replace(self, weight=scale * torch.eye(inputs), bias=torch.zeros(inputs))
 
     def save(self, folder: Path, settings: Teacher) -> None:
         """Map, statistics and axes in teacher.safetensors, with the settings of the fit as its metadata."""
@@ -60,31 +68,53 @@ class AffineMap:
         return cls(**load_file(folder / "teacher.safetensors"))
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What all triplets of a batch of concepts are made of.
+
+    embedding: of people's choices; pictures: (m,) rows to draw from; concepts: (m,) number of each one's concept.
+    """
+
+    embedding: PictureEmbedding
+    pictures: Tensor
+    concepts: Tensor
+
+    def batch(self, size: int, generator: torch.Generator) -> Tensor:
+        """Positions in `pictures` of pictures of `size` different concepts, (size,), fewer if there are fewer."""
+        order = torch.randperm(len(self.pictures), generator=generator)
+        concepts = self.concepts[order].unique(return_inverse=True)[1]
+        first = torch.full((int(concepts.max()) + 1,), len(order))
+        first.scatter_reduce_(0, concepts, torch.arange(len(order)), "amin")
+        return order[first.sort().values[:size]]
+
+
 def fit(
     features: Tensor,
     judgements: ChoiceCounts,
     settings: Teacher,
     others: Tensor | None = None,
     start: AffineMap | None = None,
+    drawn: Drawn | None = None,
 ) -> AffineMap:
-    """Fit W and b by Adam on batches of triplets, from W = sigma I and b = 0.
+    """Fit W and b by Adam on batches of triplets, from those of `start`.
 
-    The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - mean(diag W) I ||_F^2,
-    where L is KL to the judgements' targets (loss 'uncertainty') or -log q of the people's single choices ('hard').
+    The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - W' ||_F^2, where W' is
+    mean(diag W) I or, with settings.start 'ridge', the W of the start, and L is KL to the judgements' targets (loss
+    'uncertainty') or -log q of the people's single choices ('hard'). With `drawn` and settings.batch_concepts, L is
+    KL to the embedding's choice distributions of all triplets among so many concepts a step.
     Source: the paper, Methods, 'uncertainty distillation'; gLocal (Muttenthaler et al., NeurIPS 2023).
 
-    Args: features: (n, p) of all pictures; only those in `judgements` are used. others: (m, p) of other pictures, whose
-        neighbourhoods the local term keeps. start: a map whose statistics and axes are taken, where they are known.
+    Args: features: (n, p) of all pictures; only those in `judgements` and `drawn` are used. others: (m, p) of other
+        pictures, whose neighbourhoods the local term keeps. start: None: W = sigma I and b = 0.
     Raises: ValueError if the local term has a weight and there are no other pictures.
     """
     if settings.local_weight and others is None:
         raise ValueError("teacher.local_weight is above 0, and there are no other pictures for the local term")
     start = start or untransformed(features, judgements, settings.sigma, settings.pca)
-    start = dataclasses.replace(start, weight=settings.sigma * torch.eye(len(start.bias)))
     weight, bias = start.weight.clone().requires_grad_(), start.bias.clone().requires_grad_()
     optimiser = torch.optim.Adam([weight, bias], lr=settings.lr, fused=True)
-    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, FINAL_LR, settings.steps)
-    objective = _objective(start, features, judgements, settings, others)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, FINAL_LR, max(settings.steps, 1))
+    objective = _objective(start, features, judgements, settings, others, drawn)
     for _ in range(settings.steps):
         optimiser.zero_grad()
         with autocast(settings.precision):
@@ -96,25 +126,68 @@ def fit(
 
 
 def _objective(
-    start: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher, others: Tensor | None
+    start: AffineMap,
+    features: Tensor,
+    judgements: ChoiceCounts,
+    settings: Teacher,
+    others: Tensor | None,
+    drawn: Drawn | None,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of the next batch as a function of W and b."""
     generator = torch.Generator().manual_seed(settings.seed)
-    rows, triplets = judgements.triplets.unique(return_inverse=True)
-    z, targets = start.standardised(features[rows]), fitted_targets(judgements, settings.loss)
+    if settings.batch_concepts is not None and drawn is not None and settings.loss == "uncertainty":
+        divergence = _all_triplets(start, features, drawn, settings.batch_concepts, generator)
+    else:
+        divergence = _some_triplets(start, features, judgements, settings, generator)
     kept = None if others is None else start.standardised(others)
 
     def loss(weight: Tensor, bias: Tensor) -> Tensor:
-        batch = torch.randint(len(triplets), (settings.batch_size,), generator=generator)
-        similarities = row_pair_similarities((z @ weight.T + bias).float(), triplets[batch])
-        total = (1 - settings.local_weight) * losses.kl(similarities, targets[batch])
+        total = (1 - settings.local_weight) * divergence(weight, bias)
         if settings.local_weight and kept is not None:
             before = kept[torch.randint(len(kept), (settings.local_batch,), generator=generator)]
             after = (before @ weight.T + bias).float()
             total = total + settings.local_weight * losses.local(before, after, settings.local_temperature)
+        if settings.start == "ridge":
+            return total + settings.regularisation * (weight - start.weight).square().sum()
         return total + settings.regularisation * losses.distance_to_scaled_identity(weight)
 
     return loss
+
+
+def _some_triplets(
+    start: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher, generator: torch.Generator
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """KL of the next batch_size judgements, drawn at random."""
+    rows, triplets = judgements.triplets.unique(return_inverse=True)
+    z, targets = start.standardised(features[rows]), fitted_targets(judgements, settings.loss)
+
+    def divergence(weight: Tensor, bias: Tensor) -> Tensor:
+        batch = torch.randint(len(triplets), (settings.batch_size,), generator=generator)
+        similarities = row_pair_similarities((z @ weight.T + bias).float(), triplets[batch])
+        return losses.kl(similarities, targets[batch])
+
+    return divergence
+
+
+def _all_triplets(
+    start: AffineMap, features: Tensor, drawn: Drawn, size: int, generator: torch.Generator
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """KL of all triplets among pictures of the next `size` concepts, from one matrix of dot products.
+
+    The targets are the mean over SAMPLES samples of the embedding: KL is linear in them but for their own entropy, so
+    that the gradient's expectation is that of the mean over all samples.
+    """
+    z = start.standardised(features[drawn.pictures])
+
+    def divergence(weight: Tensor, bias: Tensor) -> Tensor:
+        batch = drawn.batch(size, generator)
+        triplets = torch.combinations(torch.arange(len(batch)), 3)
+        samples = drawn.embedding.sample(drawn.pictures[batch], SAMPLES, generator)
+        each = [gather_pair_similarities(one @ one.T, triplets).softmax(-1) for one in samples]
+        mapped = (z[batch] @ weight.T + bias).float()
+        return losses.kl(gather_pair_similarities(mapped @ mapped.T, triplets), torch.stack(each).mean(0))
+
+    return divergence
 
 
 def untransformed(
@@ -152,14 +225,18 @@ def rescaled(features: Tensor, judgements: ChoiceCounts, start: AffineMap | None
     Args: start: a map whose statistics and axes are taken, if they are known already.
     """
     plain = start or untransformed(features, judgements, 1.0, None)
-    plain = dataclasses.replace(plain, weight=torch.eye(len(plain.bias)))
-    similarities = mapped_similarities(plain, features, judgements.triplets)
+    plain = plain.without_map()
+    scale = best_scale(mapped_similarities(plain, features, judgements.triplets), judgements.targets)
+    return dataclasses.replace(plain, weight=scale**0.5 * plain.weight)
 
-    def loss(log_sigma: float) -> float:
-        return float(losses.kl(10 ** (2 * log_sigma) * similarities, judgements.targets))
 
-    best = minimize_scalar(loss, bounds=(-4, 1), method="bounded", options={"xatol": 1e-3})
-    return dataclasses.replace(plain, weight=10 ** float(best.x) * plain.weight)
+def best_scale(similarities: Tensor, targets: Tensor) -> float:
+    """The factor of similarities (n, 3) under which KL to the targets (n, 3) is least, between 1e-8 and 100."""
+
+    def loss(log_root: float) -> float:
+        return float(losses.kl(10 ** (2 * log_root) * similarities, targets))
+
+    return 10 ** (2 * float(minimize_scalar(loss, bounds=(-4, 1), method="bounded", options={"xatol": 1e-3}).x))
 
 
 def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher) -> dict[str, float]:

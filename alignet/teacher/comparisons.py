@@ -2,14 +2,17 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alignet import devices
+from alignet import config, devices
 from alignet.config import Teacher
+from alignet.models import activations, backbones
+from alignet.models import features as stored
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher.affine_map import (
     AffineMap,
@@ -21,6 +24,7 @@ from alignet.teacher.affine_map import (
     scores,
 )
 from alignet.teacher.cross_validation import Sight, splits
+from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World
 
 KINDS = ("soft", "hard", "argmax")  # targets that `soft_label_curve` compares
@@ -35,7 +39,8 @@ def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) 
 
     Returns: targets, n_train (triplets asked for), n_used, fold and the columns of `scores`.
     """
-    chosen = dataclasses.replace(settings, loss="uncertainty", train_per_level=0)
+    # The comparison is of the triplets' targets alone.
+    chosen = dataclasses.replace(settings, loss="uncertainty", train_per_level=0, start="identity", batch_concepts=None)
     folds = [each for each in enumerate(splits(sight, judgements, chosen)) if len(each[1].validation.triplets)]
 
     def fitted(one: tuple) -> dict:
@@ -44,7 +49,7 @@ def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) 
         some = fold.train.where(torch.randperm(len(fold.train.triplets), generator=generator)[:n])
         likeliest = F.one_hot(some.targets.argmax(1), 3).float()
         targets = {"soft": some.targets, "hard": fitted_targets(some, "hard"), "argmax": likeliest}[kind]
-        affine = fit(sight.features, some.with_targets(targets), chosen, sight.others, fold.start)
+        affine = fit(sight.features, some.with_targets(targets), chosen, sight.others, fold.start.plain)
         names = {"targets": kind, "n_train": n, "n_used": len(some.triplets), "fold": number}
         return names | scores(affine, sight.features, fold.validation, chosen)
 
@@ -73,6 +78,34 @@ def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tens
     return pd.DataFrame(table)
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One of the teacher's backbones. folder: of its stored features, which has its name."""
+
+    folder: Path
+    backbone: config.Backbone | config.FeatureFile
+    reading: config.Features
+
+
+def of_backbone(
+    source: Source, world: World, rows: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher
+) -> pd.DataFrame:
+    """`by_layer` of one of the teacher's backbones, with the columns backbone and read (whether the teacher reads the
+    layer). A backbone whose features others computed has one layer, named 'file'.
+
+    Args: rows: (k,) of images.csv, a picture of each concept.
+    """
+    backbone, reading = source.backbone, source.reading
+    if isinstance(backbone, config.FeatureFile):
+        layers, read = {"file": stored.load_features(source.folder, world.images["image"], rows)[rows]}, ["file"]
+    else:
+        shown = pictures.batches(world.paths(rows), backbone.picture_size, reading.batch_size, reading.workers)
+        layers = activations.by_layer(backbones.create(backbone), shown, reading.precision)
+        read = backbones.layers(backbone)
+    table = by_layer(layers, judgements, concepts, settings)
+    return table.assign(backbone=source.folder.name, read=table["layer"].isin(read))
+
+
 def first_pictures(world: World, judgements: ChoiceCounts) -> tuple[Tensor, Tensor]:
     """A picture of each judged concept, (k,) rows of images.csv, and each picture's concept among them, (n_images,)."""
     codes = world.codes(world.hierarchy[0])
@@ -90,7 +123,8 @@ def disagreements(
 
     Returns: triplets (n, 3) of picture rows, and who -> (n, 3) probabilities: people, base (`rescaled`), teacher.
     """
-    maps = {"base": rescaled(features, judgements, affine), "teacher": affine}
+    start = dataclasses.replace(affine, bias=torch.zeros_like(affine.bias))  # the fitted bias is no base's
+    maps = {"base": rescaled(features, judgements, start), "teacher": affine}
     triplets = judgements.triplets
     predicted = {name: mapped_similarities(each, features, triplets).softmax(-1) for name, each in maps.items()}
     people = judgements.counts.sum(1)

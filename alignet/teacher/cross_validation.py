@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -10,11 +12,31 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alignet import devices
-from alignet.config import Teacher
+from alignet.config import HumanUncertainty, Teacher
+from alignet.maths import metrics
+from alignet.maths.choices import choice_counts, odd_one_out
+from alignet.maths.intervals import Units, mean_influence
+from alignet.people import held_out
 from alignet.people.by_level import ByLevel
 from alignet.people.choice_distributions import ChoiceCounts
-from alignet.teacher.affine_map import AffineMap, accuracy_interval, fit, rescaled, scores, untransformed
+from alignet.people.embeddings import PictureEmbedding
+from alignet.teacher import ridge
+from alignet.teacher.affine_map import (
+    AffineMap,
+    Drawn,
+    accuracy_interval,
+    fit,
+    mapped_similarities,
+    rescaled,
+    scores,
+    untransformed,
+)
+from alignet.worlds.format import regimes
+from alignet.worlds.format.schema import LEVELS
+from alignet.worlds.format.tables import World
 
+NONE, RIDGE = "none", "ridge"  # the maps before a fit: the features as they are, and ridge regression
+FEWEST = 10  # triplets; scores of fewer have no interval
 JUDGED = "judged"  # the level of triplets that people judged, whatever their classes
 # settings: columns of teacher.csv
 GRID = {"regularisation": "lambda", "local_weight": "local_weight", "lr": "lr", "sigma": "sigma", "steps": "steps"}
@@ -32,7 +54,8 @@ class Sight:
 
     features: (n_images, p), of all layers of all backbones, one beside the other; widths: dimensions of each of them;
     concepts: (n_images,) number of each picture's concept; others: (m, p) of other pictures, for the local term;
-    by_level: draws triplets at the levels of abstraction; None: there are none.
+    by_level: draws triplets at the levels of abstraction; None: there are none; embedding: of people's choices, that a
+    ridge start is fitted to; None: there is none.
     """
 
     features: Tensor
@@ -40,19 +63,56 @@ class Sight:
     concepts: Tensor
     others: Tensor | None = None
     by_level: ByLevel | None = None
+    embedding: PictureEmbedding | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fit starts from: the standardised features, without a map (`plain`), with ridge regression onto the
+    embedding (`ridge`, None where settings.start is 'identity'), and what all triplets of a batch are drawn from."""
+
+    plain: AffineMap
+    ridge: AffineMap | None
+    drawn: Drawn | None
+
+    @classmethod
+    def of(cls, sight: Sight, train: ChoiceCounts, pictures: Tensor, settings: Teacher) -> "Start":
+        """Args: train: the judgements to fit to, about `pictures`, (m,) rows.
+
+        Raises: ValueError if settings.start is 'ridge' and people's choices have no embedding.
+        """
+        plain = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
+        if sight.embedding is None:
+            if settings.start == "ridge":
+                raise ValueError(
+                    "teacher.start: ridge needs an embedding of people's choices, and human_uncertainty.uncertainty is "
+                    "empirical: set teacher.start to identity, or uncertainty to vice"
+                )
+            return cls(plain, None, None)
+        drawn = Drawn(sight.embedding, pictures, sight.concepts[pictures])
+        if settings.start == "identity":
+            return cls(plain, None, drawn)
+        targets = sight.embedding.mean(pictures)
+        found, _ = ridge.fit(plain, sight.features, pictures, targets, drawn.concepts, train, settings.ridge)
+        return cls(plain, found, drawn)
+
+    def fit(self, sight: Sight, train: ChoiceCounts, cell: Teacher) -> AffineMap:
+        """The map with a cell's settings."""
+        first = self.plain.without_map(cell.sigma) if self.ridge is None else self.ridge
+        return fit(sight.features, train, cell, sight.others, first, self.drawn)
 
 
 @dataclass(frozen=True)
 class Fold:
     """The judgements of training concepts only and those of held-out ones only; a triplet of both is left out.
 
-    levels: drawn triplets of held-out concepts at each level; start: the map before a fit to `train`.
+    levels: drawn triplets of held-out concepts at each level; start: what a fit to `train` starts from.
     """
 
     train: ChoiceCounts
     validation: ChoiceCounts
     levels: dict[str, ChoiceCounts]
-    start: AffineMap
+    start: Start
 
 
 def folds_of(concepts: Tensor, settings: Teacher) -> Tensor:
@@ -82,11 +142,11 @@ def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fo
         train, held_out = (judgements.where(kept.all(1)) for kept in (fold_of != fold, fold_of == fold))
         inside = pictures[fold_of_picture[pictures] == fold]
         levels = at_levels(sight, inside, settings.validation_per_level, settings.seed)
-        train = with_drawn(sight, train, pictures[fold_of_picture[pictures] != fold], settings)
+        outside = pictures[fold_of_picture[pictures] != fold]
+        train = with_drawn(sight, train, outside, settings)
         if len(train.triplets) == 0 or not (len(held_out.triplets) or levels):
             raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
-        start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
-        folds.append(Fold(train, held_out, levels, start))
+        folds.append(Fold(train, held_out, levels, Start.of(sight, train, outside, settings)))
     return folds
 
 
@@ -112,22 +172,71 @@ def cells(settings: Teacher) -> list[Teacher]:
 
 
 def cross_validate(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> pd.DataFrame:
-    """Scores of every fold, before any fit (`map` 'none') and after the fit of every cell of the grid ('fitted')."""
-    work = list(itertools.product(enumerate(splits(sight, judgements, settings)), [None, *cells(settings)]))
+    """Scores of every fold, before any fit (`map` 'none'), of ridge regression ('ridge', where fits start there) and
+    after the fit of every cell of the grid ('fitted')."""
+    tried: list[Teacher | str] = [*_unfitted(settings), *cells(settings)]
+    work = list(itertools.product(enumerate(splits(sight, judgements, settings)), tried))
 
-    def fitted(work_item: tuple[tuple[int, Fold], Teacher | None]) -> list[dict]:
+    def fitted(work_item: tuple[tuple[int, Fold], Teacher | str]) -> list[dict]:
         (number, fold), cell = work_item
-        if cell is None:
-            affine = rescaled(sight.features, fold.train, fold.start)
-        else:
-            affine = fit(sight.features, fold.train, cell, sight.others, fold.start)
         parts = {("train", JUDGED): fold.train}
         parts |= {("validation", JUDGED): fold.validation} if len(fold.validation.triplets) else {}
         parts |= {("validation", level): counts for level, counts in fold.levels.items()}
+        affine = _map(fold.start, sight, fold.train, cell)
         return _Fit(number, cell, affine).rows(sight.features, parts, settings)
 
     fits = tqdm(devices.each(fitted, work), desc="teacher", unit="fit", mininterval=2, total=len(work))
     return pd.DataFrame([row for rows in fits for row in rows])
+
+
+def _map(start: Start, sight: Sight, train: ChoiceCounts, cell: Teacher | str) -> AffineMap:
+    """The map of a cell's fit, of ridge regression or, rescaled, none."""
+    if cell == NONE:
+        return rescaled(sight.features, train, start.plain)
+    if cell == RIDGE and start.ridge is not None:
+        return start.ridge
+    return start.fit(sight, train, cast(Teacher, cell))
+
+
+def _unfitted(settings: Teacher) -> list[str]:
+    """The maps that no gradient fits, beside those that it does."""
+    return [NONE, RIDGE] if settings.start == "ridge" else [NONE]
+
+
+def _of_fold(sight: Sight, cell: Teacher | str, fold: Fold) -> AffineMap:
+    return _map(fold.start, sight, fold.train, cell)
+
+
+def cross_fitted(sight: Sight, judgements: ChoiceCounts, best: Teacher) -> pd.DataFrame:
+    """Scores on people's triplets whose three concepts are new to the fit, all folds together (`fold` 'all', `split`
+    'cross-fitted'), by level of abstraction and over all: a triplet counts once. Columns: `on_people`."""
+    folds, tables = splits(sight, judgements, best), []
+    kept = [fold for fold in folds if len(fold.validation.triplets)]
+    if not kept:
+        return pd.DataFrame()
+    triplets, counts = (torch.cat([getattr(fold.validation, name) for fold in kept]) for name in ("triplets", "counts"))
+    tried: list[Teacher | str] = [*_unfitted(best), best]
+    for cell in tried:
+        maps = devices.each(partial(_of_fold, sight, cell), kept)
+        found = [
+            mapped_similarities(affine, sight.features, fold.validation.triplets)
+            for affine, fold in zip(maps, kept, strict=True)
+        ]
+        names = {"fold": "all", "split": "cross-fitted"} | _cell_columns(cell)
+        levels = {"all": torch.ones(len(triplets), dtype=torch.bool)}
+        if sight.by_level is not None:
+            levels |= _levels(sight.by_level.classes[triplets])
+        for level, some in levels.items():
+            if some.any():
+                scored = on_people(torch.cat(found)[some], counts[some], sight.concepts[triplets[some]])
+                tables.append(names | {"level": level} | scored)
+    return pd.DataFrame(tables)
+
+
+def _levels(classes: Tensor) -> dict[str, Tensor]:
+    """Which triplets are of each level, by the classes of their pictures, (n, 3)."""
+    different = 1 + (classes.sort(1).values.diff(dim=1) != 0).sum(1)
+    return {"coarse": different == 3, "boundary": different == 2, "fine": different == 1}
 
 
 def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
@@ -136,7 +245,8 @@ def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
     The loss of a fold is the mean over the levels of abstraction, where there are drawn triplets, or else that of the
     judged triplets, nearly all of which are coarse. *(the levels: ours)*
     The error is that of the difference to the best cell over the folds, which all cells share: folds differ by more
-    than cells do. More regularised: a larger lambda, then a larger weight of the local term, then a smaller loss.
+    than cells do. More regularised: fewer steps from a ridge start, then a larger lambda, then a larger weight of the
+    local term, then a smaller loss.
     Source: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3 (the one-standard-error rule).
     """
     fitted = table[(table["split"] == "validation") & (table["map"] == "fitted")]
@@ -147,7 +257,9 @@ def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
     behind = loss.sub(loss[loss.mean().idxmin()], axis=0)
     near = behind.mean() <= behind.std(ddof=1).fillna(0) / len(behind) ** 0.5
     places = loss.mean()[near].rename("loss").reset_index()
-    place = places.sort_values(["lambda", "local_weight", "loss"], ascending=[False, False, True]).iloc[0]
+    order = {"steps": True} if settings.start == "ridge" else {}  # whether ascending
+    order |= {"lambda": False, "local_weight": False, "loss": True}
+    place = places.sort_values(list(order), ascending=list(order.values())).iloc[0]
     return next(cell for cell in cells(settings) if all(getattr(cell, key) == place[GRID[key]] for key in GRID))
 
 
@@ -158,39 +270,95 @@ def is_cell(table: pd.DataFrame, cell: Teacher) -> pd.Series:
 
 def refit(
     sight: Sight, train: ChoiceCounts, test: ChoiceCounts | None, settings: Teacher
-) -> tuple[AffineMap, pd.DataFrame]:
-    """The final map, from all training triplets, and its scores there and on the test triplets (fold 'all'), with 95 %
-    intervals of the accuracy over triplets that share concepts (ci_low, ci_high)."""
+) -> tuple[dict[str, AffineMap], pd.DataFrame]:
+    """The final maps by name (none, ridge where fits start there, fitted), from all training triplets, and their scores
+    there and on the test triplets (fold 'all'), with 95 % intervals of the accuracy over triplets that share concepts
+    (ci_low, ci_high)."""
     pictures = judged_pictures(sight, train)
     drawn = at_levels(sight, pictures, settings.validation_per_level, settings.seed)
     parts = {("train", JUDGED): train} | {("train", level): counts for level, counts in drawn.items()}
     parts |= {("test", JUDGED): test} if test is not None else {}
     train = with_drawn(sight, train, pictures, settings)
-    start = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
-    affine = fit(sight.features, train, settings, sight.others, start)
-    fits = [_Fit("all", None, rescaled(sight.features, train, start)), _Fit("all", settings, affine)]
+    start = Start.of(sight, train, pictures, settings)
+    tried: list[Teacher | str] = [*_unfitted(settings), settings]
+    fits = [_Fit("all", cell, _map(start, sight, train, cell)) for cell in tried]
     table = pd.DataFrame([row for each in fits for row in each.rows(sight.features, parts, settings)])
     intervals = [
         accuracy_interval(each.affine, sight.features, counts, sight.concepts[counts.triplets])
         for each in fits
         for counts in parts.values()
     ]
-    return affine, table.assign(**pd.DataFrame(intervals, columns=["ci_low", "ci_high"]))
+    maps = {str(_cell_columns(each.cell)["map"]): each.affine for each in fits}
+    return maps, table.assign(**pd.DataFrame(intervals, columns=["ci_low", "ci_high"]))
+
+
+def on_new_and_known(
+    maps: dict[str, AffineMap], best: Teacher, sight: Sight, world: World, people: HumanUncertainty
+) -> pd.DataFrame:
+    """Scores of the final maps on people's rows of levels.csv that belong to no named study, by regime (`split`: known,
+    new, mixed) and level (as the table says, and all): a triplet counts once. Columns: `on_people`.
+
+    Args: maps: none, ridge, fitted, as `refit` returns them.
+    """
+    if world.levels is None:
+        return pd.DataFrame()
+    table = world.levels[regimes.text(world.levels, "study") == ""]
+    known = torch.tensor((world.images["split"] == "human").to_numpy()) & ~held_out.held_out_objects(world, people)
+    triplets, odd = world.choice_rows(table)
+    regime, levels, rows = regimes.of_triplets(known[triplets]), table["level"].to_numpy(str), []
+    for split, level in itertools.product(regimes.REGIMES, (*LEVELS, "all")):
+        some = torch.from_numpy((regime == split) & ((levels == level) | (level == "all")))
+        if not some.any():
+            continue
+        shown, counts = choice_counts(triplets[some], odd[some])
+        for name, affine in maps.items():
+            similarities = mapped_similarities(affine, sight.features, shown)
+            cell = _cell_columns(best if name == "fitted" else name)
+            place = {"fold": "all", "split": split, "level": level}
+            rows.append(place | cell | on_people(similarities, counts, sight.concepts[shown]))
+    return pd.DataFrame(rows)
+
+
+def on_people(similarities: Tensor, counts: Tensor, concepts: Tensor) -> dict[str, float]:
+    """Scores of similarities (n, 3) on people's choices (n, 3), a triplet counting once however many judged it.
+
+    Args: concepts: (n, 3) of the triplets, which share them.
+    Returns: n_triplets, odd_one_out_accuracy with its 95 % interval (ci_low, ci_high; none below ten triplets), nll
+        (nats) and ece.
+    """
+    shares, chosen = counts / counts.sum(1, keepdim=True), odd_one_out(similarities)
+    value, influence = mean_influence(metrics.agreement(chosen, counts), torch.ones(len(counts)))
+    few = len(counts) < FEWEST
+    low, high = (float("nan"),) * 2 if few else Units(concepts).interval(value, influence)
+    return {
+        "n_triplets": len(counts),
+        "odd_one_out_accuracy": value,
+        "ci_low": low,
+        "ci_high": high,
+        "nll": float(-(shares * similarities.log_softmax(-1)).sum(1).mean()),
+        "ece": metrics.expected_calibration_error(similarities.softmax(-1), shares),
+    }
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """A map of one fold (`all`: the final one), fitted with the settings of `cell`; None for the map before a fit."""
+    """A map of one fold (`all`: the final one), fitted with the settings of `cell`; NONE: before a fit, or RIDGE."""
 
     fold: int | str
-    cell: Teacher | None
+    cell: Teacher | str
     affine: AffineMap
 
     def rows(self, features: Tensor, parts: dict[tuple[str, str], ChoiceCounts], settings: Teacher) -> list[dict]:
         """A row of teacher.csv for each part: fold, map, split, level, the cell's settings and the scores."""
-        cell = {column: float("nan") if self.cell is None else getattr(self.cell, key) for key, column in GRID.items()}
-        place = {"fold": self.fold, "map": "none" if self.cell is None else "fitted"}
+        place = {"fold": self.fold} | _cell_columns(self.cell)
         return [
-            place | {"split": split, "level": level} | cell | scores(self.affine, features, counts, settings)
+            place | {"split": split, "level": level} | scores(self.affine, features, counts, settings)
             for (split, level), counts in parts.items()
         ]
+
+
+def _cell_columns(cell: Teacher | str) -> dict[str, Any]:
+    """map, and the settings of a cell of the grid; NaN for the maps that have none."""
+    if isinstance(cell, str):
+        return {"map": cell} | dict.fromkeys(GRID.values(), float("nan"))
+    return {"map": "fitted"} | {column: getattr(cell, name) for name, column in GRID.items()}

@@ -1,6 +1,8 @@
+import dataclasses
 import math
 
 import inputs
+import pandas as pd
 import pytest
 import torch
 from inputs import SMOKE
@@ -8,22 +10,68 @@ from torch import nn
 
 from alignet import config
 from alignet.evaluation import cost
+from alignet.worlds.format.tables import World
 
 
 def settings(**changes):
     return inputs.settings("cost", SMOKE, **changes)
 
 
-def of_smoke(settings):
+def of_smoke(settings, world=None):
     names = config.names("students", SMOKE)
     students = {name: config.load(f"students.{name}", config.Student, SMOKE) for name in names}
     backbones = {name: config.load(f"backbones.{name}", config.Backbone, SMOKE) for name in names}
-    return cost.table(students, backbones, settings)
+    teacher = config.load("teacher", config.Teacher, SMOKE)
+    people = config.load("human_uncertainty", config.HumanUncertainty, SMOKE)
+    networks = [config.backbone(name, SMOKE) for name in teacher.backbones]
+    before = cost.Before(people, teacher, networks, config.value("synthesis.styles", SMOKE))
+    return cost.table(students, backbones, settings, world or of_three(), before)
+
+
+def of_three():
+    """Three judged pictures, two to be labelled, and two choices."""
+    names = [f"{split}_{n}" for split, n in (("human", 3), ("synthesis", 2), ("test", 1)) for n in range(n)]
+    images = pd.DataFrame({"image": names, "path": names, "concept": names, "kind": "thing"})
+    images["split"] = images["image"].str.split("_").str[0]
+    rows = [["human_0", "human_1", "human_2", odd, f"p{odd}"] for odd in (0, 1)]
+    choices = pd.DataFrame(rows, columns=["image_0", "image_1", "image_2", "odd", "participant"])
+    return World("w", "human", None, ("concept", "kind"), images, choices, None)
 
 
 @pytest.fixture(scope="module")
 def table():
     return of_smoke(settings())
+
+
+def test_a_forward_pass_is_counted_by_hand():
+    layers = network(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1))
+    assert cost.forward_flops(layers, 8) == 2 * 8 * 64 * 3 * 9 + 2 * 4 * 64 * 8
+
+
+def test_what_is_done_once_for_all_students_stands_in_the_table(table):
+    once = table[table["student"] == cost.ONCE].set_index("stage")
+    assert {"teacher features", "VICE"} <= set(once.index)
+    assert once["ratio_to_pretraining"].isna().all()
+    names = config.value("teacher.backbones", SMOKE)
+    assert once.loc["teacher features", "images"] == 5 * len(names)  # the judged pictures and those to be labelled
+    assert (once["flops"] > 0).all()
+    empty = dataclasses.replace(of_three(), triplets=of_three().triplets[:0], choices="none")
+    assert cost.ONCE not in set(of_smoke(settings(), empty)["student"])
+
+
+def test_vice_and_the_fits_are_counted_by_hand():
+    people = inputs.settings("human_uncertainty", max_epochs=2, batch_size=4, dimensions=5)
+    flops, read = cost.vice_flops(10, 7, people)
+    assert read == 2 * 10
+    assert flops == 20 * 3 * 3 * 2 * 5 + 2 * 3 * cost.UPDATE * 2 * 7 * 5
+    assert cost.vice_flops(10, 7, dataclasses.replace(people, uncertainty="empirical")) == (0, 0)
+    grid = [{"regularisation": [0.0, 1.0]}, {"steps": [30]}]
+    teacher = inputs.settings("teacher", pca=6, folds=2, steps=10, batch_size=8, grid=grid)
+    flops, read = cost.fits_flops(9, teacher)
+    steps = 2 * (10 + 10 + 30) + 10
+    assert read == steps * 8
+    assert flops == steps * (4 * 9 * 36 + 8 * 18 * 6)
+    assert cost.fits_flops(9, dataclasses.replace(teacher, pca=None)) == (0, 0)
 
 
 def network(*layers):

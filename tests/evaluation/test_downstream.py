@@ -19,7 +19,6 @@ SETTINGS = config.Downstream(
     probe_draws=3,
     logistic_iterations=200,
     ridge=0.1,
-    bootstrap=200,
     corruptions=[],
     public=[],
     public_shots=[1],

@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import numpy as np
@@ -9,7 +10,7 @@ from torchvision import datasets
 
 from alignet import config
 from alignet.evaluation import downstream
-from alignet.evaluation.data import public
+from alignet.evaluation.data import breeds, public
 from alignet.models.backbones import Embedder
 from alignet.worlds.format.tables import WorldError
 
@@ -24,7 +25,6 @@ SETTINGS = config.Downstream(
     probe_draws=2,
     logistic_iterations=100,
     ridge=0.1,
-    bootstrap=50,
     corruptions=[],
     public=[],
     public_shots=[1],
@@ -115,7 +115,7 @@ def test_an_unknown_data_set_is_refused_by_name(tmp_path):
         public.available("MNIST", str(tmp_path))
 
 
-@pytest.mark.parametrize("name", [name for name in public.KNOWN if name not in public.BREEDS])
+@pytest.mark.parametrize("name", [*public.KNOWN])
 def test_a_data_set_that_is_not_on_disk_is_one_line_of_the_table(tmp_path, name):
     (row,) = rows({"name": name, "root": str(tmp_path)}).to_dict("records")
     assert row["dataset"] == name
@@ -182,43 +182,113 @@ def test_some_of_each_class_are_drawn_the_same_for_a_seed():
     assert not torch.equal(drawn[0], drawn[2])
 
 
-LISTS = "superclass,class,split\nwarm,red,source\nwarm,orange,target\ncold,blue,source\ncold,cyan,target\n"
+def test_all_test_pictures_are_tested_whatever_the_shots_are_drawn_from(tmp_path):
+    image_folder(tmp_path / FOLDERS["EuroSAT"])  # six pictures a class, of which four may be drawn with official splits
+    dataset, *_ = public.available("EuroSAT", str(tmp_path))
+    labels, _, second = downstream._embedded([(dataset, None)], STUDENTS, FEATURES, SETTINGS)
+    assert torch.bincount(labels).tolist() == [6, 6, 6]
+    assert not second.any()
+    labels, _, second = downstream._embedded([(dataset, None), (dataset, 4)], STUDENTS, FEATURES, SETTINGS)
+    assert torch.bincount(labels[~second]).tolist() == [6, 6, 6]
+    assert torch.bincount(labels[second]).tolist() == [4, 4, 4]
+
+
+def test_pictures_are_decoded_in_parts_with_equal_features(tmp_path, monkeypatch):
+    image_folder(tmp_path / FOLDERS["EuroSAT"], SHADES)
+    dataset, *_ = public.available("EuroSAT", str(tmp_path))
+    whole = downstream._embedded([(dataset, None)], STUDENTS, FEATURES, SETTINGS)[1]
+    monkeypatch.setattr(downstream, "TOGETHER", 7)
+    parts = downstream._embedded([(dataset, None)], STUDENTS, FEATURES, SETTINGS)[1]
+    for key, layers in whole.items():
+        assert torch.equal(parts[key]["pooled"], layers["pooled"])
+
+
 SHADES = {"blue": (0, 0, 200), "cyan": (0, 100, 200), "orange": (200, 100, 0), "other": (9, 9, 9), "red": (200, 0, 0)}
+ROOT = breeds.ROOT_NODE
 
 
-def test_breeds_learns_from_source_and_is_tested_on_target_subclasses(tmp_path):
-    image_folder(tmp_path / "val", SHADES)
-    (tmp_path / "breeds.csv").write_text(LISTS)
-    table = rows({"name": "Living-17", "root": str(tmp_path / "val"), "lists": str(tmp_path / "breeds.csv")})
-    assert set(table["classifier"]) == {"centroid", "logistic"}
+def hierarchy(folder, edges, leaves, names=()):
+    """The authors' three files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "class_hierarchy.txt").write_text("".join(f"{parent} {child}\n" for parent, child in edges))
+    (folder / "node_names.txt").write_text("".join(f"{node}\t{name}\n" for node, name in names))
+    rows = [[number, leaf, f"{leaf}, of many names"] for number, leaf in enumerate(leaves)]
+    (folder / "dataset_class_info.json").write_text(json.dumps(rows))
+    return folder
+
+
+COLOUR_EDGES = [(ROOT, "w"), (ROOT, "c"), ("w", "red"), ("w", "orange"), ("c", "blue"), ("c", "cyan"), (ROOT, "empty")]
+COLOUR_EDGES += [(ROOT, "other")]
+
+
+@pytest.fixture
+def colours(tmp_path, monkeypatch):
+    """Two superclasses, warm and cold, of two classes each, and pictures of all in train/ and val/."""
+    monkeypatch.setitem(breeds.RULES, "Living-17", (1, 2, ROOT))
+    leaves = ["red", "orange", "blue", "cyan", "other"]
+    hierarchy(tmp_path / "breeds", COLOUR_EDGES, leaves, [("w", "warm"), ("c", "cold")])
+    image_folder(tmp_path / "train", SHADES)
+    image_folder(tmp_path / "val", SHADES, count=2)
+    places = {"root": tmp_path / "val", "train": tmp_path / "train", "hierarchy": tmp_path / "breeds"}
+    return {"name": "Living-17"} | {name: str(place) for name, place in places.items()}
+
+
+def test_breeds_learns_from_all_source_pictures_and_is_tested_on_target_subclasses(colours):
+    table = rows(colours)
+    assert set(table["classifier"]) == {"centroid", "logistic", "ridge"}
     assert set(table["protocol"]) == {"unseen subclasses"}
     assert (table["accuracy"] == 1).all()  # orange is warm and cyan is cold
     assert set(table["classes"]) == {2}
-    assert set(table["draws"]) == {2}
+    assert set(table["draws"]) == {1}
+
+
+def test_a_missing_part_of_breeds_is_one_line_of_the_table(colours, tmp_path):
+    (row,) = rows(colours | {"hierarchy": str(tmp_path / "nowhere")}).to_dict("records")
+    assert row["note"].startswith(f"skipped: no file {tmp_path}/nowhere/class_hierarchy.txt (imagenet_class_hierarchy")
+    for folder, use in (("train", "learnt from"), ("root", "tested on")):
+        (row,) = rows(colours | {folder: str(tmp_path / "nowhere")}).to_dict("records")
+        assert row["note"].startswith(f"skipped: no folder {tmp_path}/nowhere/")
+        assert row["note"].endswith(f", which it is {use}")
+
+
+def test_the_superclasses_are_nodes_at_one_depth_with_enough_classes_whose_halves_are_disjoint(colours, tmp_path):
+    table = breeds.lists("Living-17", tmp_path / "breeds")
+    assert sorted(set(table["superclass"])) == ["cold", "warm"]  # neither a node without classes nor a class
+    assert set(table["class"]) == {"red", "orange", "blue", "cyan"}
+    assert table.groupby(["superclass", "split"]).size().tolist() == [1, 1, 1, 1]
+
+
+def test_a_depth_is_that_of_the_longest_way_and_a_chain_of_single_children_is_followed(tmp_path, monkeypatch):
+    monkeypatch.setitem(breeds.RULES, "Living-17", (2, 2, ROOT))
+    edges = [(ROOT, "a"), ("a", "s"), (ROOT, "s"), ("s", "only"), ("only", "x"), ("only", "y"), (ROOT, "z")]
+    table = breeds.lists("Living-17", hierarchy(tmp_path / "breeds", edges, ["x", "y", "z"]))
+    assert set(table["superclass"]) == {"s"}
+    assert sorted(table["class"]) == ["x", "y"]
+
+
+def test_draws_are_those_of_the_authors_generator(tmp_path, monkeypatch):
+    """Their rule, by hand: RandomState(2).choice of the sorted classes, superclass by superclass in sorted order."""
+    monkeypatch.setitem(breeds.RULES, "Living-17", (1, 4, ROOT))
+    leaves = {node: [f"{node}{n}" for n in range(6)] for node in ("b", "a")}
+    edges = [edge for node, below in leaves.items() for edge in [(ROOT, node), *((node, leaf) for leaf in below)]]
+    folder = hierarchy(tmp_path / "breeds", edges, [leaf for below in leaves.values() for leaf in below])
+    generator = np.random.RandomState(2)
+    expected = [generator.choice(leaves[node], 4, replace=False).tolist() for node in ("a", "b")]
+    table = breeds.lists("Living-17", folder)
+    assert table["class"].tolist() == expected[0] + expected[1]
+    assert table["split"].tolist() == ["source", "source", "target", "target"] * 2
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("file", "text", "message"),
     [
-        ("superclass,class\nwarm,red\n", "missing column split"),
-        (LISTS + "cold,violet,source\n", "column class, row 6: 'violet' is no folder of the data set"),
-        (LISTS.replace("cyan,target", "cyan,test"), "column split, row 5: 'test' is neither source nor target"),
-        (
-            LISTS.replace("orange,target", "orange,source"),
-            "column superclass, row 2: 'warm' lacks a source or a target",
-        ),
-        (LISTS + "warm,blue,source\n", "column class, row 6: 'blue' stands twice"),
+        ("class_hierarchy.txt", "one two three\n", r"is not BREEDS' class hierarchy"),
+        ("node_names.txt", "n1 without a tab\n", r"is not BREEDS' class hierarchy"),
+        ("dataset_class_info.json", "{", r"is not BREEDS' class hierarchy"),
+        ("class_hierarchy.txt", "a red\n", rf"class_hierarchy\.txt: has no root {ROOT}"),
     ],
 )
-def test_a_list_that_does_not_fit_is_refused_with_file_row_and_value(tmp_path, text, message):
-    (tmp_path / "breeds.csv").write_text(text)
-    with pytest.raises(ValueError, match=message) as error:
-        public.breeds(str(tmp_path / "breeds.csv"), list(SHADES))
-    assert str(tmp_path / "breeds.csv") in str(error.value)
-
-
-def test_lists_that_are_not_there_are_one_line_of_the_table(tmp_path):
-    image_folder(tmp_path / "val", SHADES)
-    entry = {"name": "Entity-13", "root": str(tmp_path / "val"), "lists": str(tmp_path / "breeds.csv")}
-    (row,) = rows(entry).to_dict("records")
-    assert row["note"].startswith(f"skipped: no file {tmp_path / 'breeds.csv'}, a row of superclass, class and split")
+def test_files_that_are_no_hierarchy_are_refused_by_name(colours, tmp_path, file, text, message):
+    (tmp_path / "breeds" / file).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        breeds.lists("Living-17", tmp_path / "breeds")

@@ -50,6 +50,23 @@ def test_the_range_downstream_is_of_the_claimed_protocols_and_of_pretrained_stud
     assert row["ours_of"].startswith("median and range of 3 rows")
 
 
+def test_participants_are_people_who_are_named(world):
+    rows = [["a", "b", "c", n % 3, name] for n, name in enumerate(["p", "q", "p", "unknown_0", "unknown_1"])]
+    triplets = pd.DataFrame(rows, columns=[*TRIPLET, "odd", "participant"])
+    people = world.__class__(**(vars(world) | {"triplets": triplets}))
+    table = published.beside(people, measured()).set_index("quantity")
+    assert table.loc["participants behind the teacher", "ours"] == 2
+    assert table.loc["human choices behind the teacher", "ours"] == 5
+
+
+def test_choices_that_nobody_made_have_no_participants(world):
+    drawn = world.triplets.assign(participant=["drawn_0", "drawn_1"])
+    nobody = world.__class__(**(vars(world) | {"triplets": drawn, "levels": drawn, "choices": "derived"}))
+    table = published.beside(nobody, measured()).set_index("quantity")
+    assert pd.isna(table.loc["participants behind the teacher", "ours"])
+    assert pd.isna(table.loc["participants of Levels", "ours"])
+
+
 def test_what_the_run_has_not_measured_stays_empty(world):
     table = published.beside(world, measured()).set_index("quantity")
     assert pd.isna(table.loc["rating of pairs that AligNet holds closer", "ours"])

@@ -19,7 +19,7 @@ from alignet.maths.choices import gather_pair_similarities
 from alignet.people import held_out
 from alignet.worlds.format.tables import TRIPLET, World
 
-SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[], picture_sets=[])
+SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, pair_class=None, matrices=[], picture_sets=[])
 PEOPLE = section("human_uncertainty")
 CONCEPTS, PICTURES = 12, 2  # of each split; a class holds 4 concepts
 PAIRS = torch.triu_indices(CONCEPTS, CONCEPTS, 1)
@@ -371,13 +371,27 @@ def test_a_class_gives_at_most_one_pair_in_each_direction():
 
 def test_of_large_classes_so_many_concepts_are_compared_that_all_pairs_are_few_enough(monkeypatch):
     world, test = contenders()
-    everything = disagreement._concepts_of_a_class(world)
+    everything = disagreement._of_a_class(world, SETTINGS)
     assert [len(rows) for rows in everything.values()] == [4, 4, 4]
     monkeypatch.setattr(disagreement, "MOST", 9)  # three of each class make three pairs
-    fewer = disagreement._concepts_of_a_class(world)
+    fewer = disagreement._of_a_class(world, SETTINGS)
     assert [len(rows) for rows in fewer.values()] == [3, 3, 3]
     assert all(set(rows) < set(everything[name]) for name, rows in fewer.items())
     assert len(disagreement.pairs(world, test, SETTINGS))
+
+
+def test_pairs_of_the_finest_label_are_two_pictures_of_one_concept():
+    world, test = contenders()
+    generator = torch.Generator().manual_seed(0)
+    for layers in test.values():  # else two pictures of a concept are the same to every model
+        layers["pooled"] = layers["pooled"] + 0.1 * torch.randn(layers["pooled"].shape, generator=generator)
+    found = disagreement.pairs(world, test, dataclasses.replace(SETTINGS, pair_class=world.hierarchy[0], pairs=5))
+    concept = world.images.set_index("image")["concept"]
+    assert len(found) == 10
+    assert found["image_0"].map(concept).tolist() == found["image_1"].map(concept).tolist() == found["class"].tolist()
+    assert (found["image_0"] != found["image_1"]).all()
+    with pytest.raises(ValueError, match=r"similarity\.pair_class is 'genus'; the hierarchy has concept"):
+        disagreement.pairs(world, test, dataclasses.replace(SETTINGS, pair_class="genus"))
 
 
 def test_without_a_control_there_are_no_pairs_to_rate(tmp_path):

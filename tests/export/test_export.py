@@ -316,3 +316,13 @@ def test_the_teachers_arrays_give_the_maps_outputs(tmp_path, axes):
     found = (features.numpy() - arrays["mean"]) / arrays["std"] @ arrays["weights"] + arrays["bias"]
     np.testing.assert_allclose(found, fitted(features).numpy(), rtol=1e-5, atol=1e-5)
     assert "tf_efficientnet_lite1" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_student_without_a_head_has_one_part():
+    model = {"blocks.0.weight": torch.ones(2)}
+    state = {f"embedder.model.{name}": tensor for name, tensor in model.items()}
+    found, head = export.parts(state, model, "student.safetensors")
+    assert found.keys() == model.keys()
+    assert head == {}
+    with pytest.raises(ValueError, match=r"missing triplet_head\.bias"):
+        export.parts(state | {"triplet_head.weight": torch.ones(2, 2)}, model, "student.safetensors")

@@ -97,7 +97,7 @@ def test_the_way_has_a_title_for_those_who_do_not_see_it_and_no_unknown_stage():
 def test_every_stage_notebook_shows_the_way_and_ends_with_what_it_found():
     for path in sorted((config.home() / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         text = path.read_text(encoding="utf-8")
-        if path.stem != "11_figures":
+        if path.stem not in ("00_by_hand", "11_figures"):
             assert f'way.mark(\\"{path.stem[:2]}\\")' in text, path.name
             assert "findings." in text or "verdict(" in text, path.name
 

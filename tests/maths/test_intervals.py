@@ -1,11 +1,25 @@
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from inputs import generator
 
+from alignet import config
+from alignet.evaluation import downstream
 from alignet.maths import metrics
-from alignet.maths.intervals import Units, mean_influence, spearman_influence
+from alignet.maths.intervals import (
+    Units,
+    holm,
+    mean_influence,
+    of_draws,
+    p_value,
+    percentile_interval,
+    resample_weights,
+    spearman_influence,
+    t_interval,
+)
 
 
 def by_hand(objects, influence):
@@ -132,3 +146,60 @@ def test_intervals_of_rank_correlations_cover_the_truth_where_triplets_share_con
         low, high = Units(objects).interval(value, influence)
         covered += low <= truth <= high
     assert covered / runs == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.5, 0.9], [1.0, 1.0]), ([0.2, math.nan], [0.2, math.nan])],
+)
+def test_holms_correction_is_that_by_hand_and_leaves_nan_out(values, expected):
+    assert holm(values) == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_p_value_is_below_five_percent_exactly_where_the_interval_leaves_zero_out():
+    parts = [(0.0004, 4.0), (0.0001, math.inf)]
+    low, _ = t_interval(0.1, parts)
+    edge = 0.1 - low  # the score whose interval ends at 0
+    assert p_value(edge, parts) == pytest.approx(0.05)
+    assert p_value(1.01 * edge, parts) < 0.05 < p_value(0.99 * edge, parts)
+    assert (p_value(0.0, [(0.0, 4)]), p_value(0.1, [(0.0, 4)])) == (1.0, 0.0)
+
+
+def test_the_interval_of_a_mean_of_draws_is_students():
+    values = torch.tensor([0.2, 0.4, 0.9])
+    expected = scipy.stats.t.interval(0.95, 2, 0.5, values.std().item() / 3**0.5)
+    assert t_interval(0.5, [of_draws(values)]) == pytest.approx(expected)
+    assert all(map(math.isnan, t_interval(0.5, [of_draws(values[:1])])))
+
+
+def draws_in_params():
+    settings = config.load("downstream", config.Downstream, "params.yaml")
+    names = ("centroid", "logistic", "ridge", "probe")
+    return sorted({getattr(settings, f"{name}_draws") for name in names} | {3, 5})  # 3 and 5: params/paper.yaml
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", draws_in_params())
+def test_intervals_over_few_draws_hold_the_truth_and_percentile_bootstraps_would_not(draws):
+    """Simulated accuracies of two models in the same episodes, whose difficulty is skewed: Beta(8, 3) and noise."""
+    draw, runs = np.random.default_rng(draws), 4000
+    covered, by_bootstrap = {"mean": 0, "over_control": 0, "relative_improvement": 0}, 0
+    truth = {"mean": 8 / 11 + 0.05, "over_control": 0.05, "relative_improvement": 100 * 0.05 / (8 / 11)}
+    weights = resample_weights(draws, 1000, generator()) / draws
+    for _ in range(runs):
+        difficulty = draw.beta(8, 3, draws)
+        control = torch.from_numpy(difficulty + 0.03 * draw.standard_normal(draws))
+        ours = torch.from_numpy(difficulty + 0.05 + 0.03 * draw.standard_normal(draws))
+        found = downstream._mean("mean", "mean", ours) | downstream._mean(
+            "over_control", "over_control", ours - control
+        )
+        found |= downstream._improvement(ours, control)
+        for name, value in truth.items():
+            covered[name] += found[f"{name}_low"] <= value <= found[f"{name}_high"]
+        low, high = percentile_interval(weights @ (ours - control))
+        by_bootstrap += low <= truth["over_control"] <= high
+    print(draws, {name: count / runs for name, count in covered.items()}, "bootstrap", by_bootstrap / runs)
+    assert {name: count / runs for name, count in covered.items()} == {
+        name: pytest.approx(0.95, abs=0.02) for name in covered
+    }
+    assert draws > 5 or by_bootstrap / runs < 0.9

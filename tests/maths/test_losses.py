@@ -154,3 +154,48 @@ def test_the_local_terms_gradient_is_that_of_finite_differences():
     drawn = torch.Generator().manual_seed(0)
     before, after = (torch.randn(5, 3, generator=drawn, dtype=torch.float64) for _ in range(2))
     assert torch.autograd.gradcheck(lambda x: losses.local(before, x, 0.5), after.requires_grad_())
+
+
+def test_the_loss_of_rows_by_hand():
+    taught = torch.tensor([[9.0, math.log(3), 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]])  # rows: 3/4 1/4, halves, halves
+    found = losses.rows(torch.zeros(3, 3), taught).item()
+    assert found == pytest.approx((0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)) / 3)
+
+
+def square_matrices(n=6):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(n, n, generator=generator, dtype=torch.float64) for _ in range(2)]
+
+
+def test_the_loss_of_rows_does_not_see_the_diagonal_a_shift_of_a_row_or_the_order_of_pictures():
+    student, taught = square_matrices()
+    expected = losses.rows(student, taught)
+    shifted = student + torch.arange(6.0)[:, None] + 50 * torch.eye(6)
+    torch.testing.assert_close(losses.rows(shifted, taught - 50 * torch.eye(6)), expected)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    torch.testing.assert_close(losses.rows(student[order][:, order], taught[order][:, order]), expected)
+
+
+def test_the_loss_of_rows_is_zero_where_student_and_teacher_agree_and_positive_elsewhere():
+    student, taught = square_matrices()
+    assert losses.rows(taught + 3, taught).item() == pytest.approx(0, abs=1e-12)
+    assert losses.rows(student, taught) > 0
+
+
+@pytest.mark.parametrize("gap", [1.0, 200.0, 1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_with_large_gaps_give_finite_losses_and_gradients_that_lead_to_the_target(dtype, gap):
+    taught = gap * torch.tensor([[1.0, 1.0, -1.0], [1.0, 0.0, -1.0], [1.0, -1.0, 0.0]], dtype=dtype)
+    student = torch.zeros(3, 3, dtype=dtype, requires_grad=True)
+    value = losses.rows(student, taught)
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+    assert (student.grad.diagonal() == 0).all()
+    assert student.grad[0, 1] < 0 < student.grad[0, 2]
+    assert losses.rows(-taught, taught).isfinite()
+
+
+def test_the_gradient_of_the_loss_of_rows_is_that_of_finite_differences():
+    student, taught = square_matrices(4)
+    assert torch.autograd.gradcheck(lambda x: losses.rows(x, taught), student.requires_grad_())

@@ -49,6 +49,7 @@ def test_the_stage_writes_a_text_for_each_numbered_notebook_and_removes_those_th
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "01_world.ipynb").write_text(NOTEBOOKS[0].read_text())
     (tmp_path / "notebooks" / "explore.ipynb").write_text(NOTEBOOKS[0].read_text())
+    (tmp_path / "notebooks" / "00_by_hand.ipynb").write_text(NOTEBOOKS[0].read_text())
     (tmp_path / "data" / "cells").mkdir(parents=True)
     (tmp_path / "data" / "cells" / "99_gone.py").write_text("")
     assert cells.main() == 0

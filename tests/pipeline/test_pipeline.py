@@ -255,6 +255,8 @@ def test_a_student_is_trained_from_the_releases_representations(pipeline, copy):
     params = runs.params_of(copy)
     places = {"representation": "rows", "filenames": "names", "clusters": "clusters"}
     places = {name: f"{copy / 'release.npz'}:{array}" for name, array in places.items()}
+    (triplets,) = made.glob("valid_*.npz")
+    places["triplets"] = str(shutil.copyfile(triplets, copy / "triplets.npz"))
     params["synthesis"]["released"] = {"alignet": places}
     runs.write_params(copy, params)
     before = np.load(made / "representation.npy")

@@ -60,6 +60,10 @@ def test_the_repositorys_params_pass(file):
             {"students": {"lite0": {"batch_clusters": 41}}},
             "students.lite0.batch_clusters: is 41, and synthesis.clusters is 40",
         ),
+        (
+            {"students": {"lite0": {"source": "file", "batch_triplets": 8, "loss": "rows"}}},
+            "students.lite0.loss: rows compares all pairs of a batch",
+        ),
         ({"students": {"lite0": {"source": "file"}}}, "students.lite0.batch_triplets: source file needs a number"),
         ({"run": {"targets": ["alignet", "unaligned"]}}, "run.targets: 'unaligned' is none of alignet, unalignet"),
         ({"run": {"students": ["lite9"]}}, "run.students: 'lite9' is no entry of students"),
@@ -117,6 +121,31 @@ def tiny(synthesis=100, concepts=30, choices=90, people=3, odd=None, test=5, cla
     hierarchy = ("concept",) if classes is None else ("concept", "class")
     images["class"] = [f"c{row % (classes or 1)}" for row in range(len(images))]
     return World("tiny", "human", None, hierarchy, images, triplets, None)
+
+
+CLIP = {"backbones": {"clip": {"features": "no/clip.npy", "names": None}}, "teacher": {"backbones": ["clip"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"run": {"backbones": ["clip", "lite0"]}}, ["backbones.clip.features: no/clip.npy: no such file"]),
+        (
+            {"run": {"backbones": ["clip", "lite0"], "students": ["clip"]}, "students": {"clip": {"like": "lite0"}}},
+            [
+                "run.students: 'clip' is a file of features: nothing to train",
+                "backbones.clip.features: no/clip.npy: no such file",
+            ],
+        ),
+        (
+            {"run": {"backbones": ["clip", "lite0"]}, "backbones": {"clip": {"features": "x.npy", "names": 1}}},
+            ["backbones.clip.names: Input should be a valid string, got 1"],
+        ),
+    ],
+)
+def test_a_backbone_that_is_a_file_is_no_student_and_must_be_there(tmp_path, changes, lines):
+    file = params(tmp_path, CLIP | changes)
+    assert preflight.problems(file) == [f"{file}: {line}" for line in lines]
 
 
 @pytest.mark.parametrize(

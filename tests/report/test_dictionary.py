@@ -1,11 +1,12 @@
 import pytest
 
 from alignet import config
-from alignet.report import compare, dictionary
+from alignet.report import compare, dictionary, reproduced
 from alignet.reruns import ablate
 
 PUBLISHED = dictionary.published()
-UNPUBLISHED = {"compare", "ablations", "development"}  # of every run, and of commands that nothing published needs
+# Of every run, and of commands that nothing published needs.
+UNPUBLISHED = {"compare", "findings", "ablations", "development"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -20,6 +21,7 @@ def test_every_declared_table_and_own_column_is_there():
     for name, columns in PUBLISHED.items():
         assert set(declared[name]["columns"]) <= set(columns), name
     assert list(declared["compare"]["columns"]) == compare.COLUMNS
+    assert [column for column in reproduced.COLUMNS if column not in dictionary.meanings("findings")] == []
     known = dictionary.meanings("ablations")
     assert [column for column in ablate.COLUMNS if column not in known] == []
     assert set(declared["ablations"]["columns"]) <= set(ablate.COLUMNS)

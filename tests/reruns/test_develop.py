@@ -45,11 +45,11 @@ def by_level(world):
     return ByLevel(Posterior(mu, sigma), objects, world.codes("class"), pictures, samples=3, seed=0)
 
 
-def test_every_third_judged_concept_is_tested_and_no_fit_sees_it(world, by_level):
+def test_every_fifth_judged_concept_is_tested_and_no_fit_sees_it(world, by_level):
     found = develop.development_world(world, by_level, inputs.settings("human_uncertainty"))
     concepts = found.images.groupby("split")["concept"].agg(set)
-    assert len(concepts["test"]) == JUDGED // 3
-    assert len(concepts["human"]) == 2 * JUDGED // 3
+    assert len(concepts["test"]) == -(-JUDGED // 5)
+    assert len(concepts["human"]) == JUDGED - len(concepts["test"])
     assert concepts["test"] | concepts["human"] == {f"human{number:02d}" for number in range(JUDGED)}
     assert concepts["synthesis"] == {f"synthesis{number:02d}" for number in range(6)}
     shown = set(found.triplets[["image_0", "image_1", "image_2"]].to_numpy().ravel())
@@ -93,9 +93,17 @@ def scores(**variants):
             for level, accuracy, high in zip(
                 ["coarse", "boundary", "fine", develop.TASK], accuracies, highs, strict=True
             ):
-                row = {"factor": "f", "variant": name, "seed": seed, "level": level, "target": "alignet"}
+                row = {
+                    "factor": "f",
+                    "variant": name,
+                    "seed": seed,
+                    "level": level,
+                    "target": "alignet",
+                    "minutes": 2.0,
+                }
                 bounds = {"over_base": high - 0.02, "over_base_low": high - 0.04, "over_base_high": high}
                 rows.append(row | {"accuracy": accuracy + 0.01 * seed} | bounds)
+                rows.append(row | {"accuracy": 1 - accuracy, "target": "unalignet"} | bounds | {"minutes": 1.0})
                 rows.append(row | {"target": "base", "accuracy": 0.3})
     return pd.DataFrame(rows)
 
@@ -108,10 +116,14 @@ def test_the_best_mean_of_those_that_lose_nowhere_is_chosen():
             worse=((0.5, 0.5, 0.4, 0.9), (0.1, 0.1, 0.1, 0.1)),
         )
     )
-    means = table[table["level"] == "mean"].set_index("variant")
+    means = table[(table["level"] == "mean") & (table["target"] != "unalignet")].set_index("variant")
     assert means["chosen"].to_dict() == {"base": False, "best_but_loses": False, "good": True, "worse": False}
     assert means.loc["good", "accuracy"] == pytest.approx(0.505)  # of the three levels and two seeds
     assert means.loc["base", "accuracy"] == pytest.approx(0.3)
+    assert means.loc["good", "minutes"] == 2
+    control = table[(table["level"] == "mean") & (table["target"] == "unalignet")].set_index("variant")
+    assert control["chosen"].to_dict() == {"best_but_loses": False, "good": False, "worse": True}  # by its own scores
+    assert control.loc["worse", "minutes"] == 1
     assert table.loc[table["variant"] == "best_but_loses", "loses"].all()
 
 
@@ -121,7 +133,7 @@ def written(folder, shots):
     levels = [
         {"student": "s", "target": target, "representation": "pooled", "level": level, "odd_one_out_accuracy": 0.5}
         | bounds
-        for target in ("base", "alignet")
+        for target in ("base", "unalignet", "alignet")
         for level in ("coarse", "all")
     ]
     pd.DataFrame(levels).to_csv(folder / "levels.csv", index=False)
@@ -139,13 +151,22 @@ def written(folder, shots):
 
 def test_the_ten_shot_task_is_that_of_the_finest_label_and_may_be_missing(tmp_path):
     written(tmp_path, {"few-shot class": (0.2, 0.3), "few-shot category": (0.5, 0.4), "linear probe class": (0.1, 0.9)})
-    found = develop.scores_of(tmp_path, "s").set_index(["level", "target"])
+    minutes = pd.Series({"alignet": 3.0, "unalignet": 4.0})
+    found = develop.scores_of(tmp_path, "s", minutes).set_index(["level", "target"])
+    assert found.loc[("coarse", "alignet"), "minutes"] == 3
+    assert found.loc[("coarse", "unalignet"), "minutes"] == 4
     assert found.loc[(develop.TASK, "alignet"), "accuracy"] == 0.3
     assert found.loc[(develop.TASK, "alignet"), "over_base"] == pytest.approx(0.1)
     assert found.loc[(develop.TASK, "alignet"), "over_base_low"] == pytest.approx(0.09)
     assert "all" not in found.index.get_level_values("level")
     written(tmp_path, {})
-    assert set(develop.scores_of(tmp_path, "s")["level"]) == {"coarse"}
+    assert set(develop.scores_of(tmp_path, "s", minutes)["level"]) == {"coarse"}
+
+
+def test_the_minutes_are_those_of_the_students_notebooks(tmp_path):
+    file = tmp_path / "minutes.csv"
+    file.write_text("notebook,target,name,minutes\n05_synthesis,alignet,,9\n06_student,alignet,s,2.5\n07_levels,,,1\n")
+    assert develop.minutes(tmp_path).to_dict() == {"alignet": 2.5}
 
 
 def test_where_all_lose_none_is_chosen():

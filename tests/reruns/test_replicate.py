@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import inputs
 import pandas as pd
@@ -257,7 +258,17 @@ def ablated():
         for target in ("base", "unalignet", "alignet")
         for level in ("coarse", "fine")
     ]
-    return pd.DataFrame(rows).assign(ci_unit="triplets", choices="simulated")
+    return pd.DataFrame(rows).assign(regime="new", ci_unit="triplets", choices="simulated")
+
+
+def influences_of(ablation: pd.DataFrame) -> dict:
+    """Of forty triplets without a common concept: one share of people's choices more at every second of them."""
+    units, value = Units(torch.arange(120).view(40, 3)), torch.tensor([0.0, 1.0]).repeat(20).double()
+    names = {("s", target): (value - 0.5) / 40 for target in ("base", "unalignet", "alignet")}
+    stored = {(f"levels, new, {level}", "odd_one_out_accuracy"): (units, names) for level in ("coarse", "fine")}
+    moved = dict.fromkeys(zip(ablation["factor"], ablation["variant"], strict=True), stored)
+    twice = {key: (units, {name: 3 * values for name, values in of.items()}) for key, (units, of) in stored.items()}
+    return moved | {("loss", "hard"): twice}
 
 
 def test_a_variant_stands_beside_the_default_and_the_spread_over_seeds(tmp_path):
@@ -265,15 +276,32 @@ def test_a_variant_stands_beside_the_default_and_the_spread_over_seeds(tmp_path)
     spread |= {"regime": ["new", "new", "known"], "study": ""}
     spread = pd.DataFrame(spread).assign(benchmark=[f"levels, {n}" for n in range(3)])
     spread.assign(n_seeds=5).to_csv(tmp_path / "seeds.csv", index=False)
-    table = ablate.beside_default(ablated(), tmp_path / "seeds.csv").set_index(["variant", "target", "level"])
+    moved = influences_of(ablated())
+    table = ablate.beside_default(ablated(), moved, tmp_path / "seeds.csv").set_index(["variant", "target", "level"])
     assert table.loc[("hard", "alignet", "coarse"), "over_default"] == pytest.approx(-0.05)
     assert table.loc[("default", "alignet", "fine"), "over_default"] == 0
     assert table.loc[("hard", "alignet", "fine"), "seeds_sd"] == 0.02
-    assert ablate.beside_default(ablated(), tmp_path / "no.csv")["seeds_sd"].isna().all()
+    assert ablate.beside_default(ablated(), moved, tmp_path / "no.csv")["seeds_sd"].isna().all()
+
+
+def test_a_difference_to_the_default_has_a_paired_interval_and_the_default_has_none(tmp_path):
+    scores = ablated()
+    moved = influences_of(scores)
+    table = ablate.beside_default(scores, moved, tmp_path / "no.csv").set_index(["variant", "target", "level"])
+    low, high = table.loc[("hard", "alignet", "coarse"), ["over_default_low", "over_default_high"]]
+    expected = moved["loss", "hard"]["levels, new, coarse", "odd_one_out_accuracy"][0].interval(
+        -0.05, torch.tensor([-1.0, 1.0]).repeat(20).double() / 40
+    )
+    assert (low, high) == pytest.approx(expected)
+    assert low < -0.05 < high
+    assert table.loc["default", ["over_default_low", "over_default_high"]].isna().all(axis=None)
+    del moved["loss", "hard"]["levels, new, coarse", "odd_one_out_accuracy"]
+    without = ablate.beside_default(scores, moved, tmp_path / "no.csv").set_index(["variant", "target", "level"])
+    assert without.loc[("hard", "alignet", "coarse"), ["over_default_low", "over_default_high"]].isna().all()
 
 
 def test_the_figure_of_ablations_draws_each_variant_and_says_whose_choices_they_are():
-    figure = ablation_figures.by_factor(ablate.beside_default(ablated(), config.home() / "no.csv"))
+    figure = ablation_figures.by_factor(ablate.beside_default(ablated(), influences_of(ablated()), Path("no.csv")))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["loss: hard"]
     assert "SIMULATED" in figure.legends[0].get_title().get_text()
 
@@ -281,8 +309,10 @@ def test_the_figure_of_ablations_draws_each_variant_and_says_whose_choices_they_
 def test_the_listed_ablations_change_what_the_params_have():
     student, listed = ablate.read("params/variants/ablations.yaml")
     assert student in config.names("students")
-    factors = {"loss", "teacher's targets", "sampling scheme", "layers", "temperature", "clusters", "triplets", "decay"}
-    assert {entry["factor"] for entry in listed} == factors
+    factors = {"loss", "teacher's targets", "sampling scheme", "layers", "temperature", "head", "clusters", "triplets"}
+    assert {entry["factor"] for entry in listed} == factors | {"decay"}
+    names = [(entry["factor"], entry["name"]) for entry in listed]
+    assert len(set(names)) == len(names)
     for entry in listed:
         values = config._merged(config.values(), entry["changes"])
         config.Teacher(**values["teacher"])

@@ -119,8 +119,29 @@ def test_hands_are_of_one_cluster_and_no_cluster_gives_more_than_asked():
     assert len(set(hands.flatten().tolist())) == 10
 
 
-def test_several_schemes_of_a_batch_give_the_triplets_of_all():
-    parts = [batches.in_batch_triplets(3, 3, scheme) for scheme in ("cluster_border", "within_cluster")]
-    both = batches.in_batch_triplets(3, 3, ["within_cluster", "cluster_border"])
-    assert sorted(both.tolist()) == sorted(torch.cat(parts).tolist())
-    assert len(batches.in_batch_triplets(3, 3, ["random", "within_cluster"])) == 84  # any three of nine
+def test_several_schemes_stand_one_after_the_other_each_with_its_number():
+    made = source(scheme=["cluster_border", "within_cluster"])
+    batch = made.at(0)
+    border, within = (batches.in_batch_triplets(3, 4, scheme) for scheme in ("cluster_border", "within_cluster"))
+    assert batch.kinds == (len(border), len(within)) == (3 * 6 * 8, 3 * 4)
+    assert torch.equal(batch.triplets, torch.cat([border, within]))
+
+
+def test_a_limit_of_triplets_is_shared_equally_by_the_schemes():
+    batch = source(scheme=["random", "within_cluster", "between_cluster"], batch_triplets=30).at(5)
+    assert batch.kinds == (10, 10, 10)
+    clusters = batch.triplets // 4
+    assert (clusters[10:20] == clusters[10:20, :1]).all()
+    assert all(len(row.unique()) == 3 for row in clusters[20:])
+
+
+def test_pairs_are_the_teachers_dot_products_of_the_batchs_pictures():
+    made = source()
+    batch = made.at(3)
+    seen = torch.from_numpy(made.representation)[batch.rows]
+    torch.testing.assert_close(batch.pairs, seen @ seen.T)
+
+
+def test_a_scheme_that_no_batch_can_hold_is_refused_with_its_name():
+    with pytest.raises(ValueError, match="no triplet of the scheme within_cluster"):
+        source(batch_pictures=2, scheme=["random", "within_cluster"])

@@ -26,6 +26,7 @@ from alignet.worlds.format.tables import World, WorldError
 SMALL = {
     "scheme": "cluster_border",
     "head_width": 8,
+    "similarity": "dot",
     "temperature": 10.0,
     "teacher_temperature": 1.0,
     "lr": 0.001,
@@ -139,6 +140,61 @@ def test_the_head_is_a_linear_map_of_the_pooled_features(toy):
     pooled, head = model(toy[3][:3])
     assert (pooled.shape, head.shape) == ((3, 192), (3, 8))
     torch.testing.assert_close(head, pooled @ model.triplet_head.weight.T + model.triplet_head.bias)
+
+
+def test_without_a_head_the_loss_reads_the_pooled_features(toy):
+    model = tiny(head_width=None).eval()
+    pooled, head = model(toy[3][:3])
+    assert torch.equal(pooled, head)
+    assert not any(name.startswith("triplet_head") for name in model.state_dict())
+    before = state(model)
+    curve = fit(model, toy, settings(head_width=None, similarity="cosine", temperature=0.1, keep_neighbours=0.1))
+    assert changed(model, before)
+    assert curve["loss"].dropna().between(0, 10).all()
+
+
+def drawn_batch(**kept):
+    generator = torch.Generator().manual_seed(0)
+    head, taught = (torch.randn(6, 4, generator=generator) for _ in range(2))
+    pairs = taught @ taught.T
+    triplets = batches.in_batch_triplets(3, 2, "random")
+    labels = training.gather_pair_similarities(pairs, triplets)
+    return head, batches.Batch(torch.arange(6), triplets, labels, **({"pairs": pairs} | kept))
+
+
+def test_each_kind_of_triplets_has_an_equal_share_of_the_loss():
+    head, batch = drawn_batch(kinds=(5, 15))
+    chosen = settings(loss="kl", temperature=1.0)
+    parts = [
+        training.divergence(head, batches.Batch(batch.rows, batch.triplets[rows], batch.similarities[rows]), chosen)[0]
+        for rows in (slice(0, 5), slice(5, 20))
+    ]
+    torch.testing.assert_close(training.divergence(head, batch, chosen)[0], (parts[0] + parts[1]) / 2)
+
+
+def test_cosines_do_not_see_the_length_of_the_outputs():
+    head, batch = drawn_batch()
+    for loss in ("kl", "rows"):
+        chosen = settings(loss=loss, similarity="cosine", temperature=0.1)
+        longer = head * torch.arange(1.0, 7)[:, None]
+        torch.testing.assert_close(
+            training.divergence(longer, batch, chosen)[0], training.divergence(head, batch, chosen)[0]
+        )
+
+
+def test_rows_compare_all_pairs_of_a_batch_and_held_out_triplets_by_kl():
+    head, batch = drawn_batch()
+    chosen = settings(loss="rows", temperature=2.0, teacher_temperature=4.0)
+    found = training.divergence(head, batch, chosen)[0]
+    torch.testing.assert_close(found, losses.rows(head @ head.T / 2, batch.pairs / 4))
+    without = drawn_batch(pairs=None)[1]
+    kl = training.divergence(head, without, settings(loss="kl", temperature=2.0, teacher_temperature=4.0))
+    assert training.divergence(head, without, chosen)[0] == kl[0]
+
+
+def test_a_student_learns_its_teachers_pairs(toy):
+    curve = fit(tiny(), toy, settings(loss="rows", steps=30, lr=0.003))
+    assert curve["loss"].dropna().tail(3).mean() < 0.7 * curve["loss"].head(3).mean()
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_moving_batch_norm_does_not(toy):

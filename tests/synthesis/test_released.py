@@ -7,7 +7,7 @@ from inputs import settings as section
 
 from alignet import config
 from alignet.models.features import save_features
-from alignet.synthesis import released, triplet_files
+from alignet.synthesis import pair_kernel, released, triplet_files
 from alignet.synthesis.triplet_files import ReleaseError
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
@@ -41,7 +41,16 @@ def files(tmp_path):
     np.save(tmp_path / "rows.npy", rows)
     np.save(tmp_path / "clusters.npy", clusters)
     (tmp_path / "names.txt").write_text("".join(f"train/{name}\n" for name in names))
+    save_triplets(tmp_path / "triplets.npz", representation())
     return tmp_path
+
+
+def save_triplets(path, rows):
+    """A triplet file of the release whose similarities are the dot products of these rows."""
+    generator = np.random.default_rng(2)
+    triplets = np.stack([generator.permutation(N)[:3] for _ in range(40)])
+    similarities = pair_kernel.pair_similarities(rows, triplets)
+    triplet_files.write(path, np.array(NAMES), triplets, similarities)
 
 
 def places(folder, kind="stored", **changes):
@@ -50,7 +59,7 @@ def places(folder, kind="stored", **changes):
     if kind == "alone":
         found = {"representation": "rows.npy", "filenames": "names.txt", "clusters": "clusters.npy"}
         found = {name: f"{folder}/{file}" for name, file in found.items()}
-    return {"alignet": found | changes}
+    return {"alignet": found | {"triplets": f"{folder}/triplets.npz"} | changes}
 
 
 def settings(places, **changes):
@@ -134,9 +143,53 @@ def test_a_file_or_array_that_is_not_there_is_named(files, tmp_path, changes, me
 
 def test_a_target_without_files_is_refused(files, tmp_path):
     with pytest.raises(
-        ReleaseError, match=r"synthesis\.released\.unalignet: lacks clusters, filenames, representation"
+        ReleaseError, match=r"synthesis\.released\.unalignet: lacks clusters, filenames, representation, triplets"
     ):
         released.write("unalignet", world(), tmp_path / "out", settings(places(files)))
+
+
+def teacher_map(folder, width=4):
+    """An affine map of three dimensions, as gLocal publishes its own, and what it makes of the features."""
+    generator = np.random.default_rng(4)
+    weights, bias = generator.normal(size=(width, 3)), generator.normal(size=3)
+    np.savez(folder / "transform.npz", weights=weights, bias=bias, mean=np.array(0.1), std=np.array(2.0))
+    if width == representation().shape[1]:
+        return (((representation() - 0.1) / 2) @ weights + bias).astype(np.float32)
+    return None
+
+
+@pytest.mark.parametrize("kind", ["stored", "deflated"])
+def test_features_before_the_map_do_not_label_under_alignets_name(files, tmp_path, kind):
+    save_triplets(files / "triplets.npz", teacher_map(files))
+    with pytest.raises(ReleaseError, match=r"npz:representations: dot products are not the similarities in ") as error:
+        released.write("alignet", world(), tmp_path / "out", settings(places(files, kind)))
+    assert "cannot label 'alignet'" in str(error.value)
+    assert "synthesis.released.alignet.transform" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_with_the_map_they_give_the_released_similarities_and_are_written_mapped(files, tmp_path):
+    mapped = teacher_map(files)
+    save_triplets(files / "triplets.npz", mapped)
+    given = settings(places(files, "deflated", transform=f"{files}/transform.npz"))
+    released.write("alignet", world(), tmp_path / "out", given)
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "representation.npy"), mapped, atol=1e-5)
+
+
+def test_half_precision_passes_and_another_scale_does_not(files, tmp_path):
+    damaged(files, representations=lambda rows: rows.astype(np.float16))
+    released.write("alignet", world(), tmp_path / "out", settings(places(files)))
+    damaged(files, representations=lambda rows: rows * 1.1)
+    with pytest.raises(ReleaseError, match=r"the same odd one out in 100\.0% of 40 triplets"):
+        released.write("alignet", world(), tmp_path / "out", settings(places(files)))
+
+
+def test_a_map_of_other_features_is_refused(files, tmp_path):
+    teacher_map(files, width=5)
+    with pytest.raises(ReleaseError, match="4 features, and the transform is of 5"):
+        released.write(
+            "alignet", world(), tmp_path / "out", settings(places(files, transform=f"{files}/transform.npz"))
+        )
 
 
 def run(files, tmp_path, independent):

@@ -9,14 +9,16 @@ from inputs import generator, random_triplets
 from safetensors import safe_open
 
 from alignet.maths import losses, metrics
-from alignet.maths.choices import pair_similarities
+from alignet.maths.choices import pair_similarities, row_pair_similarities
 from alignet.people.choice_distributions import ChoiceCounts
 from alignet.teacher import affine_map, comparisons, cross_validation
 from alignet.worlds.format.tables import World
 
+PLAIN = {"start": "identity", "batch_concepts": None, "pca": None, "validation_per_level": 0, "regularisation": 0.3}
+
 
 def settings(**changes):
-    return inputs.settings("teacher", **{"pca": None, "validation_per_level": 0, "regularisation": 0.3, **changes})
+    return inputs.settings("teacher", **{**PLAIN, **changes})
 
 
 def sight(features, concepts=None):
@@ -102,7 +104,7 @@ def test_a_fits_weights_do_not_depend_on_features_of_held_out_concepts():
     chosen = settings(folds=3, steps=5, pca=2)
     changed[cross_validation.splits(sight(features, concepts), judged, chosen)[0].validation.triplets.unique()] = 1e6
     plain, other = (
-        affine_map.fit(table, fold.train, chosen, start=fold.start)
+        affine_map.fit(table, fold.train, chosen, start=fold.start.plain)
         for table in (features, changed)
         for fold in cross_validation.splits(sight(table, concepts), judged, chosen)[:1]
     )
@@ -241,8 +243,8 @@ def test_scores_of_the_truth_are_calibrated_and_near_the_ceiling(recovery):
 
 def test_a_refit_scores_training_and_test_triplets_before_and_after(recovery):
     features, train, unseen, _ = recovery
-    affine, table = cross_validation.refit(sight(features), train, unseen, settings(steps=2))
-    assert affine.weight.shape == (6, 6)
+    maps, table = cross_validation.refit(sight(features), train, unseen, settings(steps=2))
+    assert {name: affine.weight.shape for name, affine in maps.items()} == {"none": (6, 6), "fitted": (6, 6)}
     rows = [("none", "train"), ("none", "test"), ("fitted", "train"), ("fitted", "test")]
     assert list(zip(table["map"], table["split"], strict=True)) == rows
     assert set(cross_validation.refit(sight(features), train, None, settings(steps=2))[1]["split"]) == {"train"}
@@ -409,6 +411,15 @@ def test_disagreements_are_triplets_where_base_and_teacher_choose_differently(re
     for row, share in zip(triplets, who["people"], strict=True):
         (place,) = (unseen.triplets == row).all(1).nonzero()[0].tolist()
         torch.testing.assert_close(share, unseen.targets[place])
+
+
+def test_the_base_of_disagreements_chooses_without_the_fitted_bias(recovery):
+    features, train, unseen, _ = recovery
+    affine = affine_map.fit(features, train, settings(steps=100, lr=0.01))
+    affine = dataclasses.replace(affine, bias=affine.bias + 3)
+    triplets, who = comparisons.disagreements(affine, features, unseen, 10, 0)
+    plain = row_pair_similarities(affine.standardised(features), triplets)
+    assert (who["base"].argmax(1) == plain.argmax(1)).all()
 
 
 def test_folds_without_judged_triplets_of_their_own_are_validated_on_drawn_ones(recovery):

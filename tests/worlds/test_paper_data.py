@@ -538,8 +538,7 @@ def shrunk(params, folder):
     params["teacher"] |= {"steps": 5, "batch_size": 128, "folds": 2, "soft_labels": [20]}
     params["teacher"]["grid"] = [{"regularisation": [0.0, 0.3]}]
     params["synthesis"] |= sizes | {"elbow": [2, 6], "signal_backbone": "siglip2"}
-    for section in ("reorganisation", "downstream"):
-        params[section] |= {"bootstrap": 50}
+    params["reorganisation"] |= {"bootstrap": 50}
     params["downstream"] |= {"centroid_draws": 3, "logistic_draws": 2, "shots": [1, 2], "corruptions": ["grey"]}
     return params
 

@@ -17,7 +17,7 @@ from alignet.worlds.format.tables import WorldError
 
 Create = Callable[[Path], Any]
 CUB, KATHER = "CUB_200_2011", "Kather_texture_2016_image_tiles_5000"
-BREEDS = ("Entity-13", "Entity-30", "Living-17", "Nonliving-26")
+HIERARCHY = "imagenet_class_hierarchy/modified of github.com/MadryLab/BREEDS-Benchmarks"
 # name -> the folder below `root`, as torchvision or its authors unpack it; the pictures that are tested; and those that
 # are learnt from, where the data set has official splits (None: its pictures are split at random).
 KNOWN: dict[str, tuple[str, Create, Create | None]] = {
@@ -49,15 +49,13 @@ KNOWN: dict[str, tuple[str, Create, Create | None]] = {
     "UC-Merced": ("UCMerced_LandUse", lambda root: datasets.ImageFolder(root / "UCMerced_LandUse" / "Images"), None),
     "Colorectal": (KATHER, lambda root: datasets.ImageFolder(root / KATHER), None),
     "ImageNet-A": ("imagenet-a", lambda root: datasets.ImageFolder(root / "imagenet-a"), None),
-    **dict.fromkeys(BREEDS, (".", datasets.ImageFolder, None)),
 }
 
 
 def available(name: str, root: str) -> tuple[Any, Any, str]:
     """A data set's pictures to test, those to learn from (None: without official splits) and ''; or why it is skipped.
 
-    Args: root: the folder, from the project's root or absolute, that torchvision would have downloaded into; of BREEDS'
-        four, the folder that holds a folder for each class.
+    Args: root: the folder, from the project's root or absolute, that torchvision would have downloaded into.
     Raises: ValueError naming a data set that is not known.
     """
     if name not in KNOWN:
@@ -71,13 +69,13 @@ def available(name: str, root: str) -> tuple[Any, Any, str]:
         return None, None, f"skipped: {root} is not as torchvision expects ({str(error).splitlines()[0]})"
 
 
-def of_classes(folder: str, names: list[str]) -> tuple[Any, str]:
+def of_classes(folder: str, names: list[str], use: str) -> tuple[Any, str]:
     """A folder of class folders whose classes are those of `names`, numbered as there; or None and why it is
-    skipped.
+    skipped, with its use in words: 'learnt from'.
     """
     lacking = [name for name in names if not (home() / folder / name).is_dir()]
     if lacking:
-        return None, f"skipped: no folder {(Path(folder) / lacking[0]).as_posix()}, which it is learnt from"
+        return None, f"skipped: no folder {(Path(folder) / lacking[0]).as_posix()}, which it is {use}"
     return _SomeClasses(home() / folder, names), ""
 
 
@@ -130,29 +128,3 @@ def _picture(dataset: Any, row: int, size: int) -> Tensor:
         name = type(dataset).__name__
         raise WorldError(f"{name}, picture {row}: cannot be read as a picture ({error})") from None
     return torch.from_numpy(np.array(shown)).permute(2, 0, 1)
-
-
-def breeds(file: str, classes: list[str]) -> pd.DataFrame:
-    """BREEDS' published class lists: superclass, class (a folder's name), split (source or target), with its number.
-
-    The lists come from `make_entity13` and its like in the authors' robustness.tools.breeds_helpers (Santurkar et al.,
-    BREEDS, ICLR 2021), which write no file: a row for each subclass of each superclass.
-
-    Args: file: CSV, from the project's root or absolute; classes: the data set's folders.
-    Raises: ValueError naming the file and what it lacks.
-    """
-    table = pd.read_csv(home() / file, dtype=str)
-    lacking = {"superclass", "class", "split"} - set(table)
-    if lacking:
-        raise ValueError(f"{file}: missing column {', '.join(sorted(lacking))}")
-    checks = {
-        "class": (~table["class"].isin(classes), "is no folder of the data set"),
-        "split": (~table["split"].isin(["source", "target"]), "is neither source nor target"),
-        "superclass": (table.groupby("superclass")["split"].transform("nunique") < 2, "lacks a source or a target"),
-    }
-    checks |= {"class ": (table["class"].duplicated(), "stands twice")}
-    for column, (wrong, why) in checks.items():
-        if wrong.any():
-            row = int(wrong.idxmax())
-            raise ValueError(f"{file}, column {column.strip()}, row {row + 2}: {table.at[row, column.strip()]!r} {why}")
-    return table.assign(number=[classes.index(name) for name in table["class"]])

@@ -43,6 +43,10 @@ def apart(world: World, rows: Tensor) -> list[Tensor]:
 
 def of_teacher(world: World, styles: str) -> Tensor:
     """Rows, (n,) ascending, of the pictures whose concepts people judged (the split human: triplets are drawn of all of
-    them) and of those to be labelled: what the teacher reads of each of its backbones.
+    them), of those to be labelled and of those that levels.csv shows, on which the teacher is scored: what the teacher
+    reads of each of its backbones.
     """
-    return torch.cat([world.rows("human"), world.labelled(styles)]).unique()
+    rows = [world.rows("human"), world.labelled(styles)]
+    if world.levels is not None:
+        rows.append(world.choice_rows(world.levels)[0].flatten())
+    return torch.cat(rows).unique()

@@ -1,0 +1,90 @@
+"""Floors: what colours, coarse pixels and networks without training score, so that a gain is read beside them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from alignet import devices, results
+from alignet.config import Backbone, Features, Levels
+from alignet.evaluation.representations import Representations
+from alignet.models import backbones
+from alignet.models.backbones import Embedder, autocast
+from alignet.worlds.format import pictures
+from alignet.worlds.format.tables import World
+
+
+def representations(
+    world: World, students: dict[str, Backbone], settings: Levels, features: Features
+) -> Representations:
+    """The pictures of `World.scored_rows` as no training has shaped them, under (name, 'floor', 'pooled').
+
+    A histogram of colours and the mean colours of a grid of cells, of the pictures at the first student's size; and the
+    pooled features of each student's architecture with random weights, which nothing trains (batch normalisation
+    passes its input on). Where students have one architecture and size, it is run once.
+
+    Args: students: the settings of the students' backbones, by name.
+    """
+    untrained: dict[int, dict[str, Embedder]] = {}
+    for name, backbone in _architectures(students) if settings.floor_untrained else ():
+        embedder = backbones.create(replace(backbone, weights="random")).to(devices.local())
+        untrained.setdefault(backbone.picture_size, {})[f"untrained {name}"] = embedder
+    first = next(iter(students.values())).picture_size
+    paths, found = world.paths(world.scored_rows()), dict[str, Tensor]()
+    for size in dict.fromkeys((first, *untrained)):
+        networks = untrained.get(size, {})
+        shown = pictures.batches(paths, size, features.batch_size, features.workers)
+        parts = [_of_batch(batch, networks, settings, features.precision) for batch in shown]
+        wanted = parts[0] if size == first else networks
+        found |= {name: torch.cat([part[name] for part in parts]) for name in wanted}
+    return {(name, results.FLOOR, "pooled"): rows for name, rows in found.items()}
+
+
+def colour_histogram(shown: Tensor, bins: int) -> Tensor:
+    """The share of a picture's pixels in each of bins^3 boxes of red, green and blue: (n, bins^3), rows sum to 1.
+
+    Args: shown: (n, 3, height, width) uint8; bins: boxes of equal width along each colour.
+    """
+    red, green, blue = (shown.long() * bins // 256).flatten(2).unbind(1)
+    box = (red * bins + green) * bins + blue
+    counts = torch.zeros(len(shown), bins**3).scatter_add_(1, box, torch.ones(()).expand(box.shape))
+    return counts / box.shape[1]
+
+
+def cell_colours(shown: Tensor, grid: int) -> Tensor:
+    """The mean colour of each cell of a grid over the picture, in [0, 1]: (n, 3 grid^2).
+
+    Args: shown: (n, 3, height, width) uint8; grid: cells along each side.
+    """
+    return torch.nn.functional.adaptive_avg_pool2d(shown.float() / 255, grid).flatten(1)
+
+
+def best(scores: dict[str, float]) -> str:
+    """The name of the floor that scores highest; of equals the first. It is chosen by the scores that it is compared
+    on, which favours the floor over the model beside it."""
+    return max(scores, key=lambda name: scores[name])
+
+
+@torch.inference_mode()
+def _of_batch(shown: Tensor, untrained: dict[str, Embedder], settings: Levels, precision: str) -> dict[str, Tensor]:
+    """The floors of a batch of pictures, (n, dim) each. Args: untrained: name -> network."""
+    found = {
+        f"{settings.floor_colours**3} colours": colour_histogram(shown, settings.floor_colours),
+        f"{settings.floor_pixels} x {settings.floor_pixels} pixels": cell_colours(shown, settings.floor_pixels),
+    }
+    for name, embedder in untrained.items():
+        device = embedder.mean.device
+        with autocast(precision, device.type):
+            found[name] = embedder(shown.to(device)).float().cpu()
+    return found
+
+
+def _architectures(students: dict[str, Backbone]) -> Iterator[tuple[str, Backbone]]:
+    """Of students that are one architecture at one size, the first."""
+    taken = set()
+    for name, backbone in students.items():
+        what = (backbone.model, repr(backbone.options), backbone.picture_size)
+        if what not in taken:
+            taken.add(what)
+            yield name, backbone

@@ -1,0 +1,68 @@
+"""Downstream tasks: which rows are about one task, which row speaks for it, and how many tasks a lead holds on.
+
+A task is a data set or, of the world's own pictures, a column of its hierarchy. All protocols, numbers of shots and
+classifiers of a task are asked of the same pictures, so they are one piece of evidence. One row a task was fixed before
+any score was seen, its primary row: few-shot, nearest centroid, the middle number of shots (of an even number the
+larger of both in the middle); where a data set has no few-shot protocol, its first protocol and classifier. Counts and
+verdicts are about primary rows alone, with p values that are corrected for the number of tasks (Holm); all other rows
+are secondary (docs/method.md, section 9).
+"""
+
+import pandas as pd
+
+from alignet.maths.intervals import holm
+
+DEFAULT = "centroid"  # the classifier of primary rows
+CLEAR = 0.05
+CORRECTED = {"over_base": "over_base_holm", "over_control": "over_control_holm"}  # a difference -> its corrected p
+
+
+def name(dataset: str, labels: str) -> str:
+    """How a task is named. Args: labels: the column of the hierarchy; '': a public data set's own classes."""
+    return f"{dataset}, {labels}" if labels else dataset
+
+
+def primary(scored: pd.DataFrame) -> pd.Series:
+    """Which rows of downstream.csv are the primary ones of their tasks, (n,) bool; every model has one for each task.
+
+    Args: scored: columns task, protocol, shots and classifier; rows without accuracy are never primary.
+    """
+    found = pd.Series(False, scored.index)
+    for _, rows in scored.dropna(subset=["task", "accuracy"]).groupby("task", sort=False):
+        few = rows[rows["protocol"].str.startswith("few-shot") & (rows["classifier"] == DEFAULT)]
+        if len(few):
+            shots = sorted(few["shots"].unique())
+            found[few.index[few["shots"] == shots[len(shots) // 2]]] = True
+        else:
+            first = rows[rows["protocol"] == rows["protocol"].iloc[0]]
+            found[first.index[first["classifier"] == first["classifier"].iloc[0]]] = True
+    return found
+
+
+def corrected(table: pd.DataFrame, p: pd.Series) -> pd.Series:
+    """Holm's correction over the primary rows of each student and target, (n,); NaN for all other rows.
+
+    Args: table: columns student, target and primary; p: (n,) of one difference.
+    """
+    found = pd.Series(float("nan"), table.index)
+    rows = table[is_primary(table)]
+    for _, some in rows.groupby(["student", "target"], sort=False):
+        found[some.index] = holm(p[some.index].tolist())
+    return found
+
+
+def is_primary(table: pd.DataFrame) -> pd.Series:
+    """The column primary as (n,) bool, whatever a file made of it; all False where there is none."""
+    if "primary" not in table:
+        return pd.Series(False, table.index)
+    return table["primary"].astype(str) == "True"
+
+
+def leads(table: pd.DataFrame, difference: str) -> tuple[int, int, int]:
+    """On how many tasks a model is above, and below, and how many tasks were tested, after correction.
+
+    Args: table: rows of one model; difference: over_base or over_control, a column with its corrected p.
+    """
+    tested = table[is_primary(table) & table[CORRECTED[difference]].notna()]
+    clear = tested[tested[CORRECTED[difference]] < CLEAR][difference]
+    return int((clear > 0).sum()), int((clear < 0).sum()), len(tested)

@@ -1,0 +1,102 @@
+"""Ridge regression of a frozen backbone's features onto the embedding of people's choices, in closed form. *(ours)*
+
+It is where the teacher's fit starts (`teacher.start: ridge`), and a teacher by itself (docs/method.md, section 2).
+"""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from alignet.maths import losses
+from alignet.maths.choices import row_pair_similarities
+from alignet.people.choice_distributions import ChoiceCounts
+from alignet.teacher.affine_map import AffineMap, best_scale
+
+SMALLEST = 1e-10  # share of the largest squared singular value; what is smaller is rounding
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression:
+    """The decomposition that all penalties share: centred inputs = U diag(s) V'.
+
+    inputs: (n, p) and targets: (n, k), centred; left: (n, r), U; squares: (r,), s^2; groups: (n,) the number of the
+    concept of each row. Double precision.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    left: Tensor
+    squares: Tensor
+    groups: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor, targets: Tensor, groups: Tensor) -> "Regression":
+        """Args: inputs: (n, p); targets: (n, k); groups: (n,) any numbers."""
+        x, y = (table.double() - table.double().mean(0) for table in (inputs, targets))
+        wide = x.shape[1] > len(x)
+        squares, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+        kept = squares > SMALLEST * squares[-1]
+        squares, vectors = squares[kept], vectors[:, kept]
+        left = vectors if wide else x @ vectors / squares.sqrt()
+        return cls(x, y, left, squares, groups.unique(return_inverse=True)[1])
+
+    def weight(self, penalty: float) -> Tensor:
+        """W, (k, p), which minimises || x W' - y ||^2 + l || W ||^2 with l = penalty times the mean square norm of a
+        row of x."""
+        share = self.left.T @ self.targets / (self.squares + self._penalty(penalty))[:, None]
+        return (self.inputs.T @ (self.left @ share)).T
+
+    def left_out(self, penalty: float) -> Tensor:
+        """Predictions of the centred targets, (n, k), each from a fit without the rows of its own concept.
+
+        With the hat matrix H and a concept's rows S: y_S - (I - H_SS)^-1 (y_S - (H y)_S), which is that fit exactly.
+        """
+        shrunk = self.left * (self.squares / (self.squares + self._penalty(penalty)))
+        residuals, found = self.targets - shrunk @ (self.left.T @ self.targets), self.targets.clone()
+        sizes = torch.bincount(self.groups)
+        alone = sizes[self.groups] == 1
+        leverage = (shrunk * self.left).sum(1) + 1 / len(self.targets)
+        found[alone] -= residuals[alone] / (1 - leverage[alone])[:, None]
+        for group in (sizes > 1).nonzero().flatten():
+            rows = self.groups == group
+            hat = shrunk[rows] @ self.left[rows].T + 1 / len(self.targets)
+            found[rows] -= torch.linalg.solve(torch.eye(len(hat), dtype=hat.dtype) - hat, residuals[rows])
+        return found
+
+    def _penalty(self, penalty: float) -> Tensor:
+        return penalty * self.squares.sum() / len(self.targets)
+
+
+def fit(
+    start: AffineMap,
+    features: Tensor,
+    pictures: Tensor,
+    embedding: Tensor,
+    concepts: Tensor,
+    judgements: ChoiceCounts,
+    penalties: list[float],
+) -> tuple[AffineMap, float]:
+    """Ridge regression from the standardised features onto the embedding, times the scalar that predicts best.
+
+    Penalty and scalar are those of the least KL divergence of the judgements' targets, where the representation of each
+    picture is predicted from a fit without its concept.
+
+    Args: start: its statistics and axes are taken; features: (n_images, p); pictures: (m,) rows to fit to; embedding:
+        (m, k) of their objects; concepts: (m,) number of each one's concept; judgements: triplets of these pictures.
+    Returns: the map, and the penalty, one of `penalties`.
+    """
+    inputs = start.standardised(features[pictures])
+    mean, regression = embedding.double().mean(0), Regression.of(inputs, embedding, concepts)
+    place = torch.full((len(features),), -1)
+    place[pictures] = torch.arange(len(pictures))
+    tried = []
+    for penalty in penalties:
+        predicted = (regression.left_out(penalty) + mean).float()
+        similarities = row_pair_similarities(predicted, place[judgements.triplets])
+        scale = best_scale(similarities, judgements.targets)
+        tried.append((float(losses.kl(scale * similarities, judgements.targets)), penalty, scale))
+    _, penalty, scale = min(tried)
+    weight = regression.weight(penalty)
+    bias = mean - weight @ inputs.double().mean(0)
+    return dataclasses.replace(start, weight=(scale**0.5 * weight).float(), bias=(scale**0.5 * bias).float()), penalty
