@@ -81,17 +81,18 @@ def restructured(docstring: str) -> list[str]:
 
 def _inline(text: str) -> str:
     """Prose with the marks of reStructuredText escaped, outside backticks; code in backticks as code."""
-    written = []
-    for place, piece in enumerate(re.split(r"(?<!`)`([^`]+)`(?!`)", text)):
-        if place % 2:
-            written.append(f"``{' '.join(piece.split())}``\\ ")
-            continue
-        piece = re.sub(r"([\\*|`])", r"\\\1", piece)
+    pieces = re.split(r"(?<!`)`([^`]+)`(?!`)", text)  # prose, code, prose, ...
+    for place in range(0, len(pieces), 2):
+        piece = re.sub(r"([\\*|`])", r"\\\1", pieces[place])
         piece = re.sub(r"(?<=\w)_(?=\W|$)", r"\\_", piece)
         piece = EQUATION.sub(lambda match: _reference(match[1] or match[2]), piece)
         piece = PAGE.sub(r":doc:`docs/\1.md </docs/\1>`", piece)
-        written.append(re.sub(r"^(\s*)(Args|Returns|Raises|Source|Differs from it|Examples?):", r"\1**\2.**", piece))
-    return "".join(written)
+        piece = re.sub(r"^(\s*)(Args|Returns|Raises|Source|Differs from it|Examples?):", r"\1**\2.**", piece)
+        # Code ends before a space or a mark: an escaped space, which is not shown, stands between it and a letter.
+        pieces[place] = f"\\ {piece}" if place and piece[:1].isalnum() else piece
+    for place in range(1, len(pieces), 2):
+        pieces[place] = f"``{' '.join(pieces[place].split())}``"
+    return "".join(pieces)
 
 
 def _reference(number: str) -> str:

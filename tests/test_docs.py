@@ -1,6 +1,7 @@
 """docs/figure_map.md and the site of `make docs`; the site itself is built where its packages are installed."""
 
 import importlib.util
+import inspect
 import re
 import shutil
 import subprocess
@@ -55,17 +56,17 @@ def test_a_number_that_no_table_has_is_named(tmp_path):
 
 
 def test_docstrings_become_paragraphs_with_their_marks_escaped_and_links():
-    docstring = """|| W - mean(diag W) I ||_F^2 (Eq. 6 of docs/method.md), 2 * `x_` wide.
+    docstring = """|| W - mean(diag W) I ||_F^2 (Eq. 6 of docs/method.md), 2 * `x_` wide, `row`s.
 
     Args: x: (n, p); rows_ of
         `before`. Returns: a mean.
     Raises: ValueError if p is 0.
     """
-    assert conf().restructured(docstring) == [
+    assert conf().restructured(inspect.cleandoc(docstring)) == [
         r"\|\| W - mean(diag W) I \|\|_F^2 (:ref:`Eq. 6 <equation-6>` of :doc:`docs/method.md </docs/method>`), "
-        r"2 \* ``x_``\  wide.",
+        r"2 \* ``x_`` wide, ``row``\ s.",
         "",
-        r"**Args.** x: (n, p); rows\_ of ``before``\ .",
+        r"**Args.** x: (n, p); rows\_ of ``before``.",
         "",
         "**Returns.** a mean.",
         "",

@@ -11,7 +11,7 @@ from alignet import results
 from alignet.figures import seeds, style
 
 LINES: dict[str, Any] = {"base": ":", "unalignet": "--", "alignet": "-"}
-EPISODES = "Bars: 95 % bootstrap intervals over episodes"
+EPISODES = "Bars: 95 % intervals over episodes, by Student's t"
 GROUPS = {"few-shot": "Few-shot", "linear probe": "Linear probe", "unseen": "Unseen subclasses"}  # first words
 GROUPS |= {"style": "Shift of style", "corruption": "Corruptions"}
 
@@ -20,7 +20,7 @@ def by_shots(scores: pd.DataFrame) -> Figure:
     """Accuracy by shots of the world's few-shot protocols: a row a student, a column a level of the hierarchy.
 
     By the nearest centroid, which has the most episodes; the other classifiers stand in downstream.csv. Bars: 95 %
-    bootstrap intervals over episodes; dotted: chance.
+    intervals over episodes; dotted: chance.
 
     Args: scores: downstream.csv.
     """
@@ -54,8 +54,9 @@ def by_shots(scores: pd.DataFrame) -> Figure:
 def over_control(scores: pd.DataFrame) -> Figure:
     """AligNet minus its control in every protocol, grouped by kind, a colour a student: what people's choices add.
 
-    Of k-shot protocols the fewest and the most shots, by nearest centroid; of the others every classifier. Bars: 95 %
-    bootstrap intervals over episodes, paired; hollow: the interval holds 0. Args: scores: downstream.csv.
+    Of k-shot protocols the fewest, the most and the primary shots, by nearest centroid; of the others every classifier.
+    Bars: 95 % intervals over episodes, paired. Bold: the primary row of a task; filled: one whose p, corrected for the
+    number of tasks, is below .05. All other rows are of the same pictures, and hollow. Args: scores: downstream.csv.
     """
     rows = scores[(scores["target"] == "alignet") & scores["over_control"].notna()]
     if rows.empty:
@@ -68,23 +69,23 @@ def over_control(scores: pd.DataFrame) -> Figure:
         for number, student in enumerate(students):
             for row in _rows_of(rows[rows["student"] == student], task).to_dict("records"):
                 shift = 0.6 * ((number + 0.5) / len(students) - 0.5)
-                value, low, high = (row[f"over_control{end}"] for end in ("", "_low", "_high"))
-                seeds.difference(ax, place + shift, value, low, high, colours[student])
+                seeds.difference(ax, place + shift, row, colours[student])
     style.vertical(ax, 0, "control")
-    _rows_named(ax, names, tasks)
+    _rows_named(ax, names, tasks, _primary(rows))
     ax.set(xlabel="Accuracy, AligNet minus control")
     for student in students:
         ax.plot([], [], "D", markersize=3, color=colours[student], label=student)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    style.legend(figure, scores["choices"].dropna(), f"{EPISODES}, paired. Hollow: the interval holds 0", targets=())
+    note = f"{EPISODES}, paired.\n{seeds.primary_note(rows)}"
+    style.legend(figure, scores["choices"].dropna(), note, targets=())
     return figure
 
 
 def summary(scores: pd.DataFrame, student: str) -> Figure:
     """Accuracy of one student in every protocol, base, control and AligNet, with chance: the rows of `over_control`.
 
-    Bars: 95 % bootstrap intervals over episodes. Who is ahead is not said here: other training seeds change it
-    (`figures.seeds`).
+    Bars: 95 % intervals over episodes; bold: the primary row of a task. Who is ahead is not said here: other training
+    seeds change it (`figures.seeds`).
     """
     of_student = scores[scores["student"] == student]
     tasks, names, _ = _places(of_student)
@@ -100,7 +101,7 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
             value, low, high = (rows.loc[target, column] for column in ("accuracy", "ci_low", "ci_high"))
             height = place + 0.8 * style.OFFSETS[target]
             ax.errorbar(value, height, xerr=style.ends(value, low, high), **style.look(target, size=3))
-    _rows_named(ax, names, tasks)
+    _rows_named(ax, names, tasks, _primary(of_student))
     ax.set(xlabel=f"{student}: accuracy, mean over classes", xlim=(0, None))
     style.legend(figure, of_student["choices"].dropna(), EPISODES, lines={"chance": ":"})
     return figure
@@ -115,13 +116,19 @@ def _tasks(part: pd.DataFrame) -> list[tuple]:
     """(dataset, protocol, shots, classifier) of the rows of `summary`."""
     scored = part[part["accuracy"].notna()]
     ends = scored.groupby(["dataset", "protocol"])["shots"].agg(["min", "max"])
-    tasks = []
+    tasks, primary = [], _primary(scored)
     columns = ["dataset", "protocol", "shots", "classifier"]
     for dataset, protocol, shots, classifier in scored[columns].drop_duplicates().itertuples(index=False):
         extreme = shots in ends.loc[(dataset, protocol)].tolist() and classifier == "centroid"
-        if pd.isna(shots) or extreme:
+        if pd.isna(shots) or extreme or _key(dataset, protocol, shots, classifier) in primary:
             tasks.append((dataset, protocol, shots, classifier))
     return tasks
+
+
+def _primary(part: pd.DataFrame) -> set[tuple]:
+    """(dataset, protocol, shots or 0, classifier) of the primary rows."""
+    rows = part[part["primary"].astype(str) == "True"] if "primary" in part else part[:0]
+    return set(rows[["dataset", "protocol", "shots", "classifier"]].fillna(0).itertuples(index=False, name=None))
 
 
 def _rows_of(part: pd.DataFrame, task: tuple) -> pd.DataFrame:
@@ -156,12 +163,19 @@ def _group(task: tuple) -> str:
     return f"9{dataset}"
 
 
-def _rows_named(ax: Axes, names: dict[float, str], tasks: dict[tuple, float]) -> None:
+def _rows_named(ax: Axes, names: dict[float, str], tasks: dict[tuple, float], primary: set[tuple]) -> None:
+    """Names at the left of the rows: headings in italics, primary rows in bold."""
     ax.set_yticks(list(names), list(names.values()), fontsize=style.SMALL)
+    bold = {tasks[task] for task in tasks if _key(*task) in primary}
     for place, text in zip(names, ax.get_yticklabels(), strict=True):
-        text.set_fontweight("normal" if place in tasks.values() else "bold")
+        text.set_fontweight("bold" if place in bold else "normal")
+        text.set_fontstyle("normal" if place in tasks.values() else "italic")
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(max(names) + 0.6, min(names) - 0.6)
+
+
+def _key(dataset: str, protocol: str, shots: float, classifier: str) -> tuple:
+    return dataset, protocol, 0.0 if pd.isna(shots) else shots, classifier
 
 
 def _name(task: tuple) -> str:

@@ -31,7 +31,8 @@ def by_abstraction(
 
     A row of panels a regime, a panel a level, in it a row a student and one for people: the noise ceiling, where ten
     triplets or more were judged by several people. Beside each student's row AligNet's relative improvement over the
-    base. Bars: 95 % intervals over triplets that share concepts; dotted: chance (1/3).
+    base; below the students what floors score. Bars: 95 % intervals over triplets that share concepts; dotted: chance
+    (1/3).
 
     Args: scores: levels.csv; examples: level -> one triplet's pictures, (3, 3, size, size) uint8, and the odd one.
     """
@@ -79,8 +80,18 @@ def _accuracies(parts: Rows, nothing: str, examples: dict[str, tuple[Tensor, int
             ax.set_title(f"{level.capitalize()}, n = {panel['n_triplets'].iloc[0]:,} triplets", pad=11)
     table = pd.concat(parts.values())
     note = f"{TRIPLETS}. Right: AligNet over the base.\n{_asked(parts)}"
-    style.legend(figure, table["choices"], note, people_row=_has_ceiling(table), judged=judged(table))
+    named = floors(table)["student"]
+    style.legend(figure, table["choices"], note, people_row=_has_ceiling(table), judged=judged(table), floors=named)
     return figure
+
+
+def floors(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of results that are floors."""
+    return table[table["target"] == results.FLOOR]
+
+
+def without_floors(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["target"] != results.FLOOR]
 
 
 def _panel(ax: Axes, panel: pd.DataFrame, people: bool) -> None:
@@ -115,8 +126,9 @@ def judged(table: pd.DataFrame) -> pd.Series | str:
 
 
 def rows(scores: pd.DataFrame) -> float:
-    """Height of a panel with a row for each student and one for people, inches."""
-    return TOP + ROW * (scores["student"].nunique() + 0.6)
+    """Height of a panel with a row for each student, one for people and, if there are any, one for floors, inches."""
+    students = without_floors(scores)["student"].nunique()
+    return TOP + ROW * (students + 0.6 + bool(len(floors(scores))))
 
 
 def panels(levels: list[list[str]], height: float, pictures: bool = False) -> tuple[Figure, np.ndarray]:

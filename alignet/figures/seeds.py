@@ -61,7 +61,8 @@ def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
     note = "Small dots: seeds. Bars: 95 % intervals over seeds and over triplets, which share concepts"
     said = ".\n".join([f"{note}. Right: AligNet over the base", *kinds])
     choices, judged = (None, "") if alone is None else (alone["choices"], levels.judged(alone))
-    style.legend(figure, choices, said, people_row=_with_ceiling(lines), judged=judged)
+    floors = pd.concat([levels.floors(summary)["student"] for summary, _ in lines.values()])
+    style.legend(figure, choices, said, people_row=_with_ceiling(lines), judged=judged, floors=floors)
     return figure
 
 
@@ -78,7 +79,7 @@ def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) ->
     drawn = panel.assign(noise_ceiling_low=panel["noise_ceiling"], noise_ceiling_high=panel["noise_ceiling"])
     people = bool(ceiling.notna().any())
     students = style.by_student(ax, drawn, "mean", "ci_low", "ci_high", people_row=people)
-    dots = scores[scores["level"] == level]
+    dots = levels.without_floors(scores[scores["level"] == level])
     for (student, target), one in dots.groupby(["student", "target"]):
         height = students.index(str(student)) + style.OFFSETS[str(target)] + 0.1
         ax.plot(one["value"], np.full(len(one), height), ".", markersize=2, color=style.COLOURS[str(target)])
@@ -93,8 +94,10 @@ def over_control(summary: pd.DataFrame) -> Figure:
     """AligNet minus its control on every benchmark, mean over seeds, with its 95 % interval over seeds and over the
     units that the benchmark is of: triplets, pairs or episodes.
 
-    Filled: the interval does not hold 0. Mixed triplets and single regimes of studies stand in seeds.csv alone. Of
-    k-shot protocols the fewest and the most shots by nearest centroid are drawn; seeds.csv has all.
+    Filled: the interval does not hold 0 or, of downstream tasks, the primary row is clear after Holm's correction for
+    their number; other rows of tasks are of the same pictures, and hollow. Mixed triplets and single regimes of studies
+    stand in seeds.csv alone. Of k-shot protocols the fewest, the most and the primary shots by nearest centroid are
+    drawn; seeds.csv has all.
 
     Args: summary: seeds.csv.
     """
@@ -108,24 +111,44 @@ def over_control(summary: pd.DataFrame) -> Figure:
     colours = style.student_colours(students)
     for ax, student in zip(axes, students, strict=True):
         for row in rows[rows["student"] == student].to_dict("records"):
-            value, low, high = (row[f"over_control{end}"] for end in ("", "_low", "_high"))
-            difference(ax, names.index(row["name"]), value, low, high, colours[student])
+            difference(ax, names.index(row["name"]), row, colours[student])
         style.vertical(ax, 0, "")
         ax.set(xlabel="AligNet minus control", title=student, ylim=(len(names) - 0.5, -0.5))
         ax.locator_params(axis="x", nbins=6)
     axes[0].set_yticks(range(len(names)), names, fontsize=style.SMALL)
     seeds = f"{int(rows['n_seeds'].max())} training seeds"
-    note = f"Bars: 95 % intervals over {seeds} and over triplets, pairs or episodes. Hollow: the interval holds 0"
+    note = f"Bars: 95 % intervals over {seeds} and over triplets, pairs or episodes. Hollow: the interval holds 0.\n"
+    note += primary_note(rows).replace("Bold: the", "Downstream tasks: the")
     style.legend(figure, summary["choices"].dropna(), note, targets=(), judged=levels.judged(summary))
     return figure
 
 
-def difference(ax: Axes, place: float, value: float, low: float, high: float, colour: str) -> None:
-    """A difference with its interval, hollow where the interval holds 0."""
-    clear = low > 0 or high < 0
+def difference(ax: Axes, place: float, row: dict[str, Any], colour: str) -> None:
+    """AligNet minus its control with its interval, filled where it is `clear`. Args: row: of a table of results."""
+    value, low, high = (row[f"over_control{end}"] for end in ("", "_low", "_high"))
     look: dict[str, Any] = {"marker": "D", "markersize": 3, "color": colour, "elinewidth": 0.8}
-    face = colour if clear else "white"
+    face = colour if clear(row) else "white"
     ax.errorbar(value, place, xerr=style.ends(value, low, high), markerfacecolor=face, **look)
+
+
+def clear(row: dict[str, Any]) -> bool:
+    """Whether the interval of over_control leaves 0 out or, of a row of a downstream task, whether its p, corrected for
+    the number of tasks, is below .05: only primary rows have one."""
+    if isinstance(row.get("task"), str):
+        return bool(row["over_control_holm"] < 0.05)
+    return bool(row["over_control_low"] > 0 or row["over_control_high"] < 0)
+
+
+def primary_note(rows: pd.DataFrame) -> str:
+    """What is bold and filled among rows of downstream tasks, and how many tasks there are; '' where there are none."""
+    primary = rows[rows["primary"].astype(str) == "True"] if "primary" in rows else rows[:0]
+    if primary.empty:
+        return ""
+    tasks = primary["task"].nunique()
+    rest = "Other rows are of the same pictures and are not counted"
+    return (
+        f"Bold: the primary row of each of {tasks} tasks, filled where p < .05 after Holm's correction for them. {rest}"
+    )
 
 
 def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +159,8 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     shots = pd.to_numeric(rows["metric"].str.extract(r"(\d+) shots")[0])
     ends = shots.groupby(rows["benchmark"])
     extreme = (shots == ends.transform("min")) | (shots == ends.transform("max"))
-    kept = rows[shots.isna() | (extreme & rows["metric"].str.contains("centroid"))]
+    primary = (rows["primary"].astype(str) == "True") if "primary" in rows else False
+    kept = rows[shots.isna() | (extreme & rows["metric"].str.contains("centroid")) | primary]
     short = kept["metric"].replace({"odd_one_out_accuracy": "accuracy", "rsa_spearman": "RSA", "spearman": "Spearman"})
     short = short.str.replace("accuracy, ", "").str.replace("centroid, ", "").str.replace("1 shots", "1 shot")
     benchmark = (

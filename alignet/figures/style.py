@@ -126,11 +126,12 @@ def by_student(
     ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str, people_row: bool | None = None
 ) -> list[str]:
     """A row for each student, in it base, control and AligNet with error bars from `low` to `high`, joined by a line,
-    and above them a row for people: the noise ceiling with its interval, where there is one.
+    above them a row for people: the noise ceiling with its interval, where there is one, and below them floors.
 
     people_row: whether there is a row for people; None: where the panel has a ceiling. A column `family` puts the
     students of one family together and names it. Returns: the students, from above.
     """
+    floors, panel = panel[panel["target"] == results.FLOOR], panel[panel["target"] != results.FLOOR]
     grouped = "family" in panel and panel["family"].nunique() > 1
     ordered = panel.sort_values("family", key=lambda f: f.map(FAMILIES.index), kind="stable") if grouped else panel
     students = list(dict.fromkeys(ordered["student"]))
@@ -149,12 +150,37 @@ def by_student(
         ax.errorbar(first["noise_ceiling"], -0.8, xerr=errors, marker="*", markersize=5, color="0.2", elinewidth=0.8)
     families = dict(zip(ordered["student"], ordered["family"], strict=True)) if grouped else {}
     names = [f"{student}\n{families[student]}" if grouped else student for student in students]
-    ax.set_yticks([*([-0.8] if above else []), *range(len(students))], [*(["people"] if above else []), *names])
-    ax.set_ylim(len(students) - 0.5, -1.15 if above else -0.5)
+    n, below = len(students), bool(len(floors))
+    floors_row(ax, floors, n, value, low, high)
+    places = [*([-0.8] if above else []), *range(n + below)]
+    ax.set_yticks(places, [*(["people"] if above else []), *names, *(["floors"] if below else [])])
+    ax.set_ylim(n + below - 0.5, -1.15 if above else -0.5)
     return students
 
 
 OFFSETS = dict(zip(results.TARGETS, (-0.24, 0.0, 0.24), strict=True))
+FLOOR_MARKS = "x+12348|"  # grey: of floors, in their order
+GREY = "0.45"
+
+
+def floors_row(ax: Axes, panel: pd.DataFrame, place: float, value: str, low: str, high: str) -> None:
+    """Floors at one height: a grey mark each, with its error bar. Args: panel: a row for each, named by student."""
+    for number, row in enumerate(panel.to_dict("records")):
+        height = place + 0.6 * ((number + 0.5) / len(panel) - 0.5)
+        bar = ends(row[value], row[low], row[high])
+        ax.errorbar(row[value], height, xerr=bar, marker=_floor_mark(number), **_FLOOR)
+
+
+def floor_marks(names: Iterable[str]) -> dict[str, str]:
+    """The marks of `floors_row`: name -> marker."""
+    return {name: _floor_mark(number) for number, name in enumerate(dict.fromkeys(names))}
+
+
+def _floor_mark(number: int) -> str:
+    return FLOOR_MARKS[number % len(FLOOR_MARKS)]
+
+
+_FLOOR: dict[str, Any] = {"markersize": 4, "color": GREY, "elinewidth": 0.6, "markeredgewidth": 0.9}
 
 
 _LINE: dict[str, Any] = {"color": "0.4", "linewidth": 0.8}
@@ -168,11 +194,12 @@ def legend(
     lines: dict[str, str] | None = None,
     people_row: bool = False,
     judged: str | pd.Series = "",
+    floors: Iterable[str] = (),
 ) -> None:
     """Below a figure: the marks of the targets, what lines stand for, what error bars are and whose choices.
 
     Args: choices: of one kind, or a table's column; lines: name -> line style; people_row: the star of `by_student`;
-        judged: what people were shown, or a table's column; '' if these pictures.
+        judged: what people were shown, or a table's column; '' if these pictures; floors: names of `floors_row`'s.
     """
     dot: dict[str, Any] = {"linestyle": "none", "markersize": 4}
     handles: list[Artist] = [plt.Line2D([], [], **point(target)) for target in targets]
@@ -180,6 +207,9 @@ def legend(
     if people_row:
         handles.append(plt.Line2D([], [], marker="*", color="0.2", **dot))
         labels.append("people (noise ceiling)")
+    for name, mark in floor_marks(floors).items():
+        handles.append(plt.Line2D([], [], marker=mark, color=GREY, **dot))
+        labels.append(f"floor: {name}")
     for name, line in (lines or {}).items():
         handles.append(plt.Line2D([], [], **(_LINE | {"linestyle": line})))
         labels.append(name)

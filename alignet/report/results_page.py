@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from alignet import config, results
-from alignet.evaluation import published
+from alignet.evaluation import published, tasks
 from alignet.worlds.format.schema import LEVELS, PARTICIPANTS
 
 PUBLISHED = {  # a run in reports/reference -> its title and what it is of
@@ -27,6 +28,7 @@ FEWEST = 10  # triplets of a row that is told
 ENOUGH = 30  # triplets, all folds together, of a row about the teacher
 MARK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 ACCURACY = "odd_one_out_accuracy"
+TEACHER = "teacher"  # the target of rows about the teacher after its fit
 
 
 SHORTFALLS = Path(__file__).with_name("shortfalls.md")  # in words: the numbers are above
@@ -67,7 +69,8 @@ def page(reference: Path) -> str:
     for name, (title, of) in PUBLISHED.items():
         if (reference / name / "tables" / "seeds.csv").is_file():
             run = Run(name, reference / name / "tables")
-            lines += ["", f"## {title}: {of}", "", *_asked(run), "", *_levels(run), *_study(run), *_teacher(run)]
+            lines += ["", f"## {title}: {of}", "", *_asked(run), *_headline(run), "", *_levels(run)]
+            lines += [*_study(run), *_teacher(run)]
             lines += [*_people(run), *_unsure(run), *_downstream(run)]
     return "\n".join(lines) + "\n" + SHORTFALLS.read_text(encoding="utf-8")
 
@@ -80,6 +83,7 @@ def headline(reference: Path) -> str:
         _sentence(run),
         "",
         *_asked(run),
+        *_headline(run),
         "",
         *_levels(run, regimes=("new", "known"), levels=("coarse", "boundary", "fine", "all")),
     ]
@@ -129,23 +133,45 @@ def _levels(
 ) -> Iterator[str]:
     rows = run.choices
     rows = rows[rows["study"].isna()]
-    yield "| concepts, level | base | control | AligNet | over base | over control | people agree | triplets |"
-    yield "|---" * 8 + "|"
+    yield from _table(rows, regimes, levels)
+    floors = [*_floors(rows[rows["level"].isin(list(levels))], regimes)]
+    yield from ["", *floors] if floors else []
+
+
+def _table(rows: pd.DataFrame, regimes: Iterable[str], levels: Iterable[str]) -> Iterator[str]:
+    """The models beside each other; with the teacher and the share of its gain that AligNet keeps where rows say."""
+    more = [name for name, there in (("teacher", _with_teacher(rows)), ("gain kept", _with_kept(rows))) if there]
+    names = ["concepts, level", "base", "control", "AligNet", *more, "over base", "over control", "people agree"]
+    yield "| " + " | ".join([*names, "triplets"]) + " |"
+    yield "|---" * (len(names) + 1) + "|"
     yield from _rows(rows, regimes, levels)
 
 
+def _with_teacher(rows: pd.DataFrame) -> bool:
+    return bool((rows["target"] == TEACHER).any())
+
+
+def _with_kept(rows: pd.DataFrame) -> bool:
+    return "kept" in rows and bool(rows["kept"].notna().any())
+
+
 def _rows(rows: pd.DataFrame, regimes: Iterable[str], levels: Iterable[str]) -> Iterator[str]:
-    several = rows["student"].nunique() > 1
-    for student in dict.fromkeys(rows["student"]):
+    teachers, of_students = rows[rows["target"] == TEACHER], rows[rows["target"].isin(results.TARGETS)]
+    several = of_students["student"].nunique() > 1
+    for student in dict.fromkeys(of_students["student"]):
         for regime in regimes:
             for level in levels:
-                some = rows[(rows["student"] == student) & (rows["regime"] == regime) & (rows["level"] == level)]
-                of = some.set_index("target")
+                some = of_students[(of_students["regime"] == regime) & (of_students["level"] == level)]
+                of = some[some["student"] == student].set_index("target")
                 if not {"base", "alignet"} <= set(of.index) or of.loc["alignet", "n"] < FEWEST:
                     continue
                 aligned = of.loc["alignet"]
                 cells = [f"{student}, " * several + f"{regime}, {level}"]
                 cells += [_number(of["mean"].get(target)) for target in results.TARGETS]
+                there = teachers[(teachers["regime"] == regime) & (teachers["level"] == level)]["mean"]
+                cells += [_number(there.iloc[0] if len(there) else None)] * _with_teacher(rows)
+                if _with_kept(rows):
+                    cells.append(_signed(aligned, "kept").lstrip("+"))
                 cells += [_signed(aligned, "over_base"), _signed(aligned, "over_control")]
                 cells += [_number(aligned["noise_ceiling"]), f"{int(aligned['n']):,}"]
                 yield "| " + " | ".join(cells) + " |"
@@ -158,9 +184,7 @@ def _study(run: Run) -> Iterator[str]:
         of = rows[rows["study"] == study]
         people = int(of["n_people"].max())
         yield from ("", f"### The study of {study}: {people} people, every one judged every triplet", "")
-        yield "| concepts, level | base | control | AligNet | over base | over control | people agree | triplets |"
-        yield "|---" * 8 + "|"
-        yield from _rows(of, ("all", *REGIMES), (*LEVELS, "all"))
+        yield from _table(of, ("all", *REGIMES), (*LEVELS, "all"))
 
 
 def _teacher(run: Run) -> Iterator[str]:
@@ -229,22 +253,109 @@ def _unsure(run: Run) -> Iterator[str]:
 
 
 def _downstream(run: Run) -> Iterator[str]:
-    """How many downstream protocols rise or fall; protocols share their pictures and are no independent tests."""
+    """On how many tasks AligNet leads, by the primary row of each, corrected for their number; and these rows."""
     seeds = run.table("seeds")
-    rows = seeds[seeds["metric"].str.startswith("accuracy, ") & (seeds["target"] == "alignet")]
-    if rows.empty:
+    if "task" not in seeds:
+        return
+    rows = seeds[tasks.is_primary(seeds)]
+    aligned, every = rows[rows["target"] == "alignet"], seeds[seeds["task"].notna() & (seeds["target"] == "alignet")]
+    if aligned.empty:
         return
     yield from ("", "### Downstream", "")
-    for student, of in rows.groupby("student", sort=False):
+    for student, of in aligned.groupby("student", sort=False):
         said = []
         for other, name in (("over_base", "the base"), ("over_control", "the control")):
-            above, below = int((of[f"{other}_low"] > 0).sum()), int((of[f"{other}_high"] < 0).sum())
-            said.append(f"above {name} in {above} and below in {below}")
-        tasks = of["benchmark"].nunique()
+            above, below, tested = tasks.leads(of, other)
+            said.append(f"above {name} in {above} and below in {below} of {tested}")
+        secondary = len(every[every["student"] == student]) - len(of)
         yield (
-            f"{student}: of {len(of)} rows about {tasks} tasks (several numbers of shots and classifiers each, on\n"
-            f"the same pictures: not independent) AligNet is {'; '.join(said)} (whole interval on one side of 0)."
+            f"{student}, {len(of)} tasks (a data set, or a column of the world's labels; one row of each was fixed\n"
+            f"beforehand): AligNet is {'; '.join(said)} (p < .05 after Holm's correction for the number of tasks).\n"
+            f"The other {secondary} rows of seeds.csv are of the same pictures and are not counted."
         )
+    yield from ("", "| task, primary row | base | control | AligNet | over base | over control |", "|---" * 6 + "|")
+    for (student, benchmark, metric), some in rows.groupby(["student", "benchmark", "metric"], sort=False):
+        of = some.set_index("target")
+        if "alignet" in of.index:
+            cells = [f"{student}, {benchmark}, {metric.removeprefix('accuracy, ')}"]
+            cells += [_number(of["mean"].get(target)) for target in results.TARGETS]
+            cells += [_signed(of.loc["alignet"], name) for name in ("over_base", "over_control")]
+            yield "| " + " | ".join(cells) + " |"
+
+
+def _headline(run: Run) -> Iterator[str]:
+    """The paper's headline beside ours: the gain at the coarse level, the reliability of people that is passed or not,
+    and uncertainty; nothing of a run whose seeds.csv is older than these columns."""
+    seeds = run.table("seeds")
+    if "relative_improvement" not in seeds:
+        return
+    aligned = seeds[(seeds["target"] == "alignet") & (seeds["n"].fillna(0) >= FEWEST)]
+    yield from ("", "| the paper's headline | the paper | here |", "|---" * 3 + "|")
+    of_levels = aligned[aligned["benchmark"].str.startswith("levels, ")]
+    coarse = of_levels[of_levels["level"] == "coarse"]
+    for row in _told(coarse).to_dict("records"):
+        gain = _percent(row)
+        yield f"| over the base at the coarse level, {_concepts(row)} | up to {_published_percent():g} % | {gain} |"
+    for row in _told(of_levels[of_levels["above_ceiling_low"].notna()]).to_dict("records"):
+        word = (
+            "passed" if row["above_ceiling_low"] > 0 else "not passed" if row["above_ceiling_high"] < 0 else "reached"
+        )
+        here = f"{word}: {_signed(pd.Series(row), 'above_ceiling')}"
+        yield f"| reliability of people, {_concepts(row)}, {row['level']} | {_no_number()} | {here} |"
+    unsure = aligned[aligned["benchmark"].str.startswith("uncertainty, ") & (aligned["level"] == "all")]
+    for row in _told(unsure[unsure["mean"].notna()]).to_dict("records"):
+        people, ceiling = (
+            f"{int(row['n_people'])} people, " if row["n_people"] > 0 else "",
+            _number(row["noise_ceiling"]),
+        )
+        kind = row["benchmark"].rsplit(", ", 1)[1].replace("_", " ")
+        here = f"{_number(row['mean'])} [{_number(row['ci_low'])}, {_number(row['ci_high'])}]; "
+        here += f"over base {_signed(pd.Series(row), 'over_base')}; ceiling {ceiling}"
+        yield f"| Spearman with people's {kind}, {people}{_concepts(row)} | {_no_number()} | {here} |"
+
+
+def _no_number() -> str:
+    return "no number could be read"
+
+
+def _told(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows about new and known concepts, and of a study those about all of its triplets."""
+    return rows[np.where(rows["study"].notna(), rows["regime"] == "all", rows["regime"].isin(["new", "known"]))]
+
+
+def _concepts(row: dict) -> str:
+    study = f"study of {row['study']}" if isinstance(row["study"], str) else f"{row['regime']} concepts"
+    return f"{row['student']}, {study}"
+
+
+def _percent(row: dict) -> str:
+    value, low, high = (row[f"relative_improvement{end}"] for end in ("", "_low", "_high"))
+    ends = "" if pd.isna(low) else f" [{low:+.0f}, {high:+.0f}]"
+    return f"{value:+.0f} %{ends}"
+
+
+def _floors(rows: pd.DataFrame, regimes: Iterable[str]) -> Iterator[str]:
+    """What floors score, and where AligNet is not clearly above the best of them; nothing of a run without floors."""
+    of_floors = rows[rows["target"] == results.FLOOR]
+    if of_floors.empty:
+        return
+    for regime in regimes:
+        some = of_floors[(of_floors["regime"] == regime) & (of_floors["n"] >= FEWEST)]
+        aligned = rows[(rows["target"] == "alignet") & (rows["regime"] == regime) & (rows["n"] >= FEWEST)]
+        if some.empty or aligned.empty:
+            continue
+        said = [
+            f"{level}: " + ", ".join(f"{row['student']} {_number(row['mean'])}" for row in of.to_dict("records"))
+            for level, of in some.groupby("level", sort=False)
+        ]
+        near = aligned[~(aligned["over_floor_low"] > 0)]
+        far = ", ".join(f"{row['student']} {row['level']} ({_signed(row, 'over_floor')})" for _, row in near.iterrows())
+        verdict = (
+            f"**Not clearly above the best floor: {far}.**"
+            if far
+            else "AligNet is above the best floor at every level."
+        )
+        yield f"Floors ({regime} concepts): {'; '.join(said)}. {verdict}"
 
 
 def _number(value: object) -> str:
