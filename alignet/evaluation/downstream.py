@@ -61,7 +61,7 @@ def _with_primary(table: pd.DataFrame) -> pd.DataFrame:
     columns = ["student", "target", "task", "protocol", "shots", "classifier", "accuracy"]
     columns += [f"{difference}_p" for difference in tasks.CORRECTED]
     table = table.reindex(columns=[*table, *(column for column in columns if column not in table)])
-    table = table.assign(primary=tasks.primary(table))
+    table = table.assign(primary=tasks.primary(table).map({True: "yes", False: "no"}))
     holm = {column: tasks.corrected(table, table[f"{name}_p"]) for name, column in tasks.CORRECTED.items()}
     return table.assign(**holm)
 

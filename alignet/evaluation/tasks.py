@@ -52,10 +52,8 @@ def corrected(table: pd.DataFrame, p: pd.Series) -> pd.Series:
 
 
 def is_primary(table: pd.DataFrame) -> pd.Series:
-    """The column primary as (n,) bool, whatever a file made of it; all False where there is none."""
-    if "primary" not in table:
-        return pd.Series(False, table.index)
-    return table["primary"].astype(str) == "True"
+    """Which rows say yes in the column primary, (n,) bool; none where there is no such column."""
+    return pd.Series(False, table.index) if "primary" not in table else table["primary"] == "yes"
 
 
 def leads(table: pd.DataFrame, difference: str) -> tuple[int, int, int]:

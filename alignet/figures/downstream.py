@@ -127,7 +127,7 @@ def _tasks(part: pd.DataFrame) -> list[tuple]:
 
 def _primary(part: pd.DataFrame) -> set[tuple]:
     """(dataset, protocol, shots or 0, classifier) of the primary rows."""
-    rows = part[part["primary"].astype(str) == "True"] if "primary" in part else part[:0]
+    rows = part[part["primary"] == "yes"] if "primary" in part else part[:0]
     return set(rows[["dataset", "protocol", "shots", "classifier"]].fillna(0).itertuples(index=False, name=None))
 
 

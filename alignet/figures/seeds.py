@@ -141,7 +141,7 @@ def clear(row: dict[str, Any]) -> bool:
 
 def primary_note(rows: pd.DataFrame) -> str:
     """What is bold and filled among rows of downstream tasks, and how many tasks there are; '' where there are none."""
-    primary = rows[rows["primary"].astype(str) == "True"] if "primary" in rows else rows[:0]
+    primary = rows[rows["primary"] == "yes"] if "primary" in rows else rows[:0]
     if primary.empty:
         return ""
     tasks = primary["task"].nunique()
@@ -159,7 +159,7 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     shots = pd.to_numeric(rows["metric"].str.extract(r"(\d+) shots")[0])
     ends = shots.groupby(rows["benchmark"])
     extreme = (shots == ends.transform("min")) | (shots == ends.transform("max"))
-    primary = (rows["primary"].astype(str) == "True") if "primary" in rows else False
+    primary = (rows["primary"] == "yes") if "primary" in rows else False
     kept = rows[shots.isna() | (extreme & rows["metric"].str.contains("centroid")) | primary]
     short = kept["metric"].replace({"odd_one_out_accuracy": "accuracy", "rsa_spearman": "RSA", "spearman": "Spearman"})
     short = short.str.replace("accuracy, ", "").str.replace("centroid, ", "").str.replace("1 shots", "1 shot")
