@@ -17,7 +17,7 @@ import pandas as pd
 from alignet import config
 from alignet.report import compare, reproduced
 
-OUT = config.ROOT / "bench" / "processors.csv"
+OUT = config.home() / "bench" / "processors.csv"
 KEPT = ["mean", "sd_seeds", "run_low", "run_high", "clear"]
 
 
@@ -35,7 +35,7 @@ def collected(runs: dict[str, Path], published: Path) -> pd.DataFrame:
 def main(arguments: list[str]) -> int:
     runs = {name: Path(place) for name, _, place in (each.partition("=") for each in arguments)}
     params = config.values(config.PARAMS)
-    published = compare.reference(config.ROOT / "reports", params)
+    published = compare.reference(config.home() / "reports", params)
     if len(runs) < 2 or published is None:
         print("name two runs or more of params that have a published run: NAME=REPORTS", file=sys.stderr)
         return 1

@@ -7,8 +7,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from alignet.config import ROOT
+from alignet.config import home
 from alignet.report import pages
+
+ROOT = home()
 
 PATH = ROOT / "notebooks" / "00_by_hand.ipynb"
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)+?)\\tag\{(\d+)\} *\$\$", re.DOTALL)

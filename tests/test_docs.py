@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from alignet.config import ROOT
+from alignet.config import home
 from alignet.evaluation import published
 from alignet.report import figure_map
+
+ROOT = home()
 
 MAP = yaml.safe_load((ROOT / figure_map.ROWS).read_text(encoding="utf-8"))
 

@@ -8,7 +8,7 @@ import pytest
 from alignet import config, results
 from alignet.report import compare, reproduced
 
-EMOJI = config.ROOT / "reports" / "reference" / "emoji"
+EMOJI = config.home() / "reports" / "reference" / "emoji"
 KEY = {"student": "a", "benchmark": "levels, new, coarse", "study": "", "regime": "new", "level": "coarse"}
 KEY |= {"metric": "odd_one_out_accuracy", "choices": "human"}
 
