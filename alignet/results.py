@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # `make repro` reads the names below, and pandas takes a seco
 BASE, CONTROL, ALIGNED = "base", "unalignet", "alignet"
 TARGETS = (BASE, CONTROL, ALIGNED)  # what a student was taught: nothing, the teacher without its map, the teacher
 FLOOR = "floor"  # the target of rows about what needs no training, as colours; their column student names it
+TEACHER_BEFORE, TEACHER = "teacher before", "teacher"  # targets of rows about the teacher: without its map, with it
 TAUGHT = (ALIGNED, CONTROL)  # targets that need a student's training
 NAMES = {BASE: "Base", CONTROL: "UnAligNet (control)", ALIGNED: "AligNet"}
 OTHERS = ((BASE, "over_base"), (CONTROL, "over_control"))  # what AligNet is compared with, and the column's name

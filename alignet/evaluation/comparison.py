@@ -12,7 +12,7 @@ from alignet.worlds.format.tables import World
 MODEL = ["model", "weights", "layer", "picture_size", "world"]
 SCORE = ["benchmark", "study", "regime", "level", "metric", "value", "ci_low", "ci_high", "ci_unit"]
 SCORE += ["noise_ceiling", "chance", "n", "choices", "judged", "note"]
-PAIRED = ("over_base", "over_control", "above_ceiling", "over_floor")
+PAIRED = ("over_base", "over_control", "above_ceiling", "over_floor", "kept")
 DIFFERENCES = [f"{name}{end}" for name in PAIRED for end in ("", "_low", "_high")]
 MORE = [
     *DIFFERENCES,
@@ -80,8 +80,9 @@ def of_the_run(reports: Path, world: World) -> pd.DataFrame:
     if not all(file.is_file() for file in files.values()):
         return pd.DataFrame(columns=[*MODEL, *SCORE])
     scores = tidy({stage: results.load(file) for stage, file in files.items()})
-    order = (*dict.fromkeys(scores["student"]), *results.TARGETS, results.FLOOR)
+    others = (results.FLOOR, results.TEACHER_BEFORE, results.TEACHER)
+    order = (*dict.fromkeys(scores["student"]), *results.TARGETS, *others)
     place = {name: number for number, name in enumerate(order)}
     scores = scores.sort_values(["student", "target"], key=lambda names: names.map(place), kind="stable")
-    labels = scores["student"] + ", " + scores["target"].map(results.NAMES | {results.FLOOR: results.FLOOR})
+    labels = scores["student"] + ", " + scores["target"].map(results.NAMES | {name: name for name in others})
     return scores.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])

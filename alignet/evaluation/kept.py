@@ -14,11 +14,14 @@ from alignet import results
 from alignet.evaluation.influences import NAN, Score, interval
 from alignet.maths.intervals import Units, mean_influence
 
-TEACHER_BEFORE, TEACHER = "teacher before", "teacher"  # the control's labels, and AligNet's
 SHARES = {
-    "kept": ((results.ALIGNED, results.CONTROL), (TEACHER, TEACHER_BEFORE)),
-    "reached": ((results.ALIGNED, results.BASE), (TEACHER, results.BASE)),
+    "kept": ((results.ALIGNED, results.CONTROL), (results.TEACHER, results.TEACHER_BEFORE)),
+    "reached": ((results.ALIGNED, results.BASE), (results.TEACHER, results.BASE)),
 }
+
+
+ENDS = ("", "_low", "_high")
+COLUMNS = [f"{name}{end}" for name in SHARES for end in ENDS]
 
 
 def shares(agreement: Mapping[str, Tensor], units: Units) -> dict[str, float]:
@@ -30,7 +33,7 @@ def shares(agreement: Mapping[str, Tensor], units: Units) -> dict[str, float]:
         interval of the gain that it is divided by holds 0, since a share of no gain says nothing.
     Raises: ValueError naming the models that are missing.
     """
-    missing = [name for name in (*results.TARGETS, TEACHER_BEFORE, TEACHER) if name not in agreement]
+    missing = [name for name in (*results.TARGETS, results.TEACHER_BEFORE, results.TEACHER) if name not in agreement]
     if missing:
         raise ValueError(f"what a student keeps needs the choices of {', '.join(missing)} too")
     row: dict[str, float] = {}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alignet import results
 from alignet.config import HumanUncertainty, Levels
-from alignet.evaluation import influences
+from alignet.evaluation import influences, kept
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level, human_agreement
 from alignet.evaluation.influences import Score, interval, mean
 from alignet.evaluation.representations import Representations, unit_of
@@ -28,7 +28,7 @@ COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "majority_accuracy", "m
 COLUMNS += ["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
 COLUMNS += ["above_ceiling", "above_ceiling_low", "above_ceiling_high", "passes_ceiling"]
 COLUMNS += [f"{name}{end}" for name in ("over_base", "over_control", "relative_improvement") for end in ENDS]
-COLUMNS += ["floor", *(f"over_floor{end}" for end in ENDS)]
+COLUMNS += ["floor", *(f"over_floor{end}" for end in ENDS), *kept.COLUMNS]
 for centring in ("centred", "uncentred"):
     COLUMNS += [f"{centring}_accuracy", f"{centring}_low", f"{centring}_high"]
     for name in ("over_base", "over_control", "improvement"):
@@ -60,26 +60,32 @@ def with_influences(
     people. Of fewer than influences.FEWEST triplets there is no interval.
 
     Similarities are cosines; where `centred` says so, of features from which the mean of the test split's pictures is
-    subtracted. `centred_` and `uncentred_` columns hold accuracies and differences both ways; the other columns are
-    those of settings.centred.
+    subtracted. The teacher's are the dot products that its labels come from. `centred_` and `uncentred_` columns hold
+    accuracies and differences both ways; the other columns are those of settings.centred. kept and reached: see `kept`.
 
-    Args: representations: of the pictures of `World.scored_rows`; those of target 'floor' are floors.
+    Args: representations: of the pictures of `World.scored_rows`; those of target 'floor' are floors, those of student
+        'teacher' the teacher's.
     Returns: the columns of levels.csv, `choices` (whose they are), `judged` (what people saw if not these pictures) and
         `note`; a world without choices to score gives rows of level 'all' without numbers and a note that says so. And
         blocks of `influences`.
     Source: the paper, Results, 'Levels' (Eq. 11 of docs/method.md); intervals: section 10 there. Centring is ours.
     """
     test = torch.isin(world.scored_rows(), world.rows("test"))
-    units = {centred: {k: unit_of(x, test, centred) for k, x in representations.items()} for centred in (True, False)}
-    table, kept = [], []
+    units = {c: {key: _compared(key, x, test, c) for key, x in representations.items()} for c in (True, False)}
+    table, moved = [], []
     for judged in choices_by_level(world, people):
         chosen = {centred: {key: choices(x, judged) for key, x in unit.items()} for centred, unit in units.items()}
         table += _rows(judged, chosen, settings)
-        kept.append(_influences(judged, chosen[settings.centred]))
+        moved.append(_influences(judged, chosen[settings.centred]))
     if not table:
         return _without_levels(world, representations), []
     scores = pd.DataFrame(table).assign(choices=world.choices, judged=world.judged, ci_unit=UNIT, note="")
-    return scores.reindex(columns=COLUMNS), kept
+    return scores.reindex(columns=COLUMNS), moved
+
+
+def _compared(key: tuple[str, str, str], features: Tensor, test: Tensor, centred: bool) -> Tensor:
+    """Rows whose dot products are compared: of unit length, but for the teacher's."""
+    return features if key[0] == results.TEACHER else unit_of(features, test, centred)
 
 
 def choices(unit: Tensor, judged: TimedChoices) -> Tensor:
@@ -99,9 +105,8 @@ def _rows(judged: TimedChoices, chosen: dict[bool, dict], settings: Levels) -> l
     for key in agrees[settings.centred]:
         row = dict(zip(("student", "target", "representation"), key, strict=True)) | common
         row |= _against_people(chosen[settings.centred][key], agrees[settings.centred][key], people, judged)
-        row |= _against_others(agrees[settings.centred], key, judged) | _over_floor(
-            agrees[settings.centred], key, judged
-        )
+        row |= _against_others(agrees[settings.centred], key, judged)
+        row |= _over_floor(agrees[settings.centred], key, judged) | _kept(agrees[settings.centred], key, judged)
         for centred, centring in ((True, "centred"), (False, "uncentred")):
             row |= mean(f"{centring}_accuracy", centring, agrees[centred][key], units)
             others = _against_others(agrees[centred], key, judged)
@@ -159,7 +164,7 @@ def _against_people(chosen: Tensor, agrees: Tensor, people: Tensor, judged: Time
 def _against_others(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, float]:
     """Accuracy minus the base's and the control's, and percent over the base. Args: agrees: key -> (n,) agreement."""
     student, target, representation = key
-    if target == results.FLOOR:
+    if (student, "base", "pooled") not in agrees:  # floors and the teacher
         return {}
     base, control = agrees[student, "base", "pooled"], agrees.get((student, results.CONTROL, representation))
     row = _improvement("relative_improvement", agrees[key], base, judged)
@@ -178,6 +183,16 @@ def _over_floor(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -
         return {}
     best = max(floors, key=lambda name: float(floors[name].mean()))
     return {"floor": best} | mean("over_floor", "over_floor", agrees[key] - floors[best], judged.units)
+
+
+def _kept(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, float]:
+    """What an aligned student keeps of its teacher's gain. Args: agrees: key -> (n,) agreement."""
+    student, target, representation = key
+    places = {name: (student, name, "pooled") for name in results.TARGETS}
+    places |= {name: (results.TEACHER, name, "pooled") for name in (results.TEACHER_BEFORE, results.TEACHER)}
+    if (target, representation) != (results.ALIGNED, "pooled") or not set(places.values()) <= set(agrees):
+        return {}
+    return kept.shares({name: agrees[place] for name, place in places.items()}, judged.units)
 
 
 def _improvement(name: str, agreement: Tensor, base: Tensor, judged: TimedChoices) -> dict[str, float]:

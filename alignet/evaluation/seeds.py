@@ -18,7 +18,7 @@ ENDS = ("", "_low", "_high")
 COLUMNS = ["student", "benchmark", "study", "regime", "level", "metric", "target", "mean", "sd", "lowest", "highest"]
 COLUMNS += ["ci_low", "ci_high", "ci_unit"]
 COLUMNS += [f"{name}{end}" for name in ("over_base", "over_control", "relative_improvement") for end in ENDS]
-COLUMNS += ["floor", *(f"{name}{end}" for name in ("over_floor", "above_ceiling") for end in ENDS)]
+COLUMNS += ["floor", *(f"{name}{end}" for name in ("over_floor", "above_ceiling", "kept") for end in ENDS)]
 COUNTS = ["n", "n_choices", "n_people", "n_unnamed"]
 COLUMNS += ["verdict", "task", "primary", *tasks.CORRECTED.values()]
 COLUMNS += ["noise_ceiling", "chance", *COUNTS, "n_seeds", "choices", "judged"]
@@ -54,9 +54,9 @@ def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
     ci_low, ci_high: the 95 % interval of the mean over seeds, whose variance is that over seeds divided by their number
     plus that over the units of the score (ci_unit names both; Eq. 19 of docs/method.md). over_base, over_control: the
     mean over seeds of the difference to the base and to the control of the same seed, with such an interval, and so
-    are relative_improvement (percent over the base), over_floor (to the best floor, which `floor` names) and
-    above_ceiling (to people's agreement). Where the runs kept influences, the second variance is that of the mean over
-    seeds; elsewhere the mean of the seeds' own ones, as their intervals give it. verdict, of AligNet's rows: 'AligNet'
+    are relative_improvement (percent over the base), over_floor (to the best floor, which `floor` names), above_ceiling
+    (to people's agreement) and kept (`kept`). Where the runs kept influences, the second variance is that of the mean
+    over seeds; elsewhere the mean of the seeds' own ones, as their intervals give it. verdict, of AligNet's rows: 'AligNet'
     or 'control' where the interval of over_control lies on one side of 0, else 'tie'; none with fewer than three seeds
     or without an interval. over_base_holm, over_control_holm: p of primary rows of downstream tasks, corrected for the
     number of tasks (`tasks`).
@@ -65,6 +65,7 @@ def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
     """
     rows = []
     floors = scores[scores["target"] == results.FLOOR]
+    teachers = scores[scores["student"] == results.TEACHER]
     for key, of_score in scores.groupby(KEY, sort=False):
         of_targets = {target: table.set_index("seed") for target, table in of_score.groupby("target", sort=False)}
         of_floor = _best(floors[(floors["benchmark"] == key[1]) & (floors["metric"] == key[2])])
@@ -76,11 +77,13 @@ def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
                     row |= _difference(name, own, of_targets[other], kept, key[1:])
             if "base" in of_targets and target not in ("base", results.FLOOR):
                 row |= _improvement(own, of_targets["base"], kept, key[1:])
-            if of_floor is not None and target != results.FLOOR:
+            if of_floor is not None and target in results.TARGETS:
                 row |= {"floor": of_floor["student"].iloc[0]}
                 row |= _difference("over_floor", own, of_floor, kept, key[1:])
             if "above_ceiling" in own and own["above_ceiling"].notna().all():
                 row |= _combined("above_ceiling", own["above_ceiling"], own, None)
+            if target == results.ALIGNED and results.CONTROL in of_targets:
+                row |= _kept(own, of_targets[results.CONTROL], teachers, kept, key[1:])
             if target == "alignet" and len(own) >= ENOUGH and pd.notna(row.get("over_control_low")):
                 row["verdict"] = verdict(row["over_control_low"], row["over_control_high"])
             rows.append(row)
@@ -137,6 +140,23 @@ def _improvement(own: pd.DataFrame, base: pd.DataFrame, kept: dict[int, Stored],
     moved, own = _moved(kept, [*seeds], of, weights), own.loc[seeds]
     own = own.assign(**{f"{name}_{end}": own[f"over_base_{end}"] for end in ("low", "high")})  # where they have one
     return {} if moved is None else _combined(name, 100 * (after / before - 1), own, moved)
+
+
+def _kept(own: pd.DataFrame, control: pd.DataFrame, teachers: pd.DataFrame, kept: dict[int, Stored], of: tuple) -> dict:
+    """The mean over seeds of the share of the teacher's gain that a student keeps (Eq. 11b of docs/method.md); no
+    interval where one seed has none. Args: teachers: rows about teachers, of every benchmark; of: benchmark, metric."""
+    of_teacher = teachers[(teachers["benchmark"] == of[0]) & (teachers["metric"] == of[1])]
+    if of_teacher.empty:
+        return {}
+    before, after = (
+        of_teacher[of_teacher["target"] == name].set_index("seed") for name in (results.TEACHER_BEFORE, results.TEACHER)
+    )
+    part, whole = (a["value"] - b["value"] for a, b in ((own, control), (after, before)))
+    if not (whole > 0).all():
+        return {}
+    weights = {_model(own): 1 / whole, _model(control): -1 / whole}
+    weights |= {_model(after): -part / whole**2, _model(before): part / whole**2}
+    return _combined("kept", part / whole, own, _moved(kept, [*own.index], of, weights))
 
 
 def _model(rows: pd.DataFrame) -> Model:

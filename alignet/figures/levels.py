@@ -90,8 +90,8 @@ def floors(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["target"] == results.FLOOR]
 
 
-def without_floors(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["target"] != results.FLOOR]
+def of_students(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["target"].isin(results.TARGETS)]
 
 
 def _panel(ax: Axes, panel: pd.DataFrame, people: bool) -> None:
@@ -127,7 +127,7 @@ def judged(table: pd.DataFrame) -> pd.Series | str:
 
 def rows(scores: pd.DataFrame) -> float:
     """Height of a panel with a row for each student, one for people and, if there are any, one for floors, inches."""
-    students = without_floors(scores)["student"].nunique()
+    students = of_students(scores)["student"].nunique()
     return TOP + ROW * (students + 0.6 + bool(len(floors(scores))))
 
 

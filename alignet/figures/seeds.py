@@ -79,7 +79,7 @@ def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) ->
     drawn = panel.assign(noise_ceiling_low=panel["noise_ceiling"], noise_ceiling_high=panel["noise_ceiling"])
     people = bool(ceiling.notna().any())
     students = style.by_student(ax, drawn, "mean", "ci_low", "ci_high", people_row=people)
-    dots = levels.without_floors(scores[scores["level"] == level])
+    dots = levels.of_students(scores[scores["level"] == level])
     for (student, target), one in dots.groupby(["student", "target"]):
         height = students.index(str(student)) + style.OFFSETS[str(target)] + 0.1
         ax.plot(one["value"], np.full(len(one), height), ".", markersize=2, color=style.COLOURS[str(target)])

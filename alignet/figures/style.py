@@ -131,7 +131,7 @@ def by_student(
     people_row: whether there is a row for people; None: where the panel has a ceiling. A column `family` puts the
     students of one family together and names it. Returns: the students, from above.
     """
-    floors, panel = panel[panel["target"] == results.FLOOR], panel[panel["target"] != results.FLOOR]
+    floors, panel = panel[panel["target"] == results.FLOOR], panel[panel["target"].isin(results.TARGETS)]
     grouped = "family" in panel and panel["family"].nunique() > 1
     ordered = panel.sort_values("family", key=lambda f: f.map(FAMILIES.index), kind="stable") if grouped else panel
     students = list(dict.fromkeys(ordered["student"]))

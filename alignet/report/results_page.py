@@ -28,7 +28,6 @@ FEWEST = 10  # triplets of a row that is told
 ENOUGH = 30  # triplets, all folds together, of a row about the teacher
 MARK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 ACCURACY = "odd_one_out_accuracy"
-TEACHER = "teacher"  # the target of rows about the teacher after its fit
 
 
 SHORTFALLS = Path(__file__).with_name("shortfalls.md")  # in words: the numbers are above
@@ -148,7 +147,7 @@ def _table(rows: pd.DataFrame, regimes: Iterable[str], levels: Iterable[str]) ->
 
 
 def _with_teacher(rows: pd.DataFrame) -> bool:
-    return bool((rows["target"] == TEACHER).any())
+    return bool((rows["target"] == results.TEACHER).any())
 
 
 def _with_kept(rows: pd.DataFrame) -> bool:
@@ -156,7 +155,7 @@ def _with_kept(rows: pd.DataFrame) -> bool:
 
 
 def _rows(rows: pd.DataFrame, regimes: Iterable[str], levels: Iterable[str]) -> Iterator[str]:
-    teachers, of_students = rows[rows["target"] == TEACHER], rows[rows["target"].isin(results.TARGETS)]
+    teachers, of_students = rows[rows["target"] == results.TEACHER], rows[rows["target"].isin(results.TARGETS)]
     several = of_students["student"].nunique() > 1
     for student in dict.fromkeys(of_students["student"]):
         for regime in regimes:
