@@ -113,8 +113,8 @@ $(OTHERS): bench/requirements.txt | $(READY)
 # The site: docs, notebooks as the last run executed them, and the API. Nothing is asked of the net while it is built.
 SITE := $(VENV)/.docs
 docs: $(SITE)
-	@$(RUN) -m sphinx -W --keep-going -q -c docs . docs/_build
-	@echo "docs/_build/index.html"
+	@$(RUN) -m sphinx -W --keep-going -q -c docs . docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 $(SITE): docs/requirements.txt $(READY)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt -c requirements.txt

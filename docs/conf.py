@@ -6,6 +6,7 @@ notebook is shown as the last run executed it (reports/notebooks), or as it stan
 `sphinx-build -W` turns every warning into an error, also one of a link to a file, heading or name that is not there.
 """
 
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+for name in ("faiss", "traitlets"):  # what they say of themselves would hide what the build says
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 project = "alignet"
 author = "the authors of alignet"
@@ -56,7 +60,7 @@ suppress_warnings = ["ref.python"]  # two classes are called World, and signatur
 HEADING = re.compile(r"(?m)^(?:Args|Returns|Raises|Source|Differs from it|Example|Examples):")
 INLINE_HEADING = re.compile(r"(?<=[.;)]) (?=(?:Args|Returns|Raises|Source):)")
 PAGE = re.compile(r"docs/(\w+)\.md")
-EQUATION = re.compile(r"Eq\. (\d+)(?= of docs/method\.md)|(?<=docs/method\.md, )Eq\. (\d+)")
+EQUATION = re.compile(r"Eq\. (\d+)(?=\s+of\s+docs/method\.md)|(?<=docs/method\.md, )Eq\. (\d+)")
 STYLE_BLOCK = re.compile(r"<style scoped>.*?</style>\s*", re.DOTALL)
 TAG = re.compile(r"\\tag\{(\d+)\}")
 
@@ -85,6 +89,7 @@ def _inline(text: str) -> str:
     for place in range(0, len(pieces), 2):
         piece = re.sub(r"([\\*|`])", r"\\\1", pieces[place])
         piece = re.sub(r"(?<=\w)_(?=\W|$)", r"\\_", piece)
+        piece = piece.replace(r"\*(ours)\*", "*(ours)*")
         piece = EQUATION.sub(lambda match: _reference(match[1] or match[2]), piece)
         piece = PAGE.sub(r":doc:`docs/\1.md </docs/\1>`", piece)
         piece = re.sub(r"^(\s*)(Args|Returns|Raises|Source|Differs from it|Examples?):", r"\1**\2.**", piece)

@@ -19,6 +19,7 @@ from alignet.evaluation import published
 ROWS = Path("docs") / "figure_map.yaml"
 OUT = Path("docs") / "figure_map.md"
 REFERENCE = Path("reports") / "reference"
+UNITS = {"percent": "%", "1 to 5": "on a scale from 1 to 5", "correlation": ""}  # as a sentence has them
 HEAD = """# Which figure of the paper is where
 
 Made by `python -m alignet.report.figure_map` from docs/figure_map.yaml and the published tables; do not edit.
@@ -44,7 +45,7 @@ def page(root: Path) -> str:
 
 def _cells(row: dict[str, Any], numbers: pd.DataFrame, root: Path) -> list[str]:
     notebooks = [f"[{name}](../notebooks/{name}.ipynb)" for name in row["notebooks"]]
-    figures = [f"[{Path(name).stem}, {name.split('/')[0]}](../{REFERENCE}/{name})" for name in row["figures"]]
+    figures = [f"[{_titled(name)}](../{REFERENCE}/{name})" for name in row["figures"]]
     said = [
         row["claim"].removesuffix("."),
         *(f"{quantity}: {_reported(numbers.loc[quantity])}" for quantity in row["published"]),
@@ -55,10 +56,16 @@ def _cells(row: dict[str, Any], numbers: pd.DataFrame, root: Path) -> list[str]:
     return [place, "; ".join(said), *(part or "none" for part in parts), row["differs"]]
 
 
+def _titled(figure: str) -> str:
+    """What a figure is called: its file's name, with the world if it is not THINGS'."""
+    world, name = figure.split("/")[0], Path(figure).stem.replace("_", " ")
+    return name if world == "things" else f"{name} ({world})"
+
+
 def _reported(number: pd.Series) -> str:
-    """A published number with its unit and source."""
+    """A published number with its unit."""
     high = "" if pd.isna(number["published_high"]) else f" to {number['published_high']:g}"
-    return f"{number['published']:,.15g}{high} {number['unit']} ({number['source']})"
+    return f"{number['published']:,.15g}{high} {UNITS.get(number['unit'], number['unit'])}".rstrip()
 
 
 def _ours(spec: dict[str, str], root: Path) -> str:
