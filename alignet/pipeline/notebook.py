@@ -38,6 +38,7 @@ from traitlets import default
 from alignet.pipeline import kernels
 
 PATIENCE = 600  # seconds for a kernel to start, or to send what a cell has left: a busy machine takes its time
+STYLE = re.compile(r"<style scoped>.*?</style>\n?", re.DOTALL)  # of pandas' tables: a forge shows it as text
 BACK = "git checkout HEAD -- params.yaml && dvc checkout"  # from an experiment that did not end
 
 
@@ -115,7 +116,8 @@ def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: di
 
 
 def clean(path: Path) -> None:
-    """Remove from an executed notebook what differs from run to run: papermill's records and id, timings, progress."""
+    """Remove from an executed notebook what differs from run to run: papermill's records and id, timings, progress;
+    and the styles of tables."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -125,6 +127,8 @@ def clean(path: Path) -> None:
             cell.id = "injected"  # papermill draws one
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for data in (output["data"] for output in cell.outputs if "text/html" in output.get("data", {})):
+                data["text/html"] = STYLE.sub("", data["text/html"])
     nbformat.write(notebook, path)
 
 

@@ -32,7 +32,7 @@ STYLE = """body{max-width:60em;margin:2em auto;padding:0 1em;font-family:system-
 img,svg{max-width:100%;height:auto} math{font-size:1.1em} pre{white-space:pre-wrap;overflow-wrap:anywhere}
 table{border-collapse:collapse;font-size:.8em;display:block;overflow-x:auto} td,th{padding:.2em .6em;text-align:right}
 .anchor-link,.prompt{display:none}
-.equation{display:flex;justify-content:center;align-items:center;gap:1.5em;overflow-x:auto}"""
+.equation{display:flex;justify-content:center;align-items:center;gap:1.5em;overflow:auto hidden;padding:.4em 0}"""
 
 
 def write(notebooks: Path, folder: Path) -> None:
