@@ -53,12 +53,12 @@ def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
 
     ci_low, ci_high: the 95 % interval of the mean over seeds, whose variance is that over seeds divided by their number
     plus that over the units of the score (ci_unit names both; Eq. 19 of docs/method.md). over_base, over_control: the
-    mean over seeds of the difference to the base and to the control of the same seed, with such an interval, and so
-    are relative_improvement (percent over the base), over_floor (to the best floor, which `floor` names), above_ceiling
-    (to people's agreement) and kept (`kept`). Where the runs kept influences, the second variance is that of the mean
-    over seeds; elsewhere the mean of the seeds' own ones, as their intervals give it. verdict, of AligNet's rows:
-    'AligNet' or 'control' where the interval of over_control lies on one side of 0, else 'tie'; none with fewer than
-    three seeds or without an interval. over_base_holm, over_control_holm: p of primary rows of downstream tasks, corrected for the
+    mean over seeds of the difference to the base and to the control of the same seed, with such an interval, and so are
+    relative_improvement (percent over the base), over_floor (to the best floor, which `floor` names), above_ceiling (to
+    people's agreement) and kept (`kept`). Where the runs kept influences, the second variance is that of the mean over
+    seeds; elsewhere the mean of the seeds' own ones, as their intervals give it. verdict, of AligNet's rows: 'AligNet'
+    or 'control' where the interval of over_control lies on one side of 0, else 'tie'; none with fewer than three seeds
+    or without an interval. over_base_holm, over_control_holm: p of primary rows of downstream tasks, corrected for the
     number of tasks (`tasks`).
 
     Args: scores, kept: of `collect`.
