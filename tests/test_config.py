@@ -23,7 +23,8 @@ PARAMS = [
     "params.yaml",
     *(str(path.relative_to(config.home())) for path in sorted(config.home().glob("params/*.yaml"))),
 ]
-LEVELS = {"seed": 3, "centred": True, "reliability_bins": 10}
+FLOORS = {"floor_colours": 4, "floor_pixels": 4, "floor_untrained": True}
+LEVELS = {"seed": 3, "centred": True, "reliability_bins": 10} | FLOORS
 
 
 def params(tmp_path, **changes):
@@ -57,7 +58,7 @@ def test_a_missing_key_is_refused_by_name(tmp_path):
 
 def test_every_wrong_key_has_a_line(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("levels: {centred: true, reliability_bins: many}")
+    path.write_text(yaml.safe_dump({"levels": FLOORS | {"centred": True, "reliability_bins": "many"}}))
     with pytest.raises(config.ConfigError) as error:
         config.load("levels", config.Levels, str(path))
     assert len(str(error.value).splitlines()) == 2

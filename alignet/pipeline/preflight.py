@@ -113,6 +113,8 @@ def _together(params_file: str) -> Iterator[str]:
             yield f"{where}.batch_clusters: is {student.batch_clusters}, and synthesis.clusters is {clusters}"
         if student.source == "file":
             yield from _file_batches(student, where, params_file)
+        if config.kind_of_backbone(name, params_file) is FeatureFile:
+            continue  # `_feature_files` has refused it
         layer = config.value(f"backbones.{name}.layer", params_file)
         if layer != "pooled":
             asked = f"{params_file}: backbones.{name}.layer: is {layer!r}"

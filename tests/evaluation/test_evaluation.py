@@ -15,7 +15,7 @@ from alignet.worlds import check
 from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import TRIPLET, World
 
-SETTINGS = config.Levels(seed=0, centred=False, reliability_bins=10)
+SETTINGS = config.load("levels", config.Levels, centred=False)
 PEOPLE = inputs.settings("human_uncertainty")
 COLUMNS = {
     *("student", "target", "representation", "level", "odd_one_out_accuracy", "ci_low", "ci_high"),
@@ -85,7 +85,7 @@ def test_accuracy_ceiling_and_improvement_are_those_by_hand():
 def test_centring_undoes_a_common_offset_that_spoils_the_cosine(world):
     moved = {("m", "base", "pooled"): PERFECT + 1000 * torch.tensor([1.0, -1.0, 0.5])}
     plain = {("m", "base", "pooled"): PERFECT}
-    centred = config.Levels(seed=0, centred=True, reliability_bins=10)
+    centred = config.load("levels", config.Levels, centred=True)
     tables = [levels.levels(world, found, centred, PEOPLE) for found in (moved, plain)]
     assert tables[0]["odd_one_out_accuracy"].tolist() == tables[1]["odd_one_out_accuracy"].tolist() == [1] * 4
 

@@ -18,9 +18,9 @@ from alignet.worlds import fetch, mur92
 from alignet.worlds.format.tables import World, WorldError
 
 FEATURES = config.Features(batch_size=8, workers=0, precision="float32", cache_bytes=0, devices=1)
-SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[], picture_sets=[])
+SETTINGS = config.Similarity(seed=0, rater_groups=3, pairs=2, matrices=[], picture_sets=[], pair_class=None)
 N = 7
-MUR_FILES = (mur92.PEOPLE, mur92.PICTURES)
+MUR_FILES = (objects92.PEOPLE, objects92.PICTURES)
 COLOURS = np.random.default_rng(0).integers(0, 256, (N, 3))
 
 
@@ -104,7 +104,7 @@ def mur92(root):
     for number, colour in enumerate(COLOURS):
         objects[0, number] = ("human face", np.broadcast_to(colour, (10, 12, 3)).astype(np.uint8))
     savemat(root / "Kriegeskorte_Neuron2008_supplementalData.mat", {"stimuli_92objs": objects})
-    mur92.extract(root)
+    objects92.extract(root)
     return {"name": "Mur", "format": "mur92", "root": str(root)}
 
 

@@ -1,9 +1,10 @@
+import argparse
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from alignet import config
 from alignet.config import FeatureFile
 from alignet.models import feature_files, features
 from alignet.worlds.format import tables
@@ -148,12 +149,13 @@ def params(tmp_path, file, by_concept, **run):
     changed = {"base": "params.yaml", "backbones": {"clip": entry}, "teacher": {"backbones": ["clip"]}}
     changed |= {"synthesis": {"by_concept": by_concept}, "run": {"backbones": ["clip", "lite0"]} | run}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(changed))
-    return features.Job("clip", str(tmp_path / "mine.yaml"), str(tmp_path))
+    chosen = argparse.Namespace(backbone="clip", params_file=str(tmp_path / "mine.yaml"), out_dir=str(tmp_path))
+    return features.resolved(chosen)
 
 
 def test_the_stage_stores_them_as_it_stores_computed_ones_and_names_borrowed_ones(write, tmp_path, capsys):
     job = params(tmp_path, write(["dog", "cat", "red_car", "cat_02s"]), True)
-    assert isinstance(config.backbone("clip", job.params_file), FeatureFile)
+    assert isinstance(job.backbone, FeatureFile)
     features.extract(job)
     found = features.load(job, world())
     assert found[:5, 0].div(3).tolist() == [0, 1, 2, 0, 3]
@@ -167,5 +169,5 @@ def test_the_stage_stores_them_as_it_stores_computed_ones_and_names_borrowed_one
 
 def test_a_student_cannot_be_a_file_of_features(write, tmp_path):
     job = params(tmp_path, write(["dog", "cat", "red_car"]), True, students=["clip"])
-    with pytest.raises(ValueError, match=r"mine\.yaml: run\.students: 'clip' is a file of features: nothing to train"):
+    with pytest.raises(ValueError, match=r"run\.students: 'clip' is a file of features: there is nothing to train"):
         features.extract(job)

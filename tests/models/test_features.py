@@ -33,7 +33,8 @@ def job(tmp_path):
     pd.DataFrame([row]).to_csv(folder / "triplets.csv", index=False)
     (folder / "world.yaml").write_text(yaml.safe_dump({"format": 1, "name": "seven", "hierarchy": ["concept"]}))
     backbone, reading = config.Backbone(**BACKBONE), config.Features(**READING)
-    return features.Job(name="tiny", backbone=backbone, reading=reading, roles=in_roles(), data=tmp_path / "data")
+    of = {"backbone": backbone, "reading": reading, "roles": in_roles(), "data": tmp_path / "data"}
+    return features.Job(name="tiny", by_concept=False, **of)
 
 
 def in_roles(*names):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from alignet import config
-from alignet.evaluation.data import public
+from alignet.evaluation.data import breeds, public
 from alignet.pipeline import needs, preflight
 from alignet.worlds import remarks
 from alignet.worlds.format.tables import TRIPLET, World
@@ -33,7 +33,7 @@ def test_the_repositorys_params_pass(file):
         ({"teacher": {"folds": 1}}, "teacher.folds: Input should be greater than or equal to 2, got 1"),
         ({"teacher": {"grid": []}}, "teacher.grid: List should have at least 1 item"),
         ({"teacher": {"soft_labels": []}}, "teacher.soft_labels: List should have at least 1 item"),
-        ({"teacher": {"grid": [{"steps": [0]}]}}, "teacher.steps: Input should be greater than or equal to 1, got 0"),
+        ({"teacher": {"grid": [{"steps": [-1]}]}}, "teacher.steps: Input should be greater than or equal to 0, got -1"),
         ({"teacher": {"local_weight": 2.0}}, "teacher.local_weight: Input should be less than 1, got 2.0"),
         ({"teacher": {"regularisation": -1.0}}, "teacher.regularisation: Input should be greater than or equal to 0"),
         ({"synthesis": {"clusters": 0}}, "synthesis.clusters: Input should be greater than or equal to 1, got 0"),
@@ -207,7 +207,7 @@ def test_folds_whose_triplets_are_drawn_pass_and_the_same_without_drawn_ones_do_
 
 
 def test_the_public_data_sets_that_params_may_name_are_those_that_can_be_read():
-    assert set(config.PUBLIC) == set(public.KNOWN)
+    assert set(config.PUBLIC) == {*public.KNOWN, *breeds.RULES}
 
 
 def test_people_who_always_press_one_key_and_a_ceiling_at_chance_are_remarked():

@@ -159,8 +159,8 @@ def test_a_finished_run_is_told_its_findings_last_and_its_digits_before(tmp_path
 def test_published_findings_are_written_beside_the_run_and_read_from_there(tmp_path, monkeypatch, seed_0):
     finished(tmp_path)
     shutil.copyfile(EMOJI / "params.yaml", tmp_path / "params.yaml")
-    monkeypatch.setattr(config, "ROOT", tmp_path)
-    there = compare.publish("mine", str(tmp_path))
+    monkeypatch.setenv("ALIGNET_HOME", str(tmp_path))
+    there = Path(compare.publish("mine", str(tmp_path))[0])
     found = results.load(there / "findings.csv")
     assert list(found) == reproduced.PUBLISHED
     (there / "tables" / "seeds.csv").unlink()

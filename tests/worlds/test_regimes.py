@@ -15,7 +15,7 @@ from alignet.worlds.format import regimes
 from alignet.worlds.format.tables import TRIPLET, World
 
 PEOPLE = inputs.settings("human_uncertainty", held_out_objects=None)
-SETTINGS = config.Levels(seed=0, centred=False, reliability_bins=10)
+SETTINGS = config.load("levels", config.Levels, centred=False)
 NAMES = [f"h{n}" for n in range(8)] + ["s0"] + [f"t{n}" for n in range(6)]  # of pictures; two of a class follow
 HUMAN = [("h0", "h1", "h2"), ("h0", "h2", "h4"), ("h0", "h1", "h3")]  # boundary, coarse, boundary
 
