@@ -14,7 +14,8 @@ from alignet import config
 from alignet.evaluation import picture_sets as scored
 from alignet.evaluation.data import picture_sets
 from alignet.models.backbones import Embedder
-from alignet.worlds import fetch, mur92
+from alignet.worlds import fetch
+from alignet.worlds import mur92 as objects92
 from alignet.worlds.format.tables import World, WorldError
 
 FEATURES = config.Features(batch_size=8, workers=0, precision="float32", cache_bytes=0, devices=1)
