@@ -64,7 +64,7 @@ def home() -> Path:
 
 
 @settings
-class World:
+class WorldSource:
     source: Literal["emoji", "folder", "imagenet"]
     path: str | None  # the world's folder (source: folder), absolute or relative to the project's root
 
@@ -341,7 +341,7 @@ class Downstream:
 
 
 SECTIONS: dict[str, type] = {
-    "world": World,
+    "world": WorldSource,
     "emoji": Emoji,
     "imagenet": ImageNet,
     "features": Features,

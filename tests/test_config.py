@@ -6,7 +6,7 @@ import yaml
 from alignet import config
 
 SECTIONS = {
-    "world": config.World,
+    "world": config.WorldSource,
     "emoji": config.Emoji,
     "imagenet": config.ImageNet,
     "features": config.Features,

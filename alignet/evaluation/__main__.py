@@ -12,8 +12,8 @@ import sys
 import pandas as pd
 
 from alignet import config, results
-from alignet.evaluation import comparison, scoring
-from alignet.figures import comparison as drawn_comparison
+from alignet.evaluation import benchmarks, scoring
+from alignet.figures import benchmarks as drawn_benchmarks
 from alignet.figures import style
 from alignet.worlds.format import tables
 
@@ -50,21 +50,21 @@ def run(wanted: argparse.Namespace) -> None:
     for number, benchmark in enumerate(scoring.BENCHMARKS, start=1):
         print(f"[{number}/{len(scoring.BENCHMARKS)}] {benchmark}", flush=True)
         found[benchmark] = scored.on(benchmark)
-    scores = comparison.tidy(found)
+    scores = benchmarks.tidy(found)
     key = {"model": name, "weights": wanted.weights, "layer": wanted.layer, "picture_size": size, "world": world.name}
     folder = reports / "comparison"
-    table = comparison.with_model(folder / "comparison.csv", key, scores)
+    table = benchmarks.with_model(folder / "comparison.csv", key, scores)
     style.use()
-    of_run = comparison.of_the_run(reports, world)
+    of_run = benchmarks.of_the_run(reports, world)
     drawn = pd.concat([of_run, table[table["world"] == world.name]], ignore_index=True)
-    style.save(drawn_comparison.by_model(drawn), folder / "comparison")
+    style.save(drawn_benchmarks.by_model(drawn), folder / "comparison")
     print(*summary(scores.assign(model=name, layer="pooled"), of_run), sep="\n")
     print(f"{folder / 'comparison.csv'}, {folder / 'comparison.png'} (.pdf, .svg)")
 
 
 def summary(scores: pd.DataFrame, of_run: pd.DataFrame) -> list[str]:
     """The first LINES benchmarks in a line each: the model's score beside the run's first student and the ceiling."""
-    rows = drawn_comparison.drawn(pd.concat([scores, of_run], ignore_index=True))
+    rows = drawn_benchmarks.drawn(pd.concat([scores, of_run], ignore_index=True))
     student = of_run["model"].iloc[0].partition(", ")[0] if len(of_run) else ""
     others = {target: f"{student}, {label}" for target, label in results.NAMES.items()} if student else {}
     wide = rows.pivot_table(index="name", columns="label", values="value", sort=False)

@@ -15,7 +15,7 @@ from alignet.config import Backbone, Cost, FeatureFile, HumanUncertainty, Teache
 from alignet.models import frozen
 from alignet.people import choice_distributions
 from alignet.student import network
-from alignet.student.network import Student
+from alignet.student.network import StudentNetwork
 from alignet.teacher import cross_validation
 from alignet.worlds.format import roles
 from alignet.worlds.format.tables import World
@@ -158,7 +158,7 @@ def _student_rows(name: str, backbone: Backbone, chosen: config.Student, setting
     return _with_pretraining(aligned, backbone.model, before["picture_size"], before["images"])
 
 
-def _at_the_start(backbone: Backbone, chosen: config.Student) -> Student:
+def _at_the_start(backbone: Backbone, chosen: config.Student) -> StudentNetwork:
     model = network.create(backbone, chosen)
     network.trainable(model, chosen.frozen_layers)
     frozen.train_mode(model, chosen.frozen_batch_norm)

@@ -13,7 +13,7 @@ from alignet.config import HumanUncertainty
 from alignet.maths import metrics
 from alignet.maths.intervals import Units
 from alignet.people import held_out
-from alignet.worlds.format import levels, participants, regimes
+from alignet.worlds.format import abstraction, participants, regimes
 from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import World
 
@@ -123,7 +123,7 @@ def class_levels(world: World, table: pd.DataFrame) -> np.ndarray:
     if len(world.hierarchy) < 2 or not len(table):
         return np.full(len(table), "")
     classes = world.images[world.class_label].to_numpy(str)
-    return levels.by_class(classes[world.choice_rows(table)[0].numpy()])
+    return abstraction.by_class(classes[world.choice_rows(table)[0].numpy()])
 
 
 def group_choices(

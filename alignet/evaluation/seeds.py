@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from alignet import config, results
-from alignet.evaluation import comparison, influences, tasks
+from alignet.evaluation import benchmarks, influences, tasks
 from alignet.evaluation.influences import Stored
 from alignet.maths import intervals
 
@@ -28,7 +28,7 @@ Moved = tuple[intervals.Units, Tensor]  # units and their influence on a mean ov
 
 
 def collect(runs: dict[int, Path]) -> tuple[pd.DataFrame, dict[int, Stored]]:
-    """The scores of every seed as one table: seed, student, target and the columns of `comparison.tidy`; and the
+    """The scores of every seed as one table: seed, student, target and the columns of `benchmarks.tidy`; and the
     influences of every seed.
 
     Args: runs: of each seed the folder that holds its data/ and reports/.
@@ -37,8 +37,8 @@ def collect(runs: dict[int, Path]) -> tuple[pd.DataFrame, dict[int, Stored]]:
     parts, kept = [], dict[int, Stored]()
     for seed, run in runs.items():
         data, reports = config.folders(str(run))
-        tables = {stage: results.load(reports / "tables" / f"{stage}.csv") for stage in comparison.STAGES}
-        parts.append(comparison.tidy(tables).assign(seed=seed))
+        tables = {stage: results.load(reports / "tables" / f"{stage}.csv") for stage in benchmarks.STAGES}
+        parts.append(benchmarks.tidy(tables).assign(seed=seed))
         kept[seed] = {}
         for stage in ("levels", "similarity"):
             if not (data / stage / influences.FILE).is_file():

@@ -20,7 +20,7 @@ SMALLEST = {"cluster_border": 2, "within_cluster": 3}  # pictures of a cluster t
 def problems(params_file: str = config.PARAMS) -> list[str]:
     """A line for each problem of the params and, if they are right, of the world that they name."""
     lines = [*_sections(params_file), *_names(params_file)] or [*_feature_files(params_file), *_together(params_file)]
-    chosen = None if lines else config.load("world", config.World, params_file)
+    chosen = None if lines else config.load("world", config.WorldSource, params_file)
     if chosen is None or chosen.source != "folder" or chosen.path is None:
         return lines
     from alignet.pipeline import needs  # and torch with it: seconds that only a world of one's own takes
@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _remarks_of_own(params_file: str) -> list[str]:
-    chosen = config.load("world", config.World, params_file)
+    chosen = config.load("world", config.WorldSource, params_file)
     if chosen.source != "folder" or chosen.path is None:
         return []
     from alignet.worlds import remarks

@@ -41,7 +41,7 @@ def _table(tables: Path, name: str) -> pd.DataFrame:
 
 def _world(data: Path) -> Iterator[Caution]:
     """The remarks that preflight makes on the choices of a world of one's own."""
-    if config.load("world", config.World).source != "folder" or not (data / "world" / "world.yaml").is_file():
+    if config.load("world", config.WorldSource).source != "folder" or not (data / "world" / "world.yaml").is_file():
         return
     from alignet.worlds import remarks  # and torch with it
     from alignet.worlds.format import tables

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from alignet import results
-from alignet.evaluation import comparison, seeds
+from alignet.evaluation import benchmarks, seeds
 from alignet.maths.intervals import t_interval
 
 FILE = "findings.csv"
@@ -73,12 +73,12 @@ def compared(found: pd.DataFrame, here: pd.DataFrame) -> pd.DataFrame:
 
 
 def scores(tables: Path) -> pd.DataFrame:
-    """A run's scores as `comparison.tidy` has them. Raises: ValueError if a stage's table is missing."""
-    files = {stage: tables / f"{stage}.csv" for stage in comparison.STAGES}
+    """A run's scores as `benchmarks.tidy` has them. Raises: ValueError if a stage's table is missing."""
+    files = {stage: tables / f"{stage}.csv" for stage in benchmarks.STAGES}
     missing = [str(file) for file in files.values() if not file.is_file()]
     if missing:
         raise ValueError(f"{missing[0]}: no such file: run make repro first")
-    return comparison.tidy({stage: results.load(file) for stage, file in files.items()})
+    return benchmarks.tidy({stage: results.load(file) for stage, file in files.items()})
 
 
 def verdict(table: pd.DataFrame) -> list[str]:

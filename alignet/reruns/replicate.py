@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from alignet import config, results
-from alignet.evaluation import comparison, seeds
+from alignet.evaluation import benchmarks, seeds
 from alignet.figures import seeds as figures
 from alignet.figures import style
 from alignet.pipeline import kernels
@@ -41,7 +41,7 @@ def replicate(others: list[int], params_file: str, out_dir: str) -> None:
     """
     data, reports = config.folders(out_dir)
     own = int(config.value("teacher.seed", params_file))
-    missing = [stage for stage in comparison.STAGES if not (reports / "tables" / f"{stage}.csv").is_file()]
+    missing = [stage for stage in benchmarks.STAGES if not (reports / "tables" / f"{stage}.csv").is_file()]
     if missing:
         raise ValueError(f"{reports / 'tables'}: has no {', '.join(missing)}: finish the run first (make repro)")
     if own in others:

@@ -15,7 +15,7 @@ from alignet import config, devices, results
 from alignet.config import Backbone
 from alignet.models import frozen
 from alignet.student.batches import Batch, Feed, FromFile, InBatch, batch_of
-from alignet.student.network import Student, create, own_tensors, represent, split
+from alignet.student.network import StudentNetwork, create, own_tensors, represent, split
 from alignet.student.training import fit
 from alignet.synthesis import triplet_files
 from alignet.worlds.format import pictures, tables
@@ -125,7 +125,7 @@ def _work(labels: Path, settings: config.Student, backbone: Backbone) -> str:
 
 
 def save(
-    folder: Path, student: Student, curve: pd.DataFrame, scored: Iterable[Tensor], settings: config.Student
+    folder: Path, student: StudentNetwork, curve: pd.DataFrame, scored: Iterable[Tensor], settings: config.Student
 ) -> None:
     """Write the checkpoint, the training curve and the scored pictures' representations.
 

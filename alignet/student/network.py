@@ -13,7 +13,7 @@ from alignet.models.backbones import Embedder, autocast
 from alignet.models.frozen import Split
 
 
-class Student(nn.Module):
+class StudentNetwork(nn.Module):
     """A backbone and a linear triplet head on its pooled pre-logits.
 
     forward: pictures (batch, 3, size, size) uint8, or what `split.before` gave for them -> pooled (batch, dim), head
@@ -37,24 +37,24 @@ class Student(nn.Module):
         pooled = on(shown)
         return pooled, self.triplet_head(pooled)
 
-    def train(self, mode: bool = True) -> "Student":
+    def train(self, mode: bool = True) -> "StudentNetwork":
         if self.split is not None:
             self.split.rest.train(mode)
         return super().train(mode)
 
 
-def trainable(student: Student, frozen_layers: list[str]) -> list[nn.Parameter]:
+def trainable(student: StudentNetwork, frozen_layers: list[str]) -> list[nn.Parameter]:
     """The parameters to train, after freezing the named submodules of the backbone."""
     frozen.freeze(student.embedder.model, frozen_layers)
     return [parameter for parameter in student.parameters() if parameter.requires_grad]
 
 
-def create(backbone: Backbone, settings: config.Student) -> Student:
+def create(backbone: Backbone, settings: config.Student) -> StudentNetwork:
     """A student at the start: the backbone's weights and a random head."""
-    return Student(backbones.create(backbone), settings.head_width, torch.Generator().manual_seed(settings.seed))
+    return StudentNetwork(backbones.create(backbone), settings.head_width, torch.Generator().manual_seed(settings.seed))
 
 
-def split(student: Student, settings: config.Student, size: int) -> Split | None:
+def split(student: StudentNetwork, settings: config.Student, size: int) -> Split | None:
     """Freeze what the settings freeze, and cut the student behind it; None where nothing can be cut off.
 
     Args: size: of the pictures, pixels.
@@ -78,7 +78,7 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def represent(student: Student, batches: Iterable[Tensor], precision: str) -> tuple[Tensor, Tensor]:
+def represent(student: StudentNetwork, batches: Iterable[Tensor], precision: str) -> tuple[Tensor, Tensor]:
     """Pooled pre-logits (n, dim) and head outputs (n, head_width) of all pictures, float32."""
     student.eval()
     pooled, head = [], []

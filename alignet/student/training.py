@@ -20,7 +20,7 @@ from alignet.maths.choices import gather_pair_similarities, odd_one_out
 from alignet.models import depthwise, frozen
 from alignet.models.backbones import autocast
 from alignet.student.batches import Batch, Feed
-from alignet.student.network import Student, trainable
+from alignet.student.network import StudentNetwork, trainable
 
 
 class DecayToInitial:
@@ -46,7 +46,7 @@ class Run:
     Batches and random numbers need no state of their own: each step's come from the seed and the step.
     """
 
-    def __init__(self, student: Student, settings: config.Student, work: str = ""):
+    def __init__(self, student: StudentNetwork, settings: config.Student, work: str = ""):
         self.student, self.settings, self.work = student, settings, work
         self.step = 0
         self.curve: list[dict[str, float]] = []
@@ -94,7 +94,7 @@ class Run:
 
 
 def fit(
-    student: Student,
+    student: StudentNetwork,
     feed: Feed,
     held_out: Batch,
     settings: config.Student,

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from alignet.config import Emoji, ImageNet, World, home
+from alignet.config import Emoji, ImageNet, WorldSource, home
 from alignet.worlds.emoji import world as emoji_world
 from alignet.worlds.folder import world as folder_world
 from alignet.worlds.format import tables
@@ -12,7 +12,7 @@ from alignet.worlds.paper import imagenet
 DIGEST = "digest.txt"
 
 
-def make(settings: World, emoji_settings: Emoji, imagenet_settings: ImageNet, out: Path) -> tables.World:
+def make(settings: WorldSource, emoji_settings: Emoji, imagenet_settings: ImageNet, out: Path) -> tables.World:
     """Make the chosen world in `out`, or refuse it and leave `out` alone.
 
     digest.txt in it changes with any of its files: later stages depend on it, as dvc takes seconds to look at thousands

@@ -8,9 +8,9 @@ import torch
 
 from alignet import config, results
 from alignet.evaluation import __main__ as evaluate
-from alignet.evaluation import comparison as scored
+from alignet.evaluation import benchmarks as scored
 from alignet.evaluation import score, scoring
-from alignet.figures import comparison
+from alignet.figures import benchmarks
 from alignet.models import backbones
 
 NAN = float("nan")
@@ -93,7 +93,7 @@ def two_models():
 
 
 def test_the_figure_has_a_row_a_benchmark_a_column_a_model_and_says_whose_choices_they_are():
-    figure = comparison.by_model(two_models())
+    figure = benchmarks.by_model(two_models())
     ax = figure.axes[0]
     assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b, AligNet"]
     rows = [text.get_text() for text in ax.get_yticklabels()]
@@ -109,7 +109,7 @@ def test_the_figure_has_a_row_a_benchmark_a_column_a_model_and_says_whose_choice
 
 
 def test_colours_are_shares_of_the_way_from_chance_to_the_ceiling():
-    drawn = comparison.drawn(two_models()).drop_duplicates("name").set_index("name")["share"]
+    drawn = benchmarks.drawn(two_models()).drop_duplicates("name").set_index("name")["share"]
     assert drawn["levels, coarse: accuracy"] == pytest.approx((0.5 - 1 / 3) / (0.8 - 1 / 3))
     assert drawn["few-shot class: accuracy"] == pytest.approx((0.3 - 0.1) / 0.9)
 
@@ -145,5 +145,5 @@ def test_an_unknown_model_is_one_line_and_exit_code_1(backbone, message, tmp_pat
 def test_a_benchmark_of_a_few_triplets_is_in_the_table_and_not_in_the_figure():
     models = two_models()
     few = models.assign(n=models["n"].where(models["benchmark"] != "levels, coarse", 3))
-    assert "levels, coarse: accuracy" in set(comparison.drawn(models)["name"])
-    assert "levels, coarse: accuracy" not in set(comparison.drawn(few)["name"])
+    assert "levels, coarse: accuracy" in set(benchmarks.drawn(models)["name"])
+    assert "levels, coarse: accuracy" not in set(benchmarks.drawn(few)["name"])

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet.evaluation import comparison, downstream, floors, seeds, tasks
+from alignet.evaluation import benchmarks, downstream, floors, seeds, tasks
 from alignet.evaluation.episodes import Task
 
 
@@ -76,7 +76,7 @@ def test_primary_rows_keep_their_mark_and_their_correction_over_seeds():
             )
             for name in ("levels", "uncertainty", "similarity")
         }
-        parts.append(comparison.tidy(none | {"downstream": table}).assign(seed=seed))
+        parts.append(benchmarks.tidy(none | {"downstream": table}).assign(seed=seed))
     found = seeds.summary(pd.concat(parts), {seed: {} for seed in range(3)})
     aligned = found[found["target"] == "alignet"]
     assert aligned["task"].tolist() == ["emoji, class", "emoji, domain"]

@@ -14,7 +14,7 @@ from alignet.explore import widgets
 from alignet.explore.scene import Scene
 from alignet.maths.choices import pair_similarities
 from alignet.models import backbones, features
-from alignet.student.network import Student
+from alignet.student.network import StudentNetwork
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import TRIPLET, WorldError
 
@@ -50,7 +50,7 @@ def run(tmp_path):
         pooled = embedder(shown).float()
     features.save_features(tmp_path / "data" / "features" / "vit", pooled, names)
     for target in ("alignet", "unalignet"):
-        student = Student(backbones.create(settings), 8, generator)
+        student = StudentNetwork(backbones.create(settings), 8, generator)
         place = tmp_path / "data" / "students" / "vit" / target
         place.mkdir(parents=True)
         save_model(student, str(place / "student.safetensors"))

@@ -18,7 +18,7 @@ from alignet import config
 from alignet.export import __main__ as export
 from alignet.export import card
 from alignet.models import backbones
-from alignet.student.network import Student, own_tensors
+from alignet.student.network import StudentNetwork, own_tensors
 from alignet.teacher import affine_map
 from alignet.worlds.format import pictures, tables
 
@@ -50,7 +50,7 @@ def scores(choices):
     return pd.DataFrame(rows).assign(**bounds)
 
 
-def run(folder: Path, name: str, choices: str = "simulated") -> Student:
+def run(folder: Path, name: str, choices: str = "simulated") -> StudentNetwork:
     """A run's folders with one trained student: its weights differ from the backbone's."""
     params = {"backbones": {student: chosen | COMMON for student, chosen in BACKBONES.items()}}
     params["synthesis"] = {"styles": "judged"}
@@ -61,7 +61,7 @@ def run(folder: Path, name: str, choices: str = "simulated") -> Student:
     scores(choices).to_csv(folder / "reports" / "tables" / "levels.csv", index=False)
     generator = torch.Generator().manual_seed(1)
     settings = config.load(f"backbones.{name}", config.Backbone, str(folder / "params.yaml"))
-    student = Student(backbones.create(settings), 8, generator).eval()
+    student = StudentNetwork(backbones.create(settings), 8, generator).eval()
     with torch.no_grad():
         for weight in student.parameters():
             weight.add_(0.01 * torch.randn(weight.shape, generator=generator))

@@ -13,9 +13,8 @@ import pytest
 from matplotlib.transforms import Bbox
 
 from alignet import config
-from alignet.evaluation import comparison as scored
+from alignet.evaluation import benchmarks as scored
 from alignet.figures import (
-    comparison,
     cost,
     downstream,
     human_uncertainty,
@@ -49,8 +48,8 @@ class World:
     name = "emoji"
 
 
-def benchmarks():
-    return comparison.drawn(scored.of_the_run(RUN, World))
+def of_models():
+    return benchmarks.drawn(scored.of_the_run(RUN, World))
 
 
 FIGURES = {  # name: (figure, the table that is stored beside it)
@@ -73,7 +72,7 @@ FIGURES = {  # name: (figure, the table that is stored beside it)
     "few_shot": lambda: downstream.by_shots(table("downstream")),
     "downstream": lambda: downstream.over_control(table("downstream")),
     "downstream_lite0": lambda: downstream.summary(table("downstream"), "lite0"),
-    "comparison": lambda: comparison.by_model(benchmarks()),
+    "comparison": lambda: benchmarks.by_model(of_models()),
     "seeds": lambda: seeds.by_level(table("seeds"), table("replicates")),
     "seeds_over_control": lambda: seeds.over_control(table("seeds")),
 }

@@ -97,7 +97,7 @@ def test_few_test_concepts_are_said_in_both_sections_that_read_them(run):
 
 def test_remarks_about_a_world_of_ones_own_are_cautions(run, monkeypatch):
     data, _ = run
-    own = dataclasses.replace(config.load("world", config.World), source="folder", path="w")
+    own = dataclasses.replace(config.load("world", config.WorldSource), source="folder", path="w")
     monkeypatch.setattr(config, "load", lambda *_: own)
     concepts = [f"c{n}" for n in range(40)]
     images = pd.DataFrame({"image": concepts, "path": concepts, "concept": concepts, "split": "test"})

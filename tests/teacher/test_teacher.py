@@ -11,7 +11,7 @@ from safetensors import safe_open
 from alignet.maths import losses, metrics
 from alignet.maths.choices import pair_similarities, row_pair_similarities
 from alignet.people.choice_distributions import ChoiceCounts
-from alignet.teacher import affine_map, comparisons, cross_validation
+from alignet.teacher import affine_map, cross_validation, diagnostics
 from alignet.worlds.format.tables import World
 
 PLAIN = {"start": "identity", "batch_concepts": None, "pca": None, "validation_per_level": 0, "regularisation": 0.3}
@@ -377,7 +377,7 @@ def test_soft_targets_teach_more_than_argmax_ones_where_triplets_are_few(recover
     features, train, _, truth = recovery
     informed = train.with_targets(pair_similarities(truth[train.triplets]).softmax(-1))
     chosen = settings(steps=200, lr=0.01, regularisation=0.0, batch_size=256, folds=2, soft_labels=[60, 10**6])
-    table = comparisons.soft_label_curve(sight(features), informed, chosen)
+    table = diagnostics.soft_label_curve(sight(features), informed, chosen)
     assert len(table) == 2 * 2 * 3
     assert set(table.loc[table["n_train"] == 60, "n_used"]) == {60}
     mean = table.groupby(["n_train", "targets"])[["kl", "ece"]].mean()
@@ -392,11 +392,11 @@ def test_a_layer_that_people_go_by_scores_above_one_of_noise():
     truth = 2 * torch.randn(30, 4, generator=generator())
     triplets = random_triplets(torch.arange(30), 800)
     judged = people(truth.repeat_interleave(2, 0), 2 * triplets + 1, 3)
-    rows, place = comparisons.first_pictures(tiny, judged)
+    rows, place = diagnostics.first_pictures(tiny, judged)
     assert rows.tolist() == list(range(1, 60, 2))  # of each concept, the first picture that was judged
     assert place.tolist() == [n // 2 for n in range(60)]
     layers = {"noise": torch.randn(30, 4, generator=generator(1)), "seen": truth}
-    found = comparisons.by_layer(layers, judged, place, settings()).set_index("layer")
+    found = diagnostics.by_layer(layers, judged, place, settings()).set_index("layer")
     assert found.loc["noise", "ci_low"] < 1 / 3 < found.loc["noise", "ci_high"]
     assert found.loc["seen", "ci_low"] > 0.6
     assert found["depth"].tolist() == [0, 1]
@@ -405,7 +405,7 @@ def test_a_layer_that_people_go_by_scores_above_one_of_noise():
 def test_disagreements_are_triplets_where_base_and_teacher_choose_differently(recovery):
     features, train, unseen, _ = recovery
     affine = affine_map.fit(features, train, settings(steps=100, lr=0.01))
-    triplets, who = comparisons.disagreements(affine, features, unseen, 10, 0)
+    triplets, who = diagnostics.disagreements(affine, features, unseen, 10, 0)
     assert triplets.shape == (10, 3)
     assert (who["base"].argmax(1) != who["teacher"].argmax(1)).all()
     for row, share in zip(triplets, who["people"], strict=True):
@@ -417,7 +417,7 @@ def test_the_base_of_disagreements_chooses_without_the_fitted_bias(recovery):
     features, train, unseen, _ = recovery
     affine = affine_map.fit(features, train, settings(steps=100, lr=0.01))
     affine = dataclasses.replace(affine, bias=affine.bias + 3)
-    triplets, who = comparisons.disagreements(affine, features, unseen, 10, 0)
+    triplets, who = diagnostics.disagreements(affine, features, unseen, 10, 0)
     plain = row_pair_similarities(affine.standardised(features), triplets)
     assert (who["base"].argmax(1) == plain.argmax(1)).all()
 
@@ -433,5 +433,5 @@ def test_folds_without_judged_triplets_of_their_own_are_validated_on_drawn_ones(
     judged = table[(table["split"] == "validation") & (table["level"] == cross_validation.JUDGED)]
     assert set(judged["fold"]) < {0, 1, 2}
     assert cross_validation.best_cell(table, chosen).regularisation == 0.3
-    curve = comparisons.soft_label_curve(seen, few, dataclasses.replace(chosen, soft_labels=[2]))
+    curve = diagnostics.soft_label_curve(seen, few, dataclasses.replace(chosen, soft_labels=[2]))
     assert set(curve["fold"]) == set(judged["fold"])

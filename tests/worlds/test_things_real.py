@@ -13,7 +13,7 @@ from PIL import Image
 from alignet import config
 from alignet.worlds import downloads, fetch
 from alignet.worlds.folder import world as folder_world
-from alignet.worlds.format import levels, participants
+from alignet.worlds.format import abstraction, participants
 from alignet.worlds.format.tables import CONCEPTS, TRIPLET, WorldError
 from alignet.worlds.things import (
     concepts as things_concepts,
@@ -369,8 +369,8 @@ def test_levels_follow_the_categories(made):
     ],
 )
 def test_one_picture_of_no_class_is_of_another_than_the_rest_and_two_leave_the_level_open(classes, level):
-    names = np.array([[levels.NO_CLASS if name == "?" else name for name in classes]], dtype=object)
-    assert levels.by_class(names).tolist() == [level]
+    names = np.array([[abstraction.NO_CLASS if name == "?" else name for name in classes]], dtype=object)
+    assert abstraction.by_class(names).tolist() == [level]
 
 
 def test_the_study_numbers_concepts_by_file_name(tmp_path):

@@ -65,7 +65,7 @@ def tiny(tmp_path):
 
 
 def settings(path):
-    return config.World(source="folder", path=path)
+    return config.WorldSource(source="folder", path=path)
 
 
 def sections():

@@ -25,7 +25,7 @@ def of_tables(folder: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    chosen = config.load("world", config.World)
+    chosen = config.load("world", config.WorldSource)
     own = chosen.source == "folder" and chosen.path is not None
     text = of_tables(config.home() / str(chosen.path)) if own else chosen.source
     file = config.folders(".")[0] / "source.txt"

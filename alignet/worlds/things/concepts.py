@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from alignet.worlds.format.levels import NO_CLASS
+from alignet.worlds.format.abstraction import NO_CLASS
 from alignet.worlds.format.tables import WorldError
 
 HIERARCHY = ("concept", "category", "domain")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from alignet import results
-from alignet.worlds.format import levels, participants, tables
+from alignet.worlds.format import abstraction, participants, tables
 from alignet.worlds.format.schema import CHOICE_SPLITS, LEVELS, SPLITS
 from alignet.worlds.format.tables import CONCEPTS, TRIPLET, World
 from alignet.worlds.splits import evenly_spread
@@ -210,13 +210,15 @@ def choice_splits(keys: np.ndarray) -> np.ndarray:
 
 def _levels(rows: Rows, things: pd.DataFrame, study: str, report: Report) -> pd.DataFrame:
     """Rows of levels.csv; those of no level are left out."""
-    level = levels.by_class(things["category"].to_numpy()[rows.triplets])
+    level = abstraction.by_class(things["category"].to_numpy()[rows.triplets])
     whose = f"choices of {study}" if study else "choices about new concepts"
-    report.left_out[f"{whose} with two concepts of no category, so of no level"] = int((level == levels.NONE).sum())
+    report.left_out[f"{whose} with two concepts of no category, so of no level"] = int(
+        (level == abstraction.NONE).sum()
+    )
     name = f"study of {study}" if study else "new concepts"
     report.lines += [f"levels, {name}, {kind}: {rows[level == kind].said()}" for kind in LEVELS]
     table = _table(rows, things["reference"], TRIPLET, study or "2020").assign(level=level, study=study)
-    return table[level != levels.NONE]
+    return table[level != abstraction.NONE]
 
 
 def _table(rows: Rows, names: pd.Series, columns: list[str], year: str) -> pd.DataFrame:
