@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 from alignet import config
 from alignet.evaluation import benchmarks as scored
 from alignet.figures import (
+    benchmarks,
     cost,
     downstream,
     human_uncertainty,
