@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from alignet import config
-from alignet.evaluation import human_choices, levels, representations, uncertainty
+from alignet import config, results
+from alignet.evaluation import human_choices, levels, representations, teachers, uncertainty
 from alignet.figures import levels as drawn_levels
-from alignet.maths import metrics
+from alignet.maths import choices, metrics
 from alignet.models.features import label_similarity, save_features
+from alignet.teacher.affine_map import AffineMap
 from alignet.worlds import check
 from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import TRIPLET, World
@@ -80,6 +81,51 @@ def test_accuracy_ceiling_and_improvement_are_those_by_hand():
     # The third person never agrees; each of the two meets a tie of the other two: 1/2.
     assert scores["noise_ceiling"].tolist() == pytest.approx([(3 + 0.5 + 0.5 + 0) / 6] * 3)
     assert scores[["ci_low", "ci_high"]].isna().all(axis=None)  # of two triplets
+
+
+def test_the_teacher_is_scored_by_the_dot_products_that_its_labels_come_from(world):
+    longer = PERFECT * torch.tensor([1.0, 1.0, 30.0, 1.0, 1.0, 1.0])[:, None]  # picture 4 is nearer to 7 by its length
+    found = {("s", target, "pooled"): PERFECT for target in results.TARGETS}
+    found |= {(results.TEACHER, results.TEACHER_BEFORE, "pooled"): longer}
+    found |= {(results.TEACHER, results.TEACHER, "pooled"): PERFECT}
+    table = levels.levels(world, found, SETTINGS, PEOPLE)
+    of_teacher = table[table["student"] == results.TEACHER]
+    assert of_teacher["over_base"].isna().all()
+    assert set(of_teacher["target"]) == {results.TEACHER_BEFORE, results.TEACHER}
+    by_dot = choices.odd_one_out(choices.row_pair_similarities(longer, torch.tensor([[4, 2, 5]]))).tolist()
+    unit = torch.nn.functional.normalize(longer, dim=1)
+    by_cosine = choices.odd_one_out(choices.row_pair_similarities(unit, torch.tensor([[4, 2, 5]]))).tolist()
+    assert by_dot != by_cosine
+    before = of_teacher[of_teacher["target"] == results.TEACHER_BEFORE].set_index("level")
+    assert before.loc["fine", "odd_one_out_accuracy"] == 0.5  # the cosine would give 1
+    assert table.loc[table["target"] == results.ALIGNED, "kept"].isna().all()  # of no gain there is no share
+
+
+def test_what_a_student_keeps_of_its_teachers_gain_stands_in_its_own_row():
+    world, known = simulated(n=400, people=3)
+    noise = torch.nn.functional.normalize(torch.randn(60, 4, generator=inputs.generator(1)).double(), dim=1)
+    seen = {results.BASE: 2 * noise, results.CONTROL: 2 * noise + known, results.ALIGNED: noise + known}
+    found = {("s", target, "pooled"): x for target, x in seen.items()}
+    names = {results.TEACHER_BEFORE: 2 * noise + known, results.TEACHER: known}
+    found |= {(results.TEACHER, name, "pooled"): x for name, x in names.items()}
+    table = levels.levels(world, found, SETTINGS, PEOPLE).set_index(["target", "level"])
+    row, of = table.loc[results.ALIGNED, "coarse"], table["odd_one_out_accuracy"].xs("coarse", level="level")
+    gain = of[results.TEACHER] - of[results.TEACHER_BEFORE]
+    assert row["kept"] == pytest.approx((of[results.ALIGNED] - of[results.CONTROL]) / gain)
+    assert row["kept_low"] < row["kept"] < row["kept_high"]
+    assert table.loc[table.index.get_level_values("target") != results.ALIGNED, "kept"].isna().all()
+
+
+def test_the_teachers_representations_are_those_of_its_stored_features(world, tmp_path):
+    features = torch.randn(8, 3, generator=inputs.generator())
+    save_features(tmp_path / "features" / "a", features, world.images["image"])
+    assert teachers.representations(tmp_path, world, ["a"], "all") == {}
+    affine = AffineMap(torch.eye(3)[:2] * 2, torch.ones(2), features.mean(0), torch.tensor(1.0))
+    affine.save(tmp_path / "teacher", inputs.settings("teacher"))
+    found = teachers.representations(tmp_path, world, ["a"], "all")
+    rows = world.scored_rows()
+    assert torch.equal(found[results.TEACHER, results.TEACHER, "pooled"], affine(features[rows]))
+    assert torch.equal(found[results.TEACHER, results.TEACHER_BEFORE, "pooled"], (features - features.mean(0))[rows])
 
 
 def test_centring_undoes_a_common_offset_that_spoils_the_cosine(world):

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from alignet import results
 from alignet.evaluation import kept
 from alignet.maths.intervals import Units
 
@@ -15,7 +16,7 @@ def units():
 
 def agreement(**accuracy):
     """Choices of 400 triplets with these accuracies, each model right on the first of them."""
-    names = {"teacher_before": kept.TEACHER_BEFORE}
+    names = {"teacher_before": results.TEACHER_BEFORE}
     right = {names.get(name, name): (torch.arange(N) < N * share).double() for name, share in accuracy.items()}
     return right
 
@@ -41,7 +42,7 @@ def test_a_share_of_no_gain_is_not_given():
 
 def test_the_interval_covers_the_share_of_drawn_triplets():
     generator = torch.Generator().manual_seed(0)
-    accuracy = {"base": 0.4, "unalignet": 0.45, "alignet": 0.57, kept.TEACHER_BEFORE: 0.45, kept.TEACHER: 0.6}
+    accuracy = {"base": 0.4, "unalignet": 0.45, "alignet": 0.57, results.TEACHER_BEFORE: 0.45, results.TEACHER: 0.6}
     inside = []
     for _ in range(300):
         drawn = {name: (torch.rand(N, generator=generator) < share).double() for name, share in accuracy.items()}

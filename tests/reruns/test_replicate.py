@@ -8,7 +8,7 @@ import torch
 import yaml
 from scipy.stats import t
 
-from alignet import config
+from alignet import config, results
 from alignet.evaluation import seeds
 from alignet.figures import ablations as ablation_figures
 from alignet.figures import seeds as figures
@@ -80,6 +80,22 @@ def test_the_interval_adds_the_variances_over_seeds_and_over_concepts_by_hand():
     assert row["over_control_low"] == pytest.approx(mean - reach)
     assert row["over_control_high"] == pytest.approx(mean + reach)
     assert row["over_base"] == pytest.approx(0.2)
+
+
+def test_what_a_student_keeps_is_the_mean_share_of_the_teachers_gain():
+    own = scores([0.5, 0.6, 0.7], [0.4, 0.5, 0.6], kept_low=0.1, kept_high=0.9)
+    teachers = own[own["target"].isin(["base", "alignet"])].assign(student=results.TEACHER)
+    names = {"base": results.TEACHER_BEFORE, "alignet": results.TEACHER}
+    teachers = teachers.assign(target=teachers["target"].map(names), value=[0.4] * 3 + [0.6] * 3)
+    moved = kept([small(0), small(1), small(2)], NOTHING)
+    for seed, found in moved.items():
+        found[BENCHMARK][1][results.TEACHER, results.TEACHER] = small(9 + seed, 0.002)
+        found[BENCHMARK][1][results.TEACHER, results.TEACHER_BEFORE] = NOTHING[0]
+    row = seeds.summary(pd.concat([own, teachers]), moved).set_index(["student", "target"]).loc["s", "alignet"]
+    assert row["kept"] == pytest.approx(0.5)  # .1 of .2 in every seed
+    influence = sum(small(seed) / 0.2 - 0.1 / 0.04 * small(9 + seed, 0.002) for seed in range(3)) / 3
+    reach = t.ppf(0.975, 120 / 3 - 1) * math.sqrt(float(influence.square().sum()) * 40 / 39)
+    assert row["kept_high"] - row["kept"] == pytest.approx(reach)
 
 
 def test_without_a_spread_over_concepts_the_interval_is_students_over_seeds():
