@@ -69,7 +69,7 @@ def page(reference: Path) -> str:
         if (reference / name / "tables" / "seeds.csv").is_file():
             run = Run(name, reference / name / "tables")
             lines += ["", f"## {title}: {of}", "", *_asked(run), *_headline(run), "", *_levels(run)]
-            lines += [*_study(run), *_teacher(run)]
+            lines += [*_study(run), *_teacher(run), *_teacher_on_people(run)]
             lines += [*_people(run), *_unsure(run), *_downstream(run)]
     return "\n".join(lines) + "\n" + SHORTFALLS.read_text(encoding="utf-8")
 
@@ -202,6 +202,23 @@ def _teacher(run: Run) -> Iterator[str]:
         what = "people's" if level == "judged" else f"drawn from VICE, {level}"
         cells = [f"{what} ({split})", *(_number(each[ACCURACY]) for each in (before, after))]
         cells += [*(_number(each["kl"]) for each in (before, after)), _number(after["ece"])]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _teacher_on_people(run: Run) -> Iterator[str]:
+    """The teacher on people's choices: about concepts that a fold did not see (cross-fitted), and those of levels.csv.
+    By its own dot products, a triplet counting once."""
+    scores = run.table("teacher")
+    rows = scores[scores["split"].isin(["cross-fitted", *REGIMES]) & (scores["n_triplets"] >= FEWEST)]
+    if rows.empty:
+        return
+    yield from ("", "| concepts, level | without a map | ridge | fitted | ECE of it | triplets |", "|---" * 6 + "|")
+    for (split, level), some in rows.groupby(["split", "level"], sort=False):
+        of = some.drop_duplicates("map", keep="last").set_index("map")
+        fitted = of.loc["fitted"]
+        cells = [f"{split}, {level}", *(_number(of[ACCURACY].get(name)) for name in ("none", "ridge"))]
+        ends = f" [{_number(fitted['ci_low'])}, {_number(fitted['ci_high'])}]"
+        cells += [_number(fitted[ACCURACY]) + ends, _number(fitted["ece"]), f"{int(fitted['n_triplets']):,}"]
         yield "| " + " | ".join(cells) + " |"
 
 
