@@ -85,4 +85,5 @@ def of_the_run(reports: Path, world: World) -> pd.DataFrame:
     place = {name: number for number, name in enumerate(order)}
     scores = scores.sort_values(["student", "target"], key=lambda names: names.map(place), kind="stable")
     labels = scores["student"] + ", " + scores["target"].map(results.NAMES | {name: name for name in others})
+    labels = labels.where(scores["student"] != results.TEACHER, scores["target"])
     return scores.assign(model=labels, world=world.name).reindex(columns=[*MODEL, *SCORE])

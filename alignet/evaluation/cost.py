@@ -1,8 +1,7 @@
 """What alignment costs beside pre-training: operations and pictures (docs/method.md, section 9)."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import timm
@@ -12,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from alignet import config
 from alignet.config import Backbone, Cost, FeatureFile, HumanUncertainty, Teacher
-from alignet.models import frozen
+from alignet.models import backbones, frozen
 from alignet.people import choice_distributions
 from alignet.student import network
 from alignet.student.network import StudentNetwork
@@ -36,7 +35,7 @@ class Before:
 
 def table(
     students: dict[str, config.Student],
-    backbones: dict[str, Backbone],
+    networks: dict[str, Backbone],
     settings: Cost,
     world: World,
     before: Before,
@@ -44,7 +43,7 @@ def table(
     """cost.csv: every student's alignment (one target) and pre-training, what is done once before (the teacher's
     features, VICE, the teacher's cross-validation), and alignment and pre-training at the paper's scale.
 
-    Args: students, backbones: the run's, by name.
+    Args: students, networks: the run's, by name.
     Returns: student, stage (alignment | pretraining | teacher features | VICE | cross-validation), basis (this run |
         published), flops, images, ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training; no
         seconds: the table is the same in every clone.
@@ -54,7 +53,7 @@ def table(
     for name, chosen in students.items():
         if name not in settings.pretraining:
             raise ValueError(f"cost.pretraining has no entry for student {name!r} (null: none known)")
-        rows += _student_rows(name, backbones[name], chosen, settings)
+        rows += _student_rows(name, networks[name], chosen, settings)
     rows += _before_students(before, world)
     rows += _paper_rows(settings)
     return pd.DataFrame(rows)
@@ -113,9 +112,7 @@ def _teacher_features(before: Before, world: World) -> tuple[int, int]:
     pictures, each = len(roles.of_teacher(world, before.styles)), 0
     networks = [entry for entry in before.networks if not isinstance(entry, FeatureFile)]
     for entry in networks:
-        with torch.device("meta"):
-            model = timm.create_model(entry.model, num_classes=0, **dict[str, Any](entry.options))
-        each += forward_flops(model, entry.picture_size)
+        each += forward_flops(backbones.create(replace(entry, weights="random")).model, entry.picture_size)
     return each * pictures, len(networks) * pictures
 
 

@@ -79,8 +79,11 @@ def compare(
     """
     released = triplet_files.read(home() / files["triplets"])
     some = slice(0, min(len(released), CHECKED))
-    arrays = (released.filenames, released.triplets, released.similarities)
-    first = triplet_files.Release(released.path, *(np.array(values[some]) for values in arrays))
+    shown, triplets, similarities = (
+        np.array(values[some]) for values in (released.filenames, released.triplets, released.similarities)
+    )
+    without_folders = np.array([Path(name).name for name in shown.flatten().tolist()]).reshape(shown.shape)
+    first = triplet_files.Release(released.path, without_folders, triplets, similarities)
     place = triplet_files.locate(first, np.array([Path(name).name for name in names.tolist()]))
     numbers, triplets = np.unique(place, return_inverse=True)
     rows = _mapped(_rows(representation, numbers), affine, files["representation"])

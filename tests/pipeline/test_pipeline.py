@@ -15,7 +15,7 @@ import pytest
 import runs
 from PIL import Image
 
-from alignet import devices
+from alignet import devices, results
 from alignet.models.features import load_features
 from alignet.worlds.format import tables
 
@@ -81,7 +81,7 @@ def test_every_stage_leaves_its_tables_and_figures(pipeline):
     levels, teacher = pd.read_csv(tables / "levels.csv"), pd.read_csv(tables / "teacher.csv")
     assert set(levels.columns) >= LEVELS_COLUMNS
     assert set(teacher.columns) >= TEACHER_COLUMNS
-    assert set(levels["target"]) == {"base", "unalignet", "alignet"}
+    assert set(levels["target"]) == {*results.TARGETS, results.FLOOR, results.TEACHER_BEFORE, results.TEACHER}
     assert set(levels["choices"]) == set(teacher["choices"]) == {"simulated"}
     assert levels.groupby(["student", "target", "representation", "regime"])["level"].nunique().max() == 4
     assert (pipeline / "data" / "levels" / "influences.parquet").is_file()
