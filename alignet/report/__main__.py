@@ -84,7 +84,7 @@ def _values(reports: Path) -> dict[str, Any]:
     """What captions name: whose choices, about what, how many seeds; and the students."""
     table = reports / "tables" / "levels.csv"
     rows = results.load(table) if table.is_file() else pd.DataFrame({"choices": ["human"]})
-    kind, judged = rows["choices"].iloc[0], rows["judged"].fillna("").iloc[0] if "judged" in rows else ""
+    kind, judged = rows["choices"].iloc[0], rows["judged"].astype(object).fillna("").iloc[0] if "judged" in rows else ""
     people = f"{PARTICIPANTS[kind]}, who were shown {judged}" if judged else PARTICIPANTS[kind]
     seeds = reports / "tables" / "seeds.csv"
     count = int(pd.read_csv(seeds)["n_seeds"].max()) if seeds.is_file() else 0
