@@ -159,6 +159,7 @@ def by_student(
 
 
 OFFSETS = dict(zip(results.TARGETS, (-0.24, 0.0, 0.24), strict=True))
+IN_A_ROW = 6  # labels of a legend that fit below a figure as wide as a page
 FLOOR_MARKS = "x+12348|"  # grey: of floors, in their order
 GREY = "0.45"
 
@@ -217,7 +218,8 @@ def legend(
     said += [f"Choices: {people(choices, judged)}"] if choices is not None else []
     width = round(LETTERS * figure.get_figwidth() / DOUBLE)
     title = "\n".join(textwrap.fill(line, width) for line in ". ".join(said).split("\n"))
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(6, len(labels))), title=title)
+    columns = len(labels) if len(labels) <= IN_A_ROW else -(-len(labels) // 2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, columns), title=title)
 
 
 def people(choices: str | pd.Series, judged: str | pd.Series = "") -> str:

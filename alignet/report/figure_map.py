@@ -45,7 +45,7 @@ def page(root: Path) -> str:
 
 def _cells(row: dict[str, Any], numbers: pd.DataFrame, root: Path) -> list[str]:
     notebooks = [f"[{name}](../notebooks/{name}.ipynb)" for name in row["notebooks"]]
-    figures = [f"[{_titled(name)}](../{REFERENCE}/{name})" for name in row["figures"]]
+    figures = [_titled(name) for name in row["figures"]]  # no links: git keeps the figures that pages show
     said = [
         row["claim"].removesuffix("."),
         *(f"{quantity}: {_reported(numbers.loc[quantity])}" for quantity in row["published"]),
