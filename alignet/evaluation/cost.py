@@ -86,7 +86,7 @@ def forward_flops(model: nn.Module, size: int) -> int:
     """Floating-point operations of one picture's forward pass; the model is moved to 'meta'."""
     picture = torch.empty(1, 3, size, size, device="meta", dtype=torch.float32)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.to("meta")(picture)
+        model.to("meta").requires_grad_(False)(picture)
     return counter.get_total_flops()
 
 

@@ -121,7 +121,16 @@ def _together(params_file: str) -> Iterator[str]:
             yield f"{asked}, and a student's must be 'pooled': give the teacher a backbone of its own"
         if name not in config.value("cost.pretraining", params_file):
             yield f"{params_file}: cost.pretraining: has no entry for student {name!r} (null: none known)"
+    yield from _start(params_file)
     yield from _data_sets(params_file)
+
+
+def _start(params_file: str) -> Iterator[str]:
+    """A start of the teacher that people's choices cannot give."""
+    start, uncertainty = (config.value(key, params_file) for key in ("teacher.start", "human_uncertainty.uncertainty"))
+    if start == "ridge" and uncertainty == "empirical":
+        advice = "set identity, or human_uncertainty.uncertainty: vice"
+        yield f"{params_file}: teacher.start: ridge needs an embedding of people's choices: {advice}"
 
 
 def _file_batches(student: Student, where: str, params_file: str) -> Iterator[str]:

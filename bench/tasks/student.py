@@ -44,7 +44,7 @@ class Bench:
         representation = np.random.default_rng(0).standard_normal((n, 32), np.float32) / 6
         return batches.InBatch(representation, np.arange(n) % CLUSTERS, self.settings)
 
-    def create(self) -> network.Student:
+    def create(self) -> network.StudentNetwork:
         return network.create(self.backbone, self.settings).to(self.device)
 
     def clock(self) -> float:
@@ -78,7 +78,7 @@ class Clocked:
 
 
 def step_starts(
-    bench: Bench, source: batches.Source, shown: torch.Tensor, model: network.Student, steps: int
+    bench: Bench, source: batches.Source, shown: torch.Tensor, model: network.StudentNetwork, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """When each of `steps` steps of student.training.fit began, and their losses, (steps,) each.
 
@@ -91,7 +91,7 @@ def step_starts(
     return np.array(clocked.times), curve["loss"].to_numpy()[:steps]
 
 
-def loop(bench: Bench, source: batches.Source, shown: torch.Tensor, model: network.StudentNetwork) -> Timed:
+def loop(bench: Bench, source: batches.Source, shown: torch.Tensor, model: network.StudentNetworkNetwork) -> Timed:
     """The losses and the seconds of `bench.steps` steps, after the first ones."""
     times, losses = step_starts(bench, source, shown, model, AHEAD + bench.steps + 1)
     return Timed(losses, times[-1] - times[AHEAD])
@@ -110,7 +110,9 @@ def bare(bench: Bench, pictures: torch.Tensor) -> Timed:
     return Timed(None, bench.clock() - start)
 
 
-def bare_step(bench: Bench, model: network.Student, optimiser: torch.optim.Optimizer, shown: torch.Tensor) -> None:
+def bare_step(
+    bench: Bench, model: network.StudentNetwork, optimiser: torch.optim.Optimizer, shown: torch.Tensor
+) -> None:
     with autocast(bench.settings.precision, bench.device.type):
         loss = model(shown)[1].square().mean()
     optimiser.zero_grad(set_to_none=True)

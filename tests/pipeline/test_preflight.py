@@ -30,6 +30,11 @@ def test_the_repositorys_params_pass(file):
         ({"downstream": {"shots": [0]}}, "downstream.shots.0: Input should be greater than or equal to 1, got 0"),
         ({"features": {"batch_size": 0}}, "features.batch_size: Input should be greater than or equal to 1, got 0"),
         ({"features": {"workers": -1}}, "features.workers: Input should be greater than or equal to 0, got -1"),
+        (
+            {"human_uncertainty": {"uncertainty": "empirical"}},
+            "teacher.start: ridge needs an embedding of people's choices: set identity, or "
+            "human_uncertainty.uncertainty: vice",
+        ),
         ({"teacher": {"folds": 1}}, "teacher.folds: Input should be greater than or equal to 2, got 1"),
         ({"teacher": {"grid": []}}, "teacher.grid: List should have at least 1 item"),
         ({"teacher": {"soft_labels": []}}, "teacher.soft_labels: List should have at least 1 item"),

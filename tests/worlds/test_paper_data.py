@@ -619,6 +619,6 @@ def test_the_papers_profile_runs_on_things_real_files_up_to_synthesis(tmp_path):
     names = (folder / "data" / "human_uncertainty" / "objects.txt").read_text().splitlines()
     assert 0.88 * 1854 < len(names) < 0.92 * 1854  # a tenth of the objects is held out
     teacher = pd.read_csv(folder / "reports" / "tables" / "teacher.csv")
-    assert set(teacher["split"]) == {"train", "validation", "test"}
+    assert set(teacher["split"]) == {"train", "validation", "cross-fitted", "test"}
     for target in ("alignet", "unalignet"):
         assert (folder / "data" / "synthesis" / target / "representation.npy").is_file()

@@ -12,6 +12,10 @@ from alignet.worlds.format.tables import World
 VICE_STEPS = 9000  # 150 epochs of 59 batches, which recovered the similarities of bench/choices_needed.csv
 ENOUGH = 24, 40  # objects, and choices for each, from which on VICE recovers similarities: bench/choices_needed.csv
 LARGE = 160  # pixels of the shorter side from which on pictures are read at 224 px
+GRID = [
+    {"regularisation": [0.0, 0.1, 0.3, 1.0, 3.0, 10.0]},
+    {"lr": [0.0003, 0.003]},
+]  # of fits that start at the identity
 HEAD = """# Proposed for {name} by `python -m alignet.worlds params`: {human} pictures to judge and {choices} choices,
 # {synthesis} pictures to label, {test} to test on. `python -m alignet.config {file}` makes it
 # params.yaml. Propose again when there are more choices.
@@ -37,7 +41,8 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
         "max_epochs": between(150, VICE_STEPS * batch // max(choices, 1), 1500),
     }
     if objects < ENOUGH[0] or choices < ENOUGH[1] * objects:
-        people["uncertainty"] = "empirical"
+        people["uncertainty"] = "empirical"  # without VICE there is no embedding to start at
+        teacher |= {"start": "identity", "batch_concepts": None, "grid": GRID}
     proposed: dict[str, Any] = {
         "base": config.PARAMS,
         "world": {"source": "folder", "path": str(folder)},
