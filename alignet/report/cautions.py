@@ -12,7 +12,7 @@ import yaml
 
 from alignet import config, results
 from alignet.figures.findings import ENOUGH
-from alignet.worlds.format import regimes
+from alignet.worlds.format import files, regimes
 
 LEAST = "Too few to conclude from"
 
@@ -148,7 +148,11 @@ def _concepts(data: Path) -> Iterator[Caution]:
     if not header.is_file():
         return
     label = yaml.safe_load(header.read_text(encoding="utf-8"))["hierarchy"][0]
-    images = pd.read_csv(header.with_name("images.csv"), usecols=["split", label], dtype=str, keep_default_na=False)
+    file, columns = files.find(header.parent, "images"), ["split", label]
+    if file is None:
+        return
+    large = file.suffix == ".parquet"
+    images = pd.read_parquet(file, columns=columns) if large else pd.read_csv(file, usecols=columns, dtype=str)
     concepts = images.loc[images["split"] == "test", label].nunique()
     if concepts < ENOUGH:
         text = f"{LEAST}: the test split shows {concepts} values of {label}, and other ones may give other results."
