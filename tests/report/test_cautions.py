@@ -87,9 +87,15 @@ def test_labels_that_nothing_has_checked_are_said(run):
     assert "Labels of unalignet were not checked" in caution.text
 
 
-def test_few_test_concepts_are_said_in_both_sections_that_read_them(run):
+@pytest.mark.parametrize("parquet", [False, True])
+def test_few_test_concepts_are_said_in_both_sections_that_read_them(run, parquet):
     file = run[0] / "world" / "images.csv"
-    pd.read_csv(file, keep_default_na=False).head(29).to_csv(file)
+    images = pd.read_csv(file, keep_default_na=False).head(29)
+    if parquet:  # as large tables are written
+        file.unlink()
+        images.to_parquet(file.with_suffix(".parquet"))
+    else:
+        images.to_csv(file)
     found = cautions.of_run(*run)
     assert [caution.section for caution in found] == ["reorganisation", "downstream"]
     assert "the test split shows 29 values of concept" in found[0].text

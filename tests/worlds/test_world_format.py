@@ -763,5 +763,7 @@ def test_a_new_world_proposes_params_that_are_right_for_it(tmp_path, capsys):
     profile = yaml.safe_load(file.read_text())
     assert profile["world"] == {"source": "folder", "path": str(tmp_path / "mine")}
     assert profile["human_uncertainty"]["uncertainty"] == "empirical"
+    assert config.load("teacher", config.Teacher, str(file)).start == "identity"  # there is no embedding to start at
+    assert not [line for line in preflight.problems(str(file)) if "teacher" in line]
     assert config.load("synthesis", config.Synthesis, str(file)).clusters == profile["synthesis"]["clusters"]
     assert command.main(["params", str(tmp_path / "mine")]) == 0
