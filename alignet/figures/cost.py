@@ -1,5 +1,6 @@
 """Operations of alignment beside pre-training. Tables in, Figures out."""
 
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -20,11 +21,13 @@ def operations(costs: pd.DataFrame) -> Figure:
     students = list(dict.fromkeys(costs["student"]))
     size = (style.DOUBLE, 0.7 + 0.3 * len(students))
     figure, ax = plt.subplots(figsize=size, layout="constrained")
+    beside = itertools.cycle((5, -11))  # points above and below: what is done once lies close together
     for row in costs.itertuples():
         place, aligned = students.index(row.student), row.stage == "alignment"
         if row.stage not in ("alignment", "pretraining"):
             ax.plot(row.flops, place, marker="s", color="0.3", markersize=4)
-            ax.annotate(row.stage, (row.flops, place), xytext=(-3, 5), textcoords="offset points", fontsize=6)
+            offset = (-3, next(beside))
+            ax.annotate(row.stage, (row.flops, place), xytext=offset, textcoords="offset points", fontsize=6)
             continue
         ax.plot(row.flops, place, **style.point("alignet" if aligned else "base"))
         if aligned:

@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from alignet import results
 from alignet.figures import style
@@ -31,6 +32,8 @@ def training_curve(curve: pd.DataFrame, window: int = 10) -> Figure:
                 ax.plot(run["step"], smooth, color=look["color"])
                 ax.plot(run["step"], run[held_out], **look)
         column[0].set(title=student, yscale="log")
+        column[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        column[0].yaxis.set_minor_formatter(NullFormatter())
         column[1].set(xlabel="Step", ylim=(0.3, 1))
         style.chance(column[1])
     axes[0, 0].set(ylabel="Loss (nats)")

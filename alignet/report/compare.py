@@ -171,7 +171,11 @@ def _findings(reports: Path, there: Path) -> list[str]:
         pd.DataFrame(columns=reproduced.COLUMNS).to_csv(reports / reproduced.FILE, index=False)
         return [f"no findings to compare: {there / 'tables'} is of one training seed (make replicate)"]
     known = results.load(file) if file.is_file() else reproduced.published(there / "tables")
-    table = reproduced.compared(known, reproduced.scores(reports / "tables"))
+    try:
+        table = reproduced.compared(known, reproduced.scores(reports / "tables"))
+    except ValueError as error:  # a run that is not finished
+        pd.DataFrame(columns=reproduced.COLUMNS).to_csv(reports / reproduced.FILE, index=False)
+        return [f"no findings to compare: {error}"]
     results.save(table, reports / reproduced.FILE)
     return reproduced.verdict(table)
 

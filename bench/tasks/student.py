@@ -91,7 +91,7 @@ def step_starts(
     return np.array(clocked.times), curve["loss"].to_numpy()[:steps]
 
 
-def loop(bench: Bench, source: batches.Source, shown: torch.Tensor, model: network.StudentNetworkNetwork) -> Timed:
+def loop(bench: Bench, source: batches.Source, shown: torch.Tensor, model: network.StudentNetwork) -> Timed:
     """The losses and the seconds of `bench.steps` steps, after the first ones."""
     times, losses = step_starts(bench, source, shown, model, AHEAD + bench.steps + 1)
     return Timed(losses, times[-1] - times[AHEAD])
