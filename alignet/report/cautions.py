@@ -151,8 +151,10 @@ def _concepts(data: Path) -> Iterator[Caution]:
     file, columns = files.find(header.parent, "images"), ["split", label]
     if file is None:
         return
-    large = file.suffix == ".parquet"
-    images = pd.read_parquet(file, columns=columns) if large else pd.read_csv(file, usecols=columns, dtype=str)
+    if file.suffix == ".parquet":
+        images = pd.read_parquet(file, columns=columns)
+    else:
+        images = pd.read_csv(file, usecols=columns, dtype=str, keep_default_na=False)
     concepts = images.loc[images["split"] == "test", label].nunique()
     if concepts < ENOUGH:
         text = f"{LEAST}: the test split shows {concepts} values of {label}, and other ones may give other results."
