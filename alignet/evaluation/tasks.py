@@ -1,11 +1,11 @@
 """Downstream tasks: which rows are about one task, which row speaks for it, and how many tasks a lead holds on.
 
 A task is a data set or, of the world's own pictures, a column of its hierarchy. All protocols, numbers of shots and
-classifiers of a task are asked of the same pictures, so they are one piece of evidence. One row a task was fixed before
-any score was seen, its primary row: few-shot, nearest centroid, the middle number of shots (of an even number the
-larger of both in the middle); where a data set has no few-shot protocol, its first protocol and classifier. Counts and
-verdicts are about primary rows alone, with p values that are corrected for the number of tasks (Holm); all other rows
-are secondary (docs/method.md, section 9).
+classifiers of a task are asked of the same pictures, so they are one piece of evidence. One row a task, its primary
+row, is chosen by a rule that looks at no score: few-shot, nearest centroid, the middle number of shots (of an even
+number the larger of both in the middle); where a data set has no few-shot protocol, its first protocol and classifier.
+Counts and verdicts are about primary rows alone, with p values that are corrected for the number of tasks (Holm); all
+other rows are secondary (docs/method.md, section 9).
 """
 
 import pandas as pd

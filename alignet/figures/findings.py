@@ -218,8 +218,8 @@ def downstream(scores: pd.DataFrame) -> Markdown:
                 lines.append(f"{student} against its {other}: {count} (p < .05, Holm's correction for {tested} tasks).")
     if tested:
         lines.append(
-            "A task is a data set, or a column of the world's labels. One row of each was fixed beforehand: few-shot, "
-            "nearest centroid, the middle number of shots. All other rows are of the same pictures and are not counted."
+            "A task is a data set, or a column of the world's labels. One row of each is counted, whatever its score: "
+            "few-shot, nearest centroid, the middle number of shots. All other rows are of the same pictures."
         )
     skipped = scores.loc[scores["accuracy"].isna(), "dataset"].nunique()
     if skipped:

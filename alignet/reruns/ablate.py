@@ -8,7 +8,6 @@ over triplets, and the spread over the run's training seeds where `alignet.rerun
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from alignet import config, results
 from alignet.evaluation import influences, levels
 from alignet.figures import ablations as figures
 from alignet.figures import style
-from alignet.pipeline import kernels
 from alignet.reruns import variants
 from alignet.worlds.format import regimes
 
@@ -39,13 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
-    try:
-        with kernels.served():
-            ablate(wanted.variants, wanted.params_file, wanted.out_dir)
-    except (ValueError, subprocess.CalledProcessError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return variants.told(lambda: ablate(wanted.variants, wanted.params_file, wanted.out_dir))
 
 
 def ablate(file: str, params_file: str, out_dir: str) -> None:

@@ -10,7 +10,6 @@ reports/tables/development.csv, with the minutes of each.
 
 import argparse
 import dataclasses
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from alignet import config, results
 from alignet.config import HumanUncertainty
 from alignet.people.by_level import ByLevel
 from alignet.people.held_out import parts_to_fit
-from alignet.pipeline import kernels
 from alignet.reruns import ablate, variants
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import World
@@ -42,13 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
-    try:
-        with kernels.served():
-            develop(wanted.variants, wanted.seeds, wanted.params_file, wanted.out_dir)
-    except (ValueError, subprocess.CalledProcessError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return variants.told(lambda: develop(wanted.variants, wanted.seeds, wanted.params_file, wanted.out_dir))
 
 
 def develop(file: str, seeds: list[int], params_file: str, out_dir: str) -> None:

@@ -5,7 +5,6 @@ Writes reports/tables/replicates.csv and seeds.csv, and reports/variants/seeds.*
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from alignet import config, results
 from alignet.evaluation import benchmarks, seeds
 from alignet.figures import seeds as figures
 from alignet.figures import style
-from alignet.pipeline import kernels
 from alignet.reruns import variants
 
 EVALUATION = ("07_levels", "08_similarity", "10_downstream")
@@ -25,13 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
-    try:
-        with kernels.served():
-            replicate(wanted.seeds, wanted.params_file, wanted.out_dir)
-    except (ValueError, subprocess.CalledProcessError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return variants.told(lambda: replicate(wanted.seeds, wanted.params_file, wanted.out_dir))
 
 
 def replicate(others: list[int], params_file: str, out_dir: str) -> None:

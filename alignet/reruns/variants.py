@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pandas as pd
 import yaml
 
 from alignet import config
+from alignet.pipeline import kernels
 
 # Parts of data/ in the order in which they are made, and the section whose change makes them anew.
 MADE_BY = {
@@ -66,6 +67,17 @@ def run(variant: Variant, params_file: str, out_dir: str) -> Path:
         execute(place, profile, stages(variant, str(profile)))
         done.write_text(made_from, encoding="ascii")
     return place / "reports" / "tables"
+
+
+def told(action: Callable[[], None]) -> int:
+    """Do it with kernels at hand: 0, or 1 after a line that says which run is not finished or which stage failed."""
+    try:
+        with kernels.served():
+            action()
+    except (ValueError, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def based_on(params_file: str) -> dict[str, str]:
