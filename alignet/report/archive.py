@@ -80,7 +80,7 @@ def fetch(folder: Path, source: Path | None = None) -> Path:
     facts = yaml.safe_load((folder / FACTS).read_text(encoding="utf-8")) if (folder / FACTS).is_file() else {}
     record = facts.get(KEY)
     if not record:
-        raise FetchError(f"{folder / FACTS}: names no archive: all files of this run are in {folder}")
+        raise FetchError(f"{folder / FACTS}: names no archive: of this run only the files in {folder} can be had")
     there = config.home() / "reports" / FETCHED / Path(record["file"]).stem
     url = record["url"] or ""
     wanted = File(url=url, path=record["file"], page=url or str(folder / FACTS), unpack=True, sha256=record["sha256"])
