@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 import tomllib
 
 import pandas as pd
@@ -46,14 +45,12 @@ def test_every_command_has_help_under_its_own_name(name, capsys):
     assert capsys.readouterr().out.startswith(f"usage: alignet {name} ")
 
 
-def test_help_names_every_command_and_comes_at_once():
-    begun = time.perf_counter()
+def test_help_names_every_command_and_imports_nothing_large():
     done = subprocess.run(
         [sys.executable, "-m", "alignet", "--help"], capture_output=True, text=True, cwd=config.home()
     )
     loaded = "import sys, alignet.__main__; print([m for m in ('numpy', 'yaml', 'torch') if m in sys.modules])"
     assert all(re.search(rf"^  {name} ", done.stdout, re.MULTILINE) for name in command.COMMANDS)
-    assert time.perf_counter() - begun < 30  # 0.1 s on an idle machine; the next line is what keeps it so
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True)
     assert done.stdout == "[]\n"
 

@@ -60,12 +60,6 @@ def cell_colours(shown: Tensor, grid: int) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(shown.float() / 255, grid).flatten(1)
 
 
-def best(scores: dict[str, float]) -> str:
-    """The name of the floor that scores highest; of equals the first. It is chosen by the scores that it is compared
-    on, which favours the floor over the model beside it."""
-    return max(scores, key=lambda name: scores[name])
-
-
 @torch.inference_mode()
 def _of_batch(shown: Tensor, untrained: dict[str, Embedder], settings: Levels, precision: str) -> dict[str, Tensor]:
     """The floors of a batch of pictures, (n, dim) each. Args: untrained: name -> network."""
