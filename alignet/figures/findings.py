@@ -98,9 +98,10 @@ def teacher(scores: pd.DataFrame) -> Markdown:
         lines.append(f"Test concepts: {_n(before)} -> {_n(test['odd_one_out_accuracy'])}{interval}.")
     if ("train", "judged", "fitted") in mean.index:
         train = mean.loc[("train", "judged", "fitted"), "odd_one_out_accuracy"]
-        lines.append(f"On the concepts that it was fitted to it reaches {_n(train)}.")
+        lines.append(f"On the triplets that it was fitted to, people's and drawn ones, it reaches {_n(train)}.")
     cell = scores[scores["chosen"] & (scores["map"] == "fitted")].iloc[0]
-    lines.append(f"Chosen: lambda {cell['lambda']:g}, local term {cell['local_weight']:g}, {cell['steps']:g} steps.")
+    fitted = f"lambda {cell['lambda']:g}, local term {cell['local_weight']:g}, {cell['steps']:g} steps"
+    lines.append(f"Chosen: {fitted if cell['steps'] else 'where the fit starts, without a step'}.")
     return _list(lines, scores["choices"].iloc[0])
 
 
