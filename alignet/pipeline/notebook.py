@@ -107,11 +107,11 @@ def run(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
 
 
 def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-    """Print those results of a cell that are text; pictures and pages appear only in the executed notebook."""
+    """Print those results of a cell that are text; pictures, pages and code appear only in the executed notebook."""
     for output in cell.outputs:
         data = output.get("data", {})
         text = data.get("text/markdown") or data.get("text/plain", "")
-        if text and not re.fullmatch(r"\[?<.*>\]?", text, re.DOTALL):
+        if text and not re.fullmatch(r"\[?<.*>\]?|```.*", text, re.DOTALL):
             print(text, flush=True)
 
 

@@ -291,3 +291,10 @@ def test_cleaning_keeps_results_and_drops_what_differs_from_run_to_run(tmp_path)
     assert cleaned.cells[0].metadata == {"tags": ["x"]}
     assert [output.name for output in cleaned.cells[0].outputs] == ["stdout"]
     assert dict(cleaned.metadata) == {}
+
+
+def test_code_that_a_cell_shows_is_not_printed_and_its_findings_are(capsys):
+    shown = [{"text/markdown": "```python\nx = 1\n```", "text/plain": "<Markdown>"}, {"text/markdown": "**Found** 1"}]
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data) for data in shown])
+    notebook.show_results(cell, 0, {})
+    assert capsys.readouterr().out == "**Found** 1\n"
