@@ -1,11 +1,14 @@
 """VICE's fit, its calibration, and what its dimensions show. Tables in, Figures out."""
 
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from alignet.figures import style
 
@@ -33,6 +36,37 @@ def fit_curve(curve: pd.DataFrame) -> Figure:
         ax.plot(curve["epoch"], curve[column], color=COLOURS["vice"])
         ax.set(xlabel="Epoch", ylabel=label)
     axes[2].set_ylim(0, None)
+    return figure
+
+
+def sampled_choices(samples: Tensor, names: list[list[str]], choices: str) -> Figure:
+    """Why an unsure embedding gives a flat choice distribution: a dot for each sample of the embedding, a bar for their
+    mean, Eq. 4 of docs/method.md; a panel for each triplet.
+
+    Args: samples: (k, S, 3), each sample's probabilities that an item is the odd one out; names: the three of each
+        triplet; choices: whose they are that the embedding was fitted to, as in `tables.World`.
+    """
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(style.DOUBLE, 0.3 * style.DOUBLE), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, drawn, three in zip(axes[0], samples, names, strict=True):
+        for item, values in enumerate(drawn.T):
+            places = item + np.linspace(-0.25, 0.25, len(values))
+            ax.plot(places, values, ".", color=COLOURS["vice"], markersize=2.5, alpha=0.5)
+            ax.plot([item - 0.32, item + 0.32], [values.mean()] * 2, color="0.1", linewidth=1.5)
+            height = float(values.max()) + 0.03
+            ax.text(item, height, f"{values.mean():.2f}", ha="center", va="bottom", fontsize=style.SMALL)
+        style.chance(ax)
+        ax.set_xticks(range(len(three)), [textwrap.fill(name, 16) for name in three])
+        ax.set(xlim=(-0.5, 2.5), ylim=(0, 1.1), yticks=(0, 0.5, 1))
+    axes[0, 0].set_ylabel("Probability of being\nthe odd one out")
+    style.legend(
+        figure,
+        choices,
+        f"Dots: {samples.shape[1]} samples; bars and numbers: their means",
+        targets=(),
+        lines={"chance": ":"},
+    )
     return figure
 
 

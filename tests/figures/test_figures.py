@@ -137,6 +137,9 @@ DRAWN = {
     "vice": lambda: human_uncertainty.fit_curve(
         pd.DataFrame({"epoch": [1, 2], "nll": [1.0, 0.5], "complexity": [2.0, 1.0], "dimensions": [9, 5]})
     ),
+    "sampled choices": lambda: human_uncertainty.sampled_choices(
+        torch.full((2, 5, 3), 1 / 3), [["a", "b", "c"]] * 2, "human"
+    ),
     "levels": lambda: levels.by_abstraction(levels_table()),
     "teacher": lambda: teacher.before_and_after(teacher_table()),
     "teacher by level": lambda: teacher.by_level(teacher_table()),
@@ -248,6 +251,16 @@ def test_calibration_shows_the_ceiling_the_chance_line_and_whose_choices_they_ar
     assert any("SIMULATED" in text for text in words(figure))
     assert any(list(line.get_ydata()) == [1 / 3, 1 / 3] for line in figure.axes[2].lines)
     assert figure.axes[2].patches
+
+
+def test_sampled_choices_are_a_dot_a_sample_and_their_mean_in_numbers():
+    samples = torch.tensor([[[0.5, 0.3, 0.2], [0.7, 0.1, 0.2]]])
+    figure = human_uncertainty.sampled_choices(samples, [["a log", "a phone", "scissors"]], "simulated")
+    (ax,) = figure.axes
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    assert [list(line.get_ydata()) for line in dots] == [pytest.approx(column) for column in samples[0].T.tolist()]
+    assert [text.get_text() for text in ax.texts] == ["0.60", "0.20", "0.20"]
+    assert any("SIMULATED" in text for text in words(figure))
 
 
 def test_levels_are_panels_with_points_at_their_accuracies_a_row_for_people_and_a_chance_line():
