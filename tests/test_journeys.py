@@ -36,7 +36,7 @@ def messy_folder(folder):
 
 
 def answers(asked, images, file):
-    """Three SIMULATED people, who mostly leave two pictures of a class together; odd counted from 1, semicolons."""
+    """The lists of three SIMULATED people, who mostly leave two pictures of a class together; odd counted from 1, semicolons."""
     generator, of = np.random.default_rng(1), images.set_index("image")["class"]
     directions = {name: generator.normal(size=6) for name in sorted(of.unique())}
     points = {image: directions[label] + 0.6 * generator.normal(size=6) for image, label in of.items()}
@@ -44,12 +44,21 @@ def answers(asked, images, file):
     for row in asked[tables.TRIPLET].itertuples(index=False):
         a, b, c = (points[image] for image in row)
         odd.append(1 + int(np.argmax(np.array([b @ c, a @ c, a @ b]) / 2 + generator.gumbel(size=3))))
-    people = [f"person {number % 3}" for number in range(len(asked))]
-    asked.assign(odd=odd, participant=people).to_csv(file, index=False, sep=";", encoding="utf-8-sig")
+    asked.assign(odd=odd, participant="person " + asked["list"].astype(str)).to_csv(
+        file, index=False, sep=";", encoding="utf-8-sig"
+    )
 
 
-@pytest.mark.parametrize(("choices", "levels"), [(300, []), (2000, ["coarse", "boundary"])], ids=["few", "more"])
-def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choices, levels):
+FEW = ["--n", "300", "--level", "none", "--people", "3"]
+MORE = ["--n", "650", "--per-level", "40", "--repeats", "3"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "held_out", "levels"),
+    [(FEW, False, set()), (FEW, True, {"coarse"}), (MORE, False, {"coarse", "boundary"})],
+    ids=["few", "held out", "more"],
+)
+def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, asked, held_out, levels):
     copy = copy_of_the_repository(tmp_path / "project", smoke_params())
     messy_folder(tmp_path / "my pictures")
     worlds = ("python", "-m", "alignet.worlds")
@@ -58,16 +67,17 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     for part in ("96 pictures in 12 classes", *left_out):
         assert part in said
     images = pd.read_csv(copy / "my_world" / "images.csv", keep_default_na=False)
-    for name in ("human", *levels):
-        of_level = ["--n", "40", "--level", name, "--repeats", "3"]
-        options = of_level if name in levels else ["--n", str(choices)]
-        out = copy / "my_world" / f"asked_{name}.csv"
-        run(copy, *worlds, "triplets", "my_world", *options, "--out", str(out))
-        answers(pd.read_csv(out, keep_default_na=False), images, tmp_path / f"{name}.csv")
-        given = str(tmp_path / f"{name}.csv")
-        assert "rows added, 0" in run(copy, *worlds, "import", "my_world", given, "--first", "1").stdout
+    assert "3 people answer" in run(copy, *worlds, "triplets", "my_world", *asked).stdout
+    trials = pd.read_csv(copy / "my_world" / "trials.csv", keep_default_na=False)
+    answers(trials, images, tmp_path / "answers.csv")
+    given = str(tmp_path / "answers.csv")
+    assert "rows added, 0" in run(copy, *worlds, "import", "my_world", given, "--first", "1").stdout
+    if held_out:
+        run(copy, *worlds, "hold-out", "my_world")
     checked = run(copy, *worlds, "check", "my_world").stdout
-    assert f"{choices} choices by 3 participants" in checked
+    taught = (trials["level"] == "").sum() if "level" in trials else len(trials)
+    assert f"{taught} choices by 3 participants" in checked
+    assert ("the teacher alone is scored" in checked) == (not levels)
     run(copy, *worlds, "params", "my_world")
     profile = yaml.safe_load((copy / "my_world" / "params.yaml").read_text())
     profile["run"] = {"students": ["lite0"]}  # one student and few steps: a test
@@ -78,7 +88,9 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     run(copy, "python", "-m", "alignet.pipeline.preflight")
     run_in_one_process(copy)
     scores = pd.read_csv(copy / "reports" / "tables" / "levels.csv")
-    assert set(scores["level"]) == {*levels, "all"}
+    assert set(scores["level"]) >= {*levels, "all"}
+    if held_out:
+        assert set(scores["regime"]) == {"known"}
     assert set(scores["choices"]) == {"human"}
     assert bool(scores["n_triplets"].any()) == bool(levels)
     if not levels:
@@ -88,3 +100,4 @@ def test_a_messy_folder_and_some_choices_become_an_aligned_model(tmp_path, choic
     told = page.split('id="cautions"')[1].split("</ul>")[0]
     assert "Too few to conclude from: the test split shows" in told
     assert ("No level of abstraction is scored" in told) == (not levels)
+    assert ("the teacher chooses as people do on" in told) == (not levels)

@@ -1,7 +1,8 @@
 """A plan as a jsPsych experiment for many people on line: python -m alignet.collect.jspsych WORLD TRIALS OUT
 
 OUT gets index.html and the pictures, to be put on any web host; `python -m alignet.worlds import` reads what it writes.
-TRIALS is a table of `python -m alignet.worlds triplets`, or a plan of `collect.plan`.
+TRIALS is a table of `python -m alignet.worlds triplets`, or a plan of `collect.plan`. Where the table has lists, a page
+asks one of them: ?list=3 in its address says which, and without it one is drawn at random.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 
 from alignet.collect.widget import SIDE
+from alignet.worlds.folder.trials import LIST
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
 
@@ -26,7 +28,7 @@ VERSIONS = {"jspsych": "8.3.0", "preload": "2.1.0", "button": "2.1.0"}
 def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> None:
     """index.html and pictures/ of an experiment; file names of pictures are digests and give nothing away.
 
-    Args: plan: image_0, image_1 and for triplets image_2; level, practice and repeat_of where it has them.
+    Args: plan: image_0, image_1 and for triplets image_2; level, practice, repeat_of and list where it has them.
     Raises: WorldError that names a picture that is not the world's, or a folder that is there.
     """
     if out.exists():
@@ -45,6 +47,7 @@ def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> 
         kept = [column for column in (*columns, "level", "practice", "repeat_of") if column in plan]
         trials = [
             {"files": [files[row[column]] for column in columns], "data": {name: row[name] for name in kept}}
+            | ({"list": str(row[LIST])} if LIST in plan else {})
             for row in plan.to_dict("records")
         ]
         text = json.dumps(trials, ensure_ascii=True).replace("<", "\\u003c")

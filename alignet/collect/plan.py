@@ -10,10 +10,12 @@ from alignet.evaluation import representations
 from alignet.maths.choices import pair_similarities
 from alignet.maths.metrics import unit_vectors
 from alignet.worlds.folder import trials
+from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
 
 CANDIDATES = 20  # triplets drawn for each that is kept, where base and aligned are to disagree
 SHARPNESS = 10.0
+EACH = 8  # of so many trials about all levels, each level has one, as in `trials.every`
 PAIR = TRIPLET[:2]
 
 
@@ -22,22 +24,58 @@ def triplets(
 ) -> pd.DataFrame:
     """Odd-one-out trials of one person, in order.
 
-    Args: level: None for triplets.csv, or of levels.csv; practice: trials before, which are not exported; checks: share
+    Args: level: None for triplets.csv, or one of levels.csv; 'all': one of EACH trials is about each level, and the
+        others are for triplets.csv; practice: trials before, which are not exported; checks: share
         of the trials that come a second time, in another order of pictures, to see whether a person attends.
     Returns: image_0, image_1, image_2 in the order on the screen, level ('' where none), practice (bool), repeat_of
         (the row of the first time, or -1).
     Raises: WorldError if the pictures do not give n different triplets.
     """
+    if level == trials.ALL:
+        drawn, _ = trials.every(world, max(1, n - len(LEVELS) * (n // EACH)), n // EACH, seed=seed)
+        return _after_practice(world, drawn.drop(columns=trials.LIST), practice, checks, seed)
     return _planned(trials.draw(world, n + practice, level, seed=seed), practice, checks, seed)
 
 
-def disagreements(
-    world: World, data: Path, student: str, n: int, level: str, practice: int = 3, checks: float = 0.1, seed: int = 0
+def of_list(
+    world: World, file: Path, number: int, practice: int = 3, checks: float = 0.1, seed: int = 0
 ) -> pd.DataFrame:
-    """The same, of the triplets on which a finished run's base and AligNet disagree most, of CANDIDATES for each.
+    """The trials of one person in a table that `worlds triplets` has written, as `triplets`; practice comes besides.
+
+    Args: number: of the person's list, from 1.
+    Raises: WorldError that names the file, and its lists where it has none of this number or a picture where it is not
+        the world's.
+    """
+    if not file.is_file():
+        raise WorldError(f"{file}: no such file; python -m alignet.worlds triplets writes one")
+    table = pd.read_csv(file, keep_default_na=False, dtype=str)
+    lists = table[trials.LIST] if trials.LIST in table else pd.Series("1", table.index)
+    mine = table[lists == str(number)]
+    if not len(mine):
+        raise WorldError(f"{file}: has no list {number}; its lists are {', '.join(dict.fromkeys(lists))}")
+    unknown = sorted(set(mine[TRIPLET].to_numpy().ravel()) - set(world.images["image"].astype(str)))
+    if unknown:
+        raise WorldError(f"{file}: {unknown[0]!r} is not among the images of {world.name}")
+    kept = [column for column in (*TRIPLET, "level") if column in mine]
+    return _after_practice(world, mine[kept], practice, checks, seed)
+
+
+def disagreements(
+    world: World,
+    data: Path,
+    student: str,
+    n: int,
+    level: str | None,
+    practice: int = 3,
+    checks: float = 0.1,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Trials as `triplets` plans them, of the triplets on which a finished run's base and AligNet disagree most, of
+    CANDIDATES for each. Those of no level, or of all, are boundary triplets.
 
     Disagreement is the total variation between their choice distributions: the softmax of SHARPNESS times the cosines.
     """
+    level = "boundary" if level in (None, trials.ALL) else level
     drawn = trials.up_to(world, (n + practice) * CANDIDATES, level, np.random.default_rng(seed))
     if len(drawn) < n + practice:
         raise WorldError(f"{n + practice} triplets are asked for, and the world gives {len(drawn)} of level {level}")
@@ -69,6 +107,12 @@ def pairs(world: World, n: int, practice: int = 2, checks: float = 0.1, seed: in
         other = [(a, b) for a, b in ((row[0], row[1]), (row[0], row[2]), (row[1], row[2])) if of[a] != of[b]]
         rows.append((same if number % 2 == 0 and same else other)[0])
     return _planned(pd.DataFrame(rows, columns=PAIR), practice, checks, seed)
+
+
+def _after_practice(world: World, drawn: pd.DataFrame, practice: int, checks: float, seed: int) -> pd.DataFrame:
+    """All drawn trials, after practice trials of the split human that are drawn for themselves."""
+    first = trials.draw(world, practice, seed=seed + 1)
+    return _planned(pd.concat([first, drawn], ignore_index=True).fillna(""), practice, checks, seed)
 
 
 def _planned(drawn: pd.DataFrame, practice: int, checks: float, seed: int) -> pd.DataFrame:

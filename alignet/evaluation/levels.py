@@ -18,7 +18,8 @@ from alignet.maths.intervals import mean_influence
 from alignet.worlds.format import pictures, regimes
 from alignet.worlds.format.tables import World
 
-NO_LEVELS = "the world has no levels.csv and no test choices about judged concepts"
+NO_LEVELS = "the world has no levels.csv and no test choices about judged concepts: students are not scored here, and "
+NO_LEVELS += "the teacher is by cross-validation (teacher.csv, split cross-fitted)"
 UNIT = "triplets that share concepts"
 METRIC = "odd_one_out_accuracy"
 CHUNK = 8192  # triplets whose representations are in memory together

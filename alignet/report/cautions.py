@@ -112,8 +112,12 @@ def _levels(tables: Path) -> Iterator[Caution]:
         return
     scored = table[table["n_triplets"] > 0].drop_duplicates(["study", "regime", "level"])
     if scored.empty:
-        advice = "Collect choices about pictures of split test (python -m alignet.worlds triplets, --level)."
-        yield Caution("levels", f"No level of abstraction is scored: {table['note'].iloc[0]}.", advice)
+        advice = (
+            "Collect choices about pictures of split test (alignet worlds triplets asks about them), or keep some of "
+            "triplets.csv from the fits and run again (alignet worlds hold-out)."
+        )
+        text = f"No level of abstraction is scored: {table['note'].iloc[0]}. {_cross_fitted(_table(tables, 'teacher'))}"
+        yield Caution("levels", text.strip(), advice)
         return
     few = scored[scored["n_triplets"] < ENOUGH]
     if len(few):
@@ -122,6 +126,22 @@ def _levels(tables: Path) -> Iterator[Caution]:
     if scored["noise_ceiling"].isna().all():
         advice = "Let several people judge the same triplets."
         yield Caution("levels", "Nobody knows how far a model could get: there is no noise ceiling.", advice)
+
+
+def _cross_fitted(table: pd.DataFrame) -> str:
+    """How often the teacher chooses as people do, on triplets of concepts that its fit has not seen, as a sentence."""
+    if table.empty or "cross-fitted" not in set(table["split"]):
+        return ""
+    rows = table[(table["split"] == "cross-fitted") & (table["level"] == "all")].drop_duplicates("map").set_index("map")
+    if not {"none", "fitted"} <= set(rows.index):
+        return ""
+    before, after = rows.loc["none"], rows.loc["fitted"]
+    interval = f" [{after['ci_low']:.3f}, {after['ci_high']:.3f}]" if pd.notna(after["ci_low"]) else ""
+    return (
+        f"By cross-validation, on {after['n_triplets']:.0f} triplets of concepts that a fold has not seen, the teacher "
+        f"chooses as people do on {after['odd_one_out_accuracy']:.3f}{interval}, and its features as they are on "
+        f"{before['odd_one_out_accuracy']:.3f} (chance .333)."
+    )
 
 
 def _about(row: dict) -> str:

@@ -1,4 +1,4 @@
-"""Worlds of your own pictures: python -m alignet.worlds new | check | params | triplets | import"""
+"""Worlds of your own pictures: python -m alignet.worlds new | triplets | import | hold-out | check | params"""
 
 import argparse
 import shlex
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from alignet.worlds import check
-from alignet.worlds.folder import answers, imagefolder, proposal, trials
+from alignet.worlds.folder import answers, hold_out, imagefolder, proposal, trials
 from alignet.worlds.folder import world as folder_world
 from alignet.worlds.format import tables
 from alignet.worlds.format.schema import LEVELS, SPLITS
@@ -31,19 +31,32 @@ def _params(options: argparse.Namespace) -> str:
 
 
 def _triplets(options: argparse.Namespace) -> str:
-    if options.n < 1 or options.repeats < 1:
-        raise WorldError("--n and --repeats: at least 1")
-    table = trials.draw(
-        tables.read(options.path, unfilled=True), options.n, options.level, options.repeats, options.seed
-    )
+    for name in ("n", "repeats", "people", "per_level"):
+        if (getattr(options, name) or 1) < 1:
+            raise WorldError(f"--{name.replace('_', '-')}: at least 1")
+    if not options.seconds > 0:
+        raise WorldError("--seconds: more than 0")
+    world, people, said = tables.read(options.path, unfilled=True), options.people or options.repeats, list[str]()
+    if options.level == trials.ALL:
+        each = options.per_level or max(1, options.n // trials.PER_LEVEL)
+        table, said = trials.every(world, options.n, each, options.repeats, people, options.seed)
+    else:
+        level = None if options.level == trials.NONE else options.level
+        drawn = trials.draw(world, options.n, level, seed=options.seed)
+        table = trials.in_lists(drawn, options.repeats, people, options.seed)
     out = options.out or options.path / "trials.csv"
     table.to_csv(out, index=False)
-    return f"{out}: {options.n} triplets, each {options.repeats} times"
+    head = f"{out}: {len(table):,} trials in {people} list{'s' if people > 1 else ''}"
+    return "\n".join([head, *(f"  {line}" for line in [*said, *trials.told(world, table, options.seconds)])])
 
 
 def _import(options: argparse.Namespace) -> str:
     columns = dict(pair.split("=", 1) for pair in options.columns)
     return answers.add(options.path, options.file, options.first, columns, options.rt_unit)
+
+
+def _hold_out(options: argparse.Namespace) -> str:
+    return hold_out.mark(options.path, options.share)
 
 
 def _pair(text: str) -> str:
@@ -53,6 +66,25 @@ def _pair(text: str) -> str:
 
 
 COMMANDS = {"check": _check, "new": _new, "params": _params, "triplets": _triplets, "import": _import}
+COMMANDS["hold-out"] = _hold_out
+
+
+def _arguments_of_triplets(asked: argparse.ArgumentParser) -> None:
+    asked.add_argument("path", type=Path)
+    asked.add_argument("--n", type=int, required=True, help="different triplets; of --level all those of split human")
+    levels = "all (the default): split human for triplets.csv, and every level of split test for levels.csv; none: "
+    levels += "triplets.csv alone; or one level"
+    kinds = (trials.ALL, trials.NONE, *LEVELS)
+    asked.add_argument("--level", choices=kinds, default=trials.ALL, metavar="LEVEL", help=levels)
+    share = f"triplets of each level with --level all; 1 for {trials.PER_LEVEL} of --n if left out"
+    asked.add_argument("--per-level", type=int, metavar="N", help=share)
+    asked.add_argument("--repeats", type=int, default=1, help="people who see each triplet: 2 or more give a ceiling")
+    asked.add_argument("--people", type=int, help="divides the trials among so many; as many as --repeats if left out")
+    asked.add_argument(
+        "--seconds", type=float, default=trials.SECONDS, help="a trial takes, for the minutes (%(default)s)"
+    )
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--out", type=Path, help="trials.csv in the world's folder if left out")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,12 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     proposed = commands.add_parser("params", help="a params file by the numbers of its pictures and choices")
     proposed.add_argument("path", type=Path)
     asked = commands.add_parser("triplets", help="triplets to ask people about, as a table")
-    asked.add_argument("path", type=Path)
-    asked.add_argument("--n", type=int, required=True, help="different triplets")
-    asked.add_argument("--level", choices=LEVELS, help="of pictures of the split test, for levels.csv")
-    asked.add_argument("--repeats", type=int, default=1, help="people who see each triplet: 2 or more give a ceiling")
-    asked.add_argument("--seed", type=int, default=0)
-    asked.add_argument("--out", type=Path, help="trials.csv in the world's folder if left out")
+    _arguments_of_triplets(asked)
     added = commands.add_parser("import", help="append people's answers to triplets.csv, levels.csv or ratings.csv")
     added.add_argument("path", type=Path)
     added.add_argument("file", type=Path, help="CSV (comma, semicolon, tab), Parquet, or JSON of jsPsych or JATOS")
@@ -84,6 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     added.add_argument(
         "--rt-unit", choices=tuple(answers.SECONDS), help="of response times; jsPsych's are milliseconds"
     )
+    kept = commands.add_parser("hold-out", help="keep some of triplets.csv from all fits, to score models on them")
+    kept.add_argument("path", type=Path)
+    kept.add_argument("--share", type=float, default=hold_out.SHARE, help="of different triplets (%(default)s)")
     options = parser.parse_args(arguments)
     try:
         print(COMMANDS[options.command](options))

@@ -51,7 +51,7 @@ def summary(world: World) -> str:
     if not len(world.triplets):
         lines.append("  triplets   none: no teacher can be fitted")
     if world.levels is None:
-        lines.append("  levels     none: the Levels stage has nothing to score")
+        lines += [f"  levels     none: {line}" for line in _without_levels(world)]
     if world.ratings is not None:
         raters = world.ratings["participant"].nunique()
         lines.append(f"  ratings    {len(world.ratings):>8} ratings of {raters} participants")
@@ -63,6 +63,16 @@ def summary(world: World) -> str:
         where = "human and synthesis" if world.shared_concepts == "judged" else "several splits"
         lines += ["", f"{world.hierarchy[0]}s may stand in {where} (shared_concepts: {world.shared_concepts})"]
     return "\n".join(lines)
+
+
+def _without_levels(world: World) -> list[str]:
+    """What is scored in place of levels.csv."""
+    if "split" in world.triplets and (world.triplets["split"] == "test").any():
+        return ["models are scored on the rows of split test of triplets.csv, as known concepts"]
+    return [
+        "the teacher alone is scored, by cross-validation; `alignet worlds triplets` asks about test pictures, and "
+        "`alignet worlds hold-out` keeps choices that the students are scored on"
+    ]
 
 
 def median_side(world: World, most: int = 50) -> int:

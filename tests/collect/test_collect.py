@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 
@@ -69,6 +70,88 @@ def test_more_triplets_than_there_are_is_one_line(folder, capsys):
     assert worlds.main(["triplets", str(folder), "--n", "9000"]) == 1
     expected = "9000 different triplets are asked for, and 32 pictures of the split 'human' give only"
     assert expected in capsys.readouterr().err
+
+
+def test_a_table_for_people_asks_about_every_level_and_gives_nobody_a_triplet_twice(folder, world, capsys):
+    words = ["triplets", str(folder), "--n", "20", "--per-level", "4", "--repeats", "2", "--people", "4"]
+    assert worlds.main([*words, "--seconds", "30"]) == 0
+    table = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    triplet = table[TRIPLET].apply(lambda row: "|".join(sorted(row)), axis=1)
+    assert triplet.groupby(table["level"]).nunique().to_dict() == {"": 20, "coarse": 4, "boundary": 4, "fine": 4}
+    assert set(triplet.value_counts()) == {2}
+    assert not pd.DataFrame({"triplet": triplet, "list": table["list"]}).duplicated().any()
+    assert table["list"].value_counts().to_dict() == dict.fromkeys(range(1, 5), 16)
+    split = world.images.set_index("image")["split"]
+    about = table["level"].map(lambda level: "test" if level else "human")
+    assert all((split[table[column]].to_numpy() == about).all() for column in TRIPLET)
+    said = capsys.readouterr().out
+    assert "64 trials in 4 lists" in said
+    assert "4 people answer 16 trials each: about 8 minutes at 30 s a trial" in said
+    assert "20 of split human (triplets.csv), 4 coarse of split test (levels.csv)" in said
+    seen = len(set(table[TRIPLET].to_numpy().ravel()))
+    assert f"people see {seen} of 80 pictures; nobody sees" in said
+    assert "16 of split synthesis" in said
+
+
+def test_answers_to_such_a_table_fill_triplets_and_levels(folder, tmp_path):
+    assert worlds.main(["triplets", str(folder), "--n", "20"]) == 0
+    asked = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    asked.assign(odd=0, participant="p").to_csv(tmp_path / "answers.csv", index=False)
+    answers.add(folder, tmp_path / "answers.csv")
+    read = tables.read(folder)
+    assert len(read.triplets) == 20
+    assert read.levels["level"].value_counts().to_dict() == {"coarse": 4, "boundary": 4, "fine": 4}
+
+
+def test_a_level_that_has_fewer_triplets_than_are_asked_for_is_said(world):
+    table, said = trials.every(world, 5, 1200)
+    found = table["level"].value_counts().to_dict()
+    assert found | {"fine": 0} == {"": 5, "coarse": 1200, "boundary": 1200, "fine": 0}
+    pictures = world.images.loc[world.images["split"] == "test", "class"].value_counts()
+    assert 0.9 < found["fine"] / sum(math.comb(n, 3) for n in pictures) <= 1
+    of_fine = f"{found['fine']} triplets of level fine by class"
+    assert said == [f"the 32 pictures of split test give {of_fine}, and 1200 are asked for"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--repeats", "3", "--people", "2"], "--people 2: fewer than --repeats 3"),
+        (["--people", "-1"], "--people: at least 1"),
+        (["--seconds", "0"], "--seconds: more than 0"),
+    ],
+)
+def test_a_division_that_cannot_be_is_one_line(folder, capsys, words, message):
+    assert worlds.main(["triplets", str(folder), "--n", "9", *words]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (folder / "trials.csv").exists()
+
+
+def test_a_persons_list_is_planned_whole_after_practice_of_its_own(folder, world):
+    assert worlds.main(["triplets", str(folder), "--n", "20", "--repeats", "2"]) == 0
+    asked = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    planned = plan.of_list(world, folder / "trials.csv", 2, practice=3, checks=0)
+    rows = planned[~planned["practice"]]
+    assert (
+        rows[[*TRIPLET, "level"]].to_numpy().tolist() == asked[asked["list"] == 2][[*TRIPLET, "level"]].values.tolist()
+    )
+    assert planned["practice"].sum() == 3
+    with pytest.raises(WorldError, match=r"trials\.csv: has no list 3; its lists are 1, 2"):
+        plan.of_list(world, folder / "trials.csv", 3)
+    with pytest.raises(WorldError, match=r"nowhere\.csv: no such file"):
+        plan.of_list(world, folder / "nowhere.csv", 1)
+
+
+def test_a_session_about_all_levels_is_exported_into_both_tables(folder, world, tmp_path):
+    session = Session(tmp_path / "session", plan.triplets(world, 16, "all", practice=2, checks=0))
+    while session.trial() is not None:
+        session.answer(session.done, 1, 0.5)
+    session.export(folder)
+    read = tables.read(folder)
+    assert len(read.triplets) == 10
+    assert read.levels["level"].value_counts().to_dict() == {"coarse": 2, "boundary": 2, "fine": 2}
 
 
 def answered(table, first=0, **more):
@@ -279,6 +362,15 @@ def test_the_jspsych_page_names_every_picture_and_nothing_else(world, tmp_path, 
     assert "class 1" not in " ".join(path.name for path in (out / "pictures").iterdir())
     assert jspsych.main([str(folder), str(tmp_path / "plan.csv"), str(out)]) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+def test_the_jspsych_page_asks_one_of_the_lists(world, tmp_path):
+    table, _ = trials.every(world, 10, 2, repeats=2)
+    jspsych.write(world, table, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    listed = json.loads(page.partition("const TRIALS = ")[2].partition(";\n")[0])
+    assert [trial["list"] for trial in listed] == ["1"] * 16 + ["2"] * 16
+    assert "for (const trial of asked)" in page
 
 
 def test_markup_in_a_name_cannot_leave_the_jspsych_page(world, tmp_path):

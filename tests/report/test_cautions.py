@@ -102,6 +102,18 @@ def test_few_test_concepts_are_said_in_both_sections_that_read_them(run, parquet
     assert "the test split shows 29 values of concept" in found[0].text
 
 
+def test_where_no_level_is_scored_the_teachers_cross_validated_score_is_told(run):
+    _, reports = run
+    change(reports, "levels", "n_triplets", 0)
+    file = reports / "tables" / "teacher.csv"
+    crossed = {"split": "cross-fitted", "level": "all", "map": ["none", "fitted"], "n_triplets": 234}
+    crossed |= {"odd_one_out_accuracy": [0.45, 0.58], "ci_low": [0.4, 0.52], "ci_high": [0.5, 0.64], "chosen": False}
+    pd.concat([pd.read_csv(file), pd.DataFrame(crossed)]).to_csv(file, index=False)
+    (caution,) = cautions.of_run(*run)
+    assert "on 234 triplets of concepts that a fold has not seen" in caution.text
+    assert "chooses as people do on 0.580 [0.520, 0.640], and its features as they are on 0.450" in caution.text
+
+
 def test_remarks_about_a_world_of_ones_own_are_cautions(run, monkeypatch):
     data, _ = run
     own = dataclasses.replace(config.load("world", config.WorldSource), source="folder", path="w")

@@ -69,14 +69,14 @@ def add(
             part = _whole(part)
             _check_images(world, file, name, part)
             path = files.find(world, name) or world / f"{name}.csv"
-            old = _table(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name][0])
+            old = stored(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name][0])
             kept = part[[column for needed in COLUMNS[name] for column in needed if column in part]]
             new, further = _not_yet(kept, old)
             if len(new):
                 changed[path] = pd.concat([old, new], ignore_index=True)
             said.append(f"{path}: {len(new)} rows added, {len(part) - len(new)} were there already")
             said += further
-    _replace(world, changed)
+    replace(world, changed)
     return "\n".join(said if len(rows) else [*said, f"{file}: holds no answers"])
 
 
@@ -269,7 +269,7 @@ def _check_images(world: Path, file: Path, name: str, rows: pd.DataFrame) -> Non
     path = files.find(world, "images")
     if path is None:
         return  # said when the tables are read
-    images = _table(path).astype(str)
+    images = stored(path).astype(str)
     if "image" not in images or "split" not in images:
         return
     split = dict(zip(images["image"], images["split"], strict=True))
@@ -282,7 +282,8 @@ def _check_images(world: Path, file: Path, name: str, rows: pd.DataFrame) -> Non
             _refuse(file, rows, column, ~of.isin(allowed), why)
 
 
-def _table(path: Path) -> pd.DataFrame:
+def stored(path: Path) -> pd.DataFrame:
+    """A table of a world, CSV as text."""
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -353,7 +354,7 @@ def _other_times(rows: pd.DataFrame, old: pd.DataFrame, said: list[str], places:
     )
 
 
-def _replace(world: Path, changed: dict[Path, pd.DataFrame]) -> None:
+def replace(world: Path, changed: dict[Path, pd.DataFrame]) -> None:
     """Write tables in place of the world's, after the world has been read with them."""
     with tempfile.TemporaryDirectory(dir=world, prefix=".answers") as name:
         tried = Path(name)

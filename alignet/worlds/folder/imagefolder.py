@@ -25,16 +25,18 @@ BREAKING = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters and 
 LEVEL_NAMES = ("class", "superclass", "domain")
 FEW = 30  # with fewer class folders than this, single pictures are split and not classes
 NEXT = """{out}: {pictures} pictures in {classes} classes, splits by {by}: {splits}
+People see those of split human and test alone; the models label those of split synthesis.
 
 What to do next (paths are from the project's root, where you run make)
-  1. Ask people: python -m alignet.worlds triplets {out} --n 500 draws triplets, notebooks/collect.ipynb shows them and
-     writes what people answer; python -m alignet.worlds import {out} FILE takes answers from elsewhere. Or fill
-     {out}/triplets.csv yourself: a row for each choice among three pictures of the split 'human' (odd: 0, 1 or 2, the
-     place of the picture that does not belong; participant: who chose). Ids stand in images.csv. Choices about
-     pictures of the split 'test' go to levels.csv, with a column level: coarse, boundary or fine.
+  1. Ask people: python -m alignet.worlds triplets {out} --n {good} --repeats 2 draws what to ask, and says how many
+     trials and minutes that is for each person. notebooks/collect.ipynb shows the trials, or python -m
+     alignet.collect.jspsych puts them on the web; python -m alignet.worlds import {out} FILE takes the answers. Or fill
+     the tables yourself: a row of triplets.csv for each choice among three pictures of the split human (odd: 0, 1 or 2,
+     the place of the picture that does not belong; participant: who chose), a row of levels.csv for each choice among
+     pictures of the split test, with a column level (coarse, boundary or fine). Ids stand in images.csv.
   2. python -m alignet.worlds check {out}
   3. python -m alignet.worlds params {out} proposes settings; python -m alignet.config {out}/params.yaml takes them
-  4. make repro
+  4. make repro, which replaces the results in data/ and reports/; docs/own_data.md says how to get those back
 How many choices: {advice}"""
 ADVICE = "about {few:,} show whether people agree, about {good:,} fit a teacher (docs/own_data.md has the curve)"
 FEW_EACH, GOOD_EACH = 20, 40  # choices for each object of the split human: bench/choices_needed.csv
@@ -74,6 +76,7 @@ def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
         "classes": classes,
         "by": hierarchy[0],
         "splits": splits,
+        "good": GOOD_EACH * human,
     }
     return "\n".join([*left_out, NEXT.format(**names, advice=advice)])
 

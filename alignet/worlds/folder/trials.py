@@ -1,12 +1,82 @@
-"""Triplets to ask people about, drawn of a world's pictures, each picture about equally often."""
+"""Triplets to ask people about, drawn of a world's pictures, each picture about equally often.
+
+`every` draws what a whole run needs, divided into one list of trials for each person: triplets of the split human,
+which teach the teacher, and triplets of the split test at each level of abstraction, on which models are scored. `draw`
+draws one kind.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from alignet.worlds.format.schema import LEVELS
+from alignet.worlds.format.schema import LEVELS, SPLITS
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
 
+ALL, NONE = "all", "none"  # besides a level: triplets for both tables of choices, or for triplets.csv alone
+LIST = "list"  # column: which person, from 1, is asked the trial
+PER_LEVEL = 5  # of so many triplets that teach the teacher, each level of abstraction has one
+SECONDS = 5.0  # a trial: 4.91 s is the median of 47,126 answers of 215 people (docs/own_data.md)
 TRIES = 200  # in a row without a new triplet, before it is said that there are no more
+
+
+def every(
+    world: World, n: int, each: int, repeats: int = 1, people: int | None = None, seed: int = 0
+) -> tuple[pd.DataFrame, list[str]]:
+    """Triplets for triplets.csv and for levels.csv, in one table with a list of trials for each person.
+
+    Args: n: triplets of pictures of the split human; each: triplets of pictures of the split test at each level, or as
+        many as there are; repeats, seed: see `draw`; people: lists, at least `repeats`, which is the default.
+    Returns: image_0, image_1, image_2, level ('' for triplets.csv) and list, from 1, n x repeats rows and those of the
+        levels; and a line for each level that has fewer triplets than were asked for.
+    Raises: WorldError if there are not n triplets, or if there are fewer people than repeats.
+    """
+    parts, said = [draw(world, n, None, seed=seed).assign(level="")], []
+    for number, level in enumerate(LEVELS, start=1):
+        found = len(up_to(world, each, level, np.random.default_rng(seed + number)))
+        parts.append(draw(world, found, level, seed=seed + number).assign(level=level))
+        if found < each:
+            pictures = f"the {len(world.rows('test'))} pictures of split test give {found} triplets of level {level}"
+            said.append(f"{pictures} by {world.class_label}, and {each} are asked for")
+    return in_lists(pd.concat(parts, ignore_index=True), repeats, people or repeats, seed), said
+
+
+def in_lists(triplets: pd.DataFrame, repeats: int, people: int, seed: int) -> pd.DataFrame:
+    """Different triplets, each asked of `repeats` people, as one list of trials for each of `people`.
+
+    Nobody sees a triplet twice; lists are equally long, or differ by one trial; each list is in an order of its own,
+    and a triplet's pictures stand in another order in each. Args: triplets: (n, ...) with a level or without.
+    Raises: WorldError if there are fewer people than repeats.
+    """
+    if people < repeats:
+        raise WorldError(f"--people {people}: fewer than --repeats {repeats}, and nobody sees a triplet twice")
+    generator = np.random.default_rng(seed)
+    dealt = generator.permutation(len(triplets)).repeat(repeats)
+    table = triplets.iloc[dealt].assign(**{LIST: np.arange(len(dealt)) % people + 1})
+    table[TRIPLET] = generator.permuted(table[TRIPLET].to_numpy(object), axis=1)
+    shuffled = table.iloc[generator.permutation(len(table))]
+    return shuffled.sort_values(LIST, kind="stable").reset_index(drop=True)
+
+
+def told(world: World, table: pd.DataFrame, seconds: float) -> Iterator[str]:
+    """Lines that say what a table of lists asks, of how many people, for how long, and which pictures nobody sees.
+
+    Args: table: of `in_lists`; seconds: that a trial takes, for the minutes.
+    """
+    triplets = table[TRIPLET].apply(lambda row: "\n".join(sorted(row)), axis=1)
+    level = table["level"] if "level" in table else pd.Series("", table.index)
+    kinds = triplets.groupby(level).nunique()
+    asked = [f"{kinds['']:,} of split human (triplets.csv)"] if "" in kinds else []
+    asked += [f"{kinds[name]:,} {name} of split test (levels.csv)" for name in LEVELS if name in kinds]
+    yield f"triplets: {', '.join(asked)}; each asked of {len(table) // triplets.nunique():,} people"
+    longest, people = int(table[LIST].value_counts().max()), table[LIST].nunique()
+    minutes = f"about {max(1, round(longest * seconds / 60)):,} minutes at {seconds:g} s a trial (--seconds)"
+    whose = "one person answers" if people == 1 else f"{people:,} people answer"
+    yield f"{whose} {longest:,} trials{' each' if people > 1 else ''}: {minutes}; --people N divides them among N"
+    shown = set(table[TRIPLET].to_numpy().ravel())
+    unseen = world.images.loc[~world.images["image"].isin(shown), "split"].value_counts()
+    splits = ", ".join(f"{unseen[split]:,} of split {split}" for split in SPLITS if split in unseen)
+    yield f"people see {len(shown):,} of {len(world.images):,} pictures; nobody sees {splits or 'no picture'}"
 
 
 def draw(world: World, n: int, level: str | None = None, repeats: int = 1, seed: int = 0) -> pd.DataFrame:
