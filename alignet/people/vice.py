@@ -44,7 +44,7 @@ class Posterior:
         return cls(**load_file(path))
 
     def pruned(self, settings: HumanUncertainty) -> "Posterior":
-        """The posterior of the dimensions that `kept_dimensions` keeps.
+        """The posterior with only those dimensions that `kept_dimensions` keeps.
 
         Raises: ValueError if there are none and the teacher's targets are to come from them.
         """
@@ -58,16 +58,21 @@ class Posterior:
         return Posterior(self.mu[:, kept], self.sigma[:, kept])
 
     def rectified_mean(self) -> Tensor:
-        """The mean of relu(X) under the posterior, (n_objects, dimensions): mu Phi(mu / sigma) + sigma phi(mu / sigma),
-        with the standard normal distribution Phi and its density phi; relu(mu) where sigma is 0."""
+        """The mean of relu(X) under the posterior, (n_objects, dimensions).
+
+        It is mu Phi(mu / sigma) + sigma phi(mu / sigma), with the standard normal distribution Phi and its density phi,
+        and relu(mu) where sigma is 0.
+        """
         ratio = self.mu / self.sigma.clamp(min=1e-30)
         density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
         return self.mu * torch.special.ndtr(ratio) + self.sigma * density
 
     def choice_distribution(self, triplets: Tensor, samples: int, seed: int) -> Tensor:
-        """Mean softmax over Monte-Carlo samples of the embedding (Eq. 4). Source: VICE, 3.3.
+        """Choice probabilities of triplets: the mean softmax over Monte-Carlo samples of the embedding (Eq. 4).
 
-        Args: triplets: (n, 3) object numbers. Returns: (n, 3) probabilities in odd-one-out order.
+        Args: triplets: (n, 3) object numbers; samples: how many samples; seed: of the generator that draws them.
+        Returns: (n, 3) probabilities in odd-one-out order.
+        Source: VICE, section 3.3.
         """
         generator = torch.Generator().manual_seed(seed)
         samples = samples if self.sigma.any() else 1  # without uncertainty all samples are equal
@@ -82,8 +87,10 @@ class Posterior:
 
 @dataclass
 class State:
-    """What a fit needs to resume: parameters, Adam's moments, the generator, the curve so far, and `work`, a
-    fingerprint of the choices and settings that are being fitted."""
+    """The state from which a fit can resume: parameters, Adam's moments, the generator and the curve so far.
+
+    work: a fingerprint of the choices and settings that are being fitted.
+    """
 
     mu: Tensor
     log_sigma: Tensor
@@ -93,7 +100,7 @@ class State:
     curve: list[dict] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file, under another name first: an interruption leaves the former file whole."""
+        """Write the state as one safetensors file. An interruption leaves the former file whole."""
         tensors = {"mu": self.mu.detach(), "log_sigma": self.log_sigma.detach()}
         for name, parameter in (("mu", self.mu), ("log_sigma", self.log_sigma)):
             tensors |= {f"{name}.{key}": value for key, value in self.optimiser.state[parameter].items()}
@@ -104,7 +111,7 @@ class State:
         path.with_suffix(".part").replace(path)
 
     def restore(self, path: Path) -> None:
-        """Resume from a checkpoint; one of other choices or settings is not used, and a printed line says so."""
+        """Resume from a checkpoint. If it belongs to other choices or settings, print that it is not used."""
         with safe_open(path, "pt") as file:
             if file.metadata()["work"] != self.work:
                 print(f"{path}: a checkpoint of other choices or settings, starting anew")
@@ -122,13 +129,14 @@ class State:
 def fit(
     triplets: Tensor, odd: Tensor, n_objects: int, settings: HumanUncertainty, checkpoint: Path | None = None
 ) -> tuple[Posterior, pd.DataFrame]:
-    """Minimise Eq. 2.
+    """Fit VICE: minimise Eq. 2 of docs/method.md by Adam.
 
-    Stops after `max_epochs`, or earlier once, after `burn_in` epochs, the number of kept dimensions has not changed
-    for `stable_epochs`. If `checkpoint` names a file, the fit is saved there after each epoch and resumes from it.
+    The fit stops after `max_epochs` epochs, or earlier when it has `converged`. If `checkpoint` names a file, the fit
+    is saved there after each epoch and resumes from it.
 
-    Args: triplets: (n, 3) objects, a row per choice; odd: (n,) position of the chosen odd one out.
-    Returns: the posterior of all dimensions, pruned or not, and the curve (epoch, nll, complexity, dimensions).
+    Args: triplets: (n, 3) object numbers, a row per choice; odd: (n,) position of the chosen odd one out; n_objects:
+        number of objects.
+    Returns: the posterior of all dimensions, before any is pruned, and the curve (epoch, nll, complexity, dimensions).
     Raises: ValueError if an object number is outside [0, n_objects).
     """
     if triplets.min() < 0 or triplets.max() >= n_objects:
@@ -150,18 +158,20 @@ def fit(
 
 
 def converged(curve: list[dict], settings: HumanUncertainty) -> bool:
-    """Whether the number of kept dimensions, above 0, stood still over the last `stable_epochs`, after `burn_in`
+    """Whether the number of kept dimensions has not changed over the last `stable_epochs` epochs, after `burn_in`
     epochs.
 
-    A fit starts without any: standing still at 0 is not to have converged.
+    The number must be above 0: every fit starts with no kept dimension, and staying there is not convergence.
     """
     last = [row["dimensions"] for row in curve[-settings.stable_epochs - 1 :]]
     return len(curve) >= settings.burn_in + settings.stable_epochs and len(set(last)) == 1 and last[0] > 0
 
 
 def kept_dimensions(posterior: Posterior, fdr: float, min_objects: int) -> Tensor:
-    """Dimensions in which more than `min_objects` objects are above 0: a one-sided test per entry, with
-    Benjamini-Hochberg's correction over the objects of a dimension; largest total weight first.
+    """Dimensions in which more than `min_objects` objects are above 0, largest total weight first.
+
+    An object is above 0 in a dimension if a one-sided test says so, after Benjamini and Hochberg's correction over the
+    objects of the dimension at the false discovery rate `fdr`.
 
     Returns: (kept,) dimension numbers.
     """
@@ -173,12 +183,12 @@ def kept_dimensions(posterior: Posterior, fdr: float, min_objects: int) -> Tenso
 
 
 def top_objects(posterior: Posterior, count: int) -> Tensor:
-    """The objects with the largest weights in each dimension, (dimensions, count), largest first."""
+    """Numbers of the objects with the largest weights in each dimension, (dimensions, count), largest first."""
     return posterior.mu.topk(count, dim=0).indices.T
 
 
 def log_prior(x: Tensor, settings: HumanUncertainty) -> Tensor:
-    """log of the prior (Eq. 3), entry by entry, up to the constant -log sqrt(2 pi)."""
+    """The log density of the spike-and-slab prior (Eq. 3) at each entry of x, up to the constant -log sqrt(2 pi)."""
     slab = math.log((1 - settings.spike_weight) / settings.slab)
     ratio = settings.spike_weight / (1 - settings.spike_weight) * settings.slab / settings.spike
     gap = (settings.spike**-2 - settings.slab**-2) / 2
@@ -187,7 +197,7 @@ def log_prior(x: Tensor, settings: HumanUncertainty) -> Tensor:
 
 
 def _work(triplets: Tensor, odd: Tensor, settings: HumanUncertainty) -> str:
-    """A fingerprint of the choices and of all settings that shape the fit; when to stop is not among them."""
+    """A fingerprint of the choices and of all settings that shape the fit, without those that only say when to stop."""
     kept = {name: getattr(settings, name) for name in FITTED}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for tensor in (triplets, odd):
@@ -196,7 +206,7 @@ def _work(triplets: Tensor, odd: Tensor, settings: HumanUncertainty) -> str:
 
 
 def _start(n_objects: int, settings: HumanUncertainty, work: str) -> State:
-    """mu as Kaiming's normal, log sigma = -1 / std(mu), as VICE starts."""
+    """The state before the first epoch, as in VICE: Kaiming's normal initialisation of mu, log sigma = -1 / std(mu)."""
     generator = torch.Generator().manual_seed(settings.seed)
     mu = torch.randn(n_objects, settings.dimensions, generator=generator) * math.sqrt(2 / settings.dimensions)
     log_sigma = torch.full_like(mu, -1 / float(mu.std())).requires_grad_()
@@ -206,7 +216,11 @@ def _start(n_objects: int, settings: HumanUncertainty, work: str) -> State:
 
 
 def _epoch(state: State, triplets: Tensor, odd: Tensor, settings: HumanUncertainty) -> tuple[float, float]:
-    """One pass in random order. The prior's term is divided by all choices, not by the batch: any size is right."""
+    """Train for one epoch; return the mean negative log-likelihood and complexity.
+
+    The complexity is divided by the number of all choices and not by that of a batch, so the loss does not depend on
+    the batch size.
+    """
     order = torch.randperm(len(triplets), generator=state.generator)
     triplets, odd = triplets[order], odd[order]
     sums = torch.zeros(2, dtype=torch.float64)

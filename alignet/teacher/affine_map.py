@@ -27,13 +27,14 @@ FINAL_LR = 0.05  # the learning rate falls linearly to this share of its start
 
 @dataclass(frozen=True)
 class AffineMap:
-    """x' = W z + b with z = (features - mean) / scale, z projected on the principal axes where there are any (Eq. 5 of
-    docs/method.md).
+    """An affine map x' = W z + b of standardised features z = (features - mean) / scale (Eq. 5 of docs/method.md).
+
+    Where there are principal axes, z is projected on them first.
 
     weight: (q, k); bias: (q,); mean: (p,); scale: scalar, or (p,) where several layers are joined (`joined_scale`);
-    components: (k, p) with orthonormal rows, or None, and then k = p. q is k where the fit starts at a scaled identity,
-    and the number of dimensions of people's embedding where it starts at ridge regression. mean, scale and components
-    come from the training objects only.
+    components: (k, p) with orthonormal rows, or None, in which case k = p. q equals k where the fit starts at a scaled
+    identity, and the number of dimensions of people's embedding where it starts at ridge regression. mean, scale and
+    components come from the training objects only.
     """
 
     weight: Tensor
@@ -43,21 +44,22 @@ class AffineMap:
     components: Tensor | None = None
 
     def __call__(self, features: Tensor) -> Tensor:
-        """(n, p) features -> (n, q) representations, whose dot products are the teacher's similarities."""
+        """Representations (n, q) of features (n, p); their dot products are the teacher's similarities."""
         return self.standardised(features) @ self.weight.T + self.bias
 
     def standardised(self, features: Tensor) -> Tensor:
-        """z of (n, p) features: (n, k)."""
+        """Standardised features z, (n, k), of features (n, p)."""
         z = (features - self.mean) / self.scale
         return z if self.components is None else z @ self.components.T
 
     def without_map(self, scale: float = 1.0) -> "AffineMap":
-        """The features standardised as here, times a scale: W = scale I, b = 0."""
+        """The untransformed map: these statistics and axes with W = scale I and b = 0."""
         inputs = self.weight.shape[1]
         return dataclasses.replace(self, weight=scale * torch.eye(inputs), bias=torch.zeros(inputs))
 
     def save(self, folder: Path, settings: Teacher) -> None:
-        """Map, statistics and axes in teacher.safetensors, with the settings of the fit as its metadata."""
+        """Write the map, its statistics and its axes to teacher.safetensors, with the settings of the fit as metadata.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "teacher.safetensors"
         tensors = {name: tensor.contiguous() for name, tensor in vars(self).items() if tensor is not None}
@@ -70,9 +72,10 @@ class AffineMap:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What all triplets of a batch of concepts are made of.
+    """Pictures and an embedding of people's choices, from which batches of concepts are drawn.
 
-    embedding: of people's choices; pictures: (m,) rows to draw from; concepts: (m,) number of each one's concept.
+    embedding: gives the targets of all triplets of a batch; pictures: (m,) rows to draw from; concepts: (m,) number of
+    each picture's concept.
     """
 
     embedding: PictureEmbedding
@@ -80,7 +83,9 @@ class Drawn:
     concepts: Tensor
 
     def batch(self, size: int, generator: torch.Generator) -> Tensor:
-        """Positions in `pictures` of pictures of `size` different concepts, (size,), fewer if there are fewer."""
+        """Positions in `pictures` of one picture each of `size` different concepts, (size,), or of all concepts if
+        there are fewer.
+        """
         order = torch.randperm(len(self.pictures), generator=generator)
         concepts = self.concepts[order].unique(return_inverse=True)[1]
         first = torch.full((int(concepts.max()) + 1,), len(order))
@@ -96,17 +101,19 @@ def fit(
     start: AffineMap | None = None,
     drawn: Drawn | None = None,
 ) -> AffineMap:
-    """Fit W and b by Adam on batches of triplets, from those of `start`.
+    """Fit the teacher's map by Adam on batches of triplets.
 
-    The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - W' ||_F^2, where W' is
-    mean(diag W) I or, with settings.start 'ridge', the W of the start, and L is KL to the judgements' targets (loss
-    'uncertainty') or -log q of the people's single choices ('hard'). With `drawn` and settings.batch_concepts, L is
-    KL to the embedding's choice distributions of all triplets among so many concepts a step.
-    Source: the paper, Methods, 'uncertainty distillation'; gLocal (Muttenthaler et al., NeurIPS 2023).
+    The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - W' ||_F^2. W' is mean(diag
+    W) I or, with settings.start 'ridge', the W of `start`. L is the KL divergence from the judgements' targets (loss
+    'uncertainty') or -log q of people's single choices ('hard'). With `drawn` and settings.batch_concepts, L is the KL
+    divergence from the embedding's choice distributions, over all triplets among that many concepts a step.
 
     Args: features: (n, p) of all pictures; only those in `judgements` and `drawn` are used. others: (m, p) of other
-        pictures, whose neighbourhoods the local term keeps. start: None: W = sigma I and b = 0.
+        pictures, whose neighbourhoods the local term keeps. start: the map that the fit starts from; None: W = sigma I
+        and b = 0.
+    Returns: the fitted map, with the statistics and axes of its start.
     Raises: ValueError if the local term has a weight and there are no other pictures.
+    Source: the paper, Methods, 'uncertainty distillation'; gLocal (Muttenthaler et al., NeurIPS 2023).
     """
     if settings.local_weight and others is None:
         raise ValueError("teacher.local_weight is above 0, and there are no other pictures for the local term")
@@ -157,7 +164,7 @@ def _objective(
 def _some_triplets(
     start: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher, generator: torch.Generator
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """KL of the next batch_size judgements, drawn at random."""
+    """KL divergence on `batch_size` judgements that are drawn at random at each call, as a function of W and b."""
     rows, triplets = judgements.triplets.unique(return_inverse=True)
     z, targets = start.standardised(features[rows]), fitted_targets(judgements, settings.loss)
 
@@ -172,10 +179,11 @@ def _some_triplets(
 def _all_triplets(
     start: AffineMap, features: Tensor, drawn: Drawn, size: int, generator: torch.Generator
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """KL of all triplets among pictures of the next `size` concepts, from one matrix of dot products.
+    """KL divergence on all triplets among pictures of `size` concepts, drawn at each call, as a function of W and b.
 
-    The targets are the mean over SAMPLES samples of the embedding: KL is linear in them but for their own entropy, so
-    that the gradient's expectation is that of the mean over all samples.
+    All triplets are read from one matrix of dot products. The targets are the mean over SAMPLES samples of the
+    embedding. Except for the targets' own entropy, KL is linear in the targets, so the expected gradient is that of the
+    mean over all samples.
     """
     z = start.standardised(features[drawn.pictures])
 
@@ -193,10 +201,14 @@ def _all_triplets(
 def untransformed(
     features: Tensor, judgements: ChoiceCounts, sigma: float, pca: int | None, widths: list[int] | None = None
 ) -> AffineMap:
-    """The map before any fit: W = sigma I, b = 0, with the statistics and principal axes of the judged pictures.
+    """The map before any fit: W = sigma I and b = 0, with the statistics and principal axes of the judged pictures.
 
-    With fewer judged pictures or dimensions than `pca`, there are as many axes as there can be.
-    Args: widths: dimensions of each of the layers that are joined; None: they are of one.
+    There are fewer axes than `pca` if there are fewer judged pictures or dimensions.
+
+    Args: features: (n, p) of all pictures; judgements: their triplets name the judged ones; sigma: the diagonal of W;
+        pca: number of principal axes, None: no projection; widths: dimensions of each of the layers that are joined,
+        None: there is one layer.
+    Returns: the map; its W is (k, k), where k is the number of axes, or p without projection.
     """
     used = features[judgements.triplets.unique()]
     mean = used.mean(0)
@@ -207,10 +219,13 @@ def untransformed(
 
 
 def joined_scale(centred: Tensor, widths: list[int]) -> Tensor:
-    """The divisor of Eq. 5 for features of several layers: of each layer its root mean square times
-    sqrt(width * layers / dimensions), so that all layers have the same share of the variance. *(ours)*
+    """The divisor of Eq. 5 for features of several joined layers, under which each layer has the same share of the
+    variance.
 
-    Args: centred: (n, p). Returns: a scalar for one layer, else (p,).
+    It is each layer's root mean square times sqrt(width * layers / dimensions). *(ours)*
+
+    Args: centred: (n, p), the layers side by side; widths: the dimensions of each layer, p in all.
+    Returns: a scalar for one layer, else (p,).
     """
     if len(widths) == 1:
         return centred.square().mean().sqrt()
@@ -220,9 +235,11 @@ def joined_scale(centred: Tensor, widths: list[int]) -> Tensor:
 
 
 def rescaled(features: Tensor, judgements: ChoiceCounts, start: AffineMap | None = None) -> AffineMap:
-    """The untransformed features with the one scalar that predicts the targets best: the fair 'before'.
+    """The untransformed map whose scale predicts the targets best: the fair 'before' of the teacher.
 
-    Args: start: a map whose statistics and axes are taken, if they are known already.
+    Args: features: (n, p) of all pictures; judgements: triplets and their targets; start: a map whose statistics and
+        axes are used, None: they are computed.
+    Returns: the map, with W = sqrt(s) I for the factor s of `best_scale`.
     """
     plain = start or untransformed(features, judgements, 1.0, None)
     plain = plain.without_map()
@@ -231,7 +248,8 @@ def rescaled(features: Tensor, judgements: ChoiceCounts, start: AffineMap | None
 
 
 def best_scale(similarities: Tensor, targets: Tensor) -> float:
-    """The factor of similarities (n, 3) under which KL to the targets (n, 3) is least, between 1e-8 and 100."""
+    """The factor of similarities (n, 3) at which the KL divergence from targets (n, 3) is least, between 1e-8 and 100.
+    """
 
     def loss(log_root: float) -> float:
         return float(losses.kl(10 ** (2 * log_root) * similarities, targets))
@@ -240,11 +258,14 @@ def best_scale(similarities: Tensor, targets: Tensor) -> float:
 
 
 def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settings: Teacher) -> dict[str, float]:
-    """The fitted loss (mean, without regularisers), KL to the targets, nll: mean -log q of a single choice (nats),
-    odd-one-out accuracy (agreement with single choices), majority_accuracy and target_accuracy (agreement with most
-    people's choice and the likeliest one of the targets), calibration error; noise ceiling of the
-    `n_repeated` triplets that two or more people judged;
-    participation ratio of the pictures' representation."""
+    """Scores of a map on judgements.
+
+    Returns: n_triplets; loss: the fitted loss without its regularisers; kl: the KL divergence from the targets; nll:
+        mean -log q of a single choice (both in nats); odd_one_out_accuracy: agreement with single choices;
+        majority_accuracy: agreement with most people's choice; target_accuracy: agreement with the likeliest choice of
+        the targets; ece: calibration error; noise_ceiling of the n_repeated triplets that two or more people judged;
+        participation_ratio of the pictures' representation.
+    """
     mapped, inverse = _mapped(affine, features, judgements.triplets)
     similarities = _similarities(mapped, inverse)
     chosen, counts = odd_one_out(similarities), judgements.counts
@@ -266,7 +287,10 @@ def scores(affine: AffineMap, features: Tensor, judgements: ChoiceCounts, settin
 def accuracy_interval(
     affine: AffineMap, features: Tensor, judgements: ChoiceCounts, objects: Tensor
 ) -> tuple[float, float]:
-    """The 95 % interval of the odd-one-out accuracy over triplets that share objects, (n, 3) of the triplets."""
+    """The 95 % interval of a map's odd-one-out accuracy, over triplets that share objects.
+
+    Args: objects: (n, 3) numbers of the objects in each triplet of `judgements`.
+    """
     agrees = metrics.agreement(
         odd_one_out(mapped_similarities(affine, features, judgements.triplets)), judgements.counts
     )
@@ -274,17 +298,21 @@ def accuracy_interval(
 
 
 def fitted_targets(judgements: ChoiceCounts, loss: str) -> Tensor:
-    """(n, 3): KL to the people's shares is -log q of their single choices, up to a constant."""
+    """Targets (n, 3) of the fit: those of the judgements or, for the loss 'hard', the shares of people's choices.
+
+    KL divergence from those shares is -log q of the single choices, up to a constant.
+    """
     if loss == "uncertainty":
         return judgements.targets
     return judgements.counts / judgements.counts.sum(1, keepdim=True)
 
 
 def _principal_axes(z: Tensor, count: int) -> Tensor:
-    """(count, p), of centred rows (n, p); each axis's largest entry is positive.
+    """The first `count` principal axes, (count, p), of centred rows (n, p).
 
-    n centred rows span n - 1 axes at most, so there may be fewer than `count`. The axes are the eigenvectors of the
-    smaller of the two matrices of products, in double precision, which is faster than an SVD.
+    The largest entry of each axis is positive. n centred rows span at most n - 1 axes, so there may be fewer than
+    `count`. The axes are the eigenvectors of the smaller of the two matrices of products, in double precision, which is
+    faster than an SVD.
     """
     count, wide = min(count, len(z) - 1, z.shape[1]), z.shape[1] > len(z)
     rows = z.double()
@@ -298,7 +326,7 @@ def mapped_similarities(affine: AffineMap, features: Tensor, triplets: Tensor) -
 
 
 def _mapped(affine: AffineMap, features: Tensor, triplets: Tensor) -> tuple[Tensor, Tensor]:
-    """The representation of the pictures that occur, (m, k), and the triplets as rows of it, (n, 3)."""
+    """The mapped features of the pictures that occur, (m, q), and the triplets as row numbers of them, (n, 3)."""
     rows, inverse = triplets.unique(return_inverse=True)
     return affine(features[rows]), inverse
 

@@ -43,19 +43,20 @@ GRID = {"regularisation": "lambda", "local_weight": "local_weight", "lr": "lr", 
 
 
 def concept_folds(concepts: Tensor, folds: int, generator: torch.Generator) -> Tensor:
-    """A fold for every picture, (n,), such that all pictures of a concept share one; folds differ by one concept."""
+    """The fold of every picture, (n,): all pictures of a concept share a fold, and folds differ by at most one concept.
+    """
     order = torch.randperm(int(concepts.max()) + 1, generator=generator)
     return (order % folds)[concepts]
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What the teacher sees, and what it is to predict.
+    """What the teacher reads and what it is to predict.
 
-    features: (n_images, p), of all layers of all backbones, one beside the other; widths: dimensions of each of them;
-    concepts: (n_images,) number of each picture's concept; others: (m, p) of other pictures, for the local term;
-    by_level: draws triplets at the levels of abstraction; None: there are none; embedding: of people's choices, that a
-    ridge start is fitted to; None: there is none.
+    features: (n_images, p), all layers of all backbones side by side; widths: the dimensions of each layer; concepts:
+    (n_images,) number of each picture's concept; others: (m, p) features of other pictures, for the local term;
+    by_level: draws triplets at each level of abstraction, None: no triplets are drawn; embedding: the embedding of
+    people's choices onto which a ridge start is fitted, None: there is none.
     """
 
     features: Tensor
@@ -68,8 +69,11 @@ class Sight:
 
 @dataclass(frozen=True)
 class Start:
-    """What a fit starts from: the standardised features, without a map (`plain`), with ridge regression onto the
-    embedding (`ridge`, None where settings.start is 'identity'), and what all triplets of a batch are drawn from."""
+    """What a fit starts from.
+
+    plain: the standardised features without a map; ridge: ridge regression onto the embedding, None where
+    settings.start is 'identity'; drawn: what all triplets of a batch are drawn from, None where they are not.
+    """
 
     plain: AffineMap
     ridge: AffineMap | None
@@ -77,8 +81,9 @@ class Start:
 
     @classmethod
     def of(cls, sight: Sight, train: ChoiceCounts, pictures: Tensor, settings: Teacher) -> "Start":
-        """Args: train: the judgements to fit to, about `pictures`, (m,) rows.
+        """The start of a fit to some judgements.
 
+        Args: train: the judgements to fit to; pictures: (m,) rows of the pictures that they may show.
         Raises: ValueError if settings.start is 'ridge' and people's choices have no embedding.
         """
         plain = untransformed(sight.features, train, settings.sigma, settings.pca, sight.widths)
@@ -97,16 +102,18 @@ class Start:
         return cls(plain, found, drawn)
 
     def fit(self, sight: Sight, train: ChoiceCounts, cell: Teacher) -> AffineMap:
-        """The map with a cell's settings."""
+        """The map that is fitted with the settings of one cell of the grid."""
         first = self.plain.without_map(cell.sigma) if self.ridge is None else self.ridge
         return fit(sight.features, train, cell, sight.others, first, self.drawn)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The judgements of training concepts only and those of held-out ones only; a triplet of both is left out.
+    """One fold: judgements of training concepts only and judgements of held-out concepts only.
 
-    levels: drawn triplets of held-out concepts at each level; start: what a fit to `train` starts from.
+    A triplet with concepts of both kinds is left out.
+
+    levels: triplets drawn from held-out concepts at each level; start: what a fit to `train` starts from.
     """
 
     train: ChoiceCounts
@@ -122,8 +129,11 @@ def folds_of(concepts: Tensor, settings: Teacher) -> Tensor:
 
 
 def judged_pictures(sight: Sight, judgements: ChoiceCounts) -> Tensor:
-    """Rows of the pictures whose concepts people judged, (m,) ascending: those that the judgements show and, where
-    triplets are drawn, all others of these concepts and of those judged by name."""
+    """Rows of the pictures whose concepts people judged, (m,) ascending.
+
+    They are the pictures that the judgements show and, where triplets are drawn, all other pictures of these concepts
+    and of the concepts that were judged by name.
+    """
     shown = judgements.triplets.unique()
     return shown if sight.by_level is None else torch.cat([shown, sight.by_level.pictures]).unique()
 
@@ -156,7 +166,7 @@ def at_levels(sight: Sight, pictures: Tensor, n: int, seed: int) -> dict[str, Ch
 
 
 def with_drawn(sight: Sight, train: ChoiceCounts, pictures: Tensor, settings: Teacher) -> ChoiceCounts:
-    """The judgements and, with train_per_level, that many drawn triplets of some pictures at each level."""
+    """The judgements, joined by train_per_level drawn triplets of some pictures at each level."""
     drawn = at_levels(sight, pictures, settings.train_per_level, settings.seed + 1)
     parts = [train, *drawn.values()]
     names = ("triplets", "counts", "targets")
@@ -165,15 +175,18 @@ def with_drawn(sight: Sight, train: ChoiceCounts, pictures: Tensor, settings: Te
 
 
 def cells(settings: Teacher) -> list[Teacher]:
-    """The settings of every cell of the grid: each combination of the values that a part of it names."""
+    """The settings of every cell of the grid: for each part of the grid, all combinations of its values."""
     from sklearn.model_selection import ParameterGrid
 
     return [dataclasses.replace(settings, **values) for values in ParameterGrid(settings.grid)]
 
 
 def cross_validate(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> pd.DataFrame:
-    """Scores of every fold, before any fit (`map` 'none'), of ridge regression ('ridge', where fits start there) and
-    after the fit of every cell of the grid ('fitted')."""
+    """Scores of every fold before and after the fit.
+
+    Returns: the rows of teacher.csv, whose column `map` says 'none' (before any fit), 'ridge' (ridge regression, where
+        fits start there) or 'fitted' (after the fit of each cell of the grid).
+    """
     tried: list[Teacher | str] = [*_unfitted(settings), *cells(settings)]
     work = list(itertools.product(enumerate(splits(sight, judgements, settings)), tried))
 
@@ -190,7 +203,7 @@ def cross_validate(sight: Sight, judgements: ChoiceCounts, settings: Teacher) ->
 
 
 def _map(start: Start, sight: Sight, train: ChoiceCounts, cell: Teacher | str) -> AffineMap:
-    """The map of a cell's fit, of ridge regression or, rescaled, none."""
+    """The map that a cell names: the fitted one, ridge regression, or the rescaled features without a map."""
     if cell == NONE:
         return rescaled(sight.features, train, start.plain)
     if cell == RIDGE and start.ridge is not None:
@@ -199,7 +212,7 @@ def _map(start: Start, sight: Sight, train: ChoiceCounts, cell: Teacher | str) -
 
 
 def _unfitted(settings: Teacher) -> list[str]:
-    """The maps that no gradient fits, beside those that it does."""
+    """The kinds of maps that are not fitted by gradient: none and, where fits start there, ridge regression."""
     return [NONE, RIDGE] if settings.start == "ridge" else [NONE]
 
 
@@ -208,8 +221,11 @@ def _of_fold(sight: Sight, cell: Teacher | str, fold: Fold) -> AffineMap:
 
 
 def cross_fitted(sight: Sight, judgements: ChoiceCounts, best: Teacher) -> pd.DataFrame:
-    """Scores on people's triplets whose three concepts are new to the fit, all folds together (`fold` 'all', `split`
-    'cross-fitted'), by level of abstraction and over all: a triplet counts once. Columns: `on_people`."""
+    """Scores on people's triplets whose three concepts are new to the fit, all folds together.
+
+    A triplet counts once, whichever fold it was held out in. `fold` is 'all' and `split` 'cross-fitted'; there is a row
+    for each level of abstraction and one for all of them. Further columns: `on_people`.
+    """
     folds, tables = splits(sight, judgements, best), []
     kept = [fold for fold in folds if len(fold.validation.triplets)]
     if not kept:
@@ -234,7 +250,7 @@ def cross_fitted(sight: Sight, judgements: ChoiceCounts, best: Teacher) -> pd.Da
 
 
 def _levels(classes: Tensor) -> dict[str, Tensor]:
-    """Which triplets are of each level, by the classes of their pictures, (n, 3)."""
+    """A mask of the triplets (n, 3) of each level of abstraction, by the classes of their pictures."""
     different = 1 + (classes.sort(1).values.diff(dim=1) != 0).sum(1)
     return {"coarse": different == 3, "boundary": different == 2, "fine": different == 1}
 
@@ -242,11 +258,11 @@ def _levels(classes: Tensor) -> dict[str, Tensor]:
 def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
     """The settings of the most regularised cell within one standard error of the least validation loss.
 
-    The loss of a fold is the mean over the levels of abstraction, where there are drawn triplets, or else that of the
-    judged triplets, nearly all of which are coarse. *(the levels: ours)*
-    The error is that of the difference to the best cell over the folds, which all cells share: folds differ by more
-    than cells do. More regularised: fewer steps from a ridge start, then a larger lambda, then a larger weight of the
-    local term, then a smaller loss.
+    The loss of a fold is the mean over the levels of abstraction where there are drawn triplets, and otherwise the loss
+    on the judged triplets, nearly all of which are coarse. *(the levels: ours)*
+    The standard error is that of the difference to the best cell over the folds. All cells share the folds, and folds
+    differ by more than cells do. More regularised means fewer steps from a ridge start, then a larger lambda, then a
+    larger weight of the local term, then a smaller loss.
     Source: Breiman et al., Classification and Regression Trees, 1984, section 3.4.3 (the one-standard-error rule).
     """
     fitted = table[(table["split"] == "validation") & (table["map"] == "fitted")]
@@ -264,16 +280,19 @@ def best_cell(table: pd.DataFrame, settings: Teacher) -> Teacher:
 
 
 def is_cell(table: pd.DataFrame, cell: Teacher) -> pd.Series:
-    """Which rows are fits with this cell's settings, (n,) bool."""
+    """A mask, (n,) bool, of the rows that are fits with this cell's settings."""
     return pd.concat([table[column] == getattr(cell, name) for name, column in GRID.items()], axis=1).all(axis=1)
 
 
 def refit(
     sight: Sight, train: ChoiceCounts, test: ChoiceCounts | None, settings: Teacher
 ) -> tuple[dict[str, AffineMap], pd.DataFrame]:
-    """The final maps by name (none, ridge where fits start there, fitted), from all training triplets, and their scores
-    there and on the test triplets (fold 'all'), with 95 % intervals of the accuracy over triplets that share concepts
-    (ci_low, ci_high)."""
+    """The final maps, fitted to all training triplets, and their scores.
+
+    Returns: the maps by name ('none', 'fitted' and, where fits start there, 'ridge'); and their scores on the training
+        and test triplets (fold 'all'), with the 95 % interval of the accuracy over triplets that share concepts
+        (ci_low, ci_high).
+    """
     pictures = judged_pictures(sight, train)
     drawn = at_levels(sight, pictures, settings.validation_per_level, settings.seed)
     parts = {("train", JUDGED): train} | {("train", level): counts for level, counts in drawn.items()}
@@ -295,10 +314,12 @@ def refit(
 def on_new_and_known(
     maps: dict[str, AffineMap], best: Teacher, sight: Sight, world: World, people: HumanUncertainty
 ) -> pd.DataFrame:
-    """Scores of the final maps on people's rows of levels.csv that belong to no named study, by regime (`split`: known,
-    new, mixed) and level (as the table says, and all): a triplet counts once. Columns: `on_people`.
+    """Scores of the final maps on people's rows of levels.csv that belong to no named study.
 
-    Args: maps: none, ridge, fitted, as `refit` returns them.
+    A triplet counts once. There is a row for each regime (`split`: known, new or mixed) and level (those of the table,
+    and 'all'). Further columns: `on_people`.
+
+    Args: maps: 'none', 'fitted' and perhaps 'ridge', as `refit` returns them.
     """
     if world.levels is None:
         return pd.DataFrame()
@@ -320,11 +341,11 @@ def on_new_and_known(
 
 
 def on_people(similarities: Tensor, counts: Tensor, concepts: Tensor) -> dict[str, float]:
-    """Scores of similarities (n, 3) on people's choices (n, 3), a triplet counting once however many judged it.
+    """Scores of similarities (n, 3) on people's choices (n, 3); a triplet counts once, however many people judged it.
 
-    Args: concepts: (n, 3) of the triplets, which share them.
-    Returns: n_triplets, odd_one_out_accuracy with its 95 % interval (ci_low, ci_high; none below ten triplets), nll
-        (nats) and ece.
+    Args: concepts: (n, 3) concepts of the triplets, which may share them.
+    Returns: n_triplets, odd_one_out_accuracy with its 95 % interval (ci_low, ci_high; none for fewer than ten
+        triplets), nll (nats) and ece.
     """
     shares, chosen = counts / counts.sum(1, keepdim=True), odd_one_out(similarities)
     value, influence = mean_influence(metrics.agreement(chosen, counts), torch.ones(len(counts)))
@@ -342,14 +363,19 @@ def on_people(similarities: Tensor, counts: Tensor, concepts: Tensor) -> dict[st
 
 @dataclass(frozen=True)
 class _Fit:
-    """A map of one fold (`all`: the final one), fitted with the settings of `cell`; NONE: before a fit, or RIDGE."""
+    """A map of one fold ('all': the final map).
+
+    cell: the settings that it was fitted with, NONE without a fit, or RIDGE for ridge regression.
+    """
 
     fold: int | str
     cell: Teacher | str
     affine: AffineMap
 
     def rows(self, features: Tensor, parts: dict[tuple[str, str], ChoiceCounts], settings: Teacher) -> list[dict]:
-        """A row of teacher.csv for each part: fold, map, split, level, the cell's settings and the scores."""
+        """Rows of teacher.csv, one for each set of judgements: fold, map, split, level, the cell's settings and the
+        scores.
+        """
         place = {"fold": self.fold} | _cell_columns(self.cell)
         return [
             place | {"split": split, "level": level} | scores(self.affine, features, counts, settings)
@@ -358,7 +384,7 @@ class _Fit:
 
 
 def _cell_columns(cell: Teacher | str) -> dict[str, Any]:
-    """map, and the settings of a cell of the grid; NaN for the maps that have none."""
+    """The columns of teacher.csv that name a cell: map and its settings; NaN for the maps that have none."""
     if isinstance(cell, str):
         return {"map": cell} | dict.fromkeys(GRID.values(), float("nan"))
     return {"map": "fitted"} | {column: getattr(cell, name) for name, column in GRID.items()}

@@ -31,11 +31,11 @@ KINDS = ("soft", "hard", "argmax")  # targets that `soft_label_curve` compares
 
 
 def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> pd.DataFrame:
-    """What few and many triplets teach when their targets are soft, hard or argmax: scores on the held-out concepts.
+    """Scores on held-out concepts after fits to few and to many triplets, with soft, hard and argmax targets.
 
-    soft: the judgements' targets; hard: people's single choices; argmax: the likeliest choice of the targets, as if it
-    were sure. Each number of settings.soft_labels is drawn from a fold's training triplets; a fold with fewer gives all
-    that it has. Folds whose concepts have no judged triplet of their own are left out.
+    soft: the judgements' targets; hard: people's single choices; argmax: the likeliest choice of the targets, taken as
+    certain. Each number of triplets in settings.soft_labels is drawn from a fold's training triplets; a fold with fewer
+    triplets gives all of them. Folds whose held-out concepts have no judged triplet are left out.
 
     Returns: targets, n_train (triplets asked for), n_used, fold and the columns of `scores`.
     """
@@ -57,12 +57,12 @@ def soft_label_curve(sight: Sight, judgements: ChoiceCounts, settings: Teacher) 
 
 
 def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tensor, settings: Teacher) -> pd.DataFrame:
-    """Zero-shot scores of every layer of a backbone: the odd one out by centred dot products, no map.
+    """Zero-shot scores of every layer of a backbone, whose choices follow from centred dot products without a map.
 
     Args: layers: name -> (n, p), features of one picture of each concept, from input to output; judgements: about
         pictures, of which `layer_triplets` are drawn; concepts: (n_images,) row of a picture's concept in the features.
     Returns: layer, depth, dimensions, odd_one_out_accuracy with its 95 % interval over triplets that share concepts,
-        and the kl and ece of the one scalar that predicts the targets best.
+        and kl and ece of the similarities, scaled by the factor that predicts the targets best.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     some = torch.randperm(len(judgements.triplets), generator=generator)[: settings.layer_triplets]
@@ -80,7 +80,7 @@ def by_layer(layers: dict[str, Tensor], judgements: ChoiceCounts, concepts: Tens
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One of the teacher's backbones. folder: of its stored features, which has its name."""
+    """One of the teacher's backbones. folder: holds its stored features and has its name."""
 
     folder: Path
     backbone: config.Backbone | config.FeatureFile
@@ -90,8 +90,10 @@ class Source:
 def of_backbone(
     source: Source, world: World, rows: Tensor, judgements: ChoiceCounts, concepts: Tensor, settings: Teacher
 ) -> pd.DataFrame:
-    """`by_layer` of one of the teacher's backbones, with the columns backbone and read (whether the teacher reads the
-    layer). A backbone whose features others computed has one layer, named 'file'.
+    """The table of `by_layer` for one of the teacher's backbones.
+
+    Two columns are added: backbone, and read (whether the teacher reads the layer). A backbone whose features others
+    computed has one layer, named 'file'.
 
     Args: rows: (k,) of images.csv, a picture of each concept.
     """
@@ -107,7 +109,9 @@ def of_backbone(
 
 
 def first_pictures(world: World, judgements: ChoiceCounts) -> tuple[Tensor, Tensor]:
-    """A picture of each judged concept, (k,) rows of images.csv, and each picture's concept among them, (n_images,)."""
+    """The first picture of each judged concept, (k,) rows of images.csv, and each picture's concept among these,
+    (n_images,).
+    """
     codes = world.codes(world.hierarchy[0])
     judged = judgements.triplets.unique()
     concepts, place = codes[judged].unique(return_inverse=True)
@@ -118,8 +122,9 @@ def first_pictures(world: World, judgements: ChoiceCounts) -> tuple[Tensor, Tens
 def disagreements(
     affine: AffineMap, features: Tensor, judgements: ChoiceCounts, n: int, seed: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Triplets on which the teacher chooses another odd one out than the base: n of them, those that more people judged
-    first and in random order else, whoever is right.
+    """n triplets on which the teacher chooses another odd one out than the base, whoever is right.
+
+    Triplets that more people judged come first; among equals the order is random.
 
     Returns: triplets (n, 3) of picture rows, and who -> (n, 3) probabilities: people, base (`rescaled`), teacher.
     """

@@ -1,6 +1,6 @@
 """Ridge regression of a frozen backbone's features onto the embedding of people's choices, in closed form. *(ours)*
 
-It is where the teacher's fit starts (`teacher.start: ridge`), and a teacher by itself (docs/method.md, section 2).
+The teacher's fit starts from it (`teacher.start: ridge`), and it is a teacher by itself (docs/method.md, section 2).
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ SMALLEST = 1e-10  # share of the largest squared singular value; what is smaller
 
 @dataclasses.dataclass(frozen=True)
 class Regression:
-    """The decomposition that all penalties share: centred inputs = U diag(s) V'.
+    """The singular value decomposition of centred inputs, U diag(s) V', which serves all penalties.
 
-    inputs: (n, p) and targets: (n, k), centred; left: (n, r), U; squares: (r,), s^2; groups: (n,) the number of the
-    concept of each row. Double precision.
+    inputs: (n, p) and targets: (n, k), both centred; left: U, (n, r); squares: s^2, (r,); groups: (n,) number of each
+    row's concept. All are in double precision.
     """
 
     inputs: Tensor
@@ -32,7 +32,10 @@ class Regression:
 
     @classmethod
     def of(cls, inputs: Tensor, targets: Tensor, groups: Tensor) -> "Regression":
-        """Args: inputs: (n, p); targets: (n, k); groups: (n,) any numbers."""
+        """The decomposition of inputs (n, p) for targets (n, k).
+
+        Args: groups: (n,) any numbers, equal for the rows of one concept.
+        """
         x, y = (table.double() - table.double().mean(0) for table in (inputs, targets))
         wide = x.shape[1] > len(x)
         squares, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
@@ -42,15 +45,18 @@ class Regression:
         return cls(x, y, left, squares, groups.unique(return_inverse=True)[1])
 
     def weight(self, penalty: float) -> Tensor:
-        """W, (k, p), which minimises || x W' - y ||^2 + l || W ||^2 with l = penalty times the mean square norm of a
-        row of x."""
+        """The matrix W, (k, p), that minimises || x W' - y ||^2 + l || W ||^2.
+
+        l is `penalty` times the mean squared norm of a row of x.
+        """
         share = self.left.T @ self.targets / (self.squares + self._penalty(penalty))[:, None]
         return (self.inputs.T @ (self.left @ share)).T
 
     def left_out(self, penalty: float) -> Tensor:
-        """Predictions of the centred targets, (n, k), each from a fit without the rows of its own concept.
+        """Leave-one-concept-out predictions of the centred targets, (n, k).
 
-        With the hat matrix H and a concept's rows S: y_S - (I - H_SS)^-1 (y_S - (H y)_S), which is that fit exactly.
+        For the hat matrix H and the rows S of a concept they are y_S - (I - H_SS)^-1 (y_S - (H y)_S), which equals the
+        prediction of a fit without the rows S exactly.
         """
         shrunk = self.left * (self.squares / (self.squares + self._penalty(penalty)))
         residuals, found = self.targets - shrunk @ (self.left.T @ self.targets), self.targets.clone()
@@ -77,14 +83,15 @@ def fit(
     judgements: ChoiceCounts,
     penalties: list[float],
 ) -> tuple[AffineMap, float]:
-    """Ridge regression from the standardised features onto the embedding, times the scalar that predicts best.
+    """Ridge regression from the standardised features onto the embedding, times the factor that predicts choices best.
 
-    Penalty and scalar are those of the least KL divergence of the judgements' targets, where the representation of each
-    picture is predicted from a fit without its concept.
+    Penalty and factor are those with the least KL divergence from the judgements' targets, where each picture's
+    representation is predicted by a fit without its concept.
 
-    Args: start: its statistics and axes are taken; features: (n_images, p); pictures: (m,) rows to fit to; embedding:
-        (m, k) of their objects; concepts: (m,) number of each one's concept; judgements: triplets of these pictures.
-    Returns: the map, and the penalty, one of `penalties`.
+    Args: start: the map whose statistics and axes are used; features: (n_images, p); pictures: (m,) rows to fit to;
+        embedding: (m, k) embedding of each picture's object; concepts: (m,) number of each picture's concept;
+        judgements: triplets of these pictures.
+    Returns: the map, and the chosen penalty, one of `penalties`.
     """
     inputs = start.standardised(features[pictures])
     mean, regression = embedding.double().mean(0), Regression.of(inputs, embedding, concepts)

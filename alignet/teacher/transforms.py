@@ -1,7 +1,7 @@
-"""Affine maps of others, in the form that gLocal publishes and thingsvision reads: transform.npz.
+"""Affine maps that others fitted, in the format that gLocal publishes and thingsvision reads: transform.npz.
 
-Its arrays: weights (p, k), which features are multiplied with from the right; bias (k,), which may be absent; mean and
-std, of all of THINGS' features together (scalars) or of each (p,).
+The file holds these arrays: weights (p, k), the right factor of features @ weights; bias (k,), which may be absent;
+mean and std, either scalars over all of THINGS' features or one number for each feature, (p,).
 Source: LukasMut/gLocal, utils/evaluation/transforms.py (GlocalTransform.transform_features) and transforms/.
 """
 
