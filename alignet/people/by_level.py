@@ -20,9 +20,10 @@ TRIES = 20  # times as many triplets are drawn, at most, where many show one obj
 class ByLevel:
     """Draws triplets of pictures at the levels of abstraction, by the label above the finest.
 
-    posterior: of the judged objects; objects: (n_images,) number of each picture's object in it, -1 for others;
-    classes: (n_images,); pictures: (m,) rows of images.csv of the human split whose objects were judged, by pictures or
-    by name; samples, seed: of the choice distributions.
+    posterior: VICE's posterior of the judged objects; objects: (n_images,) number of each picture's object in it, -1
+    for pictures of other objects; classes: (n_images,) number of each picture's class; pictures: (m,) rows of
+    images.csv, those pictures of the human split whose objects were judged, by pictures or by name; samples, seed: how
+    choice distributions are drawn.
     """
 
     posterior: Posterior
@@ -34,8 +35,10 @@ class ByLevel:
 
     @classmethod
     def of(cls, world: World, folder: Path, settings: HumanUncertainty) -> "ByLevel | None":
-        """From the stage human_uncertainty's folder; None where the targets are the shares of the people, or where the
-        world has one label only."""
+        """The triplets that a fitted VICE in `folder` allows.
+
+        Returns: None where the targets are the shares of people's choices, or where the world has one label only.
+        """
         if settings.uncertainty == "empirical" or len(world.hierarchy) < 2:
             return None
         source = Embedding.load(folder)
@@ -45,10 +48,13 @@ class ByLevel:
         return cls(source.posterior, objects, classes, pictures, settings.samples, settings.seed)
 
     def draw(self, pictures: Tensor, n: int, seed: int) -> dict[str, ChoiceCounts]:
-        """n triplets of different objects among some pictures for each level that they allow, with VICE's distribution
-        as targets and, in the place of counts, as the expected share of choices.
+        """n triplets of different objects for each level of abstraction that some pictures allow.
 
-        Args: pictures: (m,) rows of images.csv, some of self.pictures.
+        Their targets are VICE's choice distributions, which also stand in the place of counts, as expected shares of
+        choices.
+
+        Args: pictures: (m,) rows of images.csv, among self.pictures.
+        Returns: level -> triplets with their targets.
         """
         generator, drawn = torch.Generator().manual_seed(seed), {}
         for level, scheme in LEVEL_SCHEMES.items():
@@ -59,7 +65,9 @@ class ByLevel:
         return drawn
 
     def _different(self, pictures: Tensor, scheme: str, n: int, generator: torch.Generator) -> Tensor:
-        """At most n triplets of a scheme, (k, 3), none with two pictures of one object; of classes that allow any."""
+        """Triplets of one scheme without two pictures of one object: (k, 3), k at most n; k is 0 if the classes allow
+        none.
+        """
         kinds = self.classes[pictures].unique(return_inverse=True)[1]
         try:
             source = groups(scheme, kinds)

@@ -1,4 +1,4 @@
-"""How well choice distributions predict choices that were held out from their fit, and how alike embeddings are."""
+"""Calibration of choice distributions on choices that were held out from their fit, and comparisons of embeddings."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,13 +20,13 @@ CHOICES = "people's held-out choices"
 def calibration(sources: list[Embedding], judged: SingleChoices, settings: HumanUncertainty) -> pd.DataFrame:
     """Scores of choice distributions on held-out choices: the columns of calibration.csv.
 
-    distribution: vice and, where the targets come from it, embedding; empirical (what the others chose on the same
-    triplet, `smoothing` choices added to each item); uniform. people: all: judgements of held-out triplets; new: of
-    people of whom no choice was fitted. triplets: all, or those that two or more people judged, on which alone there
-    is an empirical distribution and a noise ceiling. held_out: no for an embedding that was fitted by others to these
-    choices too. nll: mean -log probability of a choice, nats; ece: expected calibration error; accuracy: how often
-    people choose the likeliest item (1 / k where k items tie, as in the noise ceiling). A triplet counts once, however
-    many people judged it. Intervals: 95 %, over triplets that share objects.
+    distribution: 'vice'; 'embedding', where the targets come from one; 'empirical', the choices of the other people on
+    the same triplet, with `smoothing` choices added to each item; 'uniform'. people: 'all' for judgements of held-out
+    triplets; 'new' for those of people none of whose choices was fitted. triplets: 'all', or 'repeated' for those that
+    two or more people judged, since only these have an empirical distribution and a noise ceiling. held_out: 'no' for
+    an embedding that others fitted to these choices too. nll: mean -log probability of a choice, nats; ece: expected
+    calibration error; accuracy: how often people choose the likeliest item (1 / k where k items tie, as in the noise
+    ceiling). A triplet counts once, however many people judged it. Intervals: 95 %, over triplets that share objects.
     """
     parts = {"all": judged.held_out} | ({} if judged.by_new_people is None else {"new": judged.by_new_people})
     tables = [_scores(sources, judged.names, part, settings).assign(people=people) for people, part in parts.items()]
@@ -47,8 +47,10 @@ def _scores(
 
 
 def reliability(sources: list[Embedding], judged: SingleChoices, settings: HumanUncertainty) -> pd.DataFrame:
-    """The points of the reliability diagram: distribution and the columns of `intervals.reliability_bins`; of the
-    empirical distribution, on the triplets that two or more people judged."""
+    """The points of the reliability diagram: distribution and the columns of `intervals.reliability_bins`.
+
+    The points of the empirical distribution are of the triplets that two or more people judged.
+    """
     tables = []
     for each in _predictions(sources, judged.names, judged.held_out, settings):
         if (each.distribution == "empirical" or each.which == "all") and each.distribution != "uniform":
@@ -58,9 +60,9 @@ def reliability(sources: list[Embedding], judged: SingleChoices, settings: Human
 
 
 def others_choices(judged: ChoiceCounts, smoothing: float) -> tuple[Tensor, Tensor]:
-    """What the other people chose of a triplet, as a prediction of each person's choices, and those choices.
+    """Predictions of each person's choices on a triplet from the other people's choices, and the person's choices.
 
-    Args: smoothing: choices added to each item of the others'.
+    Args: smoothing: the number of choices that is added to each item of the others' counts.
     Returns: (k, 3) probabilities and (k, 3) counts, a row for each row of judged.answers.
     """
     answers = judged.answers
@@ -71,8 +73,11 @@ def others_choices(judged: ChoiceCounts, smoothing: float) -> tuple[Tensor, Tens
 
 
 def noise_ceiling_with_interval(judged: ChoiceCounts) -> dict[str, float]:
-    """One person against the majority of the others, with its 95 % interval over triplets that share objects; NaN if
-    nobody judged what another did. Each triplet counts once."""
+    """The noise ceiling, with its 95 % interval over triplets that share objects.
+
+    It is the agreement of one person with the majority of the others; each triplet counts once. All numbers are NaN if
+    no triplet was judged by two people.
+    """
     ceiling, influence = mean_influence(judged.agreement, torch.ones(len(judged.triplets)))
     low, high = Units(judged.triplets).interval(ceiling, influence)
     return {"noise_ceiling": ceiling, "noise_ceiling_low": low, "noise_ceiling_high": high}
@@ -82,8 +87,9 @@ def noise_ceiling_with_interval(judged: ChoiceCounts) -> dict[str, float]:
 class _Prediction:
     """A distribution's predictions (m, 3) of choices about triplets.
 
-    which: all of them, or those that are repeated; shares: (m, 3), the choices that each prediction is about, as shares
-    of those about its triplet; of: (m,) the triplet's number; units: the predictions, each with its triplet's objects.
+    which: 'all' triplets, or the 'repeated' ones; shares: (m, 3), the choices that each prediction is about, as shares
+    of all choices about its triplet; of: (m,) number of each prediction's triplet; units: the predictions, each with
+    its triplet's objects.
     """
 
     distribution: str
@@ -96,7 +102,7 @@ class _Prediction:
     n_choices: int
 
     def scores(self) -> dict[str, tuple[float, float, float]]:
-        """nll and accuracy: the mean over triplets and the ends of its 95 % interval."""
+        """The mean over triplets of nll and of accuracy, each with the ends of its 95 % interval."""
         weights = self.shares.sum(1)
         likeliest = (self.predicted == self.predicted.max(-1, keepdim=True).values).double()
         right = (self.shares * likeliest / likeliest.sum(-1, keepdim=True)).sum(1)
@@ -109,7 +115,7 @@ class _Prediction:
 
 
 def _direct(distribution: str, which: str, held_out: str, judged: ChoiceCounts, predicted: Tensor) -> _Prediction:
-    """One prediction, a row of (n, 3), for all choices about each triplet."""
+    """The predictions of a distribution, (n, 3), each for all choices about one triplet."""
     shares = judged.counts.double() / judged.counts.sum(1, keepdim=True)
     triplets, n = judged.triplets, int(judged.counts.sum())
     return _Prediction(distribution, which, held_out, predicted, shares, torch.arange(len(shares)), Units(triplets), n)
@@ -118,10 +124,12 @@ def _direct(distribution: str, which: str, held_out: str, judged: ChoiceCounts, 
 def _predictions(
     sources: list[Embedding], names: list[str], judged: ChoiceCounts, settings: HumanUncertainty
 ) -> list[_Prediction]:
-    """Of each source about the triplets whose objects it has, of knowing nothing and, where two or more people judged a
-    triplet, of the others' choices.
+    """The predictions of each source, of the uniform distribution and of the other people's choices.
 
-    Args: names: of the objects that judged.triplets are numbers of.
+    A source predicts choices about the triplets whose objects it has; the other people's choices predict those about
+    triplets that two or more people judged.
+
+    Args: names: the objects by the numbers that judged.triplets hold.
     """
     some = judged.where(judged.people >= 2)
     found = []
@@ -143,12 +151,12 @@ def _predictions(
 
 
 def comparison(embeddings: list[Embedding], judged: SingleChoices, settings: HumanUncertainty) -> pd.DataFrame:
-    """Embeddings beside each other and beside people's held-out choices: the columns of embeddings.csv.
+    """Comparison of embeddings with each other and with people's held-out choices: the columns of embeddings.csv.
 
-    metric: nll (mean -log probability of a choice, nats) and accuracy against the held-out choices about objects that
-    the embedding has, each triplet counted once; rsa against another embedding: Spearman's correlation of the upper
-    triangles of their dot products, over the judged objects that both have. held_out: no where the embedding was
-    fitted, by others, to these choices too. Intervals: 95 %, over triplets or pairs that share objects.
+    metric: nll (mean -log probability of a choice, nats) and accuracy on the held-out choices about objects that the
+    embedding has, where each triplet counts once; rsa with another embedding: Spearman's correlation of the upper
+    triangles of their dot products, over the judged objects that both have. held_out: 'no' where others fitted the
+    embedding to these choices too. Intervals: 95 %, over triplets or pairs that share objects.
     """
     rows = [row for each in embeddings for row in _on_choices(each, judged, settings)]
     units: dict[int, Units] = {}  # of the pairs of some objects, by how many these are: found once
@@ -170,7 +178,7 @@ def _on_choices(embedding: Embedding, judged: SingleChoices, settings: HumanUnce
 
 
 def _rsa(one: Embedding, other: Embedding, judged: list[str], units: dict[int, Units]) -> dict:
-    """A row of embeddings.csv: how alike two embeddings hold the judged objects that both have."""
+    """A row of embeddings.csv: the RSA of two embeddings over the judged objects that both have."""
     places = torch.stack([one.places(judged), other.places(judged)])
     shared = [name for name, known in zip(judged, (places >= 0).all(0).tolist(), strict=True) if known]
     pairs = torch.triu_indices(len(shared), len(shared), 1)

@@ -1,4 +1,4 @@
-"""Human choices -> counts, single choices to fit VICE on, and the choice distributions that a teacher is fitted to."""
+"""Human choices as counts, as the single choices that VICE is fitted to, and as the teacher's targets."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -22,16 +22,19 @@ FEW = 500
 
 @dataclass(frozen=True)
 class Answers:
-    """Who chose what: a row for each triplet and person.
+    """People's answers: a row for each triplet and person.
 
-    own: (k, 3) that person's choices per item; triplet: (k,) the number of the triplet, ascending.
+    own: (k, 3) the person's choices per item; triplet: (k,) number of the triplet, ascending.
     """
 
     own: Tensor
     triplet: Tensor
 
     def where(self, kept: Tensor, n: int) -> "Answers":
-        """The answers about some of n triplets, in their order. Args: kept: (n,) bool or numbers of triplets."""
+        """The answers about some of n triplets, in the order of these.
+
+        Args: kept: (n,) bool, or numbers of triplets.
+        """
         number = torch.full((n,), -1)
         number[kept] = torch.arange(int(kept.sum()) if kept.dtype == torch.bool else len(kept))
         triplet = number[self.triplet]
@@ -42,10 +45,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class ChoiceCounts:
-    """Distinct triplets (n, 3) of picture rows, how many choices fell on each item (n, 3), and the targets that a
-    teacher is fitted to, (n, 3) probabilities: the shares of the choices, unless others are put in their place.
+    """Distinct triplets with people's choices about them and the targets that a teacher is fitted to.
 
-    answers: by person; None where nobody chose, as with drawn distributions.
+    triplets: (n, 3) rows of pictures; counts: (n, 3) choices of each item; targets: (n, 3) probabilities, the shares of
+    the choices unless others have replaced them; answers: the choices by person, None where nobody chose, as with drawn
+    distributions.
     """
 
     triplets: Tensor
@@ -55,8 +59,11 @@ class ChoiceCounts:
 
     @classmethod
     def of(cls, triplets: Tensor, odd: Tensor, person: Tensor | None = None) -> "ChoiceCounts":
-        """From one row per choice: triplets (m, 3), position of the chosen odd one out (m,), number of the person who
-        chose (m,); None: each choice is another person's."""
+        """The counts of single choices.
+
+        Args: triplets: (m, 3), a row per choice; odd: (m,) position of the chosen odd one out; person: (m,) number of
+            the person who chose; None: each choice is another person's.
+        """
         person = torch.arange(len(odd)) if person is None else person
         distinct, own, triplet = choices_by_person(triplets, odd, person)
         counts = torch.zeros_like(distinct).index_add_(0, triplet, own)
@@ -64,7 +71,7 @@ class ChoiceCounts:
 
     @property
     def people(self) -> Tensor:
-        """How many different people judged each triplet, (n,)."""
+        """The number of people who judged each triplet, (n,)."""
         if self.answers is None:
             return torch.zeros(len(self.triplets), dtype=torch.int64)
         return torch.bincount(self.answers.triplet, minlength=len(self.triplets))
@@ -77,7 +84,7 @@ class ChoiceCounts:
         return metrics.leave_participant_out_agreement(self.answers.own, self.answers.triplet, len(self.triplets))
 
     def where(self, kept: Tensor) -> "ChoiceCounts":
-        """Some of the triplets. Args: kept: (n,) bool or numbers of triplets."""
+        """The counts of some triplets. Args: kept: (n,) bool, or numbers of triplets."""
         answers = None if self.answers is None else self.answers.where(kept, len(self.triplets))
         return ChoiceCounts(self.triplets[kept], self.counts[kept], self.targets[kept], answers)
 
@@ -87,11 +94,11 @@ class ChoiceCounts:
 
 @dataclass(frozen=True)
 class SingleChoices:
-    """Single choices about objects, to fit VICE on and held out to check it on.
+    """Single choices about objects: those that VICE is fitted to, and those that are held out to check it.
 
-    names: of the objects, in the order of their numbers; triplets (n, 3) object numbers and odd (n,): a row per choice
-    to fit on; held_out: judgements of other triplets of the same objects; by_new_people: judgements of people of whom
-    no choice is fitted, about whatever triplets of these objects; None without such people.
+    names: the objects in the order of their numbers; triplets: (n, 3) object numbers, and odd: (n,) position of the odd
+    one out, a row per fitted choice; held_out: judgements of other triplets of the same objects; by_new_people:
+    judgements of any triplets of these objects by people none of whose choices is fitted, None without such people.
     """
 
     names: list[str]
@@ -102,9 +109,9 @@ class SingleChoices:
 
 
 def human_choice_counts(world: World, settings: HumanUncertainty) -> tuple[ChoiceCounts, ChoiceCounts | None]:
-    """The choices of triplets.csv to fit to, and those about held-out objects alone (`held_out.choice_parts`).
+    """The choices of triplets.csv that are fitted, and those about held-out objects only (`held_out.choice_parts`).
 
-    The second is None if there are none.
+    The second is None if there are no such choices.
     """
     parts = held_out.parts_to_fit(world, settings)
     triplets, odd = world.choice_rows(world.triplets)
@@ -116,14 +123,15 @@ def human_choice_counts(world: World, settings: HumanUncertainty) -> tuple[Choic
 
 
 def single_choices(world: World, settings: HumanUncertainty) -> SingleChoices:
-    """VICE's choices: those that the teacher is fitted to (`human_choice_counts`) and those about concepts by name
-    (`held_out.choices_by_name`), some of both held out.
+    """The choices that VICE is fitted to, and those that are held out to check it.
 
-    Held out are the rows whose split is 'validation', or 'test' where other rows are about their objects
-    (`ChoiceParts.seen`); where there are none, or no other rows, the choices about a share of the distinct triplets,
-    drawn at random; and those about such a share of the sets of concepts by name. Of very many the `held_out_most` that
-    most people judged are scored. No choice by name is used about a set of three concepts that a row of triplets.csv
-    shows which is not fitted.
+    They are the choices that the teacher is fitted to (`human_choice_counts`) and the choices about concepts by name
+    (`held_out.choices_by_name`); some of both are held out. Of the rows of triplets.csv these are the ones whose split
+    is 'validation', or 'test' where other rows are about their objects (`ChoiceParts.seen`); if there are none, or if
+    nothing else would be left, the choices about a share of the distinct triplets, drawn at random, are held out. The
+    same share of the sets of concepts by name is held out. If there are very many held-out triplets, only the
+    `held_out_most` that most people judged are scored. A choice by name is left out if its three concepts are those of
+    a row of triplets.csv that is not fitted.
 
     Raises: ValueError if objects are concepts and a triplet shows one concept twice.
     """
@@ -160,10 +168,10 @@ def numbered_people(participants: pd.Series) -> Tensor:
 
 
 def object_numbers(world: World, settings: HumanUncertainty) -> tuple[Tensor, list[str]]:
-    """A number for every picture's object, (n_images,), and the names of the objects that people judged.
+    """The number of every picture's object, (n_images,), and the names of the objects that people judged.
 
-    They are first the objects that the fitted rows of triplets.csv show, then those that only choices by name are
-    about, which may have no picture. Numbers of pictures of other objects are -1.
+    First come the objects that the fitted rows of triplets.csv show, then those that only choices by name are about,
+    which may have no picture. Pictures of other objects have the number -1.
     """
     labels = world.images[world.hierarchy[0] if settings.objects == "concept" else "image"]
     shown = held_out.shown_rows(world, held_out.parts_to_fit(world, settings).fitted)
@@ -176,8 +184,10 @@ def object_numbers(world: World, settings: HumanUncertainty) -> tuple[Tensor, li
 
 
 def object_pictures(world: World, names: list[str], objects: str) -> Tensor:
-    """A picture of each object, (k,) rows of images.csv: its first one of the human split, or else of another; -1 for
-    an object that has none."""
+    """One picture of each object, (k,) rows of images.csv; -1 for an object without pictures.
+
+    It is the object's first picture of the human split or, without such a picture, its first one of another split.
+    """
     labels = world.images[world.hierarchy[0] if objects == "concept" else "image"]
     order = np.argsort(world.images["split"] != "human", kind="stable")
     first = labels.iloc[order].drop_duplicates()
@@ -186,8 +196,11 @@ def object_pictures(world: World, names: list[str], objects: str) -> Tensor:
 
 
 def top_pictures(world: World, posterior: Posterior, names: list[str], objects: str, count: int) -> Tensor:
-    """Pictures of the objects with the largest weights in each dimension, (dimensions, count) rows of images.csv,
-    largest first; of objects that have a picture, or fewer where there are not so many."""
+    """Pictures of the objects with the largest weights in each dimension, (dimensions, count) rows of images.csv.
+
+    The largest weight comes first. Objects without a picture are passed over; there are fewer columns if fewer objects
+    have one.
+    """
     pictures = object_pictures(world, names, objects)
     pictured = (pictures >= 0).nonzero().flatten()
     among = Posterior(posterior.mu[pictured], posterior.sigma[pictured])
@@ -195,10 +208,10 @@ def top_pictures(world: World, posterior: Posterior, names: list[str], objects: 
 
 
 def soft_targets(world: World, source: Embedding, settings: HumanUncertainty) -> ChoiceCounts:
-    """The judgements that the teacher is fitted to, with the chosen distribution as their targets.
+    """The judgements that the teacher is fitted to, with targets from the chosen distribution.
 
-    empirical: the shares of the people. vice, embedding: Monte-Carlo choice distributions (VICE, 3.3) of the triplets'
-    objects in `source`.
+    empirical: the shares of people's choices. vice, embedding: Monte-Carlo choice distributions (VICE, section 3.3) of
+    the triplets' objects in `source`.
     """
     judged, _ = human_choice_counts(world, settings)
     if settings.uncertainty == "empirical":
@@ -208,7 +221,7 @@ def soft_targets(world: World, source: Embedding, settings: HumanUncertainty) ->
 
 
 def examples(judged: ChoiceCounts, n: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """n of the FEW triplets that most people judged, at equal steps of the targets' entropy, from sure to unsure.
+    """n of the FEW triplets that most people judged, at equal steps of the targets' entropy, lowest entropy first.
 
     Returns: triplets (n, 3) of picture rows; 'people' and 'target' -> (n, 3) probabilities.
     """
@@ -219,7 +232,7 @@ def examples(judged: ChoiceCounts, n: int) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def save(folder: Path, source: Embedding, curve: pd.DataFrame, judged: ChoiceCounts) -> None:
-    """The source's embedding, curve.csv and targets.npy (n, 3), for `load_targets`."""
+    """Write the source's embedding, curve.csv and targets.npy (n, 3), which `load_targets` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     source.save(folder)
     curve.to_csv(folder / "curve.csv", index=False, float_format="%.6g")
@@ -228,9 +241,9 @@ def save(folder: Path, source: Embedding, curve: pd.DataFrame, judged: ChoiceCou
 
 
 def load_targets(folder: Path, judged: ChoiceCounts) -> ChoiceCounts:
-    """The judgements with the stored targets.
+    """The judgements with the targets that `save` has stored.
 
-    Raises: ValueError if the stored ones are of other triplets.
+    Raises: ValueError if the stored targets are those of other triplets.
     """
     if not np.array_equal(np.load(folder / "triplets.npy"), judged.triplets.numpy()):
         raise ValueError(f"{folder}: targets of other triplets than the world's; run the human_uncertainty stage again")
@@ -238,13 +251,15 @@ def load_targets(folder: Path, judged: ChoiceCounts) -> ChoiceCounts:
 
 
 def _refuse_repeated(objects: Tensor, label: str) -> None:
-    """Raises: ValueError if one of the triplets of objects, (m, 3), shows one object twice."""
+    """Refuse triplets of objects, (m, 3), that show one object twice: raise a ValueError."""
     if (objects.sort(1).values.diff(dim=1) == 0).any():
         raise ValueError(f"triplets.csv: a triplet shows one {label} twice; set human_uncertainty.objects to picture")
 
 
 def _numbered(table: pd.DataFrame, names: list[str]) -> tuple[Tensor, Tensor]:
-    """Choices by name as numbers of the names, (m, 3), -1 where there is none, and the place of the odd one, (m,)."""
+    """Choices by name as numbers of the names, (m, 3), -1 for an unknown name, and the position of the odd one out,
+    (m,).
+    """
     index = pd.Index(names)
     columns = [torch.tensor(index.get_indexer(table[column]), dtype=torch.int64) for column in CONCEPTS]
     return torch.stack(columns, 1), torch.tensor(table["odd"].to_numpy(np.int64))
@@ -257,21 +272,24 @@ def _keys(triplets: Tensor, n: int) -> Tensor:
 
 
 def _of_new_people(world: World, objects: Tensor, settings: HumanUncertainty) -> Tensor:
-    """The rows of triplets.csv of people of whom no choice is fitted, about known objects only, (m,) bool."""
+    """Whether each row of triplets.csv is about known objects only, by a person none of whose choices is fitted, (m,)
+    bool.
+    """
     people = held_out.held_out_people(world, settings)
     test = torch.from_numpy((held_out.choice_split(world) == "test").to_numpy(copy=True))
     return held_out.rows_of(world.triplets, people) & (objects >= 0).all(1) & ~test
 
 
 def _most_judged(judged: ChoiceCounts, settings: HumanUncertainty) -> ChoiceCounts:
-    """The `held_out_most` triplets that most people judged, at random among equals."""
+    """The `held_out_most` triplets that most people judged, in random order among equals."""
     order = torch.randperm(len(judged.triplets), generator=_generator(settings))
     most = order[judged.people[order].argsort(descending=True, stable=True)[: settings.held_out_most]]
     return judged.where(most.sort().values)
 
 
 def _drawn(objects: Tensor, among: Tensor, settings: HumanUncertainty) -> Tensor:
-    """All choices of a share of the distinct triplets `among` some rows (m,) bool: (m,) bool."""
+    """A mask, (m,) bool, of all choices about a random share of the distinct triplets of the rows `among`, (m,) bool.
+    """
     distinct, group = objects[among].sort(1).values.unique(dim=0, return_inverse=True)
     drawn = torch.zeros_like(among)
     drawn[among] = (torch.rand(len(distinct), generator=_generator(settings)) < settings.held_out_share)[group]

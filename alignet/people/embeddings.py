@@ -21,11 +21,13 @@ NAMED = 5  # missing names that an error lists; the others are counted
 
 @dataclass(frozen=True)
 class Embedding:
-    """An embedding of named objects. Their similarity is the dot product of its rows, not below 0, and a choice is the
-    softmax of three similarities (Eq. 1); where sigma is above 0, a mean over samples (Eq. 4).
+    """An embedding of named objects, from which choice distributions follow.
 
-    name: for tables; names: of the objects, a row of the posterior each; held_out: whether the choices that this world
-    holds out were kept from its fit.
+    The similarity of two objects is the dot product of their rows, whose entries are at least 0. Choice probabilities
+    are the softmax of three similarities (Eq. 1); where sigma is above 0, they are a mean over samples (Eq. 4).
+
+    name: the embedding's name in tables; names: the objects, one for each row of the posterior; held_out: whether the
+    choices that this world holds out were kept from the fit.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Embedding:
 
     @property
     def kind(self) -> str:
-        """Its name among the distributions of calibration.csv."""
+        """The embedding's name among the distributions of calibration.csv."""
         return "vice" if self.held_out else "embedding"
 
     def numbers(self, world: World, objects: str) -> Tensor:
@@ -48,31 +50,34 @@ class Embedding:
         return torch.from_numpy(pd.Index(self.names).get_indexer(names))
 
     def choice_distribution(self, triplets: Tensor, names: list[str], settings: HumanUncertainty) -> Tensor:
-        """Choice distributions, (n, 3), of triplets (n, 3) of the objects that `names` numbers; all must be known."""
+        """Choice probabilities, (n, 3), of triplets (n, 3) of numbers in `names`; the embedding must know all of these
+        objects.
+        """
         return self.posterior.choice_distribution(self.places(names)[triplets], settings.samples, settings.seed)
 
     def similarity(self, names: list[str]) -> Tensor:
-        """Dot products of some named objects, (k, k)."""
+        """The dot products of some named objects, (k, k)."""
         rows = self.posterior.mu[self.places(names)].relu().double()
         return rows @ rows.T
 
     def save(self, folder: Path) -> None:
-        """posterior.safetensors and objects.txt, a name a row of it."""
+        """Write posterior.safetensors and objects.txt, which has one name for each row of the posterior."""
         self.posterior.save(folder / POSTERIOR)
         (folder / OBJECTS).write_text("".join(f"{name}\n" for name in self.names), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Embedding":
-        """The one that `save` wrote; whether choices were held out from its fit is not kept."""
+        """The embedding that `save` wrote, except that whether choices were held out from its fit is not stored."""
         names = (folder / OBJECTS).read_text(encoding="utf-8").split("\n")[:-1]
         return cls(OURS, names, Posterior.load(folder / POSTERIOR), True)
 
 
 @dataclass(frozen=True)
 class PictureEmbedding:
-    """An embedding of people's choices for pictures: that of each picture's object.
+    """An embedding of people's choices, looked up by picture: a picture has the embedding of its object.
 
-    posterior: of the objects; objects: (n_images,) number of each picture's object in it, -1 for others.
+    posterior: the objects' posterior; objects: (n_images,) number of each picture's object in it, -1 for pictures of
+    other objects.
     """
 
     posterior: Posterior
@@ -80,32 +85,36 @@ class PictureEmbedding:
 
     @classmethod
     def of(cls, world: World, folder: Path, settings: HumanUncertainty) -> "PictureEmbedding | None":
-        """From the stage human_uncertainty's folder; None where the targets are the shares of the people."""
+        """The embedding that the stage human_uncertainty has saved; None where the targets are the shares of people's
+        choices.
+        """
         if settings.uncertainty == "empirical":
             return None
         source = Embedding.load(folder)
         return cls(source.posterior, source.numbers(world, settings.objects))
 
     def mean(self, pictures: Tensor) -> Tensor:
-        """The posterior mean of the embedding, not below 0, of some pictures: (m, dimensions)."""
+        """The posterior mean of the rectified embedding of some pictures, (m, dimensions)."""
         return self.posterior.rectified_mean()[self.objects[pictures]]
 
     def sample(self, pictures: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-        """Samples of the embedding, not below 0, of some pictures: (samples, m, dimensions)."""
+        """Samples of the rectified embedding of some pictures, (samples, m, dimensions)."""
         mu, sigma = (part[self.objects[pictures]] for part in (self.posterior.mu, self.posterior.sigma))
         return (mu + sigma * torch.randn(samples, *mu.shape, generator=generator)).relu()
 
 
 def fitted_here(posterior: Posterior, names: list[str]) -> Embedding:
-    """VICE's posterior of the objects that people judged, in their order."""
+    """The embedding of a posterior that this run has fitted; `names` are the judged objects in its order."""
     return Embedding(OURS, names, posterior, held_out=True)
 
 
 def read(entry: PublishedEmbedding) -> Embedding:
-    """A published embedding: a matrix (.npy, or numbers as text), a row for each line of the file of names.
+    """A published embedding: a matrix (.npy, or numbers as text) with a row for each line of the file of names.
 
-    Numbers below 0 count as 0, and there is no uncertainty: sigma is 0. Args: entry: name, file, names of the params.
-    Raises: ValueError naming the file: missing, no matrix of numbers, or of another length than the names.
+    Numbers below 0 are set to 0, and sigma is 0: there is no uncertainty.
+
+    Args: entry: an entry of the params, with name, file and names.
+    Raises: ValueError naming the file if it is missing, is no matrix of numbers, or differs from the names in length.
     """
     file, listed = config.home() / entry["file"], config.home() / entry["names"]
     for path in (file, listed):
@@ -128,7 +137,7 @@ def read(entry: PublishedEmbedding) -> Embedding:
 
 
 def published(settings: HumanUncertainty) -> list[Embedding]:
-    """Those of settings.published whose files are on disk; a printed line names each of the others."""
+    """The embeddings of settings.published whose files are on disk; a printed line names each of the others."""
     found = []
     for entry in settings.published:
         if (config.home() / entry["file"]).is_file():
@@ -139,10 +148,12 @@ def published(settings: HumanUncertainty) -> list[Embedding]:
 
 
 def source(world: World, ours: Embedding, settings: HumanUncertainty) -> Embedding:
-    """The embedding that choice distributions come from: our VICE, or settings.embedding with uncertainty 'embedding'.
+    """The embedding that choice distributions come from: our VICE or, if settings.uncertainty is 'embedding',
+    settings.embedding.
 
-    Of the latter only the rows of objects that people judged are kept, so that nothing about a held-out object passes.
-    Raises: ValueError if it is not given or lacks an object that the fitted rows of triplets.csv show.
+    Only those rows of settings.embedding are kept whose objects people judged, so that nothing about a held-out object
+    passes.
+    Raises: ValueError if no embedding is given, or if it lacks an object that the fitted rows of triplets.csv show.
     """
     if settings.uncertainty != "embedding":
         return ours

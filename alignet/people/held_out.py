@@ -1,4 +1,4 @@
-"""Which objects and choices are kept from all fitting: one rule for VICE, the teacher and all that scores them."""
+"""Held-out objects and choices: one rule for VICE, for the teacher and for all that scores them."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ NOT_RECORDED = "not recorded"  # the participant of choices of many people whose
 class ChoiceParts:
     """The rows of triplets.csv in three parts, (m,) bool each; a row that is in none is not used.
 
-    fitted: shows no held-out object, is not of split 'test' and is no held-out person's; VICE and the teacher see these
-    choices and no others of triplets.csv.
-    held_out: shows held-out objects alone, of whatever split. seen: the other rows of split 'test'; a fit has seen some
-    of their objects in other triplets, so they test new triplets and not new objects.
+    fitted: rows that show no held-out object, are not of split 'test' and belong to no held-out person; VICE and the
+    teacher see these rows of triplets.csv and no others. held_out: rows that show held-out objects only, of any split.
+    seen: the other rows of split 'test'; a fit has seen some of their objects in other triplets, so they test new
+    triplets and not new objects.
     """
 
     fitted: Tensor
@@ -30,7 +30,7 @@ class ChoiceParts:
 
 
 def choice_parts(world: World, settings: HumanUncertainty) -> ChoiceParts:
-    """The parts that `held_out_objects` makes of the world's choices."""
+    """The world's choices, divided by whether they show `held_out_objects`."""
     triplets, _ = world.choice_rows(world.triplets)
     of_held_out = held_out_objects(world, settings)[triplets]
     test = torch.tensor((choice_split(world) == "test").tolist(), dtype=torch.bool)
@@ -40,7 +40,10 @@ def choice_parts(world: World, settings: HumanUncertainty) -> ChoiceParts:
 
 
 def parts_to_fit(world: World, settings: HumanUncertainty) -> ChoiceParts:
-    """`choice_parts`. Raises: ValueError if no row is left to fit to."""
+    """The parts of `choice_parts`, with rows to fit to.
+
+    Raises: ValueError if no row is left to fit to.
+    """
     parts = choice_parts(world, settings)
     if not parts.fitted.any():
         raise ValueError("triplets.csv: no choices are left to fit to: all are of split test, or show held-out objects")
@@ -50,9 +53,9 @@ def parts_to_fit(world: World, settings: HumanUncertainty) -> ChoiceParts:
 def held_out_objects(world: World, settings: HumanUncertainty) -> Tensor:
     """Whether a picture shows an object (finest label) that no fit may see, (n_images,) bool.
 
-    settings.held_out_objects says which: a list of objects; a share of the judged ones, drawn at random; or null: those
-    that rows of split 'test' show, if no other row shows any of them, and none otherwise (as in THINGS, whose split is
-    one of triplets and not of objects).
+    settings.held_out_objects says which objects these are: a list of objects; a share of the judged objects, drawn at
+    random; or null for the objects that rows of split 'test' show, if no other row shows any of them, and otherwise for
+    none (as in THINGS, which is split by triplets and not by objects).
 
     Raises: ValueError naming an object of the list that nobody judged.
     """
@@ -77,8 +80,11 @@ def held_out_objects(world: World, settings: HumanUncertainty) -> Tensor:
 
 
 def held_out_people(world: World, settings: HumanUncertainty) -> set[str]:
-    """A share of the participants of triplets.csv and of concept_choices.csv, drawn at random; people who are not
-    recorded cannot be told apart and are never among them. Empty where settings.held_out_people is null."""
+    """A share of the participants of triplets.csv and of concept_choices.csv, drawn at random.
+
+    People who are not recorded cannot be told apart and are never among them. The set is empty where
+    settings.held_out_people is null.
+    """
     if settings.held_out_people is None:
         return set()
     tables = [world.triplets] if world.concept_choices is None else [world.triplets, world.concept_choices]
@@ -89,15 +95,17 @@ def held_out_people(world: World, settings: HumanUncertainty) -> set[str]:
 
 
 def rows_of(table: pd.DataFrame, people: set[str]) -> Tensor:
-    """Which rows of a table of choices are these people's, (m,) bool."""
+    """Whether each row of a table of choices is one of these people's, (m,) bool."""
     if not people:
         return torch.zeros(len(table), dtype=torch.bool)
     return torch.from_numpy(table["participant"].isin(people).to_numpy(copy=True))
 
 
 def choices_by_name(world: World, settings: HumanUncertainty) -> pd.DataFrame:
-    """The rows of concept_choices.csv that name no held-out concept and none of the test split. Without rows where the
-    objects are pictures or the world has no such table."""
+    """The rows of concept_choices.csv that name no held-out concept and no concept of the test split.
+
+    There are none where the objects are pictures or where the world has no such table.
+    """
     table = world.concept_choices
     if table is None or settings.objects != "concept":
         return pd.DataFrame(columns=[*CONCEPTS, "odd", "participant"])
@@ -110,12 +118,12 @@ def choices_by_name(world: World, settings: HumanUncertainty) -> pd.DataFrame:
 
 
 def choice_split(world: World) -> pd.Series:
-    """The split of every row of triplets.csv, 'train' where none is named."""
+    """The split of every row of triplets.csv, 'train' where the table names none."""
     missing = pd.Series("train", index=world.triplets.index)
     return world.triplets["split"].fillna("train") if "split" in world.triplets else missing
 
 
 def shown_rows(world: World, rows: Tensor) -> Tensor:
-    """Rows of images.csv of the pictures that some rows of triplets.csv, (m,) bool, show: (n,), ascending."""
+    """Rows of images.csv, (n,) ascending, of the pictures that the chosen rows of triplets.csv, (m,) bool, show."""
     triplets, _ = world.choice_rows(world.triplets[np.asarray(rows)])
     return triplets.unique()
