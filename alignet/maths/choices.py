@@ -1,8 +1,7 @@
 """Similarities of pairs and odd-one-out choices: pure tensor functions.
 
-Odd-one-out order (docs/method.md, Eq. 1), everywhere in the package: entry t of a similarity or probability vector
-belongs to the pair that is left when item t is taken out, so the argmax over the three pair similarities is the odd one
-out.
+The whole package uses odd-one-out order (docs/method.md, Eq. 1): entry t of a similarity or probability vector belongs
+to the pair that is left when item t is taken out, so the argmax over the three pair similarities is the odd one out.
 """
 
 import torch
@@ -48,7 +47,7 @@ def gather_pair_similarities(similarities: Tensor, triplets: Tensor) -> Tensor:
 
 
 def odd_one_out(similarities: Tensor) -> Tensor:
-    """The odd one out of each triplet, (m,) in {0, 1, 2}; -1 where the maximum is tied, which agrees with nobody.
+    """The odd one out of each triplet, (m,) in {0, 1, 2}, or -1 where the maximum is tied; -1 agrees with nobody.
 
     Args: similarities: (m, 3) in odd-one-out order.
     """
@@ -58,7 +57,7 @@ def odd_one_out(similarities: Tensor) -> Tensor:
 
 
 def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
-    """How often each item of each distinct triplet was chosen, in whatever order the triplet was shown.
+    """Count how often each item of each distinct triplet was chosen, whatever the order in which the triplet was shown.
 
     Args: triplets: (m, 3) item numbers, one row per choice; odd: (m,) position of the chosen odd one out.
     Returns: the distinct triplets, (n, 3), each in ascending order, and their counts, (n, 3) int64 in that order.
@@ -70,12 +69,12 @@ def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def choices_by_person(triplets: Tensor, odd: Tensor, person: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What each person chose of each distinct triplet, in whatever order it was shown.
+    """Count each person's choices in each distinct triplet, whatever the order in which the triplet was shown.
 
     Args: triplets: (m, 3) item numbers, one row per choice; odd: (m,) position of the chosen odd one out; person: (m,)
-        numbers from 0 of the people who chose.
-    Returns: the distinct triplets, (n, 3), each in ascending order; own, (k, 3) int64 choices per item, a row for each
-        triplet and person; triplet, (k,) the number of that row's triplet, ascending.
+        number, from 0, of the person who chose.
+    Returns: the distinct triplets, (n, 3), each in ascending order; the choices per item, (k, 3) int64, a row for each
+        triplet and person; and the number of each such row's triplet, (k,), ascending.
     """
     ordered, order = triplets.sort(dim=1)
     distinct, group = ordered.unique(dim=0, return_inverse=True)

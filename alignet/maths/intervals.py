@@ -1,11 +1,11 @@
-"""Intervals for scores over units that share objects: triplets of concepts, pairs of pictures (docs/method.md, section
-10).
+"""Intervals of scores over units that share objects: triplets of concepts, pairs of pictures.
 
-A score's influence, (n,), says how much each of n units moves it: the score minus its limit is close to their sum. Two
-triplets that show a common concept are not independent, so the variance of the sum adds up the products of the
-influences of all pairs of units with a common object (dyadic-robust, Eq. 17). A difference of scores over the same
-units has the difference of their influences: intervals of differences are paired. Where the units are independent
-draws, as episodes are, intervals are Student's t over draws: there may be as few as three.
+The influence of a score, (n,), says how much each of n units moves it: the score minus its limit is close to the sum of
+its influence. Two triplets that show a common concept are not independent, so the variance is the sum of the products
+of influence over all pairs of units with a common object (dyadic-robust variance, Eq. 17 of docs/method.md). The
+influence of a difference of two scores over the same units is the difference of their influences, so its interval is
+paired. Where the units are independent draws, as episodes are, intervals are Student's t over the draws, of which there
+may be as few as three. Section 10 of docs/method.md has the equations.
 """
 
 from dataclasses import dataclass
@@ -21,34 +21,39 @@ from alignet.maths.metrics import ranks
 
 @dataclass(frozen=True)
 class Units:
-    """Units and the objects that each shows. objects: (n, k) numbers from 0, k at most 3; one may stand there twice."""
+    """Units, and the objects that each of them shows.
+
+    objects: (n, k) numbers from 0, with k at most 3; a unit may show an object twice.
+    """
 
     objects: Tensor
 
     def interval(self, value: float, influence: Tensor) -> tuple[float, float]:
         """The 95 % interval of a score, by Student's t; NaN where there is no score or no standard error.
 
-        Of m objects that are shown k at a time, m / k - 1 degrees of freedom (1 or more): sums over objects that are
-        shown together are not independent. With them, intervals over simulated triplets hold the truth in
-        94 to 97 % of cases where concepts have an effect, and in more where they have little (docs/method.md, section
-        10).
+        There are m / k - 1 degrees of freedom (at least 1) if m objects are shown k at a time, because sums over
+        objects that are shown together are not independent. Over simulated triplets, such intervals contain the true
+        score in 94 to 97 % of cases where concepts have an effect, and in more where they have little (docs/method.md,
+        section 10).
+
+        Args: score: the score; influence: (n,), 0 for units that do not count.
         """
         return t_interval(value, [(self.standard_error(influence) ** 2, self.freedom)])
 
     @cached_property
     def freedom(self) -> float:
-        """Degrees of freedom of the standard error: m / k - 1 for m objects that are shown k at a time, 1 or more."""
+        """Degrees of freedom of the standard error: m / k - 1 for m objects that are shown k at a time, at least 1."""
         return max(len(self.objects.unique()) / self.objects.shape[1] - 1, 1.0)
 
     def standard_error(self, influence: Tensor) -> float:
-        """Dyadic-robust standard error of a score, divided by sqrt(1 - d), where d is the share of all pairs of units
-        that show a common object; NaN where all do.
+        """The dyadic-robust standard error of a score, divided by sqrt(1 - d); NaN where d is 1.
 
-        Influences sum to 0, so the products of those pairs come out too small by the share 1 - d; for units of one
-        object each, of m equally frequent ones, 1 / (1 - d) is the usual m / (m - 1). The error is never below that of
-        independent units: in small samples the sum of products may even be negative.
+        d is the share of all pairs of units that show a common object. Influences sum to 0, so the sum of products over
+        those pairs is too small by the factor 1 - d. If each unit shows one of m equally frequent objects, 1 / (1 - d)
+        is the usual m / (m - 1). The error is never below that of independent units, since in small samples the sum of
+        products may even be negative.
 
-        Args: influence: (n,); units that do not count have 0.
+        Args: influence: (n,), 0 for units that do not count.
         Source: Aronow, Samii and Assenova, Cluster-robust variance estimation for dyadic data, Political Analysis 2015,
             Eq. 3; for triplets by inclusion and exclusion as in Cameron, Gelbach and Miller, Robust inference with
             multiway clustering, JBES 2011, Eq. 2.13.
@@ -59,20 +64,21 @@ class Units:
 
     @cached_property
     def _density(self) -> float:
-        """Share of all pairs of units that show a common object; NaN without units."""
+        """The share of all pairs of units that show a common object; NaN without units."""
         every = torch.ones(len(self.objects), dtype=torch.float64)
         return float(self._shared_products(every) / every.sum().square()) if len(every) else float("nan")
 
     def _shared_products(self, values: Tensor) -> Tensor:
-        """The sum of v_i v_j over all pairs of units i, j (i = j among them) that show a common object."""
+        """The sum of v_i v_j over all pairs of units i, j that show a common object, i = j included."""
         squares = [sign * torch.bincount(group, values[unit]).square().sum() for sign, unit, group in self._subsets]
         return torch.stack([torch.zeros((), dtype=torch.float64), *squares]).sum()
 
     @cached_property
     def _subsets(self) -> list[tuple[int, Tensor, Tensor]]:
-        """Inclusion and exclusion over the subsets of a unit's distinct objects: sign, unit (m,) and number of the
-        subset (m,), for subsets of one, two and three objects. Two units with s common objects meet in s - C(s, 2) +
-        C(s, 3) = 1.
+        """The terms of inclusion and exclusion over the subsets of each unit's distinct objects.
+
+        Returns: for subsets of one, two and three objects, the sign, the unit, (m,), and the number of the subset,
+            (m,). Two units with s common objects share s - C(s, 2) + C(s, 3) = 1 subset, signs counted.
         """
         ordered = self.objects.sort(1).values
         new = torch.ones_like(ordered, dtype=torch.bool)
@@ -95,7 +101,7 @@ class Units:
 def t_interval(value: float, parts: list[tuple[float, float]]) -> tuple[float, float]:
     """The 95 % interval of a score whose variance is the sum of independent parts, by Student's t.
 
-    Args: parts: variance and degrees of freedom of each; see `summed`.
+    Args: score: the score; parts: the variance and the degrees of freedom of each part (see `summed`).
     """
     from scipy.stats import t
 
@@ -105,8 +111,10 @@ def t_interval(value: float, parts: list[tuple[float, float]]) -> tuple[float, f
 
 
 def p_value(value: float, parts: list[tuple[float, float]]) -> float:
-    """Two-sided p of a score's being 0, by Student's t with the variance of `t_interval`: below .05 exactly where that
-    interval leaves 0 out."""
+    """The two-sided p value of the hypothesis that a score is 0, by Student's t.
+
+    It is below .05 exactly where the interval of `t_interval` leaves 0 out.
+    """
     from scipy.stats import t
 
     variance, freedom = summed(parts)
@@ -116,7 +124,9 @@ def p_value(value: float, parts: list[tuple[float, float]]) -> float:
 
 
 def summed(parts: list[tuple[float, float]]) -> tuple[float, float]:
-    """Variance and degrees of freedom of a sum of independent parts, (variance, degrees of freedom) each.
+    """The variance and the degrees of freedom of a sum of independent parts.
+
+    Args: parts: (variance, degrees of freedom) of each part.
 
     Source: Satterthwaite, An approximate distribution of estimates of variance components, Biometrics Bulletin 1946
         (Eq. 19 of docs/method.md).
@@ -127,15 +137,19 @@ def summed(parts: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def of_draws(values: Tensor) -> tuple[float, float]:
-    """Variance of the mean of independent draws, (n,), and its degrees of freedom, n - 1: a part of `t_interval`; NaN
-    and NaN for fewer than two draws."""
+    """The variance of the mean of independent draws, (n,), and its degrees of freedom, n - 1: a part of `t_interval`.
+
+    Both are NaN for fewer than two draws.
+    """
     n = len(values)
     return (float(values.double().var()) / n, n - 1) if n > 1 else (float("nan"), float("nan"))
 
 
 def holm(p: list[float]) -> list[float]:
-    """p values corrected for their number, in their order; NaN is no test and stays. The chance that any true null
-    falls below .05 is .05 at most, whatever the dependence between the tests.
+    """p values corrected for their number by Holm's method, in their order; NaN stands for no test and is kept.
+
+    If no effect exists, the chance that any corrected p value falls below .05 is at most .05, whatever the dependence
+    between the tests.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
     """
@@ -148,7 +162,10 @@ def holm(p: list[float]) -> list[float]:
 
 
 def mean_influence(values: Tensor, weights: Tensor) -> tuple[float, Tensor]:
-    """A weighted mean and its influence, (n,); values that are NaN do not count. Args: values, weights: (n,)."""
+    """The weighted mean of values, and its influence, (n,); values that are NaN do not count.
+
+    Args: values, weights: (n,).
+    """
     weights = weights.double() * ~values.isnan()
     total = weights.sum()
     mean = (values.double().nan_to_num() * weights).sum() / total
@@ -156,8 +173,10 @@ def mean_influence(values: Tensor, weights: Tensor) -> tuple[float, Tensor]:
 
 
 def spearman_influence(x: Tensor, y: Tensor) -> tuple[float, Tensor]:
-    """Spearman's rank correlation of x and y, (n,) each, and its influence, (n,), which allows for the ranks' being
-    estimated. Units with a NaN do not count; NaN and 0 for fewer than three units or where one of both is constant.
+    """Spearman's rank correlation of x and y, (n,) each, and its influence, (n,).
+
+    The influence allows for the ranks being estimated. Units with a NaN do not count. For fewer than three units, or if
+    x or y is constant, the correlation is NaN and the influence 0.
     """
     known = ~(x.isnan() | y.isnan())
     influence, shown = torch.zeros(len(x), dtype=torch.float64), (x[known], y[known])
@@ -182,10 +201,10 @@ def spearman_influence(x: Tensor, y: Tensor) -> tuple[float, Tensor]:
 
 
 def reliability_bins(predicted: Tensor, counts: Tensor, bins: int, units: Units) -> pd.DataFrame:
-    """How often people choose an item, by its predicted probability, in bins of equal width.
+    """The points of a reliability diagram: how often people choose an item, in bins of its predicted probability.
 
-    Args: predicted: (n, k, 3), k predictions of each triplet's choices; counts: (n, k, 3), the choices of the people
-        whom each prediction is about; units: the n triplets.
+    Args: predicted: (n, k, 3), k predictions of each triplet's choices; counts: (n, k, 3), the choices that each
+        prediction is about; units: the n triplets.
     Returns: a row for each bin that is not empty: bin (from 0), predicted (mean probability), chosen (share of people),
         ci_low and ci_high (95 %), n (items that somebody judged).
     """
@@ -203,7 +222,9 @@ def reliability_bins(predicted: Tensor, counts: Tensor, bins: int, units: Units)
 
 
 def resample_weights(units: int, resamples: int, generator: torch.Generator) -> Tensor:
-    """How often each bootstrap resample draws each unit: (resamples, units) float64; each row sums to `units`."""
+    """The number of times that each bootstrap resample draws each unit, (resamples, units) float64; rows sum to
+    `units`.
+    """
     drawn = torch.randint(units, (resamples, units), generator=generator)
     return torch.zeros(resamples, units, dtype=torch.float64).scatter_add_(
         1, drawn, torch.ones(()).double().expand_as(drawn)
@@ -211,9 +232,9 @@ def resample_weights(units: int, resamples: int, generator: torch.Generator) -> 
 
 
 def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, float]:
-    """The interval that holds the middle share `level` of bootstrap results, (resamples,).
+    """The interval that contains the middle share `level` of bootstrap results, (resamples,).
 
-    Results that are NaN are left out; both ends are NaN if no other result is left.
+    Results that are NaN are left out; both ends are NaN if none is left.
     """
     values = values[~values.isnan()].double()
     if len(values) == 0:
@@ -223,8 +244,7 @@ def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, flo
 
 
 def _mean_above(values: Tensor, summed: Tensor) -> Tensor:
-    """For each unit the sum of `summed` over the units with larger values, and half of it over those with equal ones,
-    divided by n: (n,)."""
+    """The mean over units of `summed` times [value is larger] + [value is equal] / 2, seen from each unit, (n,)."""
     _, group = values.unique(return_inverse=True)  # numbered in ascending order
     sums = torch.zeros(int(group.max()) + 1, dtype=summed.dtype).index_add_(0, group, summed)
     above = sums.flip(0).cumsum(0).flip(0) - sums

@@ -1,4 +1,4 @@
-"""Losses on choice distributions, and regularisers: pure tensor functions. A loss is a mean over the batch, in nats.
+"""Losses on choice distributions, and regularisers, as pure tensor functions. A loss is a mean over the batch, in nats.
 
 Equations are those of docs/method.md. gLocal: Muttenthaler et al., Improving neural network representations using human
 similarity judgments, NeurIPS 2023.
@@ -12,16 +12,17 @@ from torch import Tensor
 
 
 def hard(similarities: Tensor, targets: Tensor) -> Tensor:
-    """Negative log of the probability q that the model gives to the target's most likely odd one out.
+    """Negative log-likelihood, under the model, of the odd one out that is most likely under the targets.
 
-    Args: similarities: (n, 3), the model's, already divided by its temperature; targets: (n, 3) probabilities.
+    Args: similarities: (n, 3) of the model, divided by its temperature; targets: (n, 3) probabilities.
+    Returns: the mean over the batch, a scalar.
     Source: gLocal, the global loss (Eq. 9, right).
     """
     return F.cross_entropy(similarities, targets.argmax(-1))
 
 
 def kl(similarities: Tensor, targets: Tensor) -> Tensor:
-    """Divergence KL(p || q) of the targets p from the model's q = softmax(similarities).
+    """Kullback-Leibler divergence KL(p || q) between the targets p and the model's q = softmax(similarities).
 
     Args: as for `hard`.
     Source: the paper, uncertainty distillation (Eq. 6 and Eq. 9).
@@ -47,11 +48,12 @@ BY_NAME = {"hard": hard, "uncertainty": kl, "kl": kl, "jsd": jsd}
 
 
 def rows(similarities: Tensor, taught: Tensor) -> Tensor:
-    """KL divergence between neighbourhoods: of each picture, how the teacher spreads it over the other pictures of a
-    batch from how the student does, the softmax of its row of similarities without itself.
+    """KL divergence between the teacher's and the student's neighbourhoods of each picture in a batch.
 
-    Args: similarities: (n, n), the student's, and taught: (n, n), the teacher's, each divided by its temperature.
-    Returns: the mean over the n pictures, in nats; 0 if the rows differ by a constant each.
+    A picture's neighbourhood is the softmax of its similarities to the other pictures.
+
+    Args: similarities: (n, n) of the student, taught: (n, n) of the teacher; each divided by its temperature.
+    Returns: the mean over the n pictures, in nats; it is 0 if each row of both matrices differs by a constant.
     Source: ours (Eq. 9b of docs/method.md), after gLocal's local term (`local`), a cross-entropy of such rows.
     """
     # The mask is finite and leaves room below it, because 0 * -inf would be NaN.
@@ -62,11 +64,13 @@ def rows(similarities: Tensor, taught: Tensor) -> Tensor:
 
 
 def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
-    """How far a map changes each picture's neighbourhood: the cross-entropy between the softmaxes of its cosine
-    similarities to the other pictures, before and after the map.
+    """Cross-entropy between each picture's neighbourhoods before and after a map.
 
-    Args: before: (n, p) and after: (n, q), representations of the same n pictures; temperature: of the similarities.
-    Returns: the mean over the n pictures, in nats; it is least where the neighbourhoods stay as they were.
+    A picture's neighbourhood is the softmax of its cosine similarities to the other pictures.
+
+    Args: before: (n, p) and after: (n, q), representations of the same n pictures; temperature: by which the
+        similarities are divided.
+    Returns: the mean over the n pictures, in nats; it is least where the neighbourhoods have not changed.
     Source: gLocal, the local (contrastive) term (Eq. 7), a mean over rows as in its published code.
     """
     logits = []
@@ -78,8 +82,9 @@ def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
 
 
 def distance_to_scaled_identity(weight: Tensor) -> Tensor:
-    """|| W - mean(diag W) I ||_F^2 for a square W. Source: gLocal's regulariser, kept by the
-    paper (Eq. 6).
+    """The regulariser || W - mean(diag W) I ||_F^2 of a square W, (p, p).
+
+    Source: gLocal; the paper keeps it (Eq. 6).
     """
     centre = weight.diagonal().mean()
     return weight.square().sum() - 2 * centre * weight.trace() + centre.square() * len(weight)

@@ -1,4 +1,4 @@
-"""Scores as pure functions: odd-one-out accuracy, noise ceiling, calibration, rank correlation, CKA."""
+"""Odd-one-out accuracy, noise ceiling, calibration, rank correlation and CKA, as pure functions."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def agreement(choice: Tensor, counts: Tensor) -> Tensor:
-    """Share of the people who chose as the model did, per triplet.
+    """Share of the people who chose as the model did, for each triplet.
 
     Args: choice: (n,) in {0, 1, 2}, or -1 for a tie, which agrees with nobody; counts: (n, 3) people per item.
     Returns: (n,) in [0, 1].
@@ -18,17 +18,19 @@ def agreement(choice: Tensor, counts: Tensor) -> Tensor:
 
 
 def odd_one_out_accuracy(choice: Tensor, counts: Tensor) -> float:
-    """Share of all people's single choices that the model makes too; chance is 1/3. Args: as for `agreement`."""
+    """Share of people's single choices that the model makes too; chance is 1/3. Args: as for `agreement`."""
     return weighted_mean(agreement(choice, counts), counts.sum(1))
 
 
 def leave_participant_out_agreement(own: Tensor, triplet: Tensor, n: int) -> Tensor:
-    """How often one person agrees with the majority of the other people; all choices of that person are left out.
+    """Agreement of one person with the majority of the other people, for each triplet.
 
-    If k items tie for the others' majority, a choice of one of these items counts as 1 / k.
+    The majority is formed without any of the person's choices.
 
-    Args: own: (m, 3), each row one person's choices per item of one triplet; triplet: (m,), the number of that triplet,
-        below n.
+    If k items tie for it, a choice of one of them counts as 1 / k.
+
+    Args: own: (m, 3), one person's choices per item of one triplet in each row; triplet: (m,) number of that triplet,
+        below n; n: number of triplets.
     Returns: (n,) in [0, 1], a mean over choices; NaN where fewer than two people judged the triplet.
     """
     counts = torch.zeros(n, 3, dtype=own.dtype).index_add_(0, triplet, own)
@@ -39,7 +41,7 @@ def leave_participant_out_agreement(own: Tensor, triplet: Tensor, n: int) -> Ten
 
 
 def _agreement_with_others(own: Tensor, counts: Tensor) -> Tensor:
-    """Share of each person's choices `own` (m, 3) that are the majority of the others', `counts - own`.
+    """Share of each person's choices `own`, (m, 3), that are the majority of the others' choices, `counts - own`.
 
     A choice of one of k items that tie for the majority counts as 1 / k.
     """
@@ -49,24 +51,29 @@ def _agreement_with_others(own: Tensor, counts: Tensor) -> Tensor:
 
 
 def odd_one_out_noise_ceiling(agreement: Tensor) -> float:
-    """Mean of `leave_participant_out_agreement`, (n,), over the triplets that two or more people judged; NaN without
-    any. Each triplet counts once, however many people judged it."""
+    """The noise ceiling: the mean of `leave_participant_out_agreement`, (n,), over triplets that two or more people
+    judged.
+
+    Each triplet counts once, however many people judged it. NaN if there is no such triplet.
+    """
     return float(agreement.double().nanmean())
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> float:
-    """Mean of `values`, (n,), weighted by `weights`, (n,); NaN if n is 0 or the weights sum to 0."""
+    """The mean of `values`, (n,), weighted by `weights`, (n,); NaN if n is 0 or the weights sum to 0."""
     return float((values * weights).sum() / weights.sum())
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Shannon entropy in nats over the last axis; 0 log 0 = 0."""
+    """Shannon entropy in nats over the last axis, with 0 log 0 = 0."""
     return -torch.xlogy(probabilities, probabilities).sum(-1)
 
 
 def participation_ratio(representation: Tensor) -> float:
-    """How many axes a representation (n, p) spreads over, in [1, min(n - 1, p)]: the squared sum of the eigenvalues of
-    its covariance over the sum of their squares. NaN where all rows are equal.
+    """The participation ratio of a representation (n, p): over how many axes it spreads, in [1, min(n - 1, p)].
+
+    It is the squared sum of the eigenvalues of the covariance, divided by the sum of their squares; NaN if all rows are
+    equal.
     """
     centred = (representation - representation.mean(0)).double()
     gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
@@ -74,21 +81,21 @@ def participation_ratio(representation: Tensor) -> float:
 
 
 def unit_vectors(embeddings: Tensor, centred: bool) -> Tensor:
-    """The rows scaled to length 1, so that their dot products are cosine similarities.
+    """Rows scaled to length 1, (n, dim), so that their dot products are cosine similarities.
 
-    Args: embeddings: (n, dim); centred: subtract the mean row first.
+    Args: embeddings: (n, dim); centred: whether to subtract the mean row first.
     """
     return F.normalize(embeddings - embeddings.mean(0) if centred else embeddings, dim=1)
 
 
 def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int = 10) -> float:
-    """Mean distance between the predicted probability of choices and how often people made them, in equal-width bins.
+    """Mean distance between predicted probabilities and the frequencies of people's choices, over bins of equal width.
 
-    Each (triplet, item) pair is one prediction, weighted by the number of people who judged the triplet (class-wise
-    ECE).
+    Each pair of a triplet and an item is one prediction, weighted by the number of people who judged the triplet
+    (class-wise ECE).
 
-    Args: probabilities, counts: (n, 3).
-    Returns: in [0, 1]; 0 for a calibrated prediction.
+    Args: probabilities: (n, 3); counts: (n, 3) people per item; bins: number of bins in [0, 1].
+    Returns: a number in [0, 1]; 0 for calibrated predictions.
     """
     weight = counts.sum(1, keepdim=True).expand_as(counts).flatten().double()
     predicted, chosen = probabilities.flatten().double(), counts.flatten().double()
@@ -103,7 +110,7 @@ def expected_calibration_error(probabilities: Tensor, counts: Tensor, bins: int 
 def solve_increasing(function: Callable[[float], float], target: float, low: float, high: float) -> float:
     """The x in [low, high] at which an increasing function reaches `target`, to a relative precision of 1e-6.
 
-    It is found by bisection of log x; both ends must be positive.
+    It is found by bisection of log x, so both ends must be positive.
     """
     while high / low > 1 + 1e-6:
         middle = (low * high) ** 0.5
@@ -112,7 +119,7 @@ def solve_increasing(function: Callable[[float], float], target: float, low: flo
 
 
 def majority_agreement(choice: Tensor, counts: Tensor) -> Tensor:
-    """Whether the model chooses as most people do, per triplet; 1 / k where k items tie for the most votes.
+    """Agreement of the model with most people's choice, for each triplet: 1 or 0, and 1 / k where k items tie.
 
     Args: choice: (n,) in {0, 1, 2}, or -1 for a tie, which agrees with nobody; counts: (n, 3) people per item.
     Returns: (n,) in [0, 1].
@@ -122,13 +129,13 @@ def majority_agreement(choice: Tensor, counts: Tensor) -> Tensor:
 
 
 def ranks(values: Tensor) -> Tensor:
-    """Ranks of values, (n,), as shares of n: float64 in [0, 1]; tied values share their mean rank."""
+    """The ranks of values, (n,), as shares of n, float64 in [0, 1]; tied values share their mean rank."""
     _, group, number = values.unique(return_inverse=True, return_counts=True)  # numbered in ascending order
     return ((number.cumsum(0) - number.double() / 2) / len(values))[group]
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
-    """Rank correlation of x and y, (n,) each, in [-1, 1]; tied values share their mean rank; NaN if one is constant."""
+    """Spearman's rank correlation of x and y, (n,) each; tied values share their mean rank. NaN if one is constant."""
     if len(x) == 0:
         return float("nan")
     centred_x, centred_y = ranks(x) - 0.5, ranks(y) - 0.5  # mean ranks are 1/2
@@ -136,13 +143,13 @@ def spearman(x: Tensor, y: Tensor) -> float:
 
 
 def upper_triangle(matrix: Tensor) -> Tensor:
-    """The entries above the diagonal of an (n, n) matrix, row by row as in rsatoolbox: (n (n - 1) / 2,)."""
+    """The entries above the diagonal of an (n, n) matrix, row by row as in rsatoolbox, (n (n - 1) / 2,)."""
     row, column = torch.triu_indices(len(matrix), len(matrix), 1)
     return matrix[row, column]
 
 
 def pair_sums(values: Tensor, weights: Tensor) -> Tensor:
-    """For each resample, the sum over pairs of objects of value x weight x weight: (resamples,) float64.
+    """Sums over pairs of objects of value x weight x weight, one for each resample: (resamples,) float64.
 
     Args: values: (n, n), zero where a pair does not count; weights: (resamples, n).
     """
@@ -160,11 +167,11 @@ def cka(x: Tensor, y: Tensor) -> float:
 
 
 def centred_gram(x: Tensor) -> Tensor:
-    """Dot products between the rows of x, (n, p), after their mean is subtracted: (n, n) float64."""
+    """The dot products between the rows of x, (n, p), after their mean is subtracted: (n, n) float64."""
     x = x.double() - x.double().mean(0)
     return x @ x.T
 
 
 def gram_alignment(first: Tensor, second: Tensor) -> Tensor:
-    """CKA from two centred Gram matrices, (n, n) each: the cosine between them."""
+    """CKA of two centred Gram matrices, (n, n) each: the cosine between them."""
     return (first * second).sum() / (first.norm() * second.norm())

@@ -1,4 +1,4 @@
-"""Triplets by groups and without rejection, each set of three once: pure tensor functions."""
+"""Triplets drawn by groups, without rejection and without repeats, as pure tensor functions."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ ONE_KEY = 2_097_151  # images: the cube of more does not fit in 63 bits
 
 @dataclass(frozen=True)
 class Groups:
-    """Images sorted by group (class or cluster), and which groups a scheme can use.
+    """Images sorted by group (class or cluster), and the groups that a scheme can use.
 
-    members: (n_images,) image numbers, group by group; start, size: (n_groups,); usable: groups that are large enough
-    for `needed` different images; needed: 1, 2 or 3.
+    members: (n_images,) image numbers, group by group; start, size: (n_groups,); usable: the groups that hold at least
+    `needed` images; needed: 1, 2 or 3.
     """
 
     members: Tensor
@@ -24,7 +24,7 @@ class Groups:
 
     @classmethod
     def of(cls, labels: Tensor, needed: int) -> "Groups":
-        """Groups of images that share a label.
+        """The groups of images that share a label.
 
         Args: labels: (n_images,) int64 >= 0; unused label values are ignored.
         """
@@ -33,7 +33,7 @@ class Groups:
         return cls(labels.argsort(stable=True), size.cumsum(0) - size, size, usable, needed)
 
     def left_out(self) -> tuple[int, int]:
-        """How many groups are too small, and how many images they hold."""
+        """The number of groups that are too small, and the number of images in them."""
         small = (self.size > 0) & (self.size < self.needed)
         return int(small.sum()), int(self.size[small].sum())
 
@@ -45,7 +45,7 @@ WIDTH = {"random": 3, "between_class": 6, "class_border": 4, "within_class": 4, 
 
 
 def groups(scheme: str, labels: Tensor) -> Groups:
-    """What `draw` draws from: all images as one group (random), classes or clusters.
+    """The groups that `draw` draws from: all images as one group (random), classes or clusters.
 
     Args: labels: (n_images,) int64, the cluster (cluster_border) or the class of every image; `random` reads only
         its length.
@@ -67,12 +67,13 @@ def groups(scheme: str, labels: Tensor) -> Groups:
 def draw(scheme: str, source: Groups, n: int, generator: torch.Generator, chunk: int = 1 << 20) -> Tensor:
     """Triplets of three different images, (n, 3) int64 image numbers.
 
-    random: any three images. between_class: three classes, an image of each. class_border, cluster_border: a group,
-    two images of it, then any image outside it (which may be a group's only one). within_class: three images of one
-    class. Groups are drawn with equal chance among those that are large enough; images of a group likewise.
-    Triplet i is a function of the generator's uniforms i * width to (i + 1) * width: the chunk size changes nothing.
+    random: any three images. between_class: one image of each of three classes. class_border, cluster_border: two
+    images of one group, and any image outside it, whose own group may be of any size. within_class: three images of one
+    class. All groups that are large enough have the same chance to be drawn, and so have all images of a group. Triplet
+    i depends on the generator's uniforms i * width to (i + 1) * width only, so the chunk size changes nothing.
 
-    Source: the paper, Methods, triplet sampling; the release's data set card. Exact by construction: no rejection.
+    Source: the paper, Methods, triplet sampling; the release's data set card. The schemes hold by construction, without
+        rejection.
     """
     drawn = torch.empty(n, 3, dtype=torch.int64)
     for start in range(0, n, chunk):
@@ -83,12 +84,12 @@ def draw(scheme: str, source: Groups, n: int, generator: torch.Generator, chunk:
 
 
 def sample_distinct(sources: dict[str, Groups], n: int, generator: torch.Generator) -> Tensor:
-    """Triplets of picture numbers by one scheme, or equal shares of several, (n, 3), each set of three at most once.
+    """Distinct triplets of one scheme, or of several schemes in equal shares, (n, 3) picture numbers.
 
-    The first n different ones of the schemes' stream: how many are drawn at a time changes nothing for one scheme. If
-    twenty times as many draws do not give n, as in a world of few pictures, those that were found are all: (m < n, 3).
+    They are the first n distinct triplets in the order in which they are drawn. If 20 n draws give fewer than n
+    distinct triplets, as in a world of few pictures, fewer are returned.
 
-    Args: sources: scheme -> what it draws from.
+    Args: sources: scheme -> the groups that it draws from.
     """
     images = len(next(iter(sources.values())).members)
     triplets = torch.empty(0, 3, dtype=torch.int64)
@@ -111,7 +112,7 @@ def _mixed(sources: dict[str, Groups], n: int, generator: torch.Generator) -> Te
 
 
 def distinct(triplets: Tensor, images: int) -> Tensor:
-    """Row numbers, ascending, of the first of every set of three images, (m,) int64.
+    """Row numbers, (m,) int64 ascending, of the first row with each set of three images.
 
     Args: triplets: (n, 3) numbers in [0, images).
     """
@@ -125,8 +126,9 @@ def distinct(triplets: Tensor, images: int) -> Tensor:
 
 
 def set_keys(triplets: Tensor, images: int) -> list[Tensor]:
-    """Numbers that are equal for equal sets of three images, whatever their order: one, (n,) int64, or two where the
-    cube of `images` does not fit in 63 bits.
+    """Keys that are equal for equal sets of three images, whatever their order.
+
+    Returns: one key, (n,) int64, or two where the cube of `images` does not fit in 63 bits.
     """
     low, high = triplets.amin(1), triplets.amax(1)
     pair = low * images + (triplets.sum(1) - low - high)
@@ -134,7 +136,7 @@ def set_keys(triplets: Tensor, images: int) -> list[Tensor]:
 
 
 def _from_uniform(scheme: str, source: Groups, uniform: Tensor) -> Tensor:
-    """Triplets from uniforms in [0, 1), (width, n) -> (n, 3)."""
+    """Triplets, (n, 3), from uniforms in [0, 1), (width, n)."""
     if scheme == "random":
         return source.members[torch.stack(_different(uniform, torch.tensor(len(source.members))), dim=1)]
     if scheme == "between_class":
@@ -151,7 +153,7 @@ def _from_uniform(scheme: str, source: Groups, uniform: Tensor) -> Tensor:
 
 
 def _different(uniform: Tensor, size: Tensor) -> list[Tensor]:
-    """Two or three different positions below `size`, every order of them equally likely."""
+    """Two or three different positions below `size`; all orders are equally likely."""
     first, second = _below(uniform[0], size), _below(uniform[1], size - 1)
     second = second + (second >= first)
     if len(uniform) == 2:

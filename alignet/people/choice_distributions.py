@@ -288,8 +288,7 @@ def _most_judged(judged: ChoiceCounts, settings: HumanUncertainty) -> ChoiceCoun
 
 
 def _drawn(objects: Tensor, among: Tensor, settings: HumanUncertainty) -> Tensor:
-    """A mask, (m,) bool, of all choices about a random share of the distinct triplets of the rows `among`, (m,) bool.
-    """
+    """A mask, (m,) bool, of all choices about a random share of the distinct triplets in the rows `among`."""
     distinct, group = objects[among].sort(1).values.unique(dim=0, return_inverse=True)
     drawn = torch.zeros_like(among)
     drawn[among] = (torch.rand(len(distinct), generator=_generator(settings)) < settings.held_out_share)[group]

@@ -58,8 +58,7 @@ class AffineMap:
         return dataclasses.replace(self, weight=scale * torch.eye(inputs), bias=torch.zeros(inputs))
 
     def save(self, folder: Path, settings: Teacher) -> None:
-        """Write the map, its statistics and its axes to teacher.safetensors, with the settings of the fit as metadata.
-        """
+        """Write the map, its statistics and axes to teacher.safetensors, with the settings of the fit as metadata."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "teacher.safetensors"
         tensors = {name: tensor.contiguous() for name, tensor in vars(self).items() if tensor is not None}
@@ -248,8 +247,7 @@ def rescaled(features: Tensor, judgements: ChoiceCounts, start: AffineMap | None
 
 
 def best_scale(similarities: Tensor, targets: Tensor) -> float:
-    """The factor of similarities (n, 3) at which the KL divergence from targets (n, 3) is least, between 1e-8 and 100.
-    """
+    """The factor of similarities (n, 3), in [1e-8, 100], at which the KL divergence from targets (n, 3) is least."""
 
     def loss(log_root: float) -> float:
         return float(losses.kl(10 ** (2 * log_root) * similarities, targets))

@@ -43,8 +43,7 @@ GRID = {"regularisation": "lambda", "local_weight": "local_weight", "lr": "lr", 
 
 
 def concept_folds(concepts: Tensor, folds: int, generator: torch.Generator) -> Tensor:
-    """The fold of every picture, (n,): all pictures of a concept share a fold, and folds differ by at most one concept.
-    """
+    """The fold of every picture, (n,): pictures of a concept share a fold, and folds differ by at most one concept."""
     order = torch.randperm(int(concepts.max()) + 1, generator=generator)
     return (order % folds)[concepts]
 
