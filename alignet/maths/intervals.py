@@ -244,7 +244,9 @@ def percentile_interval(values: Tensor, level: float = 0.95) -> tuple[float, flo
 
 
 def _mean_above(values: Tensor, summed: Tensor) -> Tensor:
-    """The mean over units of `summed` times [value is larger] + [value is equal] / 2, seen from each unit, (n,)."""
+    """The sum of `summed` over the units with larger values plus half its sum over equal ones, divided by n, for each
+    unit.
+    """
     _, group = values.unique(return_inverse=True)  # numbered in ascending order
     sums = torch.zeros(int(group.max()) + 1, dtype=summed.dtype).index_add_(0, group, summed)
     above = sums.flip(0).cumsum(0).flip(0) - sums

@@ -1,4 +1,4 @@
-"""Pictures as the students see them, before and after: forward passes for what the student stage did not save."""
+"""Forward passes through students, before and after alignment, for representations that the student stage did not save."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -49,10 +49,11 @@ def restore(embedder: Embedder, checkpoint: Path) -> None:
 
 
 def forward(students: Students, paths: list[Path], settings: Features, by_layer: bool = False) -> Layers:
-    """All pictures through all students. They are decoded once where all of them fit into cache_bytes, else once for
-    each student, batch by batch.
+    """Representations of all pictures by all students.
 
-    Args: by_layer: every block's output, average-pooled, before 'pooled'; or 'pooled' alone.
+    Pictures are decoded once if all of them fit into cache_bytes, otherwise batch by batch, once for each student.
+
+    Args: by_layer: whether to return every block's output, average-pooled, before 'pooled', or 'pooled' only.
     """
     sizes = {size for _, size in students.values()}
     if len(paths) * sum(3 * size**2 for size in sizes) <= settings.cache_bytes:
@@ -71,7 +72,7 @@ def stacks(students: Students, paths: list[Path], settings: Features) -> dict[in
 
 
 def embed(students: Students, shown: dict[int, Tensor], settings: Features, by_layer: bool = False) -> Layers:
-    """Pictures in memory through all students; shown: see `stacks`."""
+    """Representations of pictures in memory by all students. Args: shown: as `stacks` returns them."""
     features: Layers = {}
     for models, size in _by_student(students):
         batches = shown[size].split(settings.batch_size)
@@ -87,8 +88,12 @@ def _by_student(students: Students) -> Iterator[tuple[Models, int]]:
 
 
 def _embedded(models: Models, first: Tensor, batches: Iterable[Tensor], settings: Features, by_layer: bool) -> Layers:
-    """Pictures through the models of one student. What these have in common, their frozen part, is run once a picture
-    for all of them. Args: first: a few of the pictures."""
+    """Representations of pictures by the models of one student.
+
+    The frozen part that these models share is run once a picture for all of them.
+
+    Args: first: a few of the pictures.
+    """
     embedders = list(models.values())
     names = readable(embedders[0], first) if by_layer else []
     splits = frozen.split_all(embedders, first.shape[-1])
@@ -98,7 +103,8 @@ def _embedded(models: Models, first: Tensor, batches: Iterable[Tensor], settings
 
 @torch.inference_mode()
 def readable(embedder: Embedder, shown: Tensor) -> list[str]:
-    """Of `layers.names` those that are run for the features and give what can be pooled; the others are said.
+    """The names of `layers.names` whose outputs are computed for the features and can be pooled; a line names each
+    other one.
 
     Args: shown: (n, 3, size, size) uint8, a few pictures.
     """
@@ -120,7 +126,7 @@ def readable(embedder: Embedder, shown: Tensor) -> list[str]:
 
 
 def by_layer(embedder: Embedder, batches: Iterable[Tensor], precision: str) -> dict[str, Tensor]:
-    """Every block's output that can be read, pooled, and 'pooled': layer -> (n, dim), from input to output."""
+    """The pooled output of every block that can be read, and 'pooled': layer -> (n, dim), from input to output."""
     every = iter(batches)
     first = next(every)
     return at_layers([embedder], chain([first], every), readable(embedder, first[:2]), precision)[0]
@@ -134,10 +140,10 @@ def at_layers(
     precision: str,
     splits: list[Split] | None = None,
 ) -> list[dict[str, Tensor]]:
-    """Average-pooled outputs of some layers and the pooled pre-logits: for each model layer -> (n, dim).
+    """Average-pooled outputs of some layers and the pooled pre-logits: layer -> (n, dim), for each model.
 
-    Each batch goes once through each model or, given their splits, once through the part that they have in common
-    and from there on through each.
+    Each batch passes each model once or, if their splits are given, the part that they share once and the rest of each
+    model.
     """
     device = embedders[0].mean.device
     kept: list[dict[str, list[Tensor]]] = [{name: [] for name in (*names, "pooled")} for _ in embedders]

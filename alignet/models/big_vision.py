@@ -82,9 +82,9 @@ def timm_state(arrays: dict[str, np.ndarray], expected: dict[str, Tensor], sourc
 
 
 def named(arrays: dict[str, np.ndarray], expected: dict[str, Tensor], source: str) -> dict[str, np.ndarray]:
-    """Arrays that a dump numbers (0000, 0001, ...) by the names that their order gives them; others as they are.
+    """Numbered arrays of a dump (0000, 0001, ...) under the names that follow from their order; other arrays unchanged.
 
-    A SavedModel's variables have no names. They stand as jax2tf flattens the parameters, keys sorted level by level:
+    A SavedModel's variables have no names. jax2tf flattens the parameters with their keys sorted level by level: first
     the backbone's, then the triplet head's bias and kernel, then the ImageNet head's.
     Raises: ValueError if there are fewer than the model needs, or more than read-outs can be.
     """
@@ -228,19 +228,19 @@ LAYOUTS = ("same", "transposed", "convolution")
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tensor's values lie in a dump: the array's name, its layout, and the tensor's shape."""
+    """A place in a dump where a tensor's values lie: the array's name, its layout, and the tensor's shape."""
 
     array: str
     layout: str
     shape: tuple[int, ...]
 
     def values(self, arrays: dict[str, np.ndarray]) -> np.ndarray | None:
-        """The values that a dump of the same architecture has there; None if they cannot be laid out so."""
+        """The values at this place in a dump of the same architecture; None if they cannot be laid out in this way."""
         return _laid(arrays[self.array], self.shape, self.layout)
 
 
 def _places(values: np.ndarray, base: dict[str, np.ndarray], name: str) -> list[_Place]:
-    """All places where the values lie; for position embeddings that were resampled, the only array of their size."""
+    """All places where a tensor's values lie; for resampled position embeddings, the only array of their size."""
     sized = [array for array in base if base[array].size == values.size and array not in PROBE]
     size = np.sqrt(np.square(values).mean())
     places = []
@@ -269,7 +269,7 @@ def _laid(array: np.ndarray, shape: tuple, layout: str) -> np.ndarray | None:
 
 
 def _some(problems: list[str]) -> list[str]:
-    """The first few, and how many more there are: an error stays a line."""
+    """The first few names and the number of others, so that an error fits in one line."""
     more = len(problems) - SHOWN
     return problems[:SHOWN] + ([f"and {more} more"] if more > 0 else [])
 
@@ -288,7 +288,7 @@ def _plain(name: str) -> str:
 
 
 def _blocks(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """big_vision may stack the blocks ('encoderblock/...', first axis the block): one array each."""
+    """The arrays with one array for each block; big_vision may stack blocks ('encoderblock/...', first axis the block)."""
     stacked = "Transformer/encoderblock/"
     if not name.startswith(stacked):
         return [(name, array)]

@@ -1,9 +1,10 @@
 """Depthwise convolutions on pictures smaller than their kernel, trained on a CPU.
 
-oneDNN has no fast gradient of the weights there: 47 ms, where the forward pass takes 1 (48 pictures of 4 x 4 pixels and
-1,152 channels, 5 x 5, two cores with AVX2). As a depthwise convolution of the input with the output's gradient, one
-channel for each channel of each picture, it takes 6. EfficientNet's last stages see so few pixels of a small picture.
-A training step of the default run's lite0 is 1.50 [1.38, 2.15] times as fast with AVX2, .95 [.91, 1.08] with AVX-512.
+oneDNN has no fast gradient of the weights for this case: it takes 47 ms where the forward pass takes 1 ms (48 pictures
+of 4 x 4 pixels and 1,152 channels, 5 x 5 kernel, two cores with AVX2). Computed as a depthwise convolution of the input
+with the output's gradient, with one channel for each channel of each picture, it takes 6 ms. The last stages of
+EfficientNet see so few pixels of a small picture. A training step of the default run's lite0 is 1.50 [1.38, 2.15] times
+as fast with AVX2 and .95 [.91, 1.08] times with AVX-512.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from torch.nn.grad import conv2d_input
 
 
 class _DepthwiseConv2d(nn.Conv2d):
-    """A depthwise nn.Conv2d of stride 1 with the same results, to the rounding of the weights' gradient."""
+    """A depthwise nn.Conv2d of stride 1 with a faster gradient; results are the same up to rounding of that gradient."""
 
     def _conv_forward(self, shown: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         small = shown.ndim == 4 and max(shown.shape[2:]) < min(self.kernel_size)
@@ -44,12 +45,12 @@ class _Convolution(torch.autograd.Function):
 
 
 def _channels(pictures: Tensor) -> Tensor:
-    """(n, c, height, width) -> (1, n * c, height, width), channels last in memory."""
+    """A batch (n, c, height, width) as one picture (1, n * c, height, width), channels last in memory."""
     return pictures.permute(2, 3, 0, 1).flatten(2)[None].permute(0, 3, 1, 2)
 
 
 def speed_up(model: nn.Module) -> None:
-    """Give a model's depthwise convolutions, in place, the faster gradient where it applies."""
+    """Replace, in place, a model's depthwise convolutions by ones with the faster gradient where it applies."""
     for module in model.modules():
         depthwise = type(module) is nn.Conv2d and module.groups == module.in_channels == module.out_channels
         plain = depthwise and module.bias is None and module.padding_mode == "zeros"

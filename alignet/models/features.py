@@ -1,4 +1,4 @@
-"""Features of a world's pictures: one backbone, in this process or in several that share the pictures.
+"""Features of a world's pictures by one backbone, computed in one process or in several that share the pictures.
 
 Several devices: torchrun --nproc-per-node N -m alignet.models.features --backbone NAME
 """
@@ -27,7 +27,7 @@ MOST_LABELS = 4096  # that `label_similarity` compares: 67 MB
 
 @config.settings
 class Job:
-    """Which backbone to run over which of the world's pictures, how, and where."""
+    """A job: the backbone to run, the pictures to run it over, and where results go."""
 
     name: str  # of the backbone in params.yaml
     backbone: config.Backbone | config.FeatureFile
@@ -55,11 +55,12 @@ def load(job: Job, world: World) -> Tensor:
 
 
 def extract(job: Job) -> None:
-    """Each process embeds its share of the pictures; the first one joins the shares.
+    """Embed this process's share of the pictures; the first process joins the shares and saves them.
 
-    The shares are files beside the result, so processes on several machines need a folder that they all see. A
-    student's base is computed as the student's own stage computes the aligned student, to the rounding: with its batch
-    norms as they are, and the scored pictures in batches of their own. For all else batch norms are folded.
+    The shares are files beside the result, so processes on several machines need a folder that they all see. The
+    features of a student's base are rounded exactly as the student's own stage rounds those of the aligned student:
+    batch norms are not folded, and the scored pictures have batches of their own. For all other backbones batch norms
+    are folded.
     """
     settings, model, folder = job.reading, job.backbone, job.data / "features" / job.name
     world = tables.read(job.data / "world")
@@ -84,8 +85,11 @@ def extract(job: Job) -> None:
 
 
 def _from_file(job: Job, file: config.FeatureFile, world: World, rows: Tensor) -> None:
-    """Store features of a file as those that are computed; with BORROWED, the ids of pictures that have those of
-    their concept's photograph. Raises: ValueError if the backbone is a student's."""
+    """Store features from a file in the format of computed ones.
+
+    The file BORROWED lists the ids of pictures that have the features of their concept's photograph.
+    Raises: ValueError if the backbone is a student's.
+    """
     if job.roles.student:
         raise ValueError(f"run.students: {job.name!r} is a file of features: there is nothing to train")
     found, borrowed = feature_files.of_world(file, world, rows, job.by_concept)
@@ -99,7 +103,7 @@ def _from_file(job: Job, file: config.FeatureFile, world: World, rows: Tensor) -
 
 
 def _widths(embedder: Embedder, model: config.Backbone) -> list[int]:
-    """How many dimensions each layer of `model.layer` has."""
+    """The number of dimensions of each layer of `model.layer`."""
     shown = torch.zeros(1, 3, model.picture_size, model.picture_size, dtype=torch.uint8, device=embedder.mean.device)
     with torch.inference_mode():
         return [part.shape[1] for part in embedder.eval().at_layers(shown, backbones.layers(model))]
@@ -125,8 +129,10 @@ def label_similarity(features: Tensor, world: World, labels: tuple[str, ...]) ->
 
 
 def save_features(folder: Path, features: Tensor, images: Iterable[str], widths: list[int] | None = None) -> None:
-    """features.npy (n, dim) float32; images.txt, the picture id of each row; widths.txt, the dimensions of each layer
-    of which they are (None: of one).
+    """Write features.npy, (n, dim) float32; images.txt, the picture id of each row; and widths.txt, the dimensions of
+    each layer.
+
+    Args: widths: None for the features of a single layer.
 
     Raises: ValueError naming the first picture whose features are not finite.
     """
@@ -145,7 +151,7 @@ def save_features(folder: Path, features: Tensor, images: Iterable[str], widths:
 def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
     """Stored features of some rows of images.csv: (n_images, dim) float32, NaN in all other rows.
 
-    Args: images: ids of all pictures, the column `image` of images.csv; rows: (n,) those whose features are read.
+    Args: images: ids of all pictures, the column `image` of images.csv; rows: (n,) rows whose features are read.
     Raises: ValueError if the folder lacks one of them, or holds numbers that are not finite.
     """
     stored = {image: row for row, image in enumerate((folder / "images.txt").read_text(encoding="utf-8").splitlines())}
@@ -166,8 +172,9 @@ def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
 
 
 def joined(data: Path, names: list[str], world: World, rows: Tensor) -> tuple[Tensor, list[int]]:
-    """Stored features of several backbones, one beside the other: (n_images, dim), NaN outside `rows`, and how many
-    dimensions each layer of each has.
+    """Stored features of several backbones side by side, and the number of dimensions of each of their layers.
+
+    Returns: (n_images, dim), NaN outside `rows`; and the dimensions in order.
     """
     folders = [data / "features" / name for name in names]
     features = [load_features(folder, world.images["image"], rows) for folder in folders]
@@ -176,15 +183,18 @@ def joined(data: Path, names: list[str], world: World, rows: Tensor) -> tuple[Te
 
 
 def borrowed(data: Path, names: list[str], world: World) -> int:
-    """How many of the world's synthesis pictures have, in one of these backbones, the features of their concept's
-    judged photograph in place of their own (synthesis.by_concept)."""
+    """The number of synthesis pictures that have the features of their concept's judged photograph instead of their
+    own.
+
+    A picture counts if this is so in any of these backbones (synthesis.by_concept).
+    """
     files = [data / "features" / name / BORROWED for name in names]
     found = {line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()}
     return int(world.images["image"].iloc[world.rows("synthesis").tolist()].isin(found).sum())
 
 
 def _joined(folder: Path, share: Tensor, n: int) -> Tensor:
-    """All shares in order, in the first process; the others' own."""
+    """All shares in their order in the first process; in any other process its own share."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"share_{rank}.npy" for rank in range(devices.count())]
     np.save(files[devices.rank()], share.numpy())

@@ -1,7 +1,7 @@
-"""The frozen part of a backbone: what it gives for a picture before anything that fine-tuning changes.
+"""The frozen part of a backbone: its first layers, which fine-tuning does not change, and their stored outputs.
 
-Pictures are not augmented, so the frozen part of a student gives the same output for a picture at every step, and
-before and after fine-tuning: it is run once a picture, and the rest goes on from its stored output.
+Pictures are not augmented, so the frozen part of a student has the same output for a picture at every step, before and
+after fine-tuning. It is therefore run once for each picture, and the rest of the student reads the stored output.
 """
 
 import copy
@@ -24,7 +24,13 @@ from alignet.models.backbones import Embedder, autocast
 from alignet.worlds.format import pictures
 
 FOLDER = "frozen"  # of data/: stored outputs of frozen parts
-CUT_WRONGLY = (RuntimeError, TypeError, ValueError, AttributeError, IndexError)  # what a network raises that is
+CUT_WRONGLY = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+)  # raised by a network that is cut wrongly
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,11 @@ class Split:
     rest: nn.Module
 
     def before(self, pictures: Tensor) -> Tensor:
-        """(batch, 3, size, size) uint8 -> the output of `layer`, (batch, ...)."""
+        """The output of `layer`, (batch, ...), for pictures (batch, 3, size, size) uint8."""
         return self.embedder.output_of(self.layer, pictures)
 
     def after(self, activations: Tensor) -> Tensor:
-        """The output of `before` -> (batch, dim) pooled pre-logits, as `embedder` gives them for the pictures."""
+        """Pooled pre-logits, (batch, dim), from the output of `before`: those that `embedder` gives for the pictures."""
         if activations.ndim == 4:
             activations = activations.contiguous(memory_format=torch.channels_last)
         return self.rest(activations)
@@ -57,12 +63,12 @@ class Split:
 def outputs(
     split: Split, paths: list[Path], size: int, precision: str, settings: Features, folder: Path
 ) -> Tensor | None:
-    """The frozen part's output for every picture, (n, ...) on the CPU; None where all take more than cache_bytes.
+    """The frozen part's output for every picture, (n, ...) on the CPU; None if all of them take more than cache_bytes.
 
-    They are stored in `folder`, under a digest of all that decides them, for whoever asks next: other targets, stages
-    and runs. When the files there take more than cache_bytes, those written first go; they may be deleted at any time.
+    The outputs are stored in `folder` under a digest of all that decides them, where other targets, stages and runs
+    find them. If the files there take more than cache_bytes, the oldest are deleted; all may be deleted at any time.
 
-    Args: paths: of the pictures; size: pixels; precision: as of `backbones.autocast`.
+    Args: paths: of the pictures; size: in pixels; precision: as for `backbones.autocast`.
     Raises: WorldError naming the first picture that cannot be read.
     """
     device = split.embedder.mean.device
@@ -84,7 +90,9 @@ def outputs(
 
 
 def _digest(split: Split, paths: list[Path], size: int, precision: str) -> str:
-    """A fingerprint of what decides a frozen part's outputs: its weights, their use, and the pictures' contents."""
+    """A fingerprint of all that decides a frozen part's outputs: its weights, how they are used, and the pictures'
+    contents.
+    """
     embedder = split.embedder
     used = (torch.__version__, str(embedder.mean.device), size, precision, split.layer)
     digest = hashlib.sha256(repr((used, embedder.model, embedder.mean.tolist(), embedder.std.tolist())).encode())
@@ -97,7 +105,7 @@ def _digest(split: Split, paths: list[Path], size: int, precision: str) -> str:
 
 
 def _store(outputs: Tensor, file: Path, most: int) -> None:
-    """Write a file whole or not at all, and delete the oldest ones beside it until all take at most `most` bytes."""
+    """Write a file whole or not at all; then delete the oldest files beside it until all take at most `most` bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.partial")
     try:
@@ -114,16 +122,19 @@ def _store(outputs: Tensor, file: Path, most: int) -> None:
 
 
 class Skipped(nn.Module):
-    """Stands where a submodule of the frozen part stood: hands on its first argument."""
+    """A module in the place of a submodule of the frozen part, which returns its first argument."""
 
     def forward(self, activations: Tensor, *others: object, **named: object) -> Tensor:
         return activations
 
 
 def of_student(embedder: Embedder, settings: Student, size: int) -> Split | None:
-    """Freeze what a student's settings freeze, and cut its backbone behind that; None where nothing can be cut off.
+    """Freeze the submodules that a student's settings name, and cut its backbone behind them.
 
-    Leaves the backbone in the mode in which it is trained. Args: size: of the pictures, pixels.
+    The backbone is left in the mode in which it is trained.
+
+    Args: size: of the pictures, in pixels.
+    Returns: None where nothing can be cut off.
     """
     freeze(embedder.model, settings.frozen_layers)
     train_mode(embedder, settings.frozen_batch_norm)
@@ -131,13 +142,15 @@ def of_student(embedder: Embedder, settings: Student, size: int) -> Split | None
 
 
 def freeze(model: nn.Module, layers: list[str]) -> None:
-    """Train the named submodules no more."""
+    """Freeze the parameters of the named submodules."""
     for name in layers:
         model.get_submodule(name).requires_grad_(False)
 
 
 def train_mode(model: nn.Module, frozen_batch_norm: bool) -> None:
-    """Training mode; with frozen statistics batch-norm layers keep using, and do not update, their running ones."""
+    """Put a backbone into training mode; with frozen statistics, batch-norm layers use and never update their running
+    ones.
+    """
     model.train()
     for module in model.modules():
         if frozen_batch_norm and isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -145,7 +158,7 @@ def train_mode(model: nn.Module, frozen_batch_norm: bool) -> None:
 
 
 def split(embedder: Embedder, changing: set[str], size: int) -> Split | None:
-    """The backbone cut behind the longest run of submodules, from its input on, that fine-tuning leaves as they are.
+    """The backbone, cut behind the longest run of submodules from its input that fine-tuning does not change.
 
     The cut is tried on two random pictures: the two parts must give what the whole gives, and the first part must draw
     no random numbers (dropout, stochastic depth) in the mode that the backbone is in.
@@ -166,8 +179,9 @@ def split(embedder: Embedder, changing: set[str], size: int) -> Split | None:
 
 
 def split_all(embedders: list[Embedder], size: int) -> list[Split] | None:
-    """Models of one architecture, each cut behind what all of them have in common; None for one model alone, or where
-    they have nothing in common.
+    """Models of one architecture, each cut behind the first layers that all of them share.
+
+    Returns: None for a single model, or where they share nothing.
 
     Args: embedders: for instance a student before and after fine-tuning; size: of the pictures, pixels.
     """
@@ -184,8 +198,11 @@ def split_all(embedders: list[Embedder], size: int) -> list[Split] | None:
 
 
 def changing_modules(model: nn.Module, frozen_batch_norm: bool) -> set[str]:
-    """Names of the submodules that training changes: those with trainable parameters of their own and, unless their
-    statistics are frozen, batch-norm layers."""
+    """Names of the submodules that training changes.
+
+    They are the submodules with trainable parameters of their own and, unless their statistics are frozen, batch-norm
+    layers.
+    """
     found = set()
     for name, module in model.named_modules():
         trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
@@ -196,8 +213,11 @@ def changing_modules(model: nn.Module, frozen_batch_norm: bool) -> set[str]:
 
 
 def _candidates(embedder: Embedder, changing: set[str], pictures: Tensor) -> list[tuple[str, tuple[str, ...]]]:
-    """Where the backbone may be cut: submodules that have run before the first changing one starts, in their order,
-    each with the outermost submodules that have started until then and must be skipped."""
+    """The submodules behind which the backbone may be cut, in the order in which they run.
+
+    They have run before the first changing submodule starts. Beside each stand the outermost submodules that have
+    started until then and must be skipped.
+    """
     started: list[str] = []
     found: list[tuple[str, tuple[str, ...]]] = []
 
@@ -212,14 +232,16 @@ def _candidates(embedder: Embedder, changing: set[str], pictures: Tensor) -> lis
 
 
 def _in_sequence(model: nn.Module, name: str) -> bool:
-    """Whether a submodule is the model's own or stands in sequences of submodules only: no branch goes round it."""
+    """Whether a submodule is a child of the model or lies in sequences of submodules only, so that no branch bypasses
+    it.
+    """
     parents = name.split(".")[:-1]
     places = [".".join(parents[: length + 1]) for length in range(len(parents))]
     return name != "" and all(isinstance(model.get_submodule(place), nn.Sequential) for place in places)
 
 
 def _outermost(started: list[str], layer: str) -> tuple[str, ...]:
-    """The submodules started so far that do not hold `layer` and do not lie inside another of them."""
+    """The started submodules that do not contain `layer` and do not lie inside another started one."""
     parts = layer.split(".")
     ancestors = {".".join(parts[:length]) for length in range(len(parts))}
     done = [name for name in dict.fromkeys(started) if name not in ancestors]
@@ -227,7 +249,7 @@ def _outermost(started: list[str], layer: str) -> tuple[str, ...]:
 
 
 def _without(model: nn.Module, skipped: tuple[str, ...]) -> nn.Module:
-    """The model with some submodules skipped: a copy that shares all other submodules and all parameters."""
+    """A copy of the model that skips some submodules and shares all other submodules and all parameters."""
     copies = {"": _shallow(model)}
     for path in skipped:
         parent, _, last = path.rpartition(".")
@@ -249,7 +271,7 @@ def _shallow(module: nn.Module | None) -> nn.Module:
 
 
 def _agrees(tried: Split, pictures: Tensor) -> bool:
-    """Whether the two parts give what the whole gives, the first one without drawing a random number."""
+    """Whether the two parts give the output of the whole, and the first one draws no random number."""
     state = _random_state()
     activations = tried.before(pictures)
     if not torch.equal(state, _random_state()):
@@ -272,7 +294,7 @@ def _random_state() -> Tensor:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, each submodule's own mode afterwards."""
+    """Put a model into evaluation mode inside the `with` block, and each submodule into its former mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

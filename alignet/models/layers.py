@@ -1,9 +1,9 @@
-"""Layers of a network: which there are, what they give while it runs, and what of that are features.
+"""Layers of a network: their names, their outputs while it runs, and the features in these outputs.
 
-Every output is read by a forward hook. timm's forward_intermediates knows blocks and stages alone, by number, where a
-teacher may read any submodule by name; of 14 architectures (LAYOUTS in tests/models/test_backbones.py) it gave the
-hooks' features bit by bit at every layer for 5. torchvision's create_feature_extractor could not trace 2 of them, and
-what it traces is another network than the one that is trained.
+Every output is read by a forward hook. timm's forward_intermediates knows blocks and stages by number only, whereas a
+teacher may read any submodule by name; for 5 of 14 architectures (LAYOUTS in tests/models/test_backbones.py) it gave
+exactly the hooks' features at every layer. torchvision's create_feature_extractor could not trace 2 of them, and the
+network that it traces is not the one that is trained.
 """
 
 import math
@@ -24,7 +24,7 @@ class _Reached(Exception):
 
 
 def names(model: nn.Module) -> list[str]:
-    """A network's stages or blocks, from input to output: blocks.N, stages.N, layers.N or layerN."""
+    """The names of a network's stages or blocks, from input to output: blocks.N, stages.N, layers.N or layerN."""
     pattern = re.compile(r"(blocks|stages|layers)\.\d+|layer\d+")
     return [name for name, _ in model.named_modules() if pattern.fullmatch(name)]
 
@@ -36,8 +36,10 @@ def watched(
     ended: Callable[[str, Any], None],
     started: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
-    """Inside the `with` block, call ended(layer, output) each time that one of the submodules has run, and, if it is
-    given, started(layer) each time before it runs."""
+    """Call ended(layer, output) each time one of the submodules has run inside the `with` block.
+
+    If started is given, call started(layer) each time before one runs.
+    """
 
     def after(layer: str) -> Callable:
         return lambda module, args, output: ended(layer, output)
@@ -59,7 +61,7 @@ def watched(
 
 
 def output_of(model: nn.Module, layer: str, shown: Tensor) -> Tensor:
-    """The output of a submodule as it is; what comes after it is not run.
+    """The output of a submodule; what comes after it is not run.
 
     Raises: ValueError naming a layer that is not run for the features.
     """
@@ -80,13 +82,13 @@ def not_run(layer: str) -> ValueError:
 
 
 def pooled(model: Any, output: Any) -> Tensor:
-    """What a layer of a timm model gives as features, (batch, dim) float32.
+    """The output of a layer of a timm model as features, (batch, dim) float32.
 
-    Maps are averaged over space: pictures are square, so the two axes of space are the two neighbours of equal
-    length, (batch, dim, side, side) or (batch, side, side, dim); where all three are equal, the architecture says
-    which. Of tokens, (batch, tokens, dim), the class token is taken where the architecture pools by it and the
-    layer has one, else the mean over the patches; (batch, dim, tokens) is averaged likewise. Vectors stay as they
-    are.
+    Maps are averaged over space. Pictures are square, so the two axes of space are neighbours of equal length, as in
+    (batch, dim, side, side) or (batch, side, side, dim); if all three lengths are equal, the architecture tells which
+    two they are. Tokens, (batch, tokens, dim), give the class token if the architecture pools by it and the layer has
+    one, and otherwise the mean over the patches; so do tokens of shape (batch, dim, tokens). Vectors are left
+    unchanged.
     Raises: ValueError if the output is something else.
     """
     if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
@@ -105,7 +107,7 @@ def pooled(model: Any, output: Any) -> Tensor:
 
 
 def _space(model: Any, maps: Tensor) -> tuple[int, int]:
-    """The axes of a square map that are space. Raises: ValueError if no two neighbours are of equal length."""
+    """The two axes of space of a square map. Raises: ValueError if no two neighbouring axes have equal lengths."""
     _, one, two, three = maps.shape
     if one != two != three:
         raise ValueError(f"a layer gives {tuple(maps.shape)}, no map of a square picture: {CHOOSE}")
@@ -115,9 +117,11 @@ def _space(model: Any, maps: Tensor) -> tuple[int, int]:
 
 
 def _tokens_last(model: Any, output: Tensor) -> bool:
-    """Whether (batch, ..., ...) holds tokens on its last axis, as between the token layers of a mixer: pictures are
-    square, so that there are n * n tokens, perhaps with a few that are no patches; if both axes can hold them, that
-    is the first, unless it is as long as the network is wide."""
+    """Whether an output (batch, ..., ...) has its tokens on the last axis, as between the token layers of a mixer.
+
+    Pictures are square, so there are n * n tokens, perhaps with a few that are no patches. If both axes can hold them,
+    tokens are on the first, unless it is as long as the network is wide.
+    """
     first, last = (
         any(math.isqrt(n - more) ** 2 == n - more for more in (0, 1, 2) if n >= more) for n in output.shape[1:]
     )
@@ -126,8 +130,9 @@ def _tokens_last(model: Any, output: Tensor) -> bool:
 
 
 def _prefix_tokens(model: Any, tokens: int) -> int:
-    """How many of a layer's tokens are not patches: pictures are square, and some layers come before the class
-    token.
+    """The number of a layer's tokens that are not patches.
+
+    Pictures are square, and some layers come before the class token is added.
     """
     prefix = getattr(model, "num_prefix_tokens", 0) or 0
     return prefix if math.isqrt(max(tokens - prefix, 0)) ** 2 == tokens - prefix else 0
