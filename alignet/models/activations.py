@@ -1,4 +1,4 @@
-"""Forward passes through students, before and after alignment, for representations that the student stage did not save."""
+"""Forward passes through students, before and after alignment, for representations that no stage has saved."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator

@@ -178,7 +178,7 @@ def _record(model: str) -> dict[str, Any]:
 
 
 def built(settings: Backbone) -> tuple[str, dict[str, Any]]:
-    """timm's name of the architecture that `create` builds, and the arguments that it is built with except num_classes."""
+    """timm's name of the architecture that `create` builds, and its arguments except num_classes."""
     if settings.model.startswith(LOCAL):
         record = _record(settings.model)
         return record["architecture"], record.get("model_args", {}) | _options(settings)

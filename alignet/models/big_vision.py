@@ -288,7 +288,7 @@ def _plain(name: str) -> str:
 
 
 def _blocks(name: str, array: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The arrays with one array for each block; big_vision may stack blocks ('encoderblock/...', first axis the block)."""
+    """One array for each block, also where big_vision stacks them ('encoderblock/...', the first axis is the block)."""
     stacked = "Transformer/encoderblock/"
     if not name.startswith(stacked):
         return [(name, array)]

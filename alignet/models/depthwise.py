@@ -16,7 +16,7 @@ from torch.nn.grad import conv2d_input
 
 
 class _DepthwiseConv2d(nn.Conv2d):
-    """A depthwise nn.Conv2d of stride 1 with a faster gradient; results are the same up to rounding of that gradient."""
+    """A depthwise nn.Conv2d of stride 1 with a faster gradient; results differ by the gradient's rounding only."""
 
     def _conv_forward(self, shown: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         small = shown.ndim == 4 and max(shown.shape[2:]) < min(self.kernel_size)

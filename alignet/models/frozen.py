@@ -30,7 +30,7 @@ CUT_WRONGLY = (
     ValueError,
     AttributeError,
     IndexError,
-)  # raised by a network that is cut wrongly
+)  # raised by what is cut wrongly
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Split:
         return self.embedder.output_of(self.layer, pictures)
 
     def after(self, activations: Tensor) -> Tensor:
-        """Pooled pre-logits, (batch, dim), from the output of `before`: those that `embedder` gives for the pictures."""
+        """Pooled pre-logits, (batch, dim), from the output of `before`: those of `embedder` for the pictures."""
         if activations.ndim == 4:
             activations = activations.contiguous(memory_format=torch.channels_last)
         return self.rest(activations)
