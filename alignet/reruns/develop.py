@@ -1,11 +1,11 @@
 """Choose a student's settings on concepts that no result is reported on: python -m alignet.reruns.develop
 
 The concepts that people judged are divided: four fifths stay the human split of a world of its own,
-data/development/world; the others become its test split, with choices at each level drawn from VICE's distributions.
-The run's own test split is not looked at. Every variant of params/variants/development.yaml is trained there, AligNet
-and its control alike, and scored by 07_levels and by ten-shot classification. The rule, for each of the two by itself:
-of the variants that lose to the base nowhere significantly, the one with the best mean accuracy over the levels. Writes
-reports/tables/development.csv, with the minutes of each.
+data/development/fold_<k>/world; the others become its test split, with choices at each level drawn from VICE's
+distributions. The run's own test split is not looked at. Every variant of params/variants/development.yaml is trained
+there, AligNet and its control alike, and scored by 07_levels and by ten-shot classification. The rule, for each of the
+two by itself: of the variants that lose to the base nowhere significantly, the one with the best mean accuracy over the
+levels, folds and seeds. Writes reports/tables/development.csv, with the minutes of each.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import yaml
 from alignet import config, results
 from alignet.config import HumanUncertainty
 from alignet.people.by_level import ByLevel
+from alignet.people.embeddings import POSTERIOR
 from alignet.people.held_out import parts_to_fit
 from alignet.reruns import ablate, variants
 from alignet.worlds.format import tables
@@ -36,35 +37,49 @@ TASK = "ten-shot class"
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="alignet develop", description=__doc__.split("\n\n")[0])
     parser.add_argument("--variants", default="params/variants/development.yaml", help="from the project's root")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the student")
+    parser.add_argument("--folds", nargs="+", type=int, default=[0], help=f"fifths of the concepts, 0 to {SHARE - 1}")
     parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
-    return variants.told(lambda: develop(wanted.variants, wanted.seeds, wanted.params_file, wanted.out_dir))
+    return variants.told(
+        lambda: develop(wanted.variants, wanted.folds, wanted.seeds, wanted.params_file, wanted.out_dir)
+    )
 
 
-def develop(file: str, seeds: list[int], params_file: str, out_dir: str) -> None:
-    """Make the development run, then the variants that are missing, and collect their scores.
+def develop(file: str, folds: list[int], seeds: list[int], params_file: str, out_dir: str) -> None:
+    """Make a development run of each fold, then the variants that are missing, and collect their scores.
 
-    Raises: ValueError if the run is not finished or the file of variants is wrong; CalledProcessError naming a stage.
+    Raises: ValueError if the run is not finished, there is no such fold or the file of variants is wrong;
+    CalledProcessError naming a stage.
     """
     data, reports = config.folders(out_dir)
     student, listed = ablate.read(file)
-    place = data / "development"
-    profile = _finished_run(student, params_file, data, place)
+    if wrong := [fold for fold in folds if not 0 <= fold < SHARE]:
+        raise ValueError(f"--folds: {wrong[0]} is none of 0 to {SHARE - 1}")
     scores = []
-    for number, entry in enumerate(listed, start=1):
-        for seed in seeds:
-            own = entry["changes"].get("students", {}).get(student, {})
-            changes = entry["changes"] | {"students": {student: own | {"seed": seed}}}
-            variant = variants.Variant(place / f"{number}_seed_{seed}", changes, ("07_levels", "10_downstream"))
-            folder = variants.run(variant, str(profile), str(place))
-            names = {"factor": entry["factor"], "variant": entry["name"], "seed": seed}
-            scores.append(scores_of(folder, student, minutes(variant.place)).assign(**names))
+    for fold in folds:
+        place = data / "development" / f"fold_{fold}"
+        profile = _finished_run(student, params_file, data, place, fold)
+        scores += [
+            _trained(place, profile, student, entry, place / f"{number}_seed_{seed}", seed).assign(fold=fold)
+            for number, entry in enumerate(listed, start=1)
+            for seed in seeds
+        ]
     table = summary(pd.concat(scores, ignore_index=True))
     results.save(table, reports / "tables" / "development.csv")
     means = table[table["level"] == "mean"].set_index(["variant", "target"])
     print(means[["accuracy", "minutes", "loses", "chosen"]].round(3).to_string())
+
+
+def _trained(place: Path, profile: Path, student: str, entry: dict, folder: Path, seed: int) -> pd.DataFrame:
+    """Scores of one variant with one seed of the student, in a folder of its own."""
+    own = entry["changes"].get("students", {}).get(student, {})
+    changes = entry["changes"] | {"students": {student: own | {"seed": seed}}}
+    variant = variants.Variant(folder, changes, ("07_levels", "10_downstream"))
+    scored = variants.run(variant, str(profile), str(place))
+    names = {"factor": entry["factor"], "variant": entry["name"], "seed": seed}
+    return scores_of(scored, student, minutes(folder)).assign(**names)
 
 
 def minutes(place: Path) -> pd.Series:
@@ -73,11 +88,12 @@ def minutes(place: Path) -> pd.Series:
     return table[table["notebook"] == "06_student"].set_index("target")["minutes"]
 
 
-def development_world(world: World, by_level: ByLevel, settings: HumanUncertainty) -> World:
-    """Every fifth judged concept becomes the test split, with drawn choices; all other pictures but those of the
-    synthesis split and of the other judged concepts are left out.
+def development_world(world: World, by_level: ByLevel, settings: HumanUncertainty, fold: int = 0) -> World:
+    """One fifth of the judged concepts becomes the test split, with drawn choices; all other pictures except those of
+    the synthesis split and of the other judged concepts are left out.
 
-    Args: by_level: VICE's distributions of the judged concepts. Choices of a world with human ones are 'derived'.
+    Args: fold: which fifth, 0 to 4; by_level: VICE's distributions of the judged concepts. Choices of a world with
+    human ones are 'derived'.
     """
     fitted = parts_to_fit(world, settings).fitted
     triplets, _ = world.choice_rows(world.triplets)
@@ -85,7 +101,7 @@ def development_world(world: World, by_level: ByLevel, settings: HumanUncertaint
     human[world.rows("human")] = True
     judged = concepts[triplets[fitted]].unique()
     order = torch.randperm(len(judged), generator=torch.Generator().manual_seed(SEED))
-    held_out = torch.isin(concepts, judged[order[::SHARE]])
+    held_out = torch.isin(concepts, judged[order[fold::SHARE]])
     kept = torch.isin(concepts, judged) & human
     split = world.images["split"].where(~(kept & held_out).numpy(), "test")
     kept[world.rows("synthesis")] = True
@@ -149,7 +165,8 @@ def scores_of(folder: Path, student: str, minutes: pd.Series) -> pd.DataFrame:
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row for each variant, target and level, means over seeds, and one of the mean over the levels of abstraction.
+    """A row for each variant, target and level, means over folds and seeds, and one of the mean over the levels
+    of abstraction.
 
     loses: the mean of the upper ends of over_base lies below 0 at a level or in the ten-shot task. chosen: the best
     mean of those that do not lose, for AligNet and for the control by itself. Rows of the base come first, once.
@@ -167,7 +184,8 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     for _, of_one in by_level.groupby(key, sort=False):
         loses = bool((of_one["over_base_high"] < 0).any())
         rows += [part.assign(loses=loses) for part in (of_one, _mean_row(of_one))]
-    table = pd.concat(rows, ignore_index=True).assign(n_seeds=scores["seed"].nunique())
+    numbers = {"n_folds": scores["fold"].nunique(), "n_seeds": scores["seed"].nunique()}
+    table = pd.concat(rows, ignore_index=True).assign(**numbers)
     means = table[(table["level"] == "mean") & table["loses"].eq(False)]  # the base's are NaN
     best = means.loc[means.groupby("target")["accuracy"].idxmax(), ["variant", "target"]]
     chosen = pd.MultiIndex.from_frame(table[["variant", "target"]]).isin(pd.MultiIndex.from_frame(best))
@@ -180,8 +198,9 @@ def _mean_row(rows: pd.DataFrame) -> pd.DataFrame:
     return levels.head(1)[kept].assign(level="mean", accuracy=levels["accuracy"].mean())
 
 
-def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Path:
-    """Makes the development world anew and runs its stages up to the students; the profile that they run with.
+def _finished_run(student: str, params_file: str, data: Path, place: Path, fold: int) -> Path:
+    """The profile of a fold's development run: its world is made and its stages run up to the students, unless it is
+    there and neither the params nor the run have changed.
 
     Raises: ValueError if the run is not finished or its targets do not come from VICE.
     """
@@ -197,12 +216,17 @@ def _finished_run(student: str, params_file: str, data: Path, place: Path) -> Pa
     by_level = ByLevel.of(world, data / "human_uncertainty", settings)
     if by_level is None:
         raise ValueError("human_uncertainty.uncertainty: choices are drawn from VICE's distributions: set it to vice")
-    with tables.staged(folder) as part:
-        tables.write(development_world(world, by_level, settings), part)
     changes: dict[str, Any] = {"run": run, "world": {"source": "folder", "path": str(folder.resolve())}}
-    changes["downstream"] = TEN_SHOT | {"corruptions": [], "public": []}
+    changes |= {"downstream": TEN_SHOT | {"corruptions": [], "public": []}, "levels": {"floor_untrained": False}}
+    place.mkdir(parents=True, exist_ok=True)
     profile.write_text(yaml.safe_dump(variants.based_on(params_file) | changes), encoding="utf-8")
-    variants.execute(place, profile, _stages(names, student))
+    done, posterior = place / variants.DONE, data / "human_uncertainty" / POSTERIOR
+    made_from = variants.fingerprint(profile, posterior)
+    if not (done.is_file() and done.read_text(encoding="ascii") == made_from):
+        with tables.staged(folder) as part:
+            tables.write(development_world(world, by_level, settings, fold), part)
+        variants.execute(place, profile, _stages(names, student))
+        done.write_text(made_from, encoding="ascii")
     return profile
 
 

@@ -61,7 +61,7 @@ def run(variant: Variant, params_file: str, out_dir: str) -> Path:
     (place / "data").mkdir(parents=True, exist_ok=True)
     profile = place / "params.yaml"
     profile.write_text(yaml.safe_dump(based_on(params_file) | variant.changes), encoding="utf-8")
-    done, made_from = place / DONE, _fingerprint(profile, data)
+    done, made_from = place / DONE, fingerprint(profile, data / "teacher" / "teacher.safetensors")
     if not (done.is_file() and done.read_text(encoding="ascii") == made_from):
         _link(variant, data)
         execute(place, profile, stages(variant, str(profile)))
@@ -124,7 +124,8 @@ def _link(variant: Variant, data: Path) -> None:
             link.symlink_to(os.path.relpath((data / name).resolve(), link.parent.resolve()), target_is_directory=True)
 
 
-def _fingerprint(profile: Path, data: Path) -> str:
-    """Changes with the variant's settings and with the run's teacher, which stands for all that came before it."""
-    teacher = (data / "teacher" / "teacher.safetensors").read_bytes()
-    return hashlib.sha256(f"{config.values(str(profile))}".encode() + teacher).hexdigest()
+def fingerprint(profile: Path, last: Path) -> str:
+    """Changes with the settings of a profile and with the last output that it starts from, such as the run's teacher,
+    which stands for all that came before it.
+    """
+    return hashlib.sha256(f"{config.values(str(profile))}".encode() + last.read_bytes()).hexdigest()

@@ -97,6 +97,7 @@ def scores(**variants):
                     "factor": "f",
                     "variant": name,
                     "seed": seed,
+                    "fold": 0,
                     "level": level,
                     "target": "alignet",
                     "minutes": 2.0,
