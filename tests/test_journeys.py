@@ -36,7 +36,7 @@ def messy_folder(folder):
 
 
 def answers(asked, images, file):
-    """The lists of three SIMULATED people, who mostly leave two pictures of a class together; odd counted from 1, semicolons."""
+    """Lists of three SIMULATED people, who mostly leave two pictures of a class together; odd from 1, semicolons."""
     generator, of = np.random.default_rng(1), images.set_index("image")["class"]
     directions = {name: generator.normal(size=6) for name in sorted(of.unique())}
     points = {image: directions[label] + 0.6 * generator.normal(size=6) for image, label in of.items()}

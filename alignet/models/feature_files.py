@@ -39,14 +39,22 @@ def read(file: FeatureFile) -> tuple[list[str], np.ndarray]:
         names, rows = {".npy": _npy, ".npz": _npz, ".csv": _csv}[path.suffix](path, file)
     except KeyError:
         raise ValueError(f"{file.features}: is neither .npy nor .npz nor .csv") from None
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
-        raise ValueError(f"{file.features}: is {rows.dtype} of shape {rows.shape}, not pictures x numbers")
+    return checked(names, rows, file.features)
+
+
+def checked(names: list[str], rows: np.ndarray, source: str) -> tuple[list[str], np.ndarray]:
+    """The names, and the rows as (n, dim) float32. Args: source: what an error calls the features.
+
+    Raises: ValueError, one line: rows that are no matrix of finite numbers, or not as many as the names.
+    """
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.shape[1] == 0:
+        raise ValueError(f"{source}: is {rows.dtype} of shape {rows.shape}, not pictures x numbers")
     if len(names) != len(rows):
-        raise ValueError(f"{file.features}: {len(rows)} rows, and {len(names)} names: they must be as many")
+        raise ValueError(f"{source}: {len(rows)} rows, and {len(names)} names: they must be as many")
     rows = rows.astype(np.float32)
     wrong = ~np.isfinite(rows).all(1)
     if wrong.any():
-        raise ValueError(f"{file.features}: the features of {names[int(wrong.argmax())]!r} are not finite")
+        raise ValueError(f"{source}: the features of {names[int(wrong.argmax())]!r} are not finite")
     return names, rows
 
 
@@ -58,19 +66,35 @@ def of_world(file: FeatureFile, world: World, wanted: Tensor, by_concept: bool) 
     Returns: (k, dim) float32, and (k,) bool, True where they are the concept's.
     Raises: ValueError naming the first pictures without features, or a name that stands twice.
     """
-    names, rows = read(file)
+    advice = "" if by_concept else "; synthesis.by_concept: true gives a picture its concept's"
+    return of_pictures(*read(file), file.features, world, wanted, by_concept, advice)
+
+
+def of_pictures(
+    names: list[str],
+    rows: np.ndarray,
+    source: str,
+    world: World,
+    wanted: Tensor,
+    by_concept: bool = False,
+    advice: str = "",
+) -> tuple[Tensor, Tensor]:
+    """Rows of named features, as `of_world` finds those of a file.
+
+    Args: names, rows: see `checked`; source: what errors call them; advice: what an error adds to pictures without
+        features.
+    """
     images = world.images.iloc[wanted.tolist()]
-    own = _places(names, images, file)
+    own = _places(names, images, source)
     concepts, judged = images[world.hierarchy[0]].astype(str), (images["split"] == "human").to_numpy()
-    of_concept = _by_concept(names, world, set(concepts[own < 0]), file)
+    of_concept = _by_concept(names, world, set(concepts[own < 0]), source)
     found = concepts.map(of_concept).fillna(-1).astype(int).to_numpy()
     borrowed = (own < 0) & (found >= 0) & ~judged & by_concept
     own = np.where((own < 0) & (judged | borrowed), found, own)
     lacking = images["image"].to_numpy()[own < 0]
     if len(lacking):
-        advice = "" if by_concept else "; synthesis.by_concept: true gives a picture its concept's"
         raise ValueError(
-            f"{file.features}: has no features of {len(lacking)} of {len(images)} pictures, the first are "
+            f"{source}: has no features of {len(lacking)} of {len(images)} pictures, the first are "
             f"{', '.join(map(str, lacking[:SHOWN]))}{advice}"
         )
     return torch.from_numpy(rows[own]), torch.from_numpy(borrowed)
@@ -120,7 +144,7 @@ def _names(path: Path, file: FeatureFile) -> list[str]:
     return [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _places(names: list[str], images: pd.DataFrame, file: FeatureFile) -> np.ndarray:
+def _places(names: list[str], images: pd.DataFrame, source: str) -> np.ndarray:
     """The file's row of each picture, by id, file name, or file name without ending, (k,); -1 for none."""
     given = pd.Index(names)
     short, bare = (pd.Index([_short(name, ending) for name in names]) for ending in (True, False))
@@ -135,7 +159,7 @@ def _places(names: list[str], images: pd.DataFrame, file: FeatureFile) -> np.nda
         asked = [wanted[row] for row in open_]
         twice = index[index.duplicated()].intersection(asked)
         if len(twice):
-            raise ValueError(f"{file.features}: {twice[0]!r} is the name of two rows")
+            raise ValueError(f"{source}: {twice[0]!r} is the name of two rows")
         place[open_] = index[~index.duplicated()].get_indexer(asked)
         place[open_] = _first(index)[place[open_]]
     return place
@@ -146,11 +170,11 @@ def _first(index: pd.Index) -> np.ndarray:
     return np.append(np.flatnonzero(~index.duplicated()), -1)
 
 
-def _by_concept(names: list[str], world: World, concepts: set[str], file: FeatureFile) -> dict[str, int]:
+def _by_concept(names: list[str], world: World, concepts: set[str], source: str) -> dict[str, int]:
     """The file's row for each of these concepts: that of its judged photograph, else the one of its name."""
     label = world.images[world.hierarchy[0]].astype(str)
     judged = world.images[(world.images["split"] == "human") & label.isin(concepts)].drop_duplicates(world.hierarchy[0])
-    place = _places(names, judged, file)
+    place = _places(names, judged, source)
     photographs = zip(judged[world.hierarchy[0]].astype(str), place, strict=True)
     named = {name: row for row, name in enumerate(names) if name in concepts}
     return named | {concept: int(row) for concept, row in photographs if row >= 0}
