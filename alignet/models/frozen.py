@@ -24,13 +24,8 @@ from alignet.models.backbones import Embedder, autocast
 from alignet.worlds.format import pictures
 
 FOLDER = "frozen"  # of data/: stored outputs of frozen parts
-CUT_WRONGLY = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    IndexError,
-)  # raised by what is cut wrongly
+# Errors that a network raises if it is cut at a place where it cannot be cut.
+CUT_WRONGLY = (RuntimeError, TypeError, ValueError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True)

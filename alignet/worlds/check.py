@@ -1,4 +1,4 @@
-"""What reading the tables cannot show: pictures that do not open or stand in two splits, and a world in numbers."""
+"""Checks that open the pictures of a world, and a summary of the world in numbers."""
 
 import hashlib
 from collections import defaultdict
@@ -22,9 +22,9 @@ NAMED = 5  # the problems of one kind that are named; the others are counted
 
 
 def pictures(world: World, table: str = "images.csv") -> list[str]:
-    """Lines for the pictures that cannot be read, and for files of equal content in two splits.
+    """A line for each picture that cannot be read and for each pair of equal files in two splits.
 
-    Args: table: the file that names the pictures, to be named in the lines.
+    Args: table: the file that names the pictures, which the lines name.
     """
     paths, names = world.paths(), world.images["path"].tolist()
     found = faults(paths)
@@ -37,7 +37,7 @@ def pictures(world: World, table: str = "images.csv") -> list[str]:
 
 
 def summary(world: World) -> str:
-    """The world in numbers: pictures and labels per split, choices, people, raters and noise ceilings."""
+    """A world in numbers: pictures and labels of each split, choices, people, raters and noise ceilings."""
     lines = [
         f"{world.name}: {len(world.images)} pictures, choices of {world.asked}",
         "",
@@ -66,7 +66,7 @@ def summary(world: World) -> str:
 
 
 def _without_levels(world: World) -> list[str]:
-    """What is scored in place of levels.csv."""
+    """Lines that say what is scored in place of levels.csv."""
     if "split" in world.triplets and (world.triplets["split"] == "test").any():
         return ["models are scored on the rows of split test of triplets.csv, as known concepts"]
     return [
@@ -76,7 +76,7 @@ def _without_levels(world: World) -> list[str]:
 
 
 def median_side(world: World, most: int = 50) -> int:
-    """Median of the pictures' shorter sides, pixels, from the first `most` of them that open; 0 if none does."""
+    """The median of the pictures' shorter sides in pixels, over those of the first `most` that open; 0 if none does."""
     sides = []
     for path in world.paths()[:most]:
         with suppress(*UNREADABLE), Image.open(path) as opened:
@@ -85,10 +85,10 @@ def median_side(world: World, most: int = 50) -> int:
 
 
 def noise_ceilings_by_table(world: World) -> pd.DataFrame:
-    """One row per kind of triplet: how many, people's choices about them, how many several people judged, and on these
-    the noise ceiling (chance 1/3).
+    """The noise ceiling of each kind of triplet (chance is 1/3).
 
-    The rows of a named study of levels.csv stand apart.
+    Returns: a row for each kind: table, triplets, choices, repeated (triplets that several people judged) and
+        noise_ceiling on the repeated ones. A named study of levels.csv has rows of its own.
     """
     tables = {"triplets.csv": world.triplets} if len(world.triplets) else {}
     if world.levels is not None:
@@ -109,8 +109,10 @@ def noise_ceilings_by_table(world: World) -> pd.DataFrame:
 
 
 def agreement_between_people(world: World, table: pd.DataFrame) -> Tensor:
-    """How often one person agrees with the majority of the others, for each distinct triplet of a table of choices:
-    (n,), NaN where one person alone judged the triplet, however often."""
+    """Agreement of one person with the majority of the others, for each distinct triplet of a table of choices, (n,).
+
+    NaN where a single person judged the triplet, however often.
+    """
     person = from_numpy(pd.factorize(table["participant"])[0])
     distinct, own, triplet = choices_by_person(*world.choice_rows(table), person)
     return metrics.leave_participant_out_agreement(own, triplet, len(distinct))
@@ -149,7 +151,7 @@ def _spread(raters: Tensor) -> str:
 
 
 def faults(paths: list[Path]) -> list[str | None]:
-    """Why each picture cannot be read; None if it can."""
+    """The reason why each picture cannot be read; None for one that can."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(fault, paths))
 

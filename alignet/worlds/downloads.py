@@ -1,4 +1,4 @@
-"""Files of the net: downloaded, resumed, recorded and verified; or taken from folders where they lie already.
+"""Files from the net: downloaded, resumed, recorded and verified, or copied from folders on disk.
 
 Each file's size and SHA-256 are recorded in fetched.json at its first download and verified in all later runs; a file
 that differs is refused and kept.
@@ -25,13 +25,16 @@ RAW = "https://raw.githubusercontent.com"
 
 
 class FetchError(RuntimeError):
-    """Why a file is not there, in one line that says what to do."""
+    """A file cannot be had; the message is one line that says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of an archive that are unpacked: the folder that holds them, in the archive and beside it when it is
-    unpacked; their paths in it, as a glob pattern; and `content_digest` of them."""
+    """The pictures of an archive that are to be unpacked.
+
+    folder: holds them, in the archive and later beside it; pattern: of their paths in it, for glob; content: their
+    `content_digest`.
+    """
 
     folder: str
     pattern: str
@@ -40,10 +43,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class File:
-    """A file of the net: where it is, where it goes below data/external/, and the page that leads to it.
+    """A file on the net: its address, its place below data/external/, and the page that leads to it.
 
-    sha256: at the pinned commit, where it is known. pictures: of an archive, those that are wanted, if not all of it.
-    needed: whether nothing can be made without it.
+    sha256: the digest at the pinned commit, where it is known; pictures: the wanted pictures of an archive, if not all
+    of it is wanted; needed: whether nothing can be made without the file.
     """
 
     url: str
@@ -56,9 +59,9 @@ class File:
 
 
 def fetch(file: File, folder: Path) -> Path:
-    """The file on disk: downloaded, or already there and as it was recorded.
+    """The path of a file, which is downloaded unless it is on disk and agrees with its record.
 
-    Raises: FetchError if it cannot be reached, breaks off, or differs from the record; what is there stays as it is.
+    Raises: FetchError if the file cannot be reached, breaks off, or differs from the record; what is on disk is kept.
     """
     path = folder / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,11 +81,12 @@ def fetch(file: File, folder: Path) -> Path:
 
 
 def taken(file: File, sources: list[Path], folder: Path) -> Path:
-    """The file on disk: copied from the first of `sources` that has it, or already there. Nothing is downloaded.
+    """The path of a file, which is copied from the first of `sources` that has it unless it is on disk; nothing is
+    downloaded.
 
-    A source is a folder of files under their own names, perhaps in `choices` or `pictures`, a clone of the repository
-    of GitHub that the file is from, or a folder of such clones.
-    Raises: FetchError if no source has it, or if what it has is another file than the pinned one.
+    A source is a folder of files under their own names, perhaps in `choices` or `pictures`, a clone of the GitHub
+    repository that the file is from, or a folder of such clones.
+    Raises: FetchError if no source has the file, or if it differs from the pinned one.
     """
     path = folder / file.path
     if file.pictures is not None:
@@ -125,7 +129,7 @@ def _taken_pictures(file: File, pictures: Pictures, sources: list[Path], out: Pa
 
 
 def _places(file: File, sources: list[Path]) -> list[Path]:
-    """Where sources may have a file, or the folder of an archive's pictures."""
+    """The places where sources may have a file, or the folder of an archive's pictures."""
     parts = Path(file.url.removeprefix(f"{RAW}/")).parts
     if file.pictures is not None:
         first, *rest = Path(file.pictures.folder).parts
@@ -147,7 +151,7 @@ def content_digest(folder: Path, pattern: str) -> str:
 
 
 def _has_pictures(file: File, beside: Path) -> bool:
-    """Whether an archive's pictures are unpacked, all of them and unchanged."""
+    """Whether all pictures of an archive are unpacked and unchanged."""
     wanted = file.pictures
     return wanted is not None and content_digest(beside / wanted.folder, wanted.pattern) == wanted.content
 
@@ -165,7 +169,7 @@ def _get(file: File, path: Path, folder: Path) -> None:
 
 
 def _download(file: File, part: Path) -> None:
-    """Append to `part` what it lacks; begin anew where the server cannot go on, or its file has changed since.
+    """Download what `part` lacks; begin anew if the server cannot resume or if its file has changed since.
 
     Raises: requests.RequestException, with `part` kept, if the connection fails or breaks off.
     """
@@ -205,7 +209,7 @@ def _save(answer: requests.Response, part: Path, done: int, size: int | None) ->
 
 
 def _check(path: Path, file: File, folder: Path) -> None:
-    """Compare with the record, or record at the first time. Raises: FetchError if they differ."""
+    """Compare a file with its record, or record it at its first download. Raises: FetchError if they differ."""
     record = folder / RECORD
     known = json.loads(record.read_text()) if record.is_file() else {}
     present: dict[str, Any] = {"url": file.url, "size": path.stat().st_size, "sha256": sha256(path)}
@@ -228,15 +232,15 @@ def _check(path: Path, file: File, folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file, read in pieces."""
+    """The SHA-256 digest of a file, which is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(archive: Path, only: str = "") -> None:
-    """Unpack beside the archive what is not there yet, of one folder of it or of all.
+    """Unpack an archive, or one folder of it, beside it; files that are there are not unpacked again.
 
-    Raises: FetchError if it is no zip, or holds a name that leads out of its folder; then nothing is unpacked.
+    Raises: FetchError if the archive is no zip, or holds a name that leads out of its folder; then nothing is unpacked.
     """
     try:
         with zipfile.ZipFile(archive) as content:
@@ -255,7 +259,7 @@ def unpack(archive: Path, only: str = "") -> None:
 
 
 def _total(answer: requests.Response) -> int:
-    """The size that a server names when asked for bytes beyond the end ('bytes */1234'); -1 if it names none."""
+    """The file size in a server's answer to a request beyond its end ('bytes */1234'); -1 if it names none."""
     size = answer.headers.get("Content-Range", "").rpartition("/")[2]
     return int(size) if size.isdigit() else -1
 

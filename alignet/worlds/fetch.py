@@ -3,8 +3,8 @@
 python -m alignet.worlds.fetch things [--from FOLDER] [--pictures FOLDER] [--all] [--accept-terms]
 python -m alignet.worlds.fetch things-osf | things48 | levels | mur92 | alignet-release [FILE ...] | imagenet
 
-things: real people's choices and the photographs that they saw, 170 MB, made into a world at once
-(`things/world.py`). With --from nothing is downloaded: the files are taken from folders where they lie.
+things: real people's choices and the photographs that they saw, 170 MB, from which a world is made at once
+(`things/world.py`). With --from, nothing is downloaded, and the files are copied from folders on disk.
 
 Files go to data/external/. An interrupted download resumes where it stopped; `downloads` has the rest.
 """
@@ -223,7 +223,7 @@ NOT_ACCEPTED = "the terms were not accepted, nothing was fetched: type yes, or g
 
 
 def _accepted() -> bool:
-    """Whether somebody types yes."""
+    """Whether the user types yes."""
     try:
         return input("Type yes to accept these terms: ").strip().lower() == "yes"
     except EOFError:
@@ -241,7 +241,7 @@ def _files(dataset: str, names: list[str], everything: bool = False) -> list[Fil
 
 
 def _had(files: list[File], options: argparse.Namespace) -> tuple[dict[str, Path], bool]:
-    """Where the files lie, by File.path, and whether one is missing that was to be had; each is said in a line."""
+    """Paths of the files by File.path, and whether a wanted file is missing; a line is printed for each file."""
     found, failed = {}, False
     for file in files:
         try:
@@ -320,7 +320,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch the files of a data set; 1 and a line for each file that cannot be had."""
+    """Fetch the files of a data set; return 1, after a line for each file that cannot be had, and otherwise 0."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.files and options.dataset != "alignet-release":

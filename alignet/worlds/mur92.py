@@ -14,10 +14,10 @@ PEOPLE, PICTURES = "92_behavRDMs.mat", "Kriegeskorte_Neuron2008_supplementalData
 
 
 def extract(folder: Path) -> list[Path]:
-    """Write the 92 pictures that PICTURES holds to `pictures` beside it, as PNG, in its order; their paths.
+    """Write the 92 pictures of the file PICTURES as PNG to the folder `pictures` beside it; return their paths.
 
-    Each is named by its place and its category, as 13-human-face.png.
-    Raises: WorldError naming the file, if there is none or it holds no pictures.
+    A picture is named by its place and its category, as in 13-human-face.png.
+    Raises: WorldError naming the file if it does not exist or holds no pictures.
     """
     objects = matlab(folder / PICTURES, "stimuli_92objs").ravel()
     (folder / "pictures").mkdir(exist_ok=True)

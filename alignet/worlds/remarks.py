@@ -1,4 +1,4 @@
-"""What does not stop a run and should be known of people's choices, before it and in its report."""
+"""Remarks about people's choices that do not stop a run: they are printed before it and stand in its report."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ MANY = 30
 
 
 def of_choices(world: World) -> Iterator[str]:
-    """A line for each: no or a low noise ceiling, and people who always press one key."""
+    """A line for each remark: no noise ceiling or a low one, and people who always press one key."""
     if not len(world.triplets):
         return
     ceiling = metrics.odd_one_out_noise_ceiling(agreement_between_people(world, world.triplets))

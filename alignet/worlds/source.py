@@ -1,4 +1,4 @@
-"""params.yaml's `world.source` -> the world."""
+"""The world that params.yaml names by `world.source`."""
 
 import hashlib
 from pathlib import Path
@@ -13,10 +13,10 @@ DIGEST = "digest.txt"
 
 
 def make(settings: WorldSource, emoji_settings: Emoji, imagenet_settings: ImageNet, out: Path) -> tables.World:
-    """Make the chosen world in `out`, or refuse it and leave `out` alone.
+    """Make the chosen world in `out`, or refuse it and leave `out` untouched.
 
-    digest.txt in it changes with any of its files: later stages depend on it, as dvc takes seconds to look at thousands
-    of pictures for each of them.
+    Its file digest.txt changes with any other of its files. Later stages depend on that file alone, since dvc would
+    take seconds in each stage to check thousands of pictures.
     Raises: tables.WorldError with every problem found in the files of others.
     """
     if settings.source == "emoji":
@@ -34,7 +34,7 @@ def make(settings: WorldSource, emoji_settings: Emoji, imagenet_settings: ImageN
 
 
 def digest(out: Path) -> str:
-    """sha256 of the names and contents of all files of a made world but digest.txt."""
+    """The SHA-256 of the names and contents of all files of a world except digest.txt."""
     hashed = hashlib.sha256()
     for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name != DIGEST):
         hashed.update(path.relative_to(out).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

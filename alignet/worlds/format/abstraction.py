@@ -9,10 +9,11 @@ COARSE, BOUNDARY, FINE, NONE = "coarse", "boundary", "fine", ""
 
 
 def by_class(classes: np.ndarray) -> np.ndarray:
-    """coarse, boundary, fine, or '' for each triplet of class labels, (n, 3) text -> (n,) text.
+    """The level of each triplet of class labels, (n, 3) text: 'coarse', 'boundary', 'fine' or '', (n,) text.
 
-    coarse: three classes; boundary: two pictures of one class and one of another; fine: one class. One picture of
-    NO_CLASS is of another class than the other two; two of them may be alike or not, so that the triplet has no level.
+    coarse: three classes; boundary: two pictures of one class and one of another; fine: one class. A single picture of
+    NO_CLASS counts as a class of its own; of two such pictures nobody knows whether they share a class, so the triplet
+    has no level.
     """
     without = (classes == NO_CLASS).sum(1)
     equal = (classes == np.roll(classes, 1, axis=1)).sum(1)  # of the three pairs: 0, 1 or 3

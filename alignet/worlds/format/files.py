@@ -28,7 +28,7 @@ def find(folder: Path, name: str) -> Path | None:
 
 
 def read(path: Path, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[str]]:
-    """A file's table, the number of each row in the file, (n,), and a line for each row of the wrong length.
+    """A file's table, each row's number in the file, (n,), and a line for each row of the wrong length.
 
     The columns hold text, with '' for no value; those of Parquet files are dictionary-encoded.
     Raises: ValueError with one line if the file cannot be read as a table at all.
@@ -91,7 +91,7 @@ def _parquet(path: Path) -> tuple[pa.Table, np.ndarray, list[str]]:
 
 
 def _text(array: pa.Array) -> pa.Array:
-    """Values as the text that a CSV file would hold, dictionary-encoded, so that each distinct value is there once."""
+    """Values as the text that a CSV file would hold, dictionary-encoded, so that each distinct value is stored once."""
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     words, codes = coded.dictionary.cast(pa.string()).fill_null(""), coded.indices.cast(pa.int32())
     if codes.null_count:

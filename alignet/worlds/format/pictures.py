@@ -1,6 +1,7 @@
 """Decodes picture files to uint8 tensors of one size.
 
-Whoever reads or checks a picture file does so by `_opened`: what `fault` accepts, every later stage can decode.
+All reading and checking of picture files uses `_opened`, so every later stage can decode the files that `fault`
+accepts.
 """
 
 import struct
@@ -37,7 +38,7 @@ TURNS = {  # of the EXIF tag Orientation
 def decode(path: Path, size: int) -> Tensor:
     """The whole picture as RGB over white, resized (bicubic) and not cropped: (3, size, size) uint8.
 
-    It is turned as its EXIF orientation says, as viewers turn it; of an animation the first picture is taken.
+    It is turned as its EXIF orientation says, as in viewers; the first picture of an animation is taken.
     Raises: WorldError that names the file if Pillow cannot read it as a picture, or if its values have no known range.
     """
     return _resized(_rgb(path), size)
@@ -63,7 +64,9 @@ def shown(path: Path, side: int) -> Image.Image:
 
 
 def fault(path: Path) -> str | None:
-    """Why a picture file cannot be read; None if it can. The whole file is read, JPEGs at an eighth of their size."""
+    """The reason why a picture file cannot be read; None if it can. The whole file is read, JPEGs at an eighth of their
+    size.
+    """
     try:
         _opened(path, quick=True)
     except UNREADABLE as error:
@@ -72,7 +75,7 @@ def fault(path: Path) -> str | None:
 
 
 def _rgb(path: Path) -> Image.Image:
-    """A picture file upright, as RGB over white. Raises: WorldError that names the file."""
+    """The picture in a file, upright, as RGB over white. Raises: WorldError that names the file."""
     try:
         return _opened(path)
     except UNREADABLE as error:
@@ -80,7 +83,9 @@ def _rgb(path: Path) -> Image.Image:
 
 
 def _opened(path: Path, quick: bool = False) -> Image.Image:
-    """A picture file upright, as RGB over white; a JPEG that is only tried has fewer pixels. Raises: UNREADABLE."""
+    """The picture in a file, upright, as RGB over white; with fewer pixels if a JPEG is only checked. Raises:
+    UNREADABLE.
+    """
     with Image.open(path) as file:
         if quick:
             file.draft("RGB", (QUICK, QUICK))
@@ -92,7 +97,7 @@ def _reason(error: BaseException) -> str:
 
 
 def over_white(picture: Image.Image) -> Image.Image:
-    """An opened picture upright, with 8 bits, as RGB over white. Raises: one of UNREADABLE."""
+    """An opened picture, upright, with 8 bits, as RGB over white. Raises: one of UNREADABLE."""
     whole = eight_bits(upright(picture))
     if whole.mode in ("RGB", "L") and not whole.has_transparency_data:
         return whole.convert("RGB")  # nothing to see through: the rest would take half as long again
@@ -101,9 +106,9 @@ def over_white(picture: Image.Image) -> Image.Image:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says, and as it lies where its EXIF or XMP data cannot be read.
+    """The picture, turned as its EXIF orientation says; not turned if its EXIF or XMP data cannot be read.
 
-    Pillow's own exif_transpose also writes the data anew without the orientation, which fails for what is malformed.
+    Pillow's own exif_transpose also rewrites the data without the orientation, which fails for malformed data.
     """
     picture.load()
     try:
@@ -114,7 +119,7 @@ def upright(picture: Image.Image) -> Image.Image:
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of other numbers with 8 bits per value; Pillow itself would clip them at 255.
+    """A grey picture whose values have another type, with 8 bits per value; Pillow itself would clip the values at 255.
 
     16-bit values are divided by 257. Those of wider integers and of floating-point numbers are taken to be in the first
     of the ranges 0 to 1 (numbers that are not all whole), 0 to 255 and 0 to 65,535 that holds them.
@@ -151,7 +156,7 @@ class _Files(Dataset):
 
 
 class Loader(DataLoader):
-    """A DataLoader that says in one line what went wrong in one of its worker processes.
+    """A DataLoader whose worker processes' errors are one line each.
 
     Raises, while it is iterated: WorldError as the worker raised it, without its traceback; RuntimeError if a worker
     was killed.
@@ -175,8 +180,10 @@ class Loader(DataLoader):
 
 
 def _end_workers(read: Any) -> None:
-    """End the worker processes behind a DataLoader's iterator now. torch ends them when the iterator is collected, and
-    an error keeps it alive as long as it is kept itself, in a notebook until the kernel ends.
+    """End the worker processes of a DataLoader's iterator now.
+
+    torch ends them when the iterator is collected. An error that is kept, as in a notebook until the kernel ends, keeps
+    the iterator alive.
     """
     end = getattr(read, "_shutdown_workers", None)  # torch has no public name for it; without workers there is none
     if end is not None:
@@ -185,7 +192,7 @@ def _end_workers(read: Any) -> None:
 
 
 def batches(paths: list[Path], size: int, batch_size: int, workers: int) -> Loader:
-    """The pictures in the order of `paths`, in batches (batch, 3, size, size) uint8 that worker processes decode."""
+    """Batches of pictures, (batch, 3, size, size) uint8, in the order of `paths`; worker processes decode them."""
     return Loader(_Files(paths, size), batch_size, num_workers=workers, generator=torch.Generator())
 
 
@@ -197,7 +204,7 @@ def stack(paths: list[Path], size: int, workers: int) -> Tensor:
 
 
 def check(paths: list[Path], workers: int) -> None:
-    """Read every picture once, JPEGs at an eighth of their size, which is quick and finds truncated files too.
+    """Read every picture once, JPEGs at an eighth of their size, which is fast and finds truncated files too.
 
     Raises: WorldError that names the first picture that cannot be read.
     """

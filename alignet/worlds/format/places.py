@@ -1,4 +1,4 @@
-"""Where a world's pictures lie, as its world.yaml says it: so that what moves together stays together."""
+"""Folders of a world's pictures, as its world.yaml names them, so that a world can be moved with its pictures."""
 
 import os
 from collections.abc import Iterable
@@ -10,8 +10,10 @@ ADVICE = "was it moved, or is its disk not there? Say under `pictures` where it 
 
 
 def said(pictures: Path, folder: Path) -> str:
-    """A folder of pictures for the world.yaml in `folder`: relative to it if both lie in the project, which can be
-    moved as a whole, or if the pictures lie inside `folder`; absolute otherwise.
+    """The path by which the world.yaml in `folder` names a folder of pictures.
+
+    It is relative to `folder` if both lie in the project, which can be moved as a whole, or if the pictures lie inside
+    `folder`; it is absolute otherwise.
     """
     place, start = pictures.resolve(), folder.resolve()
     for project in (home().resolve(), start):
@@ -21,14 +23,14 @@ def said(pictures: Path, folder: Path) -> str:
 
 
 def found(folder: Path, path: str) -> Path:
-    """The folder that world.yaml in `folder` says, without '..' in it."""
+    """The folder that the world.yaml in `folder` names by `path`, without '..' in it."""
     place = folder / path
     return place.resolve() if ".." in Path(path).parts else place
 
 
 def gone(header: Path, places: Iterable[Path]) -> list[str]:
-    """A line for each of a world's folders of pictures that is not there, which says what to do.
+    """A line for each of a world's folders of pictures that does not exist; it says what to do.
 
-    Args: header: its world.yaml.
+    Args: header: the world's world.yaml.
     """
     return [f"{header}: pictures: {place}: no such folder: {ADVICE}" for place in places if not place.is_dir()]

@@ -1,7 +1,8 @@
 """Regimes of judged triplets: whether fits have seen other choices about the concepts that a triplet shows.
 
-known: people judged these concepts in other triplets, which fits have seen; new: no fit has seen any of them; mixed:
-some and some. Rows of a named study are scored by themselves, regime by regime and, as EVERY, all together.
+known: fits have seen choices about all these concepts in other triplets; new: no fit has seen a choice about any of
+them; mixed: fits have seen choices about some of them. Rows of a named study are scored separately, regime by regime
+and, as EVERY, all together.
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ def main(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def text(table: pd.DataFrame, column: str) -> pd.Series:
-    """A column of a table of results, '' where it has nothing or where there is no such column."""
+    """A column of a table of results as text; '' for empty cells, or everywhere if there is no such column."""
     if column not in table:
         return pd.Series("", table.index)
     values = table[column].astype(object)
@@ -34,7 +35,7 @@ def text(table: pd.DataFrame, column: str) -> pd.Series:
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of no study and of one regime: new concepts, or known ones where there are no new, or mixed ones."""
+    """The rows of no study and of one regime: new concepts if there are any, otherwise known, otherwise mixed ones."""
     rows = main(table)
     if "regime" not in rows:
         return rows
@@ -42,8 +43,10 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown(table: pd.DataFrame) -> list[str]:
-    """The regimes that figures draw, in this order: known, new, and mixed where there is no new one or where mixed
-    triplets are more than new ones, so that they say more."""
+    """The regimes that figures draw, in their order: known, new and perhaps mixed.
+
+    Mixed triplets are drawn if there are no new ones, or if there are more mixed than new ones, so that they say more.
+    """
     rows = main(table)
     rows = rows[text(rows, "regime") != ""]
     column = next((name for name in ("n_triplets", "n") if name in rows), None)

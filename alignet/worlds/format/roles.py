@@ -1,4 +1,4 @@
-"""Which pictures' features a run reads of a backbone, by what the backbone is in it."""
+"""Roles of backbones in a run, and the pictures whose features each role needs."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from alignet.worlds.format.tables import World
 
 @config.settings
 class Roles:
-    """What a backbone is in a run. Styles: as in `World.labelled`."""
+    """The roles of a backbone in a run. Styles: as in `World.labelled`."""
 
     teacher: bool  # the teacher's map is fitted to its features
     signal_check: bool  # the labels are checked against its features
@@ -21,8 +21,10 @@ class Roles:
 
 
 def rows(world: World, roles: Roles) -> Tensor:
-    """Rows of images.csv, (n,) ascending, whose features are read: of the teacher's backbones `of_teacher`, of the
-    signal check's the labelled pictures, of a student's `World.scored_rows`; of a backbone without a role all.
+    """Rows of images.csv, (n,) ascending, whose features are needed of a backbone.
+
+    They are `of_teacher` for the teacher's backbones, the labelled pictures for the signal check's, `World.scored_rows`
+    for a student's, and all pictures for a backbone without a role.
     """
     wanted = []
     if roles.teacher:
@@ -35,16 +37,17 @@ def rows(world: World, roles: Roles) -> Tensor:
 
 
 def apart(world: World, rows: Tensor) -> list[Tensor]:
-    """Places in `rows`, (n,) of images.csv, of `World.scored_rows`, and of each split's other pictures."""
+    """Positions in `rows`, (n,) of images.csv, first of the `World.scored_rows`, then of each split's other pictures."""
     splits = world.images["split"].to_numpy(object)[rows.numpy()]
     splits[torch.isin(rows, world.scored_rows()).numpy()] = "scored"
     return [torch.from_numpy(np.flatnonzero(splits == name)) for name in np.unique(splits.astype(str))]
 
 
 def of_teacher(world: World, styles: str) -> Tensor:
-    """Rows, (n,) ascending, of the pictures whose concepts people judged (the split human: triplets are drawn of all of
-    them), of those to be labelled and of those that levels.csv shows, on which the teacher is scored: what the teacher
-    reads of each of its backbones.
+    """Rows of images.csv, (n,) ascending, whose features the teacher reads.
+
+    They are the pictures whose concepts people judged (the split human, from all of which triplets are drawn), the
+    pictures to be labelled, and those that levels.csv shows, on which the teacher is scored.
     """
     rows = [world.rows("human"), world.labelled(styles)]
     if world.levels is not None:

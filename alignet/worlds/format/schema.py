@@ -88,17 +88,17 @@ TABLES: dict[str, type[BaseModel]] = {
 
 
 class Source(BaseModel):
-    """Where a part of the world comes from. Further keys are allowed, and kept."""
+    """The source of a part of the world. Further keys are allowed and kept."""
 
     model_config = ConfigDict(extra="allow")
     name: Text
 
 
 class Header(BaseModel):
-    """The keys of world.yaml. alignet writes `choices` (who chose) and `pictures` (where the pictures lie) itself.
+    """The keys of world.yaml. alignet itself writes `choices` (who chose) and `pictures` (where the pictures lie).
 
-    shared_concepts: 'judged' lets a concept stand in the splits human and synthesis, true in any. judged: what people
-    were shown, where it was not the world's pictures.
+    shared_concepts: with 'judged' a concept may be in both splits human and synthesis, with true in any splits. judged:
+    what people were shown, if it was not the world's pictures.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -114,7 +114,7 @@ class Header(BaseModel):
 
 
 def header(values: Any) -> tuple[Header | None, list[str]]:
-    """The header that world.yaml's content makes, or None; and a line for each missing, unknown or wrong key."""
+    """The header in the content of world.yaml, or None; and a line for each missing, unknown or wrong key."""
     if not isinstance(values, dict):
         return None, ["world.yaml: holds no keys"]
     try:
@@ -129,7 +129,7 @@ def header(values: Any) -> tuple[Header | None, list[str]]:
 def typed(
     name: str, table: pa.Table, rows: np.ndarray, hierarchy: list[str], file: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """A table whose columns have their declared types, and a line for each missing column or column with wrong values.
+    """A table with columns of their declared types, and a line for each column that is missing or has wrong values.
 
     Each distinct value of a column is checked once, so that millions of rows cost little.
 
@@ -152,7 +152,7 @@ def typed(
 
 
 def refused(name: str, column: str, rows: np.ndarray, wrong: np.ndarray, values: pd.Series, why: str) -> list[str]:
-    """A line about the wrong rows of a column, if there are any: the first one, its value, and how many more there are.
+    """A line about the wrong rows of a column, if there are any: the first row, its value, and the number of others.
 
     Args: name: of the file; rows: (n,) the number of each row in the file; wrong: (n,) bool; values: the column, (n,);
         why: what is wrong with the value, as the end of the sentence.
@@ -165,7 +165,7 @@ def refused(name: str, column: str, rows: np.ndarray, wrong: np.ndarray, values:
 
 
 def _fields(name: str, hierarchy: list[str]) -> dict[str, tuple[Any, bool, str]]:
-    """For each declared column its type, whether the table must have it, and in words the values that it takes."""
+    """The declared columns: type, whether the table must have it, and its allowed values in words."""
     model = TABLES[name]
     declared = model.model_json_schema()["properties"]
     fields = {
@@ -178,14 +178,16 @@ def _fields(name: str, hierarchy: list[str]) -> dict[str, tuple[Any, bool, str]]
 
 
 def _description(declared: dict[str, Any]) -> str:
-    """The description in a column's JSON schema; that of an optional column stands in one of its alternatives."""
+    """The description in a column's JSON schema; an optional column has it in one of its alternatives."""
     return next(entry["description"] for entry in [declared, *declared.get("anyOf", [])] if "description" in entry)
 
 
 def _typed_column(
     column: pa.ChunkedArray, annotation: Any, needed: bool, numeric: bool
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """The numbers in a column, (n,), or None if it holds text or wrong values; and which rows are wrong, (n,) bool."""
+    """The numbers in a column, (n,), or None if it holds text or wrong values; and whether each row is wrong, (n,)
+    bool.
+    """
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     coded = column.unify_dictionaries().combine_chunks()
@@ -208,7 +210,7 @@ def _typed_column(
 
 
 def _header_line(problem: ErrorDetails) -> str:
-    """One problem of world.yaml, as it is told to the user."""
+    """The line that tells the user about a problem of world.yaml."""
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"world.yaml: missing key {key}"

@@ -64,12 +64,12 @@ class World:
 
     @property
     def class_label(self) -> str:
-        """The label that the levels of abstraction are about: the one above the finest, or the only one."""
+        """The label that defines levels of abstraction: the one above the finest, or the only one."""
         return self.hierarchy[min(1, len(self.hierarchy) - 1)]
 
     @property
     def asked(self) -> str:
-        """Who chose, and what they were shown where it was not the world's pictures; in words."""
+        """A phrase that says who chose and, if people were not shown the world's pictures, what they were shown."""
         people = schema.PARTICIPANTS[self.choices]
         return f"{people}, who were shown {self.judged}" if self.judged else people
 
@@ -78,8 +78,11 @@ class World:
         return torch.from_numpy(np.flatnonzero(self.images["split"] == split))
 
     def scored_rows(self) -> Tensor:
-        """Rows of the pictures that evaluations show to models, (n,) ascending: the test split, and the pictures of
-        other splits that levels.csv or the rows of split 'test' of triplets.csv show."""
+        """Rows of the pictures that evaluations show to models, (n,) ascending.
+
+        They are the test split, and the pictures of other splits that levels.csv or rows of split 'test' of
+        triplets.csv show.
+        """
         rows = [self.rows("test")]
         if self.levels is not None:
             rows.append(self.choice_rows(self.levels)[0].flatten())
@@ -88,10 +91,11 @@ class World:
         return torch.cat(rows).unique()
 
     def labelled(self, styles: str) -> Tensor:
-        """Rows of the synthesis pictures that are to be labelled, (n,): with styles 'judged', where the world has
-        styles and choices, those of a style that people have judged; with 'all', the whole split.
+        """Rows of the synthesis pictures that are to be labelled, (n,).
 
-        Among pictures of a style that nobody judged, style and not kind makes the odd one out. *(ours)*
+        With styles 'all' they are the whole split. With 'judged', in a world that has styles and choices, they are the
+        pictures whose style people have judged: otherwise the odd one out would be the picture of another style rather
+        than of another kind. *(ours)*
         """
         rows = self.rows("synthesis")
         if styles == "all" or "style" not in self.images or not len(self.triplets):
@@ -101,7 +105,7 @@ class World:
         return rows[torch.tensor(style.isin(shown).tolist())[rows]]
 
     def to_label(self, styles: str) -> "World":
-        """The world whose synthesis split holds the `labelled` pictures only."""
+        """This world with the `labelled` pictures as its synthesis split."""
         kept = (self.images["split"] != "synthesis").to_numpy(copy=True)
         kept[self.labelled(styles).numpy()] = True
         return dataclasses.replace(self, images=self.images[kept].reset_index(drop=True))
@@ -112,7 +116,7 @@ class World:
         return [self._path(path) for path in paths]
 
     def folders(self) -> list[Path]:
-        """The folders that the pictures lie in."""
+        """The folders that hold the pictures."""
         return [*self.roots.values()] or [self.pictures]
 
     def _path(self, path: str) -> Path:
@@ -169,7 +173,7 @@ class _TableFile:
 def read(folder: Path, unfilled: bool = False) -> World:
     """A world from its folder; its pictures are not opened (see `check.pictures`).
 
-    Args: unfilled: nobody has been asked yet: tables of choices may hold no rows.
+    Args: unfilled: nobody has been asked yet, so tables of choices may be empty.
 
     Raises: WorldError that lists every problem: a missing file, key or column, a value that its column does not take,
         an unknown or repeated image, an image twice in a triplet, a path that leaves the folder, a concept or a file in
@@ -302,7 +306,7 @@ def _problems(parts: dict[str, _TableFile], header: schema.Header) -> Iterator[s
 
 
 def _image_problems(file: _TableFile, header: schema.Header) -> list[str]:
-    """A line for each problem of the images that no column shows by itself."""
+    """A line for each problem of images.csv that no single column shows."""
     images, finest = file.table, header.hierarchy[0]
     lines: list[str] = []
 
@@ -328,7 +332,7 @@ def _image_problems(file: _TableFile, header: schema.Header) -> list[str]:
 
 
 def _in_two_splits(images: pd.DataFrame, column: str) -> pd.Series:
-    """Whether the value of `column` first stands in another split, for each row."""
+    """Whether the first row with the same value of `column` is in another split, for each row."""
     return images["split"] != images.groupby(column, sort=False)["split"].transform("first")
 
 
@@ -356,8 +360,10 @@ def _choice_problems(file: _TableFile, images: pd.DataFrame) -> list[str]:
 
 
 def _concept_problems(file: _TableFile, images: pd.DataFrame, finest: str) -> list[str]:
-    """A line for each column of concept_choices.csv that names a concept of the test split, which no fit may see, or a
-    concept that an earlier column of its row names too."""
+    """A line for each column of concept_choices.csv with wrong concepts.
+
+    Wrong are concepts of the test split, which no fit may see, and those that an earlier column of the row names too.
+    """
     table, lines = file.table, []
     columns = [column for column in CONCEPTS if column in table]
     tested: set[str] = set()
@@ -373,7 +379,7 @@ def _concept_problems(file: _TableFile, images: pd.DataFrame, finest: str) -> li
 
 
 def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
-    """A number for each row's text, (n,) int32, and the distinct texts. It takes half the memory of pd.factorize."""
+    """A number for each row's text, (n,) int32, and the distinct texts. This takes half the memory of pd.factorize."""
     texts = pa.array(column.array)  # not from the Series, which pyarrow would walk text by text
     coded = (texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])).dictionary_encode()
     coded = coded.combine_chunks()
@@ -382,7 +388,7 @@ def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
 
 
 def _twice(file: _TableFile, columns: list[str], numbers: list[np.ndarray]) -> list[str]:
-    """A line for each column with a picture that an earlier column of its row names too."""
+    """A line for each column that names a picture which an earlier column of the row names too."""
     lines: list[str] = []
     for later in range(1, len(columns)):
         equal = np.any([numbers[later] == numbers[earlier] for earlier in range(later)], axis=0)

@@ -28,8 +28,9 @@ SOURCES = [
 def make(settings: ImageNet, out: Path) -> tables.World:
     """Read the public files into a world at `out`, the choices block by block.
 
-    Human: the objects of THINGS; without THINGS the world has no choices. Test: the pictures of Levels, and ImageNet's
-    validation pictures if settings say so. Synthesis: ImageNet's training pictures but those of Levels.
+    Split human holds the objects of THINGS; without THINGS the world has no choices. Split test holds the pictures of
+    Levels and, if the settings say so, ImageNet's validation pictures. Split synthesis holds ImageNet's training
+    pictures except those of Levels.
     Raises: WorldError with the problems of the files found; `out` is then left untouched.
     """
     if settings.things is None and settings.levels is not None:
@@ -100,7 +101,7 @@ def _imagenet(folder: Path, validation: bool) -> pd.DataFrame:
 def _with_ids(judged: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
     """Levels with the ids of ImageNet's pictures instead of file names, and the pictures that it shows.
 
-    Raises: WorldError with the count and the first five of those that ImageNet here lacks.
+    Raises: WorldError with the count and the first five of the pictures that ImageNet lacks here.
     """
     judged = judged.copy()
     for column in tables.TRIPLET:

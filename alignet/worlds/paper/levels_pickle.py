@@ -1,10 +1,11 @@
 """Levels: odd-one-out choices of some 500 people about ImageNet pictures at three levels of abstraction.
 
-processed_data/pruned_dataset.pkl of the Dataset_Levels repository: a dict participant -> list of trials (dicts), whose
-entries are those of the experiment and of its analysis (Frieda-Josefine/HumanEval_experiment, experiment/index.html,
-analysis/stats_eval.ipynb): rt in milliseconds, image1Path to image3Path, selected_image, exp_trial_type, and the kind
-of triplet, which the lists of what to show call triplet_class and the analysis triplet_type. A pickle can run code:
-this one is read by an unpickler that knows plain containers, text, numbers and NumPy arrays only.
+The file processed_data/pruned_dataset.pkl of the Dataset_Levels repository is a dict participant -> list of trials. A
+trial is a dict with the entries of the experiment and of its analysis (Frieda-Josefine/HumanEval_experiment,
+experiment/index.html, analysis/stats_eval.ipynb): rt in milliseconds, image1Path to image3Path, selected_image,
+exp_trial_type, and the kind of triplet, which the experiment's trial lists call triplet_class and the analysis calls
+triplet_type. Since a pickle can run code, it is read by an unpickler that knows plain containers, text, numbers and
+NumPy arrays only.
 """
 
 import pickle
@@ -75,8 +76,10 @@ def read_pickle(path: Path) -> Any:
 
 
 def read(path: Path, rt: str, seconds_per_unit: float) -> tuple[pd.DataFrame, int]:
-    """The experimental trials as a world's levels table: image_0..2 (file names), odd, participant, rt, level; and the
-    number of trials that nobody answered in time, which are left out.
+    """The experimental trials as a levels table of a world, and the number of trials that nobody answered in time.
+
+    The table has image_0 to image_2 (file names), odd, participant, rt and level. Trials without an answer are left
+    out.
 
     Args: rt: the trials' entry that holds the response time; seconds_per_unit: 0.001 if it is in milliseconds.
     Raises: WorldError with a line for each kind of problem, naming participant, trial and entry.
@@ -130,9 +133,9 @@ def _row(values: Any, rt: str, seconds_per_unit: float) -> dict:
 
 
 def _in_seconds(table: pd.DataFrame, path: Path, rt: str) -> pd.DataFrame:
-    """The table, after a look at whether its response times can be seconds.
+    """The table, if its response times can be seconds.
 
-    Raises: WorldError if not.
+    Raises: WorldError if they cannot.
     """
     median = table["rt"].median()
     if not np.isnan(median) and not FASTEST <= median <= SLOWEST:

@@ -54,7 +54,7 @@ SPLITS = pa.array(["train", "validation", "test"])
 
 @dataclass
 class Report:
-    """What reading found: choices by split, and those whose response time is missing or negative."""
+    """The counts that reading has made: choices by split, and choices whose response time is missing or negative."""
 
     splits: np.ndarray = field(default_factory=lambda: np.zeros(len(SPLITS), np.int64))
     without_rt: int = 0
@@ -222,14 +222,14 @@ class _Problems:
 
 
 def _keys(triplets: np.ndarray, odd: np.ndarray, n: int) -> np.ndarray:
-    """One number for each choice, whatever the order in which the other two objects stand: (m,) int64."""
+    """A number for each choice, which does not depend on the order of the other two objects, (m,) int64."""
     chosen = np.take_along_axis(triplets, odd[:, None], 1)[:, 0]
     others = np.sort(np.where(np.arange(3) == odd[:, None], -1, triplets), axis=1)[:, 1:]
     return (others[:, 0] * n + others[:, 1]) * n + chosen
 
 
 def _find_keys(keys: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each key stands in the sorted `known`, and whether it does."""
+    """The position of each key in the sorted `known`, and whether it is there."""
     place = np.searchsorted(known, keys).clip(max=len(known) - 1)
     return place, known[place] == keys
 
@@ -239,7 +239,7 @@ def _twice(triplets: np.ndarray) -> np.ndarray:
 
 
 def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Numbers of a column; nothing is -1 in whole numbers, NaN in others."""
+    """The numbers of a column; an empty cell is -1 in a column of whole numbers and NaN in others."""
     if pa.types.is_integer(column.type):
         column = column.fill_null(-1)
     return column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
