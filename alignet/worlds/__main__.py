@@ -88,7 +88,7 @@ def _arguments_of_triplets(asked: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check a world, or make one from class folders; return 1, after a line for each problem, if that cannot be done."""
+    """Check a world, or make one from class folders; return 1, after a line for each problem, if that fails."""
     parser = argparse.ArgumentParser(prog="alignet worlds", description="Worlds of your own pictures.")
     commands = parser.add_subparsers(dest="command", required=True)
     checked = commands.add_parser("check", help="a summary of a world, or everything that is wrong with it")

@@ -1,8 +1,8 @@
-"""Real people's odd-one-out choices about THINGS' concepts, which come with the package, and which emoji show which.
+"""Real people's odd-one-out choices about THINGS' concepts, which come with the package, and the emoji that show them.
 
 choices.parquet and concepts.csv hold data of Hebart et al., 2023 (CC BY 4.0; things_attribution.md); `pack` makes them
-from the public files. matches.csv names the emoji that show a concept, and the matches by name that were rejected: each
-was looked at beside photographs of the concept.
+from the public files. matches.csv names the emoji that show a concept, and the matches by name that were rejected after
+a look at photographs of the concept.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,11 @@ JUDGED = "photographs of the same concepts, not these pictures"
 
 @dataclass(frozen=True)
 class Choices:
-    """What people chose, a row each. sets: (n, 3) concepts as numbers of `concept_names`, ascending; odd: (n,) place of
-    the odd one out in it; person: (n,) text; key: (n,) a number for each distinct set."""
+    """People's choices, a row each.
+
+    sets: (n, 3) numbers of concepts in `concept_names`, ascending; odd: (n,) position of the odd one out in the set;
+    person: (n,) text; key: (n,) a number for each distinct set.
+    """
 
     sets: np.ndarray
     odd: np.ndarray
@@ -36,12 +39,12 @@ class Choices:
 
 
 def concept_names() -> pd.Index:
-    """THINGS' 1,854 concepts, in the order that numbers them."""
+    """The names of THINGS' 1,854 concepts, in the order that numbers them."""
     return pd.Index(concepts()["concept"])
 
 
 def concepts() -> pd.DataFrame:
-    """concept and category (THINGS' own, 'other' for none) of each of the 1,854 concepts."""
+    """The columns concept and category (THINGS' own, or 'other') of the 1,854 concepts."""
     return pd.read_csv(_file("concepts.csv"), keep_default_na=False)
 
 
@@ -57,7 +60,7 @@ def packed() -> Choices:
 
 
 def matches() -> pd.DataFrame:
-    """emoji (its short name), concept and matched_by ('name', 'synonym' or 'eye') of the emoji that show a concept."""
+    """The emoji that show a concept: emoji (short name), concept and matched_by ('name', 'synonym' or 'eye')."""
     table = pd.read_csv(_file("matches.csv"), keep_default_na=False)
     return table[table["rejected"] == ""].drop(columns="rejected").reset_index(drop=True)
 

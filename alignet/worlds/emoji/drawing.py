@@ -1,4 +1,4 @@
-"""Glyphs -> pictures: random place, scale, tilt, mirror and slight hue shift on a pale textured ground."""
+"""Pictures from glyphs: random place, scale, tilt, mirror and slight hue shift on a pale textured ground."""
 
 import math
 
@@ -14,7 +14,7 @@ CHUNK = 32  # pictures drawn at once: larger ones leave the processor's cache an
 
 
 def render(glyphs: Tensor, settings: Emoji, generator: torch.Generator, recolour: bool) -> Tensor:
-    """One picture of each glyph.
+    """Draw one picture of each glyph.
 
     Args: glyphs: (n, 4, g, g) in [0, 1], alpha last; recolour: shift the hue by up to settings.hue_shift.
     Returns: (n, 3, size, size) uint8.
@@ -38,7 +38,7 @@ def _render(glyphs: Tensor, settings: Emoji, generator: torch.Generator, recolou
 
 
 def colour_similarity(glyphs: Tensor) -> Tensor:
-    """1 - distance of the mean colours, scaled by the largest distance: (n, n) in [0, 1]."""
+    """Similarity of the mean colours, (n, n) in [0, 1]: 1 minus the distance divided by the largest distance."""
     alpha = glyphs[:, 3:]
     mean = (glyphs[:, :3] * alpha).sum((2, 3)) / alpha.sum((2, 3))
     distance = torch.cdist(mean, mean)
@@ -46,7 +46,7 @@ def colour_similarity(glyphs: Tensor) -> Tensor:
 
 
 def shape_similarity(glyphs: Tensor) -> Tensor:
-    """Intersection over union of the silhouettes at 18 x 18 pixels: (n, n) in [0, 1]."""
+    """Similarity of the silhouettes, (n, n) in [0, 1]: intersection over union at 18 x 18 pixels."""
     masks = F.adaptive_avg_pool2d(glyphs[:, 3:], 18).flatten(1)
     shared = masks @ masks.T
     total = masks.square().sum(1)

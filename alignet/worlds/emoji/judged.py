@@ -1,4 +1,4 @@
-"""The embedded world with real people: which emoji show a concept that they judged, splits, and tables of choices.
+"""The embedded world with real people's choices: emoji that show judged concepts, splits, and tables of choices.
 
 People saw photographs of the concepts, not the emoji. A concept is judged (split human) or new (split test): no fit
 sees a choice about a new concept. Second pictures of judged concepts and emoji that show no concept are for synthesis.
@@ -28,7 +28,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Tables:
-    """triplets, levels and concept_choices of the world."""
+    """The tables triplets, levels and concept_choices of the world."""
 
     triplets: pd.DataFrame
     levels: pd.DataFrame
@@ -38,10 +38,11 @@ class Tables:
 def with_concepts(emoji: pd.DataFrame, new_share: float, generator: torch.Generator) -> pd.DataFrame:
     """Each emoji with the concept that it shows and a split: human (judged), test (new) or synthesis (no concept).
 
-    All emoji of a concept have its split, and the category and domain of the one whose name is closest to it. An emoji
-    without a concept keeps its own name as its concept, marked where a concept of THINGS has that name.
+    All emoji of a concept share its split, and the category and domain of the emoji whose name is closest to the
+    concept's. An emoji without a concept keeps its own name as its concept, with a mark if a concept of THINGS has that
+    name.
 
-    Args: emoji: `world.concept_table`; new_share: of the concepts, within each category.
+    Args: emoji: as `world.concept_table` returns them; new_share: the share of new concepts in each category.
     """
     matches = choices.matches().set_index("emoji")
     table = emoji.rename(columns={"concept": "emoji"}).join(matches, on="emoji")
@@ -74,9 +75,9 @@ def pictures_by_split(images: pd.DataFrame) -> pd.DataFrame:
 def tables_of_choices(images: pd.DataFrame, seed: int) -> Tables:
     """People's choices as tables of a world.
 
-    levels: sets with a new concept, all three shown by an emoji. triplets: sets of judged concepts that emoji show.
-    concept_choices: all other sets without a new concept, whether or not an emoji shows them. No set is in two tables
-    or two splits. The odd one out stands in a random place.
+    levels: sets with a new concept whose three concepts are all shown by emoji. triplets: sets of judged concepts that
+    emoji show. concept_choices: all other sets without a new concept, whether or not emoji show them. No set is in two
+    tables or two splits. The odd one out has a random place.
 
     Args: images: with concept, category, split and style.
     """
@@ -98,8 +99,8 @@ def tables_of_choices(images: pd.DataFrame, seed: int) -> Tables:
 def _choice_splits(known: Choices, rng: np.random.Generator) -> np.ndarray:
     """'train', 'validation' or 'test' for each row, the same for all rows of a set.
 
-    Train are, in random order, the sets with a concept that no earlier one shows: VICE and the teacher are to see every
-    judged concept, and beyond that VICE has its choices by name. Of the others a share is for validation.
+    The sets are put in random order, and those with a concept that no earlier set shows go to 'train', since VICE and
+    the teacher must see every judged concept. A share of the other sets goes to 'validation'.
     """
     seen: set[int] = set()
     split: dict[int, str] = {}
@@ -114,7 +115,7 @@ def _choice_splits(known: Choices, rng: np.random.Generator) -> np.ndarray:
 def _shown(people: Choices, images: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Choices as rows about pictures: image_0, image_1, image_2, odd, participant.
 
-    Every set has one picture of each concept; a concept's colour pictures take turns from set to set.
+    A set has one picture of each of its concepts; a concept's colour pictures take turns from set to set.
     """
     colour = images[(images["style"] == "colour") & (images["split"] != "synthesis")]
     pictures = colour.groupby("concept")["image"].apply(list).reindex(choices.concept_names()).tolist()
@@ -130,7 +131,7 @@ def _shown(people: Choices, images: pd.DataFrame, rng: np.random.Generator) -> p
 
 
 def _turns(concepts: list[int], pictures: list[list[str]], turn: dict[int, int]) -> np.ndarray:
-    """The next picture of each concept, and `turn` moved on."""
+    """The next picture of each concept; `turn` is advanced."""
     shown = []
     for concept in concepts:
         shown.append(pictures[concept][turn.get(concept, 0) % len(pictures[concept])])
@@ -139,11 +140,11 @@ def _turns(concepts: list[int], pictures: list[list[str]], turn: dict[int, int])
 
 
 def _in_random_places(people: Choices, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The concepts of each row in random order, (n, 3), and the place of the odd one out, (n,)."""
+    """The concepts of each row in random order, (n, 3), and the position of the odd one out, (n,)."""
     order = rng.permuted(np.tile(np.arange(3), (len(people.odd), 1)), axis=1)
     return np.take_along_axis(people.sets, order, 1), (order == people.odd[:, None]).argmax(1)
 
 
 def _distinct(labels: np.ndarray) -> np.ndarray:
-    """How many different numbers each row of (n, 3) holds."""
+    """The number of different entries in each row of (n, 3)."""
     return 1 + (np.diff(np.sort(labels, axis=1), axis=1) != 0).sum(1)

@@ -1,4 +1,4 @@
-"""Public files of THINGS -> choices.parquet and concepts.csv of this package.
+"""Packs public files of THINGS into choices.parquet and concepts.csv of this package.
 
     python -m alignet.worlds.emoji.pack --from FOLDER
 
@@ -32,7 +32,7 @@ FILES = {
 
 
 def pack(folder: Path, out: Path) -> None:
-    """Write the two files to `out`: equal sources give equal bytes.
+    """Write the two files to `out`; equal sources give equal bytes.
 
     Raises: WorldError naming the file that is missing, stands twice, or has another sha256 than the pinned one.
     """
@@ -52,10 +52,12 @@ def pack(folder: Path, out: Path) -> None:
 
 
 def choice_table(rows: things_rows.Rows) -> pd.DataFrame:
-    """concept_0, concept_1, concept_2 (ascending numbers), odd (place of the odd one out) and person (-1: not named),
-    sorted by all of them, which makes the file small.
+    """The table of choices: concept_0, concept_1 and concept_2 (ascending numbers), odd (position) and person (-1: not
+    named).
 
-    Args: rows: the odd one out last, as the sources have it.
+    It is sorted by all columns, which makes the file small.
+
+    Args: rows: have the odd one out last, as in the sources.
     """
     order = np.argsort(rows.triplets, axis=1)
     table = pd.DataFrame(np.take_along_axis(rows.triplets, order, 1), columns=["concept_0", "concept_1", "concept_2"])

@@ -15,7 +15,7 @@ NON_DECISION, PER_ENTROPY, NOISE = 0.6, 1.0, 0.3  # log seconds ~ log(NON_DECISI
 
 
 def same(labels: pd.Series) -> Tensor:
-    """1 where two entries are equal: (n, n)."""
+    """A matrix (n, n) that is 1 where two entries are equal, else 0."""
     codes = torch.from_numpy(pd.factorize(labels)[0])
     return (codes[:, None] == codes[None, :]).float()
 
@@ -33,7 +33,7 @@ def overlap(sets: pd.Series) -> Tensor:
 
 @dataclass(frozen=True)
 class People:
-    """How each participant judges: (k,) choice temperatures, and (k, relations) weights of the kinds of likeness."""
+    """Simulated participants: (k,) choice temperatures, and (k, relations) weights of the kinds of similarity."""
 
     temperatures: Tensor
     weights: Tensor
@@ -49,10 +49,11 @@ def draw_people(settings: Emoji, generator: torch.Generator) -> People:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is asked of whom.
+    """The material of a simulated experiment.
 
-    concepts: split, held_out and class of each of n concepts. images: their pictures, of which only colour ones are
-    shown. relations: (r, n, n) in [0, 1], how two concepts are alike, by kind, as settings.similarity_weights has them.
+    concepts: split, held_out and class of each of n concepts; images: their pictures, of which only colour ones are
+    shown; relations: (r, n, n) in [0, 1], the similarity of two concepts in each kind that settings.similarity_weights
+    names.
     """
 
     concepts: pd.DataFrame
@@ -64,8 +65,10 @@ class Experiment:
 
 
 def judge(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choices for triplets.csv (training and validation triplets of the training concepts, test triplets of others) and
-    for levels.csv (test split, three levels).
+    """Simulated choices: triplets.csv and levels.csv.
+
+    triplets.csv has training and validation triplets of the training concepts and test triplets of other concepts;
+    levels.csv has triplets of the test split at three levels.
     """
     concepts, settings, generator = experiment.concepts, experiment.settings, experiment.generator
     human, held_out = concepts["split"] == "human", concepts["held_out"]

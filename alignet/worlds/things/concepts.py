@@ -68,9 +68,9 @@ def identifiers(path: Path, things: pd.DataFrame) -> list[str]:
 
 
 def by_file_name(names: list[str]) -> np.ndarray:
-    """For each number that the study of 2025 gives a concept, its number in unique_id.txt, (n,) int64.
+    """Numbers of concepts in unique_id.txt, (n,) int64, by the numbers that the study of 2025 gives them.
 
-    That study numbers the concepts in the order of their file names, in which an underscore comes after the letters.
+    That study numbers concepts in the order of their file names, where an underscore sorts after the letters.
     """
     return np.array(sorted(range(len(names)), key=lambda number: names[number].replace("_", "~")))
 
@@ -83,8 +83,8 @@ def normal(name: str) -> str:
 def matched(classes: pd.Series, things: pd.DataFrame) -> pd.DataFrame:
     """The concept of each ImageNet class that has one: WordNet id -> row of `things`, matched_by ('WordNet', 'name').
 
-    A class is a concept if THINGS gives its WordNet id or, for a concept without an id, if its name or a synonym is
-    that of one class alone (a kite, a plane or an ear is a bird, a tool or a part of corn in ImageNet).
+    A class matches a concept if THINGS gives its WordNet id or, for a concept without an id, if only one class has the
+    concept's name or a synonym of it (in ImageNet, kite is a bird, plane a tool and ear a part of corn).
 
     Args: classes: WordNet id -> name. Names that two classes or two concepts have match nothing.
     """

@@ -1,4 +1,4 @@
-"""Photographs of THINGS' concepts and of ImageNet's classes, where they lie on disk, as rows of images.csv."""
+"""Photographs of THINGS' concepts and of ImageNet's classes on disk, as rows of images.csv."""
 
 import re
 from collections import Counter
@@ -22,10 +22,10 @@ WITHOUT_NUMBER = 10**6  # the place of acorn.jpg and acorn_plus.jpg among a conc
 def of_concepts(roots: dict[str, Path], concepts: list[str]) -> tuple[pd.DataFrame, Counter[str]]:
     """THINGS' photographs, sorted by concept: concept, image, path, file, exact; and what was left out and why.
 
-    A concept's first row is its reference: the photograph that people saw, whose name ends in 01b, where it is there;
-    else that with the least number. `exact` says which is the case. A name of one folder replaces that name of the
-    folders before it. Files of equal content are left out where they stand for two concepts, and kept once where they
-    stand for one.
+    A concept's first row is its reference: the photograph that people saw, whose name ends in 01b, or without it the
+    photograph with the least number. `exact` says whether it is the former. A file of a later folder replaces files of
+    the same name in earlier ones. Files of equal content are left out if they stand for two concepts, and kept once if
+    they stand for one.
 
     Args: roots: first component of the path -> folder, which is searched.
     """
@@ -57,10 +57,9 @@ def of_concepts(roots: dict[str, Path], concepts: list[str]) -> tuple[pd.DataFra
 def of_classes(name: str, folder: Path, things: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
     """ImageNet photographs n########_name.JPEG: image, path, file, concept, category, domain, wordnet, matched_by.
 
-    Of each of ImageNet's own folders, n########/n########_number.JPEG, the first OF_A_CLASS are taken, and timm names
-    the class.
-    Classes that are no concept have the concept `n######## name` and are otherwise unlabelled. Files of equal content
-    that stand for two classes are left out.
+    The first OF_A_CLASS pictures of each of ImageNet's own folders, n########/n########_number.JPEG, are taken; timm
+    names the class. Classes that match no concept have the concept `n######## name` and no other label. Files of equal
+    content that stand for two classes are left out.
     Args: name: the first component of the path.
     """
     parts = ((file, SAMPLE.fullmatch(file.stem)) for file in _some_of_each(folder) or _files(folder))
@@ -85,7 +84,7 @@ def of_classes(name: str, folder: Path, things: pd.DataFrame) -> tuple[pd.DataFr
 
 
 def contents(files: list[Path]) -> pd.Series:
-    """A text for each file that two files share if their bytes are equal; only files of equal size are read."""
+    """A text for each file, equal for files of equal bytes; only files of equal size are read."""
     sizes = np.array([file.stat().st_size for file in files])
     values, counts = np.unique(sizes, return_counts=True)
     shared = np.isin(sizes, values[counts > 1])
@@ -98,7 +97,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _some_of_each(folder: Path) -> list[Path]:
-    """The first pictures of each of ImageNet's own folders; none where the folder is not laid out so."""
+    """The first pictures of each of ImageNet's own folders; none if the folder has another layout."""
     classes = sorted(path for path in folder.glob("n????????") if path.is_dir())
     return [file for each in classes for file in _files(each)[:OF_A_CLASS]]
 

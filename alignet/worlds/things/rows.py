@@ -1,7 +1,7 @@
 """People's odd-one-out choices about THINGS' concepts, as files in public repositories hold them.
 
-A row is `i j k [person]`: numbers of concepts from 0, the odd one out last, and of the person, blanks between. Files
-are read in blocks, so that memory holds 10 bytes a row and no text.
+A row is `i j k [person]`, separated by blanks: numbers of concepts from 0, the odd one out last, and the person's
+number. Files are read in blocks, so that memory holds 10 bytes a row and no text.
 """
 
 from collections import Counter
@@ -19,8 +19,11 @@ FIRST_OF_2025 = 10  # in the study's file, people with smaller numbers are of 20
 
 @dataclass(frozen=True)
 class Rows:
-    """Choices: triplets (n, 3) int16, the odd one out last; person (n,) int32, from 0; where the file names none, -1
-    for its first row, -2 for its second and so on."""
+    """People's choices.
+
+    triplets: (n, 3) int16, the odd one out last; person: (n,) int32 from 0 or, where the file names nobody, -1 for its
+    first row, -2 for its second and so on.
+    """
 
     triplets: np.ndarray
     person: np.ndarray
@@ -33,7 +36,7 @@ class Rows:
 
     @property
     def keys(self) -> np.ndarray:
-        """A number for each row's set of three, whatever the order, (n,) int64."""
+        """A number for each row's set of three concepts, whatever their order, (n,) int64."""
         return set_keys(self.triplets)
 
     @property
@@ -42,7 +45,7 @@ class Rows:
         return self.person >= 0
 
     def said(self) -> str:
-        """How many choices, triplets and people there are, in words."""
+        """The numbers of choices, triplets and people, in words."""
         people = len(np.unique(self.person[self.named]))
         who = [f"{people:,} people"] if people else []
         who += [f"{(~self.named).sum():,} unknown ones"] if not self.named.all() else []
@@ -115,9 +118,9 @@ def _checked(block: np.ndarray, path: Path, row: int, concepts: int, wide: int) 
 
 
 def of_2025(path: Path, by_file_name: np.ndarray) -> Rows:
-    """The study of 2025: its own people's rows, the concepts numbered as in unique_id.txt.
+    """The rows of the study of 2025's own participants, with concepts numbered as in unique_id.txt.
 
-    Args: by_file_name: (n,) for each number in that file, the number in unique_id.txt.
+    Args: by_file_name: (n,) numbers in unique_id.txt by the numbers in that study's file.
     """
     rows = read(path, len(by_file_name), people=True)
     rows = rows[rows.person >= FIRST_OF_2025]
@@ -125,12 +128,12 @@ def of_2025(path: Path, by_file_name: np.ndarray) -> Rows:
 
 
 def single_answers(rows: Rows, study: np.ndarray) -> tuple[Rows, Counter[str]]:
-    """The rows of 2020 in which every answer to a set of three is another person's, and what was left out and why.
+    """The rows of 2020 with at most one answer of a person to a set of three, and what was left out and why.
 
-    A person's later answers to the same set are left out. So are rows without a person whose set stands in a row with
-    one (nearly always with the same choice: it is the same judgement in a second file), and all but the first of the
-    rows without a person about one set, as they may be one person's. Sets of the study of 2025 (keys, sorted) are left
-    out altogether: it is scored apart, and no fit may see them.
+    A person's later answers to a set are left out. Rows without a person are left out if a row with a person is about
+    the same set (nearly always with the same choice, since it is the same judgement in a second file); of the others,
+    all except the first about a set are left out, since they may be one person's. Sets of the study of 2025 (keys,
+    sorted) are left out altogether: that study is scored separately, and no fit may see its sets.
     """
     keys, named, left_out = rows.keys, rows.named, Counter[str]()
     kept = _first_of_each(keys, np.where(named, rows.person, -1))
@@ -154,15 +157,17 @@ def _first_of_each(keys: np.ndarray, person: np.ndarray) -> np.ndarray:
 
 
 def people_of_each_set(keys: np.ndarray) -> np.ndarray:
-    """How many rows have a row's key, (n,): people, after `single_answers`."""
+    """The number of rows that share each row's key, (n,); after `single_answers` this is the number of people."""
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return counts[place]
 
 
 def drawn_share(keys: np.ndarray, seed: int) -> np.ndarray:
-    """A number in [0, 1) for each key that depends on the key and the seed alone, (n,), so that a set is drawn or not
-    whatever other rows there are. Source: Steele, Lea and Flood, 'Fast splittable pseudorandom number generators'
-    (OOPSLA 2014), mix64variant13."""
+    """A number in [0, 1) for each key, (n,), which depends on the key and the seed only.
+
+    Whether a set is drawn therefore does not depend on the other rows.
+    Source: Steele, Lea and Flood, 'Fast splittable pseudorandom number generators' (OOPSLA 2014), mix64variant13.
+    """
     mixed = keys.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % (1 << 64))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
@@ -170,6 +175,6 @@ def drawn_share(keys: np.ndarray, seed: int) -> np.ndarray:
 
 
 def shuffled(triplets: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The triplets, whose odd one out stands last, in random places: (n, 3), and the odd one's place, (n,)."""
+    """Triplets, whose odd one out comes last, in random order, (n, 3), and the position of the odd one out, (n,)."""
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(3, dtype=np.int8), (len(triplets), 1)), axis=1)
     return np.take_along_axis(triplets, order.astype(np.int64), 1), (order == 2).argmax(1)
