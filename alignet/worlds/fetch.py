@@ -275,9 +275,10 @@ def _things(found: dict[str, Path], options: argparse.Namespace) -> bool:
         photographs=photographs | ({"pictures": options.pictures} if options.pictures else {}),
         classes=_own_imagenet(options) or found.get(CLASSES.path),
     )
-    out = options.to / "things" / "world"
+    seed = options.split_seed
+    out = options.to / "things" / (f"world_split_{seed}" if seed else "world")
     try:
-        _, report = things_world.make(files, out)
+        _, report = things_world.make(files, out, seed)
     except WorldError as error:
         print(error, file=sys.stderr)
         return False
@@ -315,6 +316,13 @@ def _parser() -> argparse.ArgumentParser:
         "name and join the others",
     )
     parser.add_argument("--all", action="store_true", help="of things: the two large files of choices as well")
+    parser.add_argument(
+        "--split-seed",
+        type=int,
+        default=0,
+        metavar="SEED",
+        help="of things: another draw of the concepts that no fit may see, a world of its own: things/world_split_SEED",
+    )
     parser.add_argument("--accept-terms", action="store_true", help="of things: accept the photographs' terms of use")
     return parser
 
@@ -325,8 +333,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.files and options.dataset != "alignet-release":
         parser.error("only alignet-release takes names of files")
-    if options.dataset != "things" and (options.pictures or options.all or options.accept_terms):
-        parser.error("--pictures, --all and --accept-terms are for things")
+    of_things = options.pictures or options.all or options.accept_terms or options.split_seed
+    if options.dataset != "things" and of_things:
+        parser.error("--pictures, --all, --split-seed and --accept-terms are for things")
+    if options.split_seed < 0:
+        parser.error("--split-seed: needs 0 or more")
     absent = [folder for folder in [*options.sources, options.pictures] if folder and not folder.is_dir()]
     if absent:
         parser.error(f"{absent[0]}: no such folder")

@@ -347,7 +347,15 @@ def test_every_file_of_github_is_pinned_by_its_commit_and_all_but_the_large_ones
         assert pinned is None if file in (fetch.PERSON_LARGE, fetch.NOBODY_LARGE) else len(pinned) == 64
 
 
-@pytest.mark.parametrize("options", [["levels", "--all"], ["levels", "--pictures", "."], ["things", "--from", "/none"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["levels", "--all"],
+        ["levels", "--split-seed", "1"],
+        ["levels", "--pictures", "."],
+        ["things", "--from", "/none"],
+    ],
+)
 def test_options_that_are_not_for_a_data_set_and_folders_that_are_not_there_are_refused(options, capsys):
     with pytest.raises(SystemExit, match="2"):
         fetch.main(options)

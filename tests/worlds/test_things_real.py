@@ -216,6 +216,15 @@ def test_photographs_of_ones_own_suffice_where_the_archive_is_gone(pinned, sourc
     assert set(images.loc[images["split"] == "synthesis", "path"].str.partition("/")[0]) == {"imagenet"}
 
 
+def test_another_split_seed_draws_other_new_concepts_as_a_world_of_its_own(pinned, source, tmp_path, capsys):
+    assert run(source, tmp_path / "to") == 0
+    assert run(source, tmp_path / "to", "--split-seed", "1") == 0
+    tables = [tmp_path / "to/things" / name / "concepts.csv" for name in ("world", "world_split_1")]
+    roles = [pd.read_csv(table).set_index("concept")["role"] for table in tables]
+    assert roles[0].value_counts().equals(roles[1].value_counts())
+    assert not roles[0].equals(roles[1])
+
+
 def test_three_tenths_of_the_concepts_are_new_within_each_category(made):
     things = pd.read_csv(made[0].pictures / "concepts.csv")
     share = (things["role"] == "new").groupby(things["category"]).mean()

@@ -88,25 +88,26 @@ class Report:
         return "\n".join([*self.lines, *(f"left out: {n:,} {why}" for why, n in self.left_out.items() if n)])
 
 
-def make(files: Files, out: Path) -> tuple[World, Report]:
+def make(files: Files, out: Path, seed: int = SEED) -> tuple[World, Report]:
     """Read, divide and write the world; photographs stay where they are.
 
+    Args: seed: of the draw of new concepts.
     Raises: WorldError naming the file that is missing or is not what it should be; `out` is then left alone.
     """
     report = Report()
     with tables.staged(out) as part:
-        _write(files, part, report)
+        _write(files, part, report, seed)
         world = tables.read(part)
     return dataclasses.replace(world, pictures=out), report
 
 
-def _write(files: Files, out: Path, report: Report) -> None:
+def _write(files: Files, out: Path, report: Report, seed: int) -> None:
     """Write world.yaml and the tables; apart from `make`, so that they are not held while they are read again."""
     things = things_concepts.concept_table(files.concepts)
     names = things_concepts.identifiers(files.identifiers, things)
     photographs, left_out = things_photographs.of_concepts(files.photographs, names)
     report.left_out += left_out
-    things = things.assign(role=roles(things, set(photographs["concept"])))
+    things = things.assign(role=roles(things, set(photographs["concept"]), seed))
     references = photographs.drop_duplicates("concept").set_index("concept")
     things["reference"], things["exact"] = (things["concept"].map(references[name]) for name in ("image", "exact"))
     _say_concepts(things, report)
@@ -122,12 +123,12 @@ def _write(files: Files, out: Path, report: Report) -> None:
         results.save(matches, out / "matches.csv")
 
 
-def roles(things: pd.DataFrame, pictured: set[str]) -> np.ndarray:
+def roles(things: pd.DataFrame, pictured: set[str], seed: int = SEED) -> np.ndarray:
     """JUDGED, NEW or WITHOUT for every concept, (n,): NEW_SHARE of each category's concepts are new.
 
     The draw is over all concepts, so that a concept is new or judged whichever photographs there are.
     """
-    order = np.random.default_rng(SEED).random(len(things))
+    order = np.random.default_rng(seed).random(len(things))
     places = np.lexsort((order, things["category"]))
     found = np.empty(len(things), dtype=object)
     found[places] = np.where(evenly_spread(len(things)) < NEW_SHARE, NEW, JUDGED)
