@@ -71,8 +71,11 @@ class WorldSource:
 
 @settings
 class Emoji:
-    """The built-in world: how its pictures are drawn (in pixels, degrees or fractions of the picture's side), and whose
-    choices it has. Splits of concepts and all that follows are of simulated people only."""
+    """The embedded world: how its pictures are drawn, and whose choices it has.
+
+    Lengths are in pixels or fractions of the picture's side, angles in degrees. The splits of concepts and the fields
+    after them apply to simulated people only.
+    """
 
     seed: Whole
     people: Literal["things", "simulated"]  # real people about photographs of the same concepts, or simulated ones
@@ -103,7 +106,7 @@ class Emoji:
 
 @settings
 class ImageNet:
-    """Where the paper's data lies (world.source: imagenet). Folders are absolute or relative to the project's root."""
+    """The folders of the paper's data (world.source: imagenet), absolute or relative to the project's root."""
 
     # A folder with things_concepts.tsv, images/ and the choices (here or in triplet_dataset/); null: no choices.
     things: str | None
@@ -128,7 +131,7 @@ class Backbone:
 
 @settings
 class FeatureFile:
-    """An entry of backbones whose features others computed (models/feature_files.py). For the teacher alone."""
+    """An entry of backbones whose features others computed (models/feature_files.py). Only the teacher can read it."""
 
     features: str  # .npy, .npz or .csv, from the project's root or absolute
     names: str | None  # a text file with the name of each row's picture; null: beside the file or in it
@@ -145,7 +148,7 @@ class Features:
 
 @settings
 class HumanUncertainty:
-    """VICE and what is derived from it. In the paper spike_weight is called pi, min_objects k, and stable_epochs ws."""
+    """Settings of VICE and of the targets. VICE's paper calls spike_weight pi, min_objects k, and stable_epochs ws."""
 
     # Soft targets: from VICE, from the published embedding, or the shares of people who chose each item.
     uncertainty: Literal["vice", "embedding", "empirical"]
@@ -279,7 +282,7 @@ class Levels:
 
 @settings
 class Cost:
-    """Published figures about each student's pre-training and the paper's alignment; params.yaml names the sources."""
+    """Published numbers about each student's pre-training and the paper's alignment; params.yaml names their sources."""
 
     pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or unknown
     paper_model: str  # a timm model name
@@ -372,12 +375,12 @@ def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -
 
 
 def backbone(name: str, params_file: str = PARAMS) -> Backbone | FeatureFile:
-    """An entry of the section backbones: a network, or a file of features where it has the key `features`."""
+    """An entry of the section backbones: a network or, if it has the key `features`, a file of features."""
     return load(f"backbones.{name}", kind_of_backbone(name, params_file), params_file)
 
 
 def kind_of_backbone(name: str, params_file: str = PARAMS) -> type:
-    """The record of an entry of the section backbones."""
+    """The class of the record of an entry of the section backbones."""
     entry = _section(f"backbones.{name}", params_file)
     return FeatureFile if isinstance(entry, dict) and "features" in entry else Backbone
 
@@ -445,7 +448,7 @@ def write_profile(params_file: str) -> None:
 
 
 def _bases(params_file: str) -> list[str]:
-    """The params files that a profile builds on, nearest first."""
+    """The params files on which a profile builds, nearest first."""
     base = _read(params_file).get(BASE)
     return [] if base is None else [base, *_bases(base)]
 
@@ -470,19 +473,19 @@ def _read(params_file: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=16)
 def _parsed(text: str) -> dict[str, Any]:
-    """Parsed once a process: the checks before a run read the params a hundred times."""
+    """The content of a params file, parsed once in a process: the checks before a run read it a hundred times."""
     return yaml.safe_load(text)
 
 
 def _merged(base: Any, own: Any) -> Any:
-    """The base with the profile's own values over it: mappings key by key, anything else (also a list) as a whole."""
+    """A base with a profile's values over it: mappings are merged key by key, other values and lists are replaced."""
     if not isinstance(base, dict) or not isinstance(own, dict):
         return own
     return base | {key: _merged(base.get(key), value) for key, value in own.items()}
 
 
 def _alike(entries: dict[str, Any], where: str) -> dict[str, Any]:
-    """The entries of a section; one that is `like` another has that entry's values wherever it gives none itself."""
+    """The entries of a section; an entry that is `like` another takes that entry's values for all keys that it lacks."""
 
     def full(name: str, seen: tuple[str, ...] = ()) -> Any:
         entry = entries.get(name)
@@ -497,7 +500,7 @@ def _alike(entries: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _update(document: Any, merged: Mapping[str, Any]) -> None:
-    """Change only the values of a round-trip YAML document that differ, so that its comments stay where they are."""
+    """Change only those values of a round-trip YAML document that differ, so that its comments keep their places."""
     for key, value in merged.items():
         if isinstance(value, dict) and isinstance(document.get(key), dict):
             _update(document[key], value)
@@ -506,7 +509,7 @@ def _update(document: Any, merged: Mapping[str, Any]) -> None:
 
 
 def _line(where: str, problem: ErrorDetails) -> str:
-    """One problem of a section's values, as it is told to the user."""
+    """The line that tells the user about a problem of a section's values."""
     key = ".".join([where, *(str(part) for part in problem["loc"])])
     if problem["type"] == "missing":
         return f"{key}: missing"

@@ -63,7 +63,7 @@ def rank() -> int:
 
 
 def count() -> int:
-    """How many processes work together."""
+    """The number of processes that work together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -75,10 +75,10 @@ def wait() -> None:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute on `count` threads inside the `with` block, and on the former number afterwards.
+    """Compute on `count` threads inside the `with` block, and on the former number of threads afterwards.
 
-    One thread is best for small operations: two would mostly wait for each other, and far longer if another process
-    keeps a core busy (bench/disturbed.py).
+    One thread is best for small operations: two threads would mostly wait for each other, and far longer if another
+    process keeps a core busy (bench/disturbed.py).
     """
     former = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -89,7 +89,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yields work(item) for all items in their order; as many run at once as there are threads, one thread for each."""
+    """Yield work(item) for all items in their order; as many run at once as there are threads, each on one thread."""
 
     def alone(item: Item) -> Result:
         torch.set_num_threads(1)  # for this thread, and for those that start later
@@ -101,7 +101,7 @@ def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Resu
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes that torchrun started (nccl on GPUs, gloo on CPUs); a process alone needs nothing."""
+    """Connect the processes that torchrun started (nccl on GPUs, gloo on CPUs); a single process needs no connection."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return
@@ -115,14 +115,16 @@ def process_group() -> Iterator[None]:
 
 
 def part(rows: Tensor, rank: int, count: int) -> Tensor:
-    """The rows for process `rank` of `count`, (ceil(n / count),); the last row is repeated so that all have as many."""
+    """The rows of process `rank` of `count`, (ceil(n / count),); the last row is repeated so that all have equally
+    many.
+    """
     length = -(-len(rows) // count)
     padded = torch.cat([rows, rows[-1:].expand(length * count - len(rows))])
     return padded[rank * length : (rank + 1) * length]
 
 
 def gather(shares: Tensor, n: int) -> Tensor:
-    """The rows of all processes' `part`s in order, the first n; gradients flow into this process's own rows only."""
+    """The first n rows of all processes' `part`s in order; gradients flow into this process's own rows only."""
     if count() == 1:
         return shares
     gathered = [torch.empty_like(shares) for _ in range(count())]
@@ -132,7 +134,7 @@ def gather(shares: Tensor, n: int) -> Tensor:
 
 
 def launch(module: str, job: object, devices: int) -> None:
-    """Run `python -m module --job FILE` in `devices` processes of this machine.
+    """Run `python -m module --job FILE` in `devices` processes on this machine.
 
     Args: job: a frozen record (`config.settings`); FILE holds it as JSON, and the processes read it by `handed_over`.
     Raises: RuntimeError if one of them fails or is killed; torchrun then ends the others.

@@ -1,4 +1,4 @@
-"""Tables of results: how they are written and read, and what their columns student and target may say."""
+"""Tables of results: writing and reading them, and the names that their columns student and target may hold."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def save(table: pd.DataFrame, path: Path) -> None:
 
 
 def load(path: Path, labels: Iterable[str] = ()) -> pd.DataFrame:
-    """A table of results. Labels are text: NA, null and 001 stay what they are; an empty cell is a missing value.
+    """Read a table of results. Labels are text, so NA, null and 001 are kept; an empty cell is a missing value.
 
-    Args: labels: further columns that hold labels, as of a hierarchy.
+    Args: labels: further columns that hold labels, such as those of a hierarchy.
     """
     import pandas as pd
 

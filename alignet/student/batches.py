@@ -1,7 +1,7 @@
-"""What a student sees at each step: pictures, triplets among them and the teacher's similarities.
+"""The batch of each training step: pictures, triplets among them and the teacher's similarities.
 
-A source is stateless: `at(step)` depends on the seed and the step alone, so that a run resumed at a step, or shared
-between processes, sees what an uninterrupted run of one process sees.
+A source is stateless: `at(step)` depends on the seed and the step only. A run that is resumed, or shared between
+processes, therefore sees the batches of an uninterrupted run of one process.
 """
 
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ from alignet.worlds.format import pictures
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures, triplets among them and what the teacher says of both.
+    """Pictures, triplets among them, and the teacher's similarities.
 
-    rows: (b,) picture numbers, each once; triplets: (m, 3) positions in `rows`; similarities: (m, 3) the teacher's, in
-    odd-one-out order; kinds: how many triplets of each kind stand one after the other, m in all (None: one kind), each
-    kind with an equal share of the loss; pairs: (b, b) the teacher's similarities of all pairs of pictures, None where
-    only the triplets' are known.
+    rows: (b,) picture numbers, each once; triplets: (m, 3) positions in `rows`; similarities: (m, 3) of the teacher, in
+    odd-one-out order; kinds: the numbers of consecutive triplets of each kind, m in all (None: one kind), where each
+    kind has an equal share of the loss; pairs: (b, b) the teacher's similarities of all pairs of pictures, None where
+    only those of the triplets are known.
     """
 
     rows: Tensor
@@ -38,23 +38,24 @@ class Batch:
 
 
 class Source(Protocol):
-    """The batch of a step, from the seed and the step alone."""
+    """A source of batches, each of which depends on the seed and the step only."""
 
     def at(self, step: int) -> Batch: ...
 
 
 class InBatch:
-    """P clusters x K pictures a batch, with the triplets of one scheme among them, or of several. *(ours)*
+    """Batches of P clusters x K pictures, with all triplets of one or several schemes among them. *(ours)*
 
-    An epoch shows every picture at most once. Each cluster's pictures are shuffled and cut into hands of K, and the
+    An epoch shows every picture at most once. Each cluster's pictures are shuffled and divided into hands of K; the
     hands are laid out cluster by cluster and dealt to the B batches in turn, like cards. A cluster gives at most B
-    hands, so no batch gets two of one cluster. B is the largest number for which P * B hands remain.
+    hands, so no batch gets two hands of one cluster. B is the largest number for which P * B hands remain.
 
     Example: P = 2, K = 2, clusters a with 4 and b with 5 pictures. Each gives two hands, so B = 2. Shuffled hands
     (a3 a0), (a1 a2), (b4 b2), (b0 b1) are dealt to batches 0, 1, 0, 1: batch 0 is a3 a0 b4 b2, batch 1 is a1 a2 b0 b1,
     and b3 is left out of this epoch.
 
-    Args: representation: (n, p) whose dot products are the labels' logits, perhaps memory-mapped; clusters: (n,).
+    Args: representation: (n, p), perhaps memory-mapped; its dot products are the teacher's similarities. clusters:
+        (n,).
     Raises: ValueError if fewer than P clusters have K pictures, or if a batch holds no triplet of a scheme.
     """
 
@@ -97,8 +98,9 @@ class InBatch:
 
 
 class FromFile:
-    """Triplets of a release file, batch_triplets a step, each once an epoch; a picture that several show is forwarded
-    once.
+    """Batches of batch_triplets triplets of a release file, each triplet once an epoch.
+
+    A picture that several triplets of a batch show is forwarded once.
 
     Args: triplets: (n, 3) picture numbers; similarities: (n, 3) in odd-one-out order; both perhaps memory-mapped.
     """
@@ -124,7 +126,7 @@ class FromFile:
 
 
 def batch_of(triplets: np.ndarray, similarities: np.ndarray, chosen: np.ndarray) -> Batch:
-    """The chosen triplets as a batch: their pictures once each."""
+    """The chosen triplets as a batch, with each of their pictures once."""
     rows, places = np.unique(np.asarray(triplets[chosen]), return_inverse=True)
     labels = torch.from_numpy(np.asarray(similarities[chosen], dtype=np.float32))
     return Batch(torch.from_numpy(rows), torch.from_numpy(places.reshape(-1, 3)), labels)
@@ -136,8 +138,8 @@ IN_BATCH = {"cluster_border": (2,), "within_cluster": (1,), "between_cluster": (
 def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
     """All triplets of a scheme in a batch of `clusters` x `pictures` images, cluster by cluster.
 
-    cluster_border: two images of one cluster and one of another, P K (K - 1) / 2 (P - 1) K of them; within_cluster:
-    three of one; between_cluster: of three; random: any three.
+    cluster_border: two images of one cluster and one of another, P K (K - 1) / 2 (P - 1) K triplets; within_cluster:
+    three images of one cluster; between_cluster: images of three clusters; random: any three images.
 
     Returns: (n, 3) ascending positions in the batch. *(ours: one similarity matrix scores them all)*
     """
@@ -148,14 +150,14 @@ def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
 
 
 class Feed:
-    """A source with what a student's frozen part gives for its pictures, or with the pictures: in memory where they fit
-    into `cache_bytes`, else decoded step by step in worker processes.
+    """A source, with the inputs of the student: pictures, or the outputs of its frozen part for them.
 
-    Every picture is read before the first step: a broken one stops the run then, with its name, not after an hour.
-    Each process decodes its own share of a batch.
+    Pictures are kept in memory if they fit into `cache_bytes`, and otherwise decoded step by step in worker processes.
+    Every picture is read before the first step, so that a broken one stops the run at its start, and its name is
+    printed. Each process decodes its own share of a batch.
 
-    Args: paths: the pictures that the source numbers; size: pixels; workers: processes that decode; outputs: (n, ...)
-        of the frozen part for them (`frozen.outputs`), None if there are none.
+    Args: paths: the pictures that the source numbers; size: in pixels; workers: processes that decode; outputs: (n,
+        ...) of the frozen part for these pictures (`frozen.outputs`), None if there are none.
     Raises: WorldError naming the first picture that cannot be read.
     """
 
@@ -177,14 +179,16 @@ class Feed:
             pictures.check(paths, workers)
 
     def steps(self, start: int, stop: int) -> pictures.Loader:
-        """(this process's share of the pictures, as `show` gives them; the batch), step by step."""
+        """Yield for each step this process's share of the inputs, as `show` gives them, and the batch."""
         workers = 0 if self.cached is not None else self.workers
         steps = _Steps(self, devices.rank(), devices.count())
         own = torch.Generator()  # or starting to read would draw from the generator that dropout uses
         return pictures.Loader(steps, batch_size=None, sampler=range(start, stop), num_workers=workers, generator=own)
 
     def watched(self, rows: Tensor, part: int) -> Iterator[Tensor]:
-        """Pictures that are shown again and again, `part` at a time: decoded once where they fit into cache_bytes."""
+        """Inputs for pictures that are shown repeatedly, `part` at a time; they are decoded once if they fit into
+        cache_bytes.
+        """
         if self.cached is not None or 3 * self.size**2 * len(rows) > self.cache_bytes:
             yield from map(self.show, rows.split(part))
             return
@@ -193,14 +197,14 @@ class Feed:
         yield from self.again[1].split(part)
 
     def show(self, rows: Tensor) -> Tensor:
-        """Pictures by number, (n, 3, size, size) uint8, or the frozen part's outputs for them."""
+        """The inputs for pictures by their numbers: (n, 3, size, size) uint8, or the frozen part's outputs."""
         if self.cached is not None:
             return self.cached[rows]
         return torch.stack([pictures.decode(self.paths[row], self.size) for row in rows.tolist()])
 
 
 class _Steps(Dataset):
-    """The feed's steps by number; a worker process knows nothing of torchrun, so its rank is handed on."""
+    """The feed's steps by number. A worker process has no torchrun, so it is given the rank."""
 
     def __init__(self, feed: Feed, rank: int, count: int):
         self.feed, self.rank, self.count = feed, rank, count
@@ -211,8 +215,10 @@ class _Steps(Dataset):
 
 
 def _shuffled_hands(clusters: np.ndarray, size: int, most: int, generator: np.random.Generator) -> np.ndarray:
-    """Picture numbers in hands of `size` of one cluster, (hands, size): clusters in random order, pictures shuffled
-    inside them, and at most `most` hands of a cluster, which stand together."""
+    """Hands of `size` shuffled pictures of one cluster each, (hands, size) picture numbers.
+
+    Clusters are in random order. A cluster has at most `most` hands, which follow each other.
+    """
     labels = generator.permutation(clusters.max() + 1)[clusters]
     order = np.lexsort((generator.random(len(labels)), labels))
     counts = np.bincount(labels)
@@ -222,7 +228,9 @@ def _shuffled_hands(clusters: np.ndarray, size: int, most: int, generator: np.ra
 
 
 def _dealt(hands: np.ndarray, hands_of_batch: int, batches: int) -> np.ndarray:
-    """Hand h to batch h modulo `batches`, until each batch has `hands_of_batch`: (batches, pictures of a batch)."""
+    """Deal hand h to batch h modulo `batches` until each batch has `hands_of_batch`; return (batches, pictures of a
+    batch).
+    """
     rounds = hands[: batches * hands_of_batch].reshape(hands_of_batch, batches, -1)
     return rounds.transpose(1, 0, 2).reshape(batches, -1)
 

@@ -26,7 +26,7 @@ PIECE = 4096  # bytes of a file that are looked at together
 
 @config.settings
 class Job:
-    """Which student to fit to which target, how, and where."""
+    """A job: the student to fit, its target, the settings, and the folders."""
 
     name: str  # of the student in params.yaml
     target: str  # one of run.targets
@@ -38,7 +38,7 @@ class Job:
 
 
 def run(job: Job) -> pd.DataFrame:
-    """Fit and save a student, in this process or, with settings.devices > 1, in that many; its curve."""
+    """Fit and save a student in this process or, if settings.devices > 1, in that many; return its training curve."""
     if job.settings.devices > 1:
         devices.launch("alignet.student", job, job.settings.devices)
     else:
@@ -47,9 +47,9 @@ def run(job: Job) -> pd.DataFrame:
 
 
 def train(job: Job) -> None:
-    """Fit and save a student in the processes that are there; the first one saves.
+    """Fit a student in the processes that torchrun has started, or in this one; the first process saves it.
 
-    A checkpoint under data/checkpoints/ lets a run that was killed go on; it is removed at the end.
+    A run that was killed resumes from a checkpoint under data/checkpoints/, which is removed at the end.
     """
     settings, backbone, reading = job.settings, job.backbone, job.reading
     if backbone.layer != "pooled":
@@ -82,7 +82,7 @@ def train(job: Job) -> None:
 def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
     """A target's representation (n, p), memory-mapped, and clusters (n,) of the synthesis split's pictures.
 
-    Raises: ValueError if they are of another number of pictures.
+    Raises: ValueError if their numbers of pictures differ from that of the split.
     """
     representation = np.load(folder / "representation.npy", mmap_mode="r")
     clusters = np.load(folder / "clusters.npy")
@@ -94,7 +94,7 @@ def load_labels(folder: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_source(folder: Path, world: World, settings: config.Student) -> InBatch | FromFile:
-    """Where a student's triplets come from: a target's clusters, or its release file of training triplets."""
+    """The source of a student's triplets: a target's clusters, or its release file of training triplets."""
     if settings.source == "file":
         return FromFile(*_release_triplets(folder / f"train_{settings.file_scheme}.npz", world), settings)
     return InBatch(*load_labels(folder, world), settings)
@@ -107,7 +107,7 @@ def load_held_out(folder: Path, world: World, settings: config.Student) -> Batch
 
 
 def _release_triplets(path: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
-    """A file's triplets as positions in the synthesis split, by file name, and their similarities, (n, 3) each."""
+    """A file's triplets as positions in the synthesis split, found by file name, and their similarities, (n, 3) each."""
     found = triplet_files.read(path)
     names = world.images["path"].to_numpy()[world.rows("synthesis")]
     return triplet_files.locate(found, names), np.asarray(found.similarities)  # mapped still, or all of a streamed one

@@ -16,8 +16,8 @@ from alignet.models.frozen import Split
 class StudentNetwork(nn.Module):
     """A backbone and a linear triplet head on its pooled pre-logits.
 
-    forward: pictures (batch, 3, size, size) uint8, or what `split.before` gave for them -> pooled (batch, dim), head
-    (batch, head_width), which is `pooled` again where head_width is None.
+    forward takes pictures, (batch, 3, size, size) uint8, or the outputs of `split.before` for them. It returns pooled,
+    (batch, dim), and head, (batch, head_width), which is `pooled` again if head_width is None.
     Source: the release (1,024 outputs on the pre-logits); without a head: ours.
     """
 
@@ -44,28 +44,30 @@ class StudentNetwork(nn.Module):
 
 
 def trainable(student: StudentNetwork, frozen_layers: list[str]) -> list[nn.Parameter]:
-    """The parameters to train, after freezing the named submodules of the backbone."""
+    """Freeze the named submodules of the backbone, and return the parameters to train."""
     frozen.freeze(student.embedder.model, frozen_layers)
     return [parameter for parameter in student.parameters() if parameter.requires_grad]
 
 
 def create(backbone: Backbone, settings: config.Student) -> StudentNetwork:
-    """A student at the start: the backbone's weights and a random head."""
+    """A student before training, with the backbone's weights and a random head."""
     return StudentNetwork(backbones.create(backbone), settings.head_width, torch.Generator().manual_seed(settings.seed))
 
 
 def split(student: StudentNetwork, settings: config.Student, size: int) -> Split | None:
-    """Freeze what the settings freeze, and cut the student behind it; None where nothing can be cut off.
+    """Freeze the submodules that the settings name, and cut the student behind them.
 
-    Args: size: of the pictures, pixels.
+    Args: size: of the pictures, in pixels.
+    Returns: None where nothing can be cut off.
     """
     student.split = frozen.of_student(student.embedder, settings, size)
     return student.split
 
 
 def own_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """A module's tensors by name, each contiguous and in memory of its own, as safetensors writes them: one that two
-    names share (as CoaT's position encodings) stands under both, so that every reader finds all names.
+    """A module's tensors by name, each contiguous and in memory of its own, as safetensors needs them.
+
+    A tensor that two names share (such as CoaT's position encodings) is copied, so that every reader finds all names.
     """
     found: dict[str, Tensor] = {}
     places: set[int] = set()

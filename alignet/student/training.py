@@ -26,8 +26,9 @@ from alignet.student.network import StudentNetwork, trainable
 class DecayToInitial:
     """Decoupled decay to the initial weights: theta <- theta - lr * wd * (theta - theta_0).
 
-    It comes before the Adam step, which does not depend on the weights, so that both together are Eq. 10 of
-    docs/method.md. Source: the release (wd = 1.0).
+    It precedes the Adam step. Since that step does not depend on the weights, both together are Eq. 10 of
+    docs/method.md.
+    Source: the release (wd = 1.0).
     """
 
     def __init__(self, parameters: list[nn.Parameter], weight_decay: float):
@@ -41,9 +42,9 @@ class DecayToInitial:
 
 
 class Run:
-    """A fit under way: all that a step changes, which is all that a checkpoint holds.
+    """The state of a running fit: everything that a step changes, and thus everything that a checkpoint holds.
 
-    Batches and random numbers need no state of their own: each step's come from the seed and the step.
+    Batches and random numbers need no state, since they follow from the seed and the step.
     """
 
     def __init__(self, student: StudentNetwork, settings: config.Student, work: str = ""):
@@ -67,7 +68,7 @@ class Run:
             self.forward = DistributedDataParallel(student)
 
     def save(self, path: Path) -> None:
-        """Write all state, under another name first, so that an interruption leaves the former file whole."""
+        """Write the state to a checkpoint. An interruption leaves the former file whole."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         state = {name: getattr(self, name).state_dict() for name in ("student", "optimiser", "scaler")}
@@ -76,10 +77,10 @@ class Run:
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Resume from a checkpoint; one of other settings or labels is not used.
+        """Resume from a checkpoint, unless it belongs to other settings or labels.
 
-        A line on stderr says which. It stays out of the executed notebook, as what a run leaves should not depend on
-        whether it was killed on the way.
+        A line on stderr says which is the case. It is not written into the executed notebook, since results of a run
+        should not depend on whether it was killed in between.
         """
         if not path.is_file():
             return
@@ -105,10 +106,10 @@ def fit(
 
     Args: feed: pictures and triplets by step; held_out: triplets to watch, none of them trained on; checkpoint: written
         every checkpoint_every steps; work: says what is being fitted, so that another fit's checkpoint is not used.
-    Returns: one row per step: step, lr, loss, agreement (share of the batch's triplets on which student and teacher
-        pick the same odd one out), gradient_norm and, every held_out_every steps and at the end, held_out_loss and
-        held_out_accuracy, all before the step's update.
-    Raises: FloatingPointError naming the step where the loss is no number, or where the held-out loss has diverged.
+    Returns: one row per step, with numbers from before its update: step, lr, loss, agreement (share of the batch's
+        triplets on which student and teacher choose the same odd one out), gradient_norm and, every held_out_every
+        steps and at the end, held_out_loss and held_out_accuracy.
+    Raises: FloatingPointError naming the step at which the loss is not finite, or the held-out loss has diverged.
     """
     with torch.random.fork_rng():
         run = Run(student, settings, work)
@@ -131,10 +132,10 @@ def fit(
 
 
 def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
-    """One step of the decay and of Adam.
+    """Make one step of the decay and of Adam.
 
-    A batch in several parts is forwarded twice: for the head's outputs, whose triplets go across parts, and once more,
-    part by part, for the gradients; the result is that of the whole batch, the memory that of a part.
+    A batch in several parts is forwarded twice: first for the head's outputs, since triplets go across parts, and then
+    part by part for the gradients. The result is that of the whole batch, with the memory of one part.
     """
     settings, lr = run.settings, learning_rate(run.step, run.settings)
     parts = shown.to(run.device).chunk(settings.batch_parts)
@@ -163,7 +164,7 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
 
 
 def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
-    """`_outputs` of all parts, float32; with several parts, a leaf whose gradient is to be handed on."""
+    """The `_outputs` of all parts, float32; with several parts a leaf tensor, whose gradient the parts receive later."""
     with autocast(run.settings.precision, run.device.type):
         if len(parts) == 1:
             reseed(run, 0)
@@ -177,18 +178,20 @@ def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
 
 
 def _width(run: Run) -> int:
-    """Of the head's outputs; without a head, of `pooled`."""
+    """The width of the head's outputs or, without a head, of `pooled`."""
     return run.settings.head_width if run.settings.head_width is not None else run.student.embedder.dim
 
 
 def _outputs(run: Run, pooled: Tensor, head: Tensor) -> Tensor:
-    """What the loss reads: the head's outputs (b, head_width) and, to keep neighbourhoods, pooled beside them."""
+    """The inputs of the loss: the head's outputs, (b, head_width), and beside them `pooled` if neighbourhoods are to be
+    kept.
+    """
     return head.float() if run.initial is None else torch.cat([head.float(), pooled.float()], dim=1)
 
 
 @torch.no_grad()
 def _initial(run: Run, feed: Feed) -> Tensor:
-    """The pooled representation of all pictures before any step, (n, dim), in the fresh student's evaluation mode."""
+    """The pooled representation of all pictures before the first step, (n, dim), in evaluation mode."""
     run.student.eval()
     rows = torch.arange(len(feed.paths)).split(256)
     with autocast(run.settings.precision, run.device.type):
@@ -196,8 +199,10 @@ def _initial(run: Run, feed: Feed) -> Tensor:
 
 
 def _strayed(run: Run, outputs: Tensor, batch: Batch) -> Tensor:
-    """How far the batch's neighbourhoods are from those of the initial representation (Eq. 7 of docs/method.md, of the
-    student in the place of the teacher; both centred at the initial mean). *(ours)*
+    """The distance of the batch's neighbourhoods from those of the initial representation. *(ours)*
+
+    It is Eq. 7 of docs/method.md for the student instead of the teacher; both representations are centred at the
+    initial mean.
     """
     assert run.initial is not None
     mean = run.initial.mean(0)
@@ -206,8 +211,11 @@ def _strayed(run: Run, outputs: Tensor, batch: Batch) -> Tensor:
 
 
 def reseed(run: Run, part: int) -> None:
-    """Dropout and stochastic depth, where a backbone has them, from the seed, step, process and part of the batch
-    alone: a resumed run draws what it would have drawn, and both forward passes of a part draw the same."""
+    """Seed dropout and stochastic depth, where a backbone has them, by the seed, step, process and part of the batch.
+
+    A resumed run then draws the numbers of an uninterrupted one, and both forward passes of a part draw the same
+    numbers.
+    """
     numbers = np.random.SeedSequence((run.settings.seed, run.step, devices.rank(), part)).generate_state(1, np.uint64)
     torch.manual_seed(int(numbers[0] >> 1))
 
@@ -226,10 +234,12 @@ def _backward_by_part(run: Run, parts: tuple[Tensor, ...], gradient: Tensor) -> 
 def divergence(head: Tensor, batch: Batch, settings: config.Student) -> tuple[Tensor, Tensor]:
     """Mean loss of a batch, and the share of its triplets on which student and teacher choose alike.
 
-    The losses compare softmax(teacher similarities / tau_teacher) with softmax(student similarities / tau): of
-    triplets, each kind with an equal share, or of all pairs (`rows`; by KL of the triplets where the batch knows no
-    more of the teacher than those, as held-out triplets do).
-    Args: head: (b, head_width), row by row the pictures of batch.rows.
+    The losses compare softmax(teacher similarities / teacher_temperature) with softmax(student similarities /
+    temperature) on the triplets, each kind of which has an equal share. The loss 'rows' compares all pairs of pictures;
+    where the batch knows the teacher's similarities of triplets only, as for held-out triplets, it is replaced by 'kl'.
+
+    Args: head: (b, head_width), a row for each picture in batch.rows.
+    Returns: two scalars: the loss in nats, and the share in [0, 1].
     """
     if settings.similarity == "cosine":
         head = F.normalize(head, dim=1)
@@ -248,7 +258,7 @@ def divergence(head: Tensor, batch: Batch, settings: config.Student) -> tuple[Te
 
 @torch.no_grad()
 def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
-    """Loss and accuracy (agreement with the teacher's choices) on held-out triplets, in the steps that are due.
+    """Loss and accuracy (agreement with the teacher's choices) on held-out triplets, at steps at which they are due.
 
     Raises: FloatingPointError if the loss has `diverged`.
     """
@@ -269,9 +279,12 @@ def _watch(run: Run, feed: Feed, held_out: Batch) -> dict[str, float]:
 
 
 def diverged(held_out_losses: list[float], settings: config.Student) -> bool:
-    """Whether a fit is lost: its last stop_watches held-out losses are all large, and the newest is no lower than the
-    oldest of them. Large: more than stop_above times the first one and more than stop_margin nats above it, since a
-    loss that starts near 0 may double by chance."""
+    """Whether a fit has diverged: its last stop_watches held-out losses are large, and the newest is not below the
+    oldest of them.
+
+    A loss is large if it is more than stop_above times the first one and more than stop_margin nats above it, since a
+    loss that starts near 0 may double by chance.
+    """
     first, latest = held_out_losses[0], held_out_losses[-settings.stop_watches :]
     large = max(settings.stop_above * first, first + settings.stop_margin)
     return len(latest) == settings.stop_watches and min(latest) > large and latest[-1] >= latest[0]
@@ -283,7 +296,7 @@ def _progress(run: Run) -> tqdm:
 
 
 def _report(progress: tqdm, run: Run, batch: Batch) -> None:
-    """The newest numbers behind the progress bar."""
+    """Show the newest numbers behind the progress bar."""
     rate = progress.format_dict["rate"] or 0.0
     watched = [row["held_out_accuracy"] for row in run.curve if "held_out_accuracy" in row]
     shown = {"loss": f"{run.curve[-1]['loss']:.4f}", "held_out": f"{watched[-1]:.2f}" if watched else "-"}

@@ -1,4 +1,4 @@
-"""k-means of a representation that may lie on disk: centroids from a sample, every row assigned chunk by chunk."""
+"""k-means of a representation that may lie on disk: centroids from a sample, and rows assigned chunk by chunk."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,11 @@ ITERATIONS = 25  # faiss's default; the inertia moves by less than 1 % after tha
 
 @dataclass(frozen=True)
 class Clustering:
-    """labels: (n,) int64 cluster of every row; centroids: (k, p) float32; inertia: sum of squared distances of all
-    rows to their centroids; empty: clusters without a row."""
+    """The result of k-means.
+
+    labels: (n,) int64 cluster of every row; centroids: (k, p) float32; inertia: sum of squared distances of all rows to
+    their centroids; empty: number of clusters without a row.
+    """
 
     labels: np.ndarray
     centroids: np.ndarray
@@ -25,8 +28,8 @@ class Clustering:
 def fit(rows: np.ndarray, clusters: int, points_per_cluster: int, seed: int, chunk: int = 1 << 15) -> Clustering:
     """Lloyd's algorithm (faiss) on at most clusters * points_per_cluster rows, then the nearest centroid of every row.
 
-    Memory: the sample and one chunk in float32, whatever the number of rows. The same seed gives the same labels
-    whatever the chunk and the number of threads.
+    Memory holds the sample and one chunk in float32, whatever the number of rows. Equal seeds give equal labels,
+    whatever the chunk size and the number of threads.
 
     Args: rows: (n, p) float16 or float32, in memory or memory-mapped.
     Raises: ValueError if there are fewer rows than clusters or a value is not finite.

@@ -1,4 +1,4 @@
-"""What labels say about the triplets of every scheme, and whether they carry a signal."""
+"""Labels of the triplets of every scheme, and a check whether they carry a signal."""
 
 from pathlib import Path
 
@@ -24,11 +24,12 @@ CHANCE = 1 / 3
 def labels_by_scheme(
     drawn: dict[str, Tensor], features: Tensor, targets: dict[str, AffineMap]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each target's labels say about the same triplets.
+    """Each target's labels of the same triplets.
 
     Args: drawn: scheme -> (n, 3); features: (n_pictures, p); targets: 'alignet', 'unalignet' -> its map.
-    Returns: one row per scheme, labels and triplet: choice entropy (nats, 0 to ln 3); one per scheme: agreement of
-        the aligned teacher's choices with those of the same backbone without its map, its 95 % interval (Wilson), n.
+    Returns: two tables. The first has a row per scheme, target and triplet: the labels' choice entropy (nats, 0 to ln
+        3). The second has a row per scheme: the agreement of the aligned teacher's choices with those of the same
+        backbone without its map, its 95 % interval (Wilson) and n.
     """
     entropies, agreements = [], []
     for scheme, rows in drawn.items():
@@ -42,8 +43,11 @@ def labels_by_scheme(
 
 
 def summary(left_out: pd.DataFrame, entropies: pd.DataFrame, agreements: pd.DataFrame, target: str) -> pd.DataFrame:
-    """One row per scheme: what it drew from, the quartiles and mean of the target's choice entropy, and the agreement
-    of AligNet's choices with the control's on the same triplets."""
+    """A summary of each scheme's labels.
+
+    A row has what the scheme drew from, the quartiles and mean of the target's choice entropy, and the agreement of
+    AligNet's choices with the control's on the same triplets.
+    """
     own = entropies[entropies["labels"] == target].groupby("scheme")["entropy"]
     quantiles = (
         own.quantile([0.25, 0.5, 0.75]).unstack().set_axis(["entropy_q25", "entropy_q50", "entropy_q75"], axis=1)
@@ -56,11 +60,12 @@ def summary(left_out: pd.DataFrame, entropies: pd.DataFrame, agreements: pd.Data
 def signal(
     labelled: dict[str, tuple[Tensor, Tensor]], independent: Tensor, classes: Tensor | None, backbone: str
 ) -> pd.DataFrame:
-    """Do labels say anything? How often they agree with choices that owe them nothing. *(ours)*
+    """The signal check: how often labels agree with choices that do not depend on them. *(ours)*
 
-    The witnesses are the zero-shot choices (centred cosine) of a backbone that is not the teacher's, and, in
-    class_border triplets, the classes: the odd one out is the image of the other class. A file that is shuffled or
-    matched to the wrong pictures agrees with both by chance, 1/3, and trains a student to chance without an error.
+    These witnesses are the zero-shot choices (centred cosine) of a backbone that is not the teacher's and, in
+    class_border triplets, the classes, where the odd one out is the image of the other class. Labels that are shuffled
+    or matched to the wrong pictures agree with both at chance, 1/3. They would raise no error, and a student that is
+    trained on them stays at chance.
 
     Args: labelled: scheme -> picture numbers (n, 3) and label similarities (n, 3) in odd-one-out order;
         independent: (n_pictures, dim) features; classes: (n_pictures,), or None where there are none.
@@ -128,7 +133,7 @@ def released_signal(
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """The signal check in Markdown: a loud warning for each row that fails it, or one line that none does."""
+    """The result of the signal check in Markdown: a warning for each row that fails, or one line if none does."""
     if table.empty:
         return "**No signal check**: synthesis.signal_backbone is null."
     failed = table[table["warning"] != ""]
@@ -144,7 +149,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def _alike(first: Tensor, second: Tensor) -> Tensor:
-    """Where two choices are the same; a tie (-1) agrees with nothing."""
+    """Whether two choices are the same; a tie (-1) agrees with nothing."""
     return (first == second) & (first >= 0)
 
 

@@ -22,14 +22,14 @@ ROWS = 1 << 15  # pictures handled at a time
 def labeller(features: Tensor, teacher: AffineMap, target: str, settings: Synthesis) -> AffineMap:
     """The map whose dot products label `target`: 'alignet' (the teacher) or 'unalignet' (the control).
 
-    The control is the teacher's standardised features (on its principal axes if it has some) without its map,
-    multiplied by one scale: the one at which the mean choice entropy on triplets of the scheme settings.matched_on
-    equals the aligned teacher's (Eq. 8 of docs/method.md). Both targets are then equally sure of their choices on what
-    students train on. Cluster-border triplets are each target's own, at the borders of its own clusters. The entropies
-    are measured on at most clusters * points_per_cluster pictures.
+    The control reads the teacher's standardised features (on its principal axes if there are any) without the map. They
+    are multiplied by the scale at which the mean choice entropy on triplets of the scheme settings.matched_on equals
+    that of the aligned teacher (Eq. 8 of docs/method.md), so that both targets are equally sure of the choices on which
+    students are trained. For cluster-border triplets each target has its own triplets, at the borders of its own
+    clusters. The entropies are measured on at most clusters * points_per_cluster pictures.
 
     Args: features: (n, p) of the pictures to be labelled.
-    Raises: ValueError if the target is neither.
+    Raises: ValueError if the target has another name.
     """
     if target == "alignet":
         return teacher
@@ -91,10 +91,10 @@ def elbow(representation: np.ndarray, settings: Synthesis) -> pd.DataFrame:
 def write(
     folder: Path, world: World, representation: np.ndarray, clusters: Tensor, settings: Synthesis
 ) -> dict[str, Tensor]:
-    """Sample triplets, none in both splits, and write them; the sampled triplets by split, (n, 3).
+    """Sample triplets, none of which is in both splits, and write them; return the sampled triplets by split, (n, 3).
 
-    clusters.npy: row i is picture i of the synthesis split, as in representation.npy; train_ and valid_<scheme>.npz:
-    the release's format.
+    The files are clusters.npy, whose row i is picture i of the synthesis split, as in representation.npy; and
+    train_<scheme>.npz and valid_<scheme>.npz in the release's format.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -118,12 +118,12 @@ def write(
 
 
 def filenames(world: World) -> np.ndarray:
-    """Paths of the synthesis split's pictures, (n,) text: what the release files name."""
+    """Paths of the synthesis split's pictures, (n,) text, by which triplet files name them."""
     return world.images["path"].to_numpy()[world.rows("synthesis")].astype(str)
 
 
 def from_easy_to_hard(drawn: Tensor, affine: AffineMap, features: Tensor, n: int) -> Tensor:
-    """`n` of the triplets at equal steps of the labels' choice entropy, from the surest to the least sure, (n, 3)."""
+    """n of the triplets at equal steps of the labels' choice entropy, lowest entropy first, (n, 3)."""
     order = metrics.entropy(soft_labels(drawn, affine, features)).argsort(stable=True)
     return drawn[order[torch.linspace(0, len(order) - 1, n).round().long()]]
 
@@ -134,8 +134,10 @@ def soft_labels(drawn: Tensor, affine: AffineMap, features: Tensor) -> Tensor:
 
 
 def cluster_examples(clusters: Tensor, rows: int, columns: int) -> tuple[Tensor, list[str]]:
-    """Evenly spread pictures of the largest clusters: picture numbers (rows, columns), repeated in small clusters, and
-    a title for each."""
+    """Evenly spread pictures of the largest clusters, (rows, columns) picture numbers, and a title for each cluster.
+
+    Pictures of small clusters are repeated.
+    """
     sizes = torch.bincount(clusters)
     largest = sizes.argsort(descending=True, stable=True)[:rows]
     members = [torch.nonzero(clusters == label).flatten() for label in largest[sizes[largest] > 0]]
@@ -146,15 +148,17 @@ def cluster_examples(clusters: Tensor, rows: int, columns: int) -> tuple[Tensor,
 
 
 def label_similarities(affine: AffineMap, features: Tensor, drawn: Tensor) -> Tensor:
-    """Pair similarities (n, 3) of triplets under a map, computed for the pictures that occur only."""
+    """Pair similarities (n, 3) of triplets under a map; only pictures that occur in them are mapped."""
     numbers, place = drawn.unique(return_inverse=True)
     mapped = affine(features[numbers].float()).numpy()
     return torch.from_numpy(pair_kernel.pair_similarities(mapped, place.numpy()))
 
 
 def _own_similarities(representation: Tensor, settings: Synthesis) -> Tensor:
-    """Pair similarities of valid_triplets triplets of the scheme settings.matched_on, any three pictures or those at
-    the borders of the representation's own clusters."""
+    """Pair similarities of valid_triplets triplets of the scheme settings.matched_on.
+
+    They show any three pictures, or pictures at the borders of the representation's own clusters.
+    """
     generator = torch.Generator().manual_seed(settings.seed)
     clusters = torch.zeros(len(representation), dtype=torch.int64)
     if settings.matched_on == "cluster_border":

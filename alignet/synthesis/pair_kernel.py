@@ -1,9 +1,9 @@
 """Pair similarities of triplets, gathered from an embedding that may be larger than memory: a fused numba kernel.
 
-The kernel reads each of the three rows once, converts float16 in registers and writes three float32 numbers, so its
-memory is its result. The processor cannot guess which rows come next, so float16 rows are asked for AHEAD triplets
-early (1.2 times as fast; float32 rows would take 1.3 times as long). bench/tasks/synthesis.py compares it with the ways
-that copy the rows first, and with itself without asking.
+The kernel reads each of the three rows once, converts float16 in registers and writes three float32 numbers, so it
+needs no memory except for its result. The processor cannot predict which rows come next, so float16 rows are prefetched
+AHEAD triplets early: this is 1.2 times as fast. float32 rows are not prefetched, which would take 1.3 times as long.
+bench/tasks/synthesis.py compares the kernel with methods that copy the rows first, and with itself without prefetching.
 """
 
 import numba
@@ -18,13 +18,13 @@ LINE = 64  # bytes of a cache line
 
 
 def pair_similarities(embeddings: np.ndarray, triplets: np.ndarray, chunk: int = 1 << 18) -> np.ndarray:
-    """Dot products, in float32, of the pair that is left when each image is taken out, (n, 3) float32.
+    """Dot products of the pair that is left when each image is taken out, (n, 3) float32.
 
-    Odd-one-out order: entry 0 belongs to images 1 and 2, entry 1 to 0 and 2, entry 2 to 0 and 1.
+    They are in odd-one-out order: entry 0 belongs to images 1 and 2, entry 1 to 0 and 2, entry 2 to 0 and 1.
 
-    Args: embeddings: (n_images, dim) float16 or float32, in memory or memory-mapped, rows contiguous;
-        triplets: (n, 3) integers; chunk: triplets whose numbers are copied at a time.
-    Raises: IndexError naming the first triplet outside the embedding; TypeError at another type of number.
+    Args: embeddings: (n_images, dim) float16 or float32, in memory or memory-mapped, rows contiguous; triplets: (n, 3)
+        integers; chunk: number of triplets that are copied at a time.
+    Raises: IndexError naming the first triplet outside the embedding; TypeError for another type of number.
     """
     if embeddings.dtype not in (np.float16, np.float32):
         raise TypeError(f"embeddings must be float16 or float32, not {embeddings.dtype}")
@@ -42,7 +42,7 @@ def pair_similarities(embeddings: np.ndarray, triplets: np.ndarray, chunk: int =
 
 @intrinsic
 def _half_to_single(_context, _bits):
-    """The float16 of these 16 bits as float32: one instruction, which numba does not offer for float16 arrays."""
+    """The float16 number in these 16 bits as float32, by one instruction that numba does not offer for float16 arrays."""
 
     def emit(_codegen, builder, _signature, arguments):
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
@@ -52,7 +52,7 @@ def _half_to_single(_context, _bits):
 
 @intrinsic
 def _ask_for(_context, _address):
-    """Begin to load the cache line at this address; the value is not waited for, and no address is wrong."""
+    """Begin to load the cache line at this address, without waiting for it; any address is allowed."""
 
     def emit(context, builder, _signature, arguments):
         pointer, number = ir.PointerType(ir.IntType(8)), ir.IntType(32)

@@ -1,14 +1,14 @@
 """Labels from the release's representations: python -m alignet.synthesis.released --target alignet|unalignet
 
-Beside triplets, the AligNet release holds a representation of every ImageNet picture and cluster assignments. Its
-README calls them the last-layer activations of the open foundation model: features before the map, whose dot products
-are the control's labels and not AligNet's. So the dot products are compared with the similarities in the release's own
-triplet file of the target first, and files that do not give them are refused; `transform` names an affine map
-(transform.npz, `teacher.transforms`) that is applied before.
+Beside triplets, the AligNet release holds a representation of every ImageNet picture, and cluster assignments. Its
+README calls the representations the last-layer activations of the open foundation model: features before the map, whose
+dot products are the control's labels and not AligNet's. This command therefore first compares the dot products with the
+similarities in the release's triplet file of the target, and refuses files that do not agree. `transform` names an
+affine map (transform.npz, `teacher.transforms`) that is applied first.
 
-This command then matches the rows to the world's pictures by file name, samples triplets, and checks that the labels
-carry a signal. It writes what the stage 05_synthesis writes, data/synthesis/<target>/, so that students are trained as
-always, or nothing at all.
+It then matches the rows to the world's pictures by file name, samples triplets, and checks that the labels carry a
+signal. It writes the files of the stage 05_synthesis, data/synthesis/<target>/, so that students are trained in the
+usual way; after an error it writes nothing.
 """
 
 import argparse
@@ -37,7 +37,8 @@ TOLERANCE = 0.02  # of the similarities' spread: representations in half precisi
 
 
 def write(target: str, world: World, folder: Path, settings: Synthesis) -> dict[str, torch.Tensor]:
-    """representation.npy, clusters.npy and the triplet files of a target; the sampled triplets by split, (n, 3).
+    """Write representation.npy, clusters.npy and a target's triplet files; return the sampled triplets by split, (n,
+    3).
 
     Raises: ReleaseError naming file, array, row or picture: settings that name no files, unequal numbers of rows,
         repeated names, dot products that are not the released similarities of the target, pictures of the world that
@@ -71,11 +72,13 @@ def write(target: str, world: World, folder: Path, settings: Synthesis) -> dict[
 def compare(
     representation: Any, names: np.ndarray, affine: AffineMap | None, files: dict[str, str], target: str
 ) -> None:
-    """Refuse representations whose dot products, after the map where there is one, are not those of the release's
-    triplet file of the target. At most CHECKED of its triplets are compared.
+    """Refuse representations whose dot products differ from the similarities in the release's triplet file of the
+    target.
+
+    If a map is given, it is applied first. At most CHECKED triplets are compared.
 
     Args: representation: (n, p) rows of the pictures `names`, (n,).
-    Raises: ReleaseError with the share of triplets in which both leave out the same picture.
+    Raises: ReleaseError with the share of triplets in which both choose the same odd one out.
     """
     released = triplet_files.read(home() / files["triplets"])
     some = slice(0, min(len(released), CHECKED))
@@ -101,7 +104,7 @@ def compare(
 
 
 def array(place: str) -> Any:
-    """An array that a setting names: FILE.npy, or FILE.npz:ARRAY; mapped, or streamed where it is deflated.
+    """The array that a setting names, as FILE.npy or FILE.npz:ARRAY; memory-mapped, or streamed if it is deflated.
 
     Raises: ReleaseError naming the file and what is wrong with it.
     """
@@ -141,9 +144,7 @@ def matched(names: np.ndarray, wanted: np.ndarray, source: str) -> np.ndarray:
 def checked_signal(
     drawn: torch.Tensor, representation: np.ndarray, world: World, features: Path, settings: Synthesis
 ) -> pd.DataFrame:
-    """The signal check of sampled triplets, as of one's own labels (`label_checks.signal`); no row without a
-    backbone.
-    """
+    """The signal check of sampled triplets (`label_checks.signal`); without a backbone it has no rows."""
     backbone = settings.signal_backbone
     if backbone is None:
         return label_checks.signal({}, torch.zeros(1, 1), None, "none")
@@ -180,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _text(place: str) -> np.ndarray:
-    """File names (n,): of an array of text or bytes, or a .txt file of a name a line."""
+    """File names, (n,), from an array of text or bytes, or from a .txt file with one name a line."""
     if place.endswith(".txt"):
         if not (home() / place).is_file():
             raise ReleaseError(f"{place}: no such file")
@@ -192,7 +193,7 @@ def _text(place: str) -> np.ndarray:
 
 
 def _clusters(numbers: np.ndarray, source: str) -> np.ndarray:
-    """Cluster numbers (n,) int64 from 0, each with a picture."""
+    """Cluster numbers, (n,) int64 from 0; each cluster has a picture."""
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or (len(numbers) and numbers.min() < 0):
         raise ReleaseError(f"{source}: is {numbers.dtype} of shape {numbers.shape}, not cluster numbers from 0")
     empty = np.flatnonzero(np.bincount(numbers) == 0)
@@ -202,7 +203,7 @@ def _clusters(numbers: np.ndarray, source: str) -> np.ndarray:
 
 
 def _rows(representation: Any, numbers: np.ndarray) -> np.ndarray:
-    """Some rows, ascending, taken block by block in one pass over an array that may be streamed."""
+    """The chosen rows, in ascending order, read block by block in one pass over an array that may be streamed."""
     blocks = range(0, len(representation), ROWS)
     inside = [numbers[(numbers >= start) & (numbers < start + ROWS)] - start for start in blocks]
     parts = [np.asarray(representation[at : at + ROWS])[rows] for at, rows in zip(blocks, inside, strict=True)]
@@ -210,7 +211,7 @@ def _rows(representation: Any, numbers: np.ndarray) -> np.ndarray:
 
 
 def _mapped(rows: np.ndarray, affine: AffineMap | None, source: str) -> np.ndarray:
-    """The rows after the map. Raises: ReleaseError if it is for other numbers of features."""
+    """The rows after the map. Raises: ReleaseError if the map expects another number of features."""
     if affine is None:
         return rows
     if rows.shape[1] != affine.weight.shape[1]:
@@ -221,7 +222,7 @@ def _mapped(rows: np.ndarray, affine: AffineMap | None, source: str) -> np.ndarr
 def _copied(
     representation: Any, affine: AffineMap | None, place: np.ndarray, path: Path, source: str, settings: Synthesis
 ) -> np.ndarray:
-    """The world's rows in the world's order, mapped, written block by block in one pass over the release's array."""
+    """Write the world's rows, mapped and in the world's order, block by block in one pass over the release's array."""
     width = representation.shape[1] if affine is None else len(affine.bias)
     dtype, shape = np.dtype(settings.precision), (len(place), width)
     written = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

@@ -1,4 +1,4 @@
-"""Triplets by scheme from a world's clusters and classes, and what each scheme leaves out."""
+"""Triplets by scheme from a world's clusters and classes, and the pictures that each scheme leaves out."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from alignet.worlds.format.tables import World
 
 
 def class_labels(world: World, settings: Synthesis) -> Tensor:
-    """The class of every picture of the synthesis split, (n,), for the schemes that say that they use it.
+    """The class of every picture of the synthesis split, (n,), for schemes that use classes.
 
-    settings.class_label names the column; null: the one above the finest, or the finest where there is one only.
+    settings.class_label names the column; null stands for the label above the finest, or for the only label.
     Raises: ValueError if the hierarchy has no such column.
     """
     column = settings.class_label or world.class_label
@@ -24,7 +24,8 @@ def class_labels(world: World, settings: Synthesis) -> Tensor:
 
 
 def scheme_groups(scheme: str, clusters: Tensor, classes: Tensor) -> Groups:
-    """What a scheme draws from: clusters for cluster_border, classes for those with class in their name.
+    """The groups that a scheme draws from: clusters for cluster_border, classes for schemes with 'class' in their
+    names.
 
     Raises: ValueError naming the scheme if they leave no triplet of it.
     """
@@ -32,17 +33,17 @@ def scheme_groups(scheme: str, clusters: Tensor, classes: Tensor) -> Groups:
 
 
 def name(scheme: str | Sequence[str]) -> str:
-    """What stands for the scheme in the names of files: several are joined by a plus."""
+    """The scheme's name in names of files; several schemes are joined by a plus."""
     return "+".join(listed(scheme))
 
 
 def sources(scheme: str | Sequence[str], clusters: Tensor, classes: Tensor) -> dict[str, Groups]:
-    """What each of the schemes draws from. Raises: ValueError naming a scheme if they leave no triplet of it."""
+    """The groups that each scheme draws from. Raises: ValueError naming a scheme if they leave no triplet of it."""
     return {each: scheme_groups(each, clusters, classes) for each in listed(scheme)}
 
 
 def scheme_triplets(world: World, clusters: Tensor, settings: Synthesis) -> tuple[dict[str, Tensor], pd.DataFrame]:
-    """Triplets of all five schemes, valid_triplets of each, and what each leaves out.
+    """valid_triplets triplets of each of the five schemes, and the pictures that each scheme leaves out.
 
     Returns: scheme -> (n, 3), for those that the world allows; a table: scheme, n_triplets, groups,
         groups_left_out (too small), pictures_left_out (in those), note (why there are none).

@@ -1,11 +1,11 @@
-"""Triplet files in the format of the AligNet release: the only place that converts its order of similarities.
+"""Triplet files in the format of the AligNet release. No other module converts its order of similarities.
 
 A file `<target>/<split>_<scheme>.npz` holds filenames (n, 3) text, similarities (n, 3) float32 in the order 01, 02, 12,
-largest first (so the last image is the odd one out), and indices (n, 3) int. Inside the package entry t belongs to the
-pair that is left without image t: the release's order reversed.
+largest first (so the last image is the odd one out), and indices (n, 3) int. In the package, entry t belongs to the
+pair that is left without image t, which is the release's order reversed.
 
-Source: the data set card and data.py of the release (google-deepmind/alignet). Differs from it: members are stored, not
-deflated, so that they can be mapped. The release's own are deflated: they are streamed.
+Source: the data set card and data.py of the release (google-deepmind/alignet). Differs from it: members are stored and
+    not deflated, so that they can be memory-mapped. The release's own members are deflated, and are streamed.
 """
 
 import zipfile
@@ -30,15 +30,15 @@ ROWS = 1 << 18  # rows handled at a time
 
 
 class ReleaseError(ValueError):
-    """A triplet file that is not what its format says: one line naming file, array and row."""
+    """A triplet file does not follow its format; the message is one line that names file, array and row."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A triplet file in the package's order; nothing is read until it is used. Arrays are mapped or `Streamed`.
+    """A triplet file in the package's order. Arrays are memory-mapped or `Streamed`; nothing is read before it is used.
 
-    filenames: (n, 3) text; triplets: (n, 3) int, the file's own picture numbers, the last one odd;
-    similarities: (n, 3) float32 in odd-one-out order, so that they ascend along the row.
+    filenames: (n, 3) text; triplets: (n, 3) int, the file's own picture numbers, the odd one out last; similarities:
+    (n, 3) float32 in odd-one-out order, so that they ascend along each row.
     """
 
     path: Path
@@ -51,10 +51,12 @@ class Release:
 
 
 class Streamed:
-    """A deflated array of a file, decompressed as its rows are asked for, slice by slice.
+    """A deflated array of a file, which is decompressed slice by slice as rows are read.
 
-    Rising slices cost one pass together and hold their own rows only; one that goes back starts again at the first
-    byte. np.asarray(...) holds all rows. backwards: the columns in reverse order.
+    Slices in ascending order together cost one pass, and memory holds the rows of one slice only. A slice that goes
+    back starts again at the first byte. np.asarray(...) holds all rows.
+
+    backwards: whether columns are in reverse order.
     """
 
     def __init__(self, path: Path, name: str, shape: tuple, dtype: np.dtype, backwards: bool = False):
@@ -89,7 +91,7 @@ class Streamed:
         return Streamed(self.path, self.name, self.shape, self.dtype, not self.backwards)
 
     def _at(self, row: int) -> IO[bytes]:
-        """The member's decompressed bytes from a row on."""
+        """The member's decompressed bytes, starting at a row."""
         if self._open is None or row < self._row:
             archive = zipfile.ZipFile(self.path)  # its file closes with the last member that is open
             member = self._open = archive.open(f"{self.name}.npy")
@@ -155,8 +157,8 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
 
     Args: filenames: (n_pictures,) the name of each picture number where it is known; otherwise the file must agree
         with itself: one name per number, one number per name.
-    Returns: triplets, pictures, duplicates (triplets whose set of three stood before), ties (the odd one is not
-        unique).
+    Returns: the numbers of triplets, of pictures, of duplicates (triplets whose set of three occurred before) and of
+        ties (the odd one out is not unique).
     Raises: ReleaseError at the first row that is not finite, not sorted, with a picture twice, with a number that is
         negative or too large, or with a name that is another number's.
     """
@@ -189,8 +191,8 @@ def check(release: Release, filenames: np.ndarray | None = None) -> dict[str, in
 def locate(release: Release, paths: np.ndarray) -> np.ndarray:
     """The file's triplets as positions in `paths`, found by file name, not by the file's own numbers: (n, 3) int64.
 
-    Args: paths: (n_pictures,) of a world; the last component is compared where the file has no folders.
-    Raises: ReleaseError with the count and the first name that is not there, or that stands there twice.
+    Args: paths: (n_pictures,) of a world; only their last components are compared if the file names no folders.
+    Raises: ReleaseError with the count and the first name that is missing or that occurs twice.
     """
     folders = len(release) > 0 and "/" in _text(release.filenames[:1])[0, 0]
     index = pd.Index(paths if folders else [str(path).rsplit("/", 1)[-1] for path in paths])
@@ -210,12 +212,12 @@ def locate(release: Release, paths: np.ndarray) -> np.ndarray:
 
 
 def write(path: Path, filenames: np.ndarray, triplets: np.ndarray, similarities: np.ndarray) -> None:
-    """A file in the release's format. Equal content gives equal bytes.
+    """Write a file in the release's format. Equal content gives equal bytes.
 
-    The images of each triplet are sorted so that the last one is the odd one out; of tied ones the first stays first.
+    The images of each triplet are sorted so that the last one is the odd one out; tied images keep their order.
 
     Args: filenames: (n_pictures,) text; triplets: (n, 3) picture numbers; similarities: (n, 3) in odd-one-out order.
-    Raises: ReleaseError naming the row if a similarity is not finite. The file appears when it is complete.
+    Raises: ReleaseError naming the row if a similarity is not finite. The file appears only once it is complete.
     """
     wrong = ~np.isfinite(similarities).all(1)
     if wrong.any():
@@ -237,7 +239,7 @@ def write(path: Path, filenames: np.ndarray, triplets: np.ndarray, similarities:
 
 
 def _store(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, parts: Iterator[np.ndarray]) -> None:
-    """One array as a stored .npy member with fixed headers, written part by part."""
+    """Write one array part by part as a stored .npy member with fixed headers."""
     entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     entry.create_system, entry.external_attr = 3, 0o600 << 16
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -248,8 +250,11 @@ def _store(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple, p
 
 
 def member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | Streamed:
-    """One array of the archive: mapped from its place in the file if stored, else streamed; whole if it is deflated and
-    lies column by column."""
+    """One array of the archive.
+
+    It is memory-mapped from its place in the file if it is stored, and streamed otherwise; an array that is deflated
+    and in column order is read as a whole.
+    """
     if f"{name}.npy" not in archive.namelist():
         raise ReleaseError(f"{path}: no array {name}; has {', '.join(archive.namelist()) or 'none'}")
     entry = archive.getinfo(f"{name}.npy")
@@ -271,21 +276,23 @@ def member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | Stre
 
 
 def _header(member: IO[bytes]) -> tuple[tuple, bool, np.dtype]:
-    """Shape, column order and type of a .npy member, which is left at its first number."""
+    """Shape, order and type of a .npy member, which is left at its first number."""
     version = np.lib.format.read_magic(member)
     reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     return reader[version](member)
 
 
 def _data_start(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: after its local header, whose name and extra field have lengths of their own."""
+    """The position at which a member's bytes begin, behind its local header with name and extra field of its own
+    lengths.
+    """
     with path.open("rb") as file:
         file.seek(entry.header_offset + 26)
         return entry.header_offset + 30 + sum(np.frombuffer(file.read(4), "<u2").tolist())
 
 
 class _Names:
-    """Which name each picture number has: as given, or as first seen in the file."""
+    """The name of each picture number, as it was given or first seen in the file."""
 
     def __init__(self, release: Release, filenames: np.ndarray | None, images: int):
         self.release, self.given = release, filenames is not None
