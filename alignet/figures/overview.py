@@ -65,7 +65,8 @@ def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
 def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
     """Triplets in reading order, under each picture the probability that it is the odd one out, a line for each label.
 
-    Args: pictures: (n, 3, 3, size, size) uint8; labels: name (or target) -> (n, 3) probabilities, its likeliest bold.
+    Args: pictures: (n, 3, 3, size, size) uint8; labels: name (or target) -> (n, 3) probabilities; one that is larger
+        than the two others is bold.
     """
     columns, size = 4, pictures.shape[-1]
     rows = math.ceil(len(pictures) / columns)
@@ -77,8 +78,9 @@ def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
         style.strip(ax, triplet)
         for line, (name, probabilities) in enumerate(labels.items()):
             y = size * (1.06 + 0.28 * line)
-            for place, probability in enumerate(probabilities[number].tolist()):
-                weight = "bold" if place == int(probabilities[number].argmax()) else "normal"
+            for place, probability in enumerate(probabilities[number]):
+                leads = bool((probabilities[number] < probability).sum() == 2)
+                weight = "bold" if leads else "normal"
                 look: dict[str, Any] = {"va": "top", "color": COLOURS.get(name, "0.1"), "weight": weight}
                 ax.text((place + 0.5) * size, y, f"{probability:.2f}", ha="center", fontsize=6, **look)
     top = 1 - style.TITLE / figure.get_figheight()

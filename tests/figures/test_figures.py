@@ -295,6 +295,11 @@ def test_the_likeliest_odd_one_out_is_bold():
     assert weight == {"0.20": "normal", "0.70": "bold", "0.10": "normal"}
 
 
+def test_of_choices_that_tie_none_is_bold():
+    figure = overview.triplet_page(pictures(1, 3), {"people": torch.tensor([[0.4, 0.4, 0.2]])})
+    assert {text.get_weight() for text in figure.axes[0].texts} == {"normal"}
+
+
 def test_a_similarity_matrix_has_a_line_between_the_coarsest_labels():
     ax = overview.similarity_matrix(torch.eye(3), labels()).axes[0]
     assert [list(line.get_ydata()) for line in ax.lines] == [[1.5, 1.5], [0, 1]]

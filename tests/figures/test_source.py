@@ -1,8 +1,11 @@
+import importlib
+
 import pytest
 import torch
 
 from alignet.figures import source
 from alignet.maths import choices
+from alignet.models import backbones
 from alignet.teacher.affine_map import AffineMap
 
 
@@ -39,3 +42,19 @@ def test_several_functions_are_one_block_of_python():
 def test_a_function_without_a_source_is_refused():
     with pytest.raises(TypeError):
         source.of(len)
+
+
+def test_a_function_is_found_by_its_name_where_its_file_was_edited_after_the_import(tmp_path, monkeypatch):
+    file = tmp_path / "edited_later.py"
+    file.write_text('def first():\n    """One."""\n    return 1\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("edited_later")
+    file.write_text(f"def other():\n    return 0\n\n\n{file.read_text()}")
+    assert source.code(module.first) == "# edited_later\ndef first():\n    return 1"
+    file.write_text("")
+    with pytest.raises(OSError, match="has no first"):
+        source.code(module.first)
+
+
+def test_decorators_are_shown():
+    assert source.code(backbones.outputs).splitlines()[1] == "@torch.inference_mode()"
