@@ -282,7 +282,7 @@ class Levels:
 
 @settings
 class Cost:
-    """Published numbers about each student's pre-training and the paper's alignment; params.yaml names their sources."""
+    """Published numbers about students' pre-training and the paper's alignment; params.yaml names their sources."""
 
     pretraining: dict[str, dict[Literal["images", "picture_size"], int] | None]  # null: none, or unknown
     paper_model: str  # a timm model name
@@ -478,7 +478,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _merged(base: Any, own: Any) -> Any:
-    """A base with a profile's values over it: mappings are merged key by key, other values and lists are replaced."""
+    """A base with a profile's values over it: mappings are merged key by key, all other values replaced."""
     if not isinstance(base, dict) or not isinstance(own, dict):
         return own
     return base | {key: _merged(base.get(key), value) for key, value in own.items()}

@@ -101,7 +101,7 @@ def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Resu
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes that torchrun started (nccl on GPUs, gloo on CPUs); a single process needs no connection."""
+    """Connect the processes that torchrun started (nccl on GPUs, gloo on CPUs); a single process needs nothing."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return

@@ -1,4 +1,4 @@
-"""The evaluation stages' tables as one table of scores, and models beside those that were scored before."""
+"""The evaluation stages' tables as one table of scores, and comparisons with models that were scored before."""
 
 from pathlib import Path
 
@@ -27,8 +27,11 @@ STAGES = ("levels", "uncertainty", "similarity", "downstream")
 
 
 def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The stages' tables as one: student, target and the columns of SCORE and MORE, a row for each score that has a
-    value; noise ceilings of too few triplets for an interval are left out."""
+    """The stages' tables as one table, with a row for each score that has a value.
+
+    Its columns are student, target, and those of SCORE and MORE. Noise ceilings of too few triplets for an interval are
+    left out.
+    """
     by_level = scores["levels"]
     by_level = by_level[by_level["representation"] == "pooled"]
     by_level = by_level.assign(benchmark="levels, " + _about(by_level), metric="odd_one_out_accuracy", chance=1 / 3)
@@ -48,20 +51,20 @@ def tidy(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _about(table: pd.DataFrame) -> pd.Series:
-    """What the choices of each row are about, as `influences.about` names it."""
+    """The name, by `influences.about`, of what the choices in each row are about."""
     columns = [regimes.text(table, name) for name in ("study", "regime", "level")]
     return pd.Series([influences.about(*row) for row in zip(*columns, strict=True)], table.index, dtype=str)
 
 
 def _trusted(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without noise ceilings that have no interval: they are of too few triplets."""
+    """The table without those noise ceilings that have too few triplets for an interval."""
     if "noise_ceiling_low" not in table:
         return table
     return table.assign(noise_ceiling=table["noise_ceiling"].where(table["noise_ceiling_low"].notna()))
 
 
 def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd.DataFrame:
-    """The comparison table with a model's rows in place of its former ones, written as a whole or not at all."""
+    """The comparison table with a model's rows instead of its former ones; it is written whole or not at all."""
     new = scores.reindex(columns=SCORE).assign(**model)[[*MODEL, *SCORE]]
     if file.is_file():
         old = results.load(file)
@@ -74,8 +77,10 @@ def with_model(file: Path, model: dict[str, object], scores: pd.DataFrame) -> pd
 
 
 def of_the_run(reports: Path, world: World) -> pd.DataFrame:
-    """The scores of the pipeline's own students, where its tables are there: as the comparison table, `model` being
-    student and target."""
+    """The scores of the pipeline's own students in the columns of the comparison table, as far as its tables exist.
+
+    `model` is the student and the target.
+    """
     files = {stage: reports / "tables" / f"{stage}.csv" for stage in STAGES}
     if not all(file.is_file() for file in files.values()):
         return pd.DataFrame(columns=[*MODEL, *SCORE])

@@ -1,4 +1,4 @@
-"""Changes of pictures that leave what they show: for shifts between training and test pictures."""
+"""Changes of pictures that keep what they show, for shifts between training and test pictures."""
 
 import torch
 import torch.nn.functional as F

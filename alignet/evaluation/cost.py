@@ -1,4 +1,4 @@
-"""What alignment costs beside pre-training: operations and pictures (docs/method.md, section 9)."""
+"""The cost of alignment and of pre-training, in operations and pictures (docs/method.md, section 9)."""
 
 import math
 from dataclasses import dataclass, replace
@@ -25,7 +25,9 @@ UPDATE = 50  # operations for each entry of VICE's parameters in a step: sample,
 
 @dataclass(frozen=True)
 class Before:
-    """Settings of what is done once, before any student. networks: the teacher's; styles: as in `World.labelled`."""
+    """Settings of the work that is done once, before any student. networks: the teacher's; styles: as in
+    `World.labelled`.
+    """
 
     people: HumanUncertainty
     teacher: Teacher
@@ -40,13 +42,15 @@ def table(
     world: World,
     before: Before,
 ) -> pd.DataFrame:
-    """cost.csv: every student's alignment (one target) and pre-training, what is done once before (the teacher's
+    """The table cost.csv.
+
+    It has every student's alignment (to one target) and pre-training, the work that is done once before (the teacher's
     features, VICE, the teacher's cross-validation), and alignment and pre-training at the paper's scale.
 
-    Args: students, networks: the run's, by name.
+    Args: students, networks: those of the run, by name.
     Returns: student, stage (alignment | pretraining | teacher features | VICE | cross-validation), basis (this run |
-        published), flops, images, ratio_to_pretraining (of flops), empty where params.yaml gives no pre-training; no
-        seconds: the table is the same in every clone.
+        published), flops, images, ratio_to_pretraining (of flops; empty where params.yaml gives no pre-training).
+        Seconds are left out, so that the table is the same in every clone.
     Raises: ValueError if the section `cost` has no entry for a student.
     """
     rows = []
@@ -60,7 +64,9 @@ def table(
 
 
 def step_images(settings: config.Student) -> int:
-    """Pictures forwarded a step; with triplets of a file at most this many, since a repeated one is forwarded once."""
+    """Pictures that are forwarded in a step; for triplets of a file this is a maximum, as repeated ones are forwarded
+    once.
+    """
     if settings.source == "file":
         assert settings.batch_triplets is not None  # `batches` has refused such settings
         return 3 * settings.batch_triplets
@@ -70,11 +76,11 @@ def step_images(settings: config.Student) -> int:
 def training_flops(model: nn.Module, size: int) -> int:
     """Floating-point operations of one picture's forward and backward pass, a multiplication and an addition being two.
 
-    Only what needs a gradient counts in the backward pass; a frozen part counts at every step, though its outputs are
-    kept. Nothing is computed: the model is moved to 'meta'.
+    The backward pass counts only what needs a gradient; a frozen part counts at every step, although its outputs are
+    stored. Nothing is computed, since the model is moved to 'meta'.
 
-    Source: torch.utils.flop_counter. Differs from it: the backward pass of a grouped convolution, which it counts as
-    if the groups were one (40 times too much for a depthwise network).
+    Source: torch.utils.flop_counter. Differs from it in the backward pass of a grouped convolution, which it counts as
+        if there were one group (40 times too much for a depthwise network).
     """
     picture = torch.empty(1, 3, size, size, device="meta", dtype=torch.float32)
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
@@ -91,8 +97,11 @@ def forward_flops(model: nn.Module, size: int) -> int:
 
 
 def _before_students(before: Before, world: World) -> list[dict]:
-    """What every student's labels rest on, done once. images: pictures of the features; choices that VICE reads and
-    triplets that the teacher's fits read, over all epochs and fits."""
+    """Rows for the work on which all students' labels rest, and which is done once.
+
+    The column images counts pictures for features, and choices that VICE reads and triplets that the teacher's fits
+    read over all epochs and fits.
+    """
     if not len(world.triplets):
         return []
     single = choice_distributions.single_choices(world, before.people)
@@ -108,7 +117,7 @@ def _before_students(before: Before, world: World) -> list[dict]:
 
 
 def _teacher_features(before: Before, world: World) -> tuple[int, int]:
-    """Operations of a forward pass of each of the teacher's networks over the pictures that it reads, and how many."""
+    """Operations of each teacher network's forward pass over the pictures that it reads, and the number of these."""
     pictures, each = len(roles.of_teacher(world, before.styles)), 0
     networks = [entry for entry in before.networks if not isinstance(entry, FeatureFile)]
     for entry in networks:
@@ -119,8 +128,8 @@ def _teacher_features(before: Before, world: World) -> tuple[int, int]:
 def vice_flops(choices: int, objects: int, settings: HumanUncertainty) -> tuple[int, int]:
     """Operations of VICE's longest fit (max_epochs, all dimensions), and the choices that it reads.
 
-    Of each choice three dot products of `dimensions` numbers, forward and for both factors' gradients; of each step
-    UPDATE operations for each of the means and standard deviations. Counted by hand.
+    They are counted by hand: for each choice three dot products of `dimensions` numbers, forward and for both factors'
+    gradients, and for each step UPDATE operations for each mean and each standard deviation.
     """
     if settings.uncertainty != "vice":
         return 0, 0
@@ -130,11 +139,11 @@ def vice_flops(choices: int, objects: int, settings: HumanUncertainty) -> tuple[
 
 
 def fits_flops(pictures: int, settings: Teacher) -> tuple[int, int]:
-    """Operations of the teacher's fits on principal axes (every cell of the grid in every fold, and the last one), and
-    the triplets that they read; without `pca` the width is not known here and nothing is counted.
+    """Operations of the teacher's fits on principal axes, and the triplets that they read.
 
-    Of each step the map of all judged pictures, forward and for the map's gradient, and three dot products of each
-    triplet, forward and for both factors' gradients. Counted by hand.
+    The fits are those of every cell of the grid in every fold, and the final one. They are counted by hand: for each
+    step the map of all judged pictures, forward and for the map's gradient, and three dot products for each triplet,
+    forward and for both factors' gradients. Without `pca` the width is not known here, and nothing is counted.
     """
     if settings.pca is None:
         return 0, 0
@@ -171,7 +180,7 @@ def _paper_rows(settings: Cost) -> list[dict]:
 
 
 def _with_pretraining(aligned: dict, model: str, size: int, images: int) -> list[dict]:
-    """The row of an alignment and that of its backbone's pre-training, with the ratios of their flops."""
+    """The rows of an alignment and of its backbone's pre-training, with the ratios of their flops."""
     flops = images * _published_flops(model, size)
     before = {"student": aligned["student"], "stage": "pretraining", "basis": "published", "flops": flops}
     before |= {"images": images, "ratio_to_pretraining": 1.0}
@@ -179,7 +188,7 @@ def _with_pretraining(aligned: dict, model: str, size: int, images: int) -> list
 
 
 def _published_flops(model: str, size: int) -> int:
-    """Operations of one picture's training step, of the whole network with its classifier as timm builds it."""
+    """Operations of a training step for one picture, of the whole network with its classifier as timm builds it."""
     with torch.device("meta"):
         network = timm.create_model(model)
     return training_flops(network, size)
@@ -203,9 +212,9 @@ def _backward(
     output_mask: list[bool],
     out_shape: object = None,
 ) -> int:
-    """Operations of aten.convolution_backward, whose arguments these are, tensors given by their shapes.
+    """Operations of aten.convolution_backward, for its own arguments with shapes in the place of tensors.
 
-    Its cost is that of the forward pass for the gradient of the input, and once more for that of the weight.
+    The gradient of the input costs as much as the forward pass, and so does the gradient of the weight.
     """
     of_input, of_weight, _ = output_mask
     return conv_flop_count(inputs, weight, grad_output, transposed=transposed) * (bool(of_input) + bool(of_weight))

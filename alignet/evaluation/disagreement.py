@@ -1,4 +1,4 @@
-"""The disagreement experiment: pairs of pictures that AligNet and its control place most differently."""
+"""The disagreement experiment: pairs of pictures whose distances differ most between AligNet and its control."""
 
 from pathlib import Path
 
@@ -25,14 +25,14 @@ MOST = 2_000_000  # pairs that are compared; the paper's 1,000 classes of 50 pic
 
 
 def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
-    """Pairs of one class that alignet and unalignet place most differently, by student.
+    """Pairs of pictures of one class whose distances differ most between alignet and unalignet, for each student.
 
-    Distances are 1 - centred cosine, z-scored over all such pairs (of each concept's first test picture or, where
-    settings.pair_class is the finest label, of all test pictures; at most MOST pairs of evenly spread ones) for each
-    target; `settings.pairs` of them with the largest difference z_unalignet -
-    z_alignet (closer_in alignet) and as many with the smallest (closer_in unalignet) are taken, at most one of a class
-    each way. page: the pair's number on the page for raters, in an order that tells nothing. rating: mean over people
-    where ratings.csv has the pair.
+    Distances are 1 - centred cosine, z-scored for each target over all pairs of one class. These pairs show each
+    concept's first test picture or, where settings.pair_class is the finest label, all test pictures; if they are more
+    than MOST, pictures are spread evenly. settings.pairs pairs with the largest difference z_unalignet - z_alignet
+    (closer_in alignet) are taken, and as many with the smallest (closer_in unalignet), with at most one pair of each
+    class in either direction. page: the pair's number on the page for raters, whose order reveals nothing. rating: mean
+    over people if ratings.csv has the pair.
 
     Returns: the columns of disagreements.csv; no rows if no student has both targets or no class has two members.
     Raises: ValueError if the hierarchy has no label settings.pair_class.
@@ -55,14 +55,16 @@ def pairs(world: World, test: Layers, settings: Similarity) -> pd.DataFrame:
 
 
 def scores(world: World, found: pd.DataFrame) -> pd.DataFrame:
-    """People's ratings of the pairs, in the columns of similarity.csv; a row with a note if nobody rated them.
+    """Scores on people's ratings of the pairs, in the columns of similarity.csv; a row with a note if nobody rated
+    them.
 
-    mean_rating_of_closer_pairs: of the pairs that the target holds closer than the other (over pairs);
-    spearman_distance_rating: of the target's distance with the mean rating, over all rated pairs (a model that sees as
-    people do is near -1); paired_t: each person's mean rating of the pairs closer in alignet minus that of the others,
-    over people, n of them.
+    mean_rating_of_closer_pairs: mean over the pairs that are closer in the target than in the other one;
+    spearman_distance_rating: rank correlation of the target's distance with the mean rating over all rated pairs (near
+    -1 for a model that sees as people do); paired_t: each person's mean rating of the pairs closer in alignet minus
+    that of the other pairs, over n people.
 
-    Args: found: `pairs`. Source: the paper (3.93 against 3.14, t(48) = 20.26; Spearman -.64 and .12).
+    Args: found: as `pairs` returns them.
+    Source: the paper (3.93 against 3.14, t(48) = 20.26; Spearman -.64 and .12).
     """
     rated, table = found[found["rating"].notna()], []
     for student, part in rated.groupby("student", sort=False):
@@ -76,9 +78,10 @@ def scores(world: World, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def save_page(found: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The pairs in the page's order, to be filled in as ratings.csv: nothing says who holds them closer.
+    """Write the pairs in the page's order, to be filled in as ratings.csv; nothing tells in which target they are
+    closer.
 
-    Returns: what was written: page (number), image_0, image_1, and rating and participant, empty.
+    Returns: the table that was written: page (number), image_0, image_1, and empty columns rating and participant.
     """
     page = found.drop_duplicates("page").sort_values("page")[["page", "image_0", "image_1"]]
     page = page.assign(rating="", participant="").reset_index(drop=True)
@@ -95,8 +98,11 @@ def shown(world: World, found: pd.DataFrame, size: int) -> Tensor:
 
 
 def _of_a_class(world: World, settings: Similarity) -> dict[str, np.ndarray]:
-    """class -> numbers, among the test pictures, of the first one of each of its concepts, or of all its pictures where
-    the class is the finest label: evenly spread ones of a class with more than `_largest_class`."""
+    """The members of each class, as numbers of test pictures.
+
+    They are the first picture of each concept, or all pictures if the class is the finest label. A class with more than
+    `_largest_class` members has evenly spread ones.
+    """
     label = settings.pair_class or world.class_label
     if label not in world.hierarchy:
         raise ValueError(f"similarity.pair_class is {label!r}; the hierarchy has {', '.join(world.hierarchy)}")
@@ -112,7 +118,7 @@ def _of_a_class(world: World, settings: Similarity) -> dict[str, np.ndarray]:
 
 
 def _largest_class(sizes: list[int]) -> int:
-    """How many members of a class may be compared so that all classes together give MOST pairs at most."""
+    """The number of members of a class that may be compared so that all classes together give at most MOST pairs."""
     most = max(sizes, default=0)
     while sum(min(size, most) * (min(size, most) - 1) // 2 for size in sizes) > MOST:
         most = most * 9 // 10
@@ -120,7 +126,7 @@ def _largest_class(sizes: list[int]) -> int:
 
 
 def _placed(members: dict[str, np.ndarray], features: dict[str, Tensor]) -> pd.DataFrame:
-    """All pairs of members of a class: class, row_0, row_1 (numbers of test pictures), distances, z and difference."""
+    """All pairs of members of a class: class, row_0 and row_1 (numbers of test pictures), distances, z and difference."""
     ends = [np.triu_indices(len(rows), 1) for rows in members.values()]
     placed = pd.DataFrame({"class": np.repeat(np.array([*members], object), [len(first) for first, _ in ends])})
     for side in (0, 1):
@@ -158,7 +164,7 @@ def _rated(found: pd.DataFrame, world: World) -> pd.DataFrame:
 
 
 def _pair(table: pd.DataFrame) -> pd.Series:
-    """A text for each pair of pictures, in whatever order the two stand."""
+    """A text for each pair of pictures, whatever the order of the two."""
     ends = np.sort(table[["image_0", "image_1"]].to_numpy(str), axis=1)
     return pd.Series([f"{a}\n{b}" for a, b in ends], index=table.index)
 
@@ -178,7 +184,7 @@ def _student_scores(world: World, part: pd.DataFrame) -> list[dict]:
 
 
 def _row(target: str, metric: str, pairs: pd.DataFrame, score: tuple[float, Tensor]) -> dict:
-    """A row of similarity.csv about some pairs. Args: score: with its influence, (pairs,)."""
+    """A row of similarity.csv about some pairs. Args: score: the score and its influence, (pairs,)."""
     pictures = pd.factorize(pairs[["image_0", "image_1"]].to_numpy().ravel())[0].reshape(-1, 2)
     low, high = Units(torch.from_numpy(pictures)).interval(*score)
     row = {"target": target, "metric": metric, "value": score[0], "ci_low": low, "ci_high": high}
@@ -195,10 +201,10 @@ def _paired_t(ratings: pd.DataFrame, part: pd.DataFrame) -> dict:
 
 
 def paired_t(means: pd.DataFrame) -> dict:
-    """A row of similarity.csv: is the mean rating of the pairs closer in alignet higher than that of the others, over
-    people?
+    """A row of similarity.csv: the paired t test, over people, of the mean ratings of pairs closer in alignet and in
+    unalignet.
 
-    Args: means: a row a person, columns unalignet and alignet; those with both count.
+    Args: means: a row a person, columns unalignet and alignet; people with both numbers count.
     """
     means = means.dropna()
     row = {"target": "alignet", "metric": "paired_t", "ci_unit": "participants", "n": len(means)}

@@ -164,7 +164,7 @@ def _update(run: Run, shown: Tensor, batch: Batch) -> dict[str, float]:
 
 
 def _heads(run: Run, parts: tuple[Tensor, ...]) -> Tensor:
-    """The `_outputs` of all parts, float32; with several parts a leaf tensor, whose gradient the parts receive later."""
+    """The `_outputs` of all parts, float32; with several parts a leaf, whose gradient the parts receive later."""
     with autocast(run.settings.precision, run.device.type):
         if len(parts) == 1:
             reseed(run, 0)

@@ -42,7 +42,7 @@ def pair_similarities(embeddings: np.ndarray, triplets: np.ndarray, chunk: int =
 
 @intrinsic
 def _half_to_single(_context, _bits):
-    """The float16 number in these 16 bits as float32, by one instruction that numba does not offer for float16 arrays."""
+    """The float16 number in 16 bits as float32, by an instruction that numba does not offer for float16 arrays."""
 
     def emit(_codegen, builder, _signature, arguments):
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())

@@ -1,9 +1,9 @@
 """BREEDS: superclasses of ImageNet whose subclasses are divided into a source, to learn from, and a target, to test.
 
 The four data sets follow from the authors' class hierarchy (github.com/MadryLab/BREEDS-Benchmarks, the folder
-imagenet_class_hierarchy/modified: class_hierarchy.txt, node_names.txt, dataset_class_info.json) and their rules: the
-nodes at one depth below the root that have enough classes of ImageNet, and of each as many classes, drawn with the
-seed 2 and divided into halves.
+imagenet_class_hierarchy/modified: class_hierarchy.txt, node_names.txt, dataset_class_info.json) and their rules: a data
+set has the nodes at one depth below the root that hold enough classes of ImageNet, and for each node equally many
+classes, drawn with the seed 2 and divided into halves.
 
 Source: Santurkar, Tsipras and Madry, BREEDS: Benchmarks for subpopulation shift, ICLR 2021; their code
 (robustness.tools.breeds_helpers, split 'rand').
@@ -82,7 +82,7 @@ def _read(folder: Path) -> tuple[Children, dict[str, str], set[str]]:
 
 
 def _depths(children: Children, root: str) -> dict[str, int]:
-    """Length of the longest way from the root to each node."""
+    """The length of the longest path from the root to each node."""
     depths, level, depth = {root: 0}, {root}, 0
     while level:
         depth += 1
@@ -102,7 +102,7 @@ def _below(children: Children, node: str) -> set[str]:
 
 
 def _leaves(children: Children, node: str, classes: set[str]) -> list[str]:
-    """The first classes on every way down from a node, itself among them, sorted."""
+    """The first classes on all paths down from a node, sorted; the node itself may be one."""
     found, waiting = {node} & classes, list(children.get(node, ()))
     while waiting:
         below = waiting.pop()
@@ -114,8 +114,11 @@ def _leaves(children: Children, node: str, classes: set[str]) -> list[str]:
 
 
 def _divided(children: Children, node: str, classes: set[str]) -> list[str]:
-    """The classes that a superclass's are drawn from: those below its first node with two children or more, sorted; a
-    class below several of them stands several times, as with the authors."""
+    """The classes from which those of a superclass are drawn: those below its first node with two or more children,
+    sorted.
+
+    A class below several of the children is listed several times, as in the authors' code.
+    """
     below = children[node]
     while len(below) == 1 and below[0] in children:
         below = children[below[0]]

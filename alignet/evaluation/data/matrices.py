@@ -1,4 +1,4 @@
-"""Square matrices of similarity judgements, such as those of multi-arrangement data sets: a file in, a tensor out."""
+"""Square matrices of similarity judgements, such as those of multi-arrangement data sets, read from files."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Similarity judgements that come with pictures of their own: a folder in, pictures and people's similarities out.
+"""Similarity judgements about pictures of their own, read from folders.
 
 Formats:
 - `cichy` (multi-arrangement, Cichy et al. 2019), `king` (free arrangement, King et al. 2019) and `peterson` (ratings
@@ -38,8 +38,10 @@ RATINGS_FILE = "AligNet_Human_Validation_results.csv"
 
 @dataclass(frozen=True)
 class PictureSet:
-    """n pictures and similarities of all pairs for each person or group: paths (n,), people (groups, n, n), NaN where
-    there is none; higher is more alike."""
+    """n pictures, and the similarities of all pairs for each person or group.
+
+    paths: (n,); people: (groups, n, n), NaN where there is no judgement; higher is more alike.
+    """
 
     paths: list[Path]
     people: Tensor
@@ -48,7 +50,7 @@ class PictureSet:
 @dataclass(frozen=True)
 class RatedPairs:
     """Ratings of pairs of pictures. paths: (n,); ratings: participant, first and second (numbers of pictures), rating,
-    closer_in ('alignet' or 'unalignet': which target holds the pair closer)."""
+    closer_in ('alignet' or 'unalignet', the target in which the pair is closer)."""
 
     paths: list[Path]
     ratings: pd.DataFrame
@@ -110,10 +112,10 @@ def _peterson(_root: Path, folder: Path, entry: Mapping[Any, str]) -> PictureSet
 
 
 def _mean_ratings(file: Path, paths: list[Path]) -> Tensor:
-    """From a dict 'name,name' -> ratings: (n, n), NaN for pairs without ratings.
+    """Mean ratings of all pairs, (n, n), from a dict 'name,name' -> ratings; NaN for pairs without ratings.
 
-    A name is that of a picture, with or without its ending, or holds the number of one, from 1: that of the picture
-    whose own name has the number, or, where pictures have no numbers, of its place.
+    A name is a picture's file name, with or without its ending, or contains a picture's number from 1. The number is
+    that in the picture's own name or, if pictures' names have no numbers, its place.
     """
     place = {name: number for number, path in enumerate(paths) for name in (path.name, path.stem)}
     numbers = [_number(path.stem) for path in paths]
@@ -134,7 +136,7 @@ def _mean_ratings(file: Path, paths: list[Path]) -> Tensor:
 
 
 def _number(name: str) -> int | None:
-    """The first number in a name, if it holds one."""
+    """The first number in a name, if there is one."""
     found = re.search(r"\d+", name)
     return int(found[0]) if found else None
 
@@ -169,7 +171,7 @@ FORMATS: dict[str, Callable[[Path, Path, Mapping[Any, str]], PictureSet]] = {
 
 
 def read_validation(folder: Path) -> RatedPairs:
-    """The paper's human-validation experiment: who rated which pair how, 1 to 5, and which target holds it closer.
+    """The ratings, 1 to 5, of the paper's human-validation experiment, and the target in which each pair is closer.
 
     Only trials of type exp_trial count. Participants with a rating above 5 are pilots on another scale and are left
     out.
@@ -227,7 +229,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def _named(folder: Path, names: list[str]) -> list[Path]:
-    """The file of each name, in the folder or below it. Raises: WorldError that names the first that is not there."""
+    """The file of each name, in the folder or below it. Raises: WorldError that names the first one that is missing."""
     places = _places(folder, names)
     absent = [name for name, path in places.items() if path is None]
     if absent:
@@ -236,7 +238,7 @@ def _named(folder: Path, names: list[str]) -> list[Path]:
 
 
 def _places(folder: Path, names: list[str]) -> dict[str, Path | None]:
-    """The file of each name: in the folder, or the first by its path in the folders below it; None if there is none."""
+    """The file of each name: the one in the folder, or the first by its path in the folders below it; None without one."""
     below = {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.suffix.lower() in ENDINGS}
     return {name: folder / name if (folder / name).is_file() else below.get(name) for name in names}
 

@@ -53,7 +53,7 @@ KNOWN: dict[str, tuple[str, Create, Create | None]] = {
 
 
 def available(name: str, root: str) -> tuple[Any, Any, str]:
-    """A data set's pictures to test, those to learn from (None: without official splits) and ''; or why it is skipped.
+    """A data set's test pictures, its training pictures (None without official splits) and ''; or why it is skipped.
 
     Args: root: the folder, from the project's root or absolute, that torchvision would have downloaded into.
     Raises: ValueError naming a data set that is not known.
