@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import config
+from alignet import config, results
 from alignet.config import Backbone
 from alignet.evaluation import representations
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level
@@ -17,7 +17,9 @@ from alignet.maths.choices import pair_similarities
 from alignet.maths.metrics import unit_vectors
 from alignet.models import activations
 from alignet.worlds.format import pictures, tables
+from alignet.worlds.format.schema import LEVELS
 
+DRAWN = 2000  # triplets of a world without judged ones, among which the explorer looks for the one it opens on
 UNJUDGED_SHARPNESS = 10.0  # of the softmax where nobody judged test pictures, to fit it to
 
 
@@ -57,7 +59,7 @@ class Scene:
 
     @cached_property
     def sharpness(self) -> dict[str, float]:
-        """Of each model's softmax, fitted to all choices about test pictures (Eq. 12 of docs/method.md)."""
+        """Sharpness of each model's softmax, fitted to all choices about test pictures (Eq. 12 of docs/method.md)."""
         if not self.judged:
             return dict.fromkeys(self.unit, UNJUDGED_SHARPNESS)
         triplets, counts = torch.tensor([*self.judged]), torch.stack([*self.judged.values()])
@@ -71,6 +73,31 @@ class Scene:
             return [*self.judged]
         return [three for judged in self._judged if judged.level == level for three, _ in self._counts(judged)]
 
+    def opening(self) -> tuple[int, ...]:
+        """The triplet that the explorer opens on: where base and AligNet choose differently, and disagree most.
+
+        It is sought among the triplets that several people judged; else among those that anybody judged, else among
+        DRAWN ones. Whether people agree with either model plays no part. Disagreement is the total variation between
+        the two choice distributions, half the sum of the absolute differences.
+        """
+        several = [three for three, counts in self.judged.items() if counts.sum() > 1]
+        shown = torch.tensor(several or [*self.judged] or self._drawn())
+        base, aligned = (
+            (self.sharpness[target] * pair_similarities(self.unit[target][shown]).double()).softmax(1)
+            for target in ("base", results.ALIGNED)
+        )
+        apart = (base - aligned).abs().sum(1) / 2 + (base.argmax(1) != aligned.argmax(1)).double()
+        return tuple(shown[int(apart.argmax())].tolist())
+
+    def _drawn(self) -> list[list[int]]:
+        """Triplets of three different test pictures, DRAWN or a few less."""
+        drawn = torch.randint(len(self.images), (DRAWN, 3), generator=torch.Generator().manual_seed(0))
+        return drawn[(drawn.sort(1).values.diff(dim=1) > 0).all(1)].tolist()
+
+    def level_of(self, three: tuple[int, ...]) -> str | None:
+        """The level at which people judged a triplet; None where they did not."""
+        return next((level for level in LEVELS if tuple(sorted(three)) in self.triplets(level)), None)
+
     def choices(self, three: tuple[int, int, int]) -> pd.DataFrame:
         """The probability that each of three test pictures is the odd one out: a row a model, and people where they
         judged the triplet; columns 0, 1, 2 in the order given, and n (people).
@@ -79,7 +106,10 @@ class Scene:
         return self._table(chosen, self.judged.get(tuple(sorted(three))), three)
 
     def choices_of(self, files: list[Path]) -> pd.DataFrame:
-        """The same for three picture files of one's own. Raises: WorldError that names a file that does not open."""
+        """The table of `choices` for three picture files of one's own.
+
+        Raises: WorldError that names a file that does not open.
+        """
         shown = torch.stack([pictures.decode(file, self.backbone.picture_size) for file in files])
         chosen = {}
         for target, (embedder, _) in self._models.items():

@@ -19,6 +19,8 @@ from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import WorldError
 
 NAMES = {**results.NAMES, "people": "People"}
+PEOPLE = {"human": "People", "simulated": "SIMULATED people", "derived": "People (DERIVED choices)"}
+ANY = "any pictures"
 BAR = 90  # pixels of a probability of 1
 CAPTION = "font-size:11px;text-align:center;vertical-align:top;line-height:1.2;overflow-wrap:anywhere"
 SHOWN = 24  # pictures of a label that are shown
@@ -85,8 +87,11 @@ class Choices(widgets.VBox):
 
     def __init__(self, scene: Scene):
         self.scene, self.generator, self.busy = scene, torch.Generator().manual_seed(0), False
+        first = scene.opening()
         self.slots = [Picker(scene.images["image"].tolist(), f"picture {n + 1}") for n in range(3)]
-        self.kind = widgets.Dropdown(options=["any pictures", *present(scene)], description="draw")
+        self.kind = widgets.Dropdown(options=[ANY, *present(scene)], description="draw")
+        self.kind.value = scene.level_of(first) or ANY
+        self.kind.observe(lambda change: self.another(), "value")
         self.draw = widgets.Button(description="another triplet", tooltip="a triplet of this kind, at random")
         self.draw.on_click(lambda button: self.another())
         self.files = widgets.FileUpload(accept="image/*", multiple=True, description="own pictures (3)")
@@ -95,15 +100,18 @@ class Choices(widgets.VBox):
         for slot in self.slots:
             slot.observe(lambda change: self._show(), "value")
         super().__init__([widgets.HBox([self.kind, self.draw, self.files]), widgets.HBox(self.slots), self.shown])
-        self.another()
+        self._set(first)
 
     def another(self) -> None:
         """A judged triplet of the chosen level, or three pictures at random."""
-        judged = [] if self.kind.value == "any pictures" else self.scene.triplets(self.kind.value)
+        judged = [] if self.kind.value == ANY else self.scene.triplets(self.kind.value)
         if judged:
             three = judged[int(torch.randint(len(judged), (1,), generator=self.generator))]
         else:
             three = tuple(torch.randperm(len(self.scene.images), generator=self.generator)[:3].tolist())
+        self._set(three)
+
+    def _set(self, three: tuple[int, ...]) -> None:
         self.busy = True
         for slot, picture in zip(self.slots, three, strict=True):
             slot.value = picture
@@ -119,7 +127,8 @@ class Choices(widgets.VBox):
             return
         table = self.scene.choices((three[0], three[1], three[2]))
         named = [" / ".join(self.scene.images.iloc[picture][[*self.scene.world.hierarchy]]) for picture in three]
-        self.shown.value = choices_table([self.scene.paths[picture] for picture in three], named, table)
+        paths, world = [self.scene.paths[picture] for picture in three], self.scene.world
+        self.shown.value = choices_table(paths, named, table, PEOPLE.get(world.choices, "People"), world.judged)
 
     def _own(self) -> None:
         if len(self.files.value) != 3:
@@ -226,8 +235,13 @@ def present(scene: Scene) -> list[str]:
     return [level for level in LEVELS if scene.triplets(level)] if scene.judged else []
 
 
-def choices_table(paths: list[Path], names: list[str], table: pd.DataFrame) -> str:
-    """HTML: pictures above, below each a bar for the probability that it is the odd one out, a row a model."""
+def choices_table(
+    paths: list[Path], names: list[str], table: pd.DataFrame, people: str = "People", judged: str = ""
+) -> str:
+    """HTML: pictures above, below each a bar for the probability that it is the odd one out, a row a model.
+
+    Args: people: whose choices the row 'people' holds; judged: what they were shown, '' if these pictures.
+    """
     head = "".join(
         f"<td style='{CAPTION};max-width:150px'>{picture_tag(path, 140)}<br>{escaped(name)}</td>"
         for path, name in zip(paths, names, strict=True)
@@ -235,10 +249,12 @@ def choices_table(paths: list[Path], names: list[str], table: pd.DataFrame) -> s
     rows = []
     for target, row in table.iterrows():
         values = [float(row[place]) for place in range(3)]
-        who = NAMES[str(target)] + (f", n = {int(row['n'])}" if str(target) == "people" else "")
+        who = f"{people}, n = {int(row['n'])}" if str(target) == "people" else NAMES[str(target)]
         cells = "".join(bar(value, value == max(values), style.COLOURS.get(str(target), "#333")) for value in values)
         rows.append(f"<tr><th style='text-align:left;padding-right:10px'>{who}</th>{cells}</tr>")
     note = "Bars: the probability that a picture is the odd one out."
+    if "people" in table.index:
+        note += f" {people}: the share who chose it{f'; they were shown {escaped(judged)}' if judged else ''}."
     return f"<table><tr><td></td>{head}</tr>{''.join(rows)}</table><p>{note}</p>"
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -142,6 +143,69 @@ def test_the_explorer_draws_judged_triplets_and_answers_a_click(run):
     assert "8 pictures" in explorer.tree.where.value
     explorer.neighbours.picture.value = 3
     assert explorer.neighbours.shown.value.count("<img") == 1 + 3 * 7
+
+
+def test_the_explorer_opens_where_base_and_aligned_disagree_and_several_people_judged(run):
+    place = run / "data" / "students" / "vit" / "alignet" / "pooled.npy"
+    before = Scene("vit", str(run / "params.yaml"), str(run))
+    names = before.images["image"].tolist()
+    judged = [tuple(sorted(names.index(name) for name in row)) for row in (["a2", "a3", "b2"], ["a2", "b2", "b3"])]
+    for number, three in enumerate(judged):
+        moved = np.load(place)
+        base = before.features["base"].numpy()
+        odd = int(pair_similarities(before.unit["base"][list(three)][None])[0].argmax())
+        moved[:] = base
+        moved[three[odd]] = base[three[(odd + 1) % 3]]  # now alike to another of the three
+        np.save(place, moved)
+        found = Scene("vit", str(run / "params.yaml"), str(run))
+        by_model = {three: found.choices(three) for three in judged}
+        differ = {
+            three: table.loc["base", [0, 1, 2]].astype(float).argmax()
+            != table.loc["alignet", [0, 1, 2]].astype(float).argmax()
+            for three, table in by_model.items()
+        }
+        assert differ[judged[number]]
+        apart = {
+            three: differ[three]
+            + float((table.loc["base", [0, 1, 2]] - table.loc["alignet", [0, 1, 2]]).abs().sum()) / 2
+            for three, table in by_model.items()
+        }
+        assert found.opening() == max(apart, key=apart.get)
+        choices = widgets.Choices(found)
+        assert tuple(slot.value for slot in choices.slots) == found.opening()
+        assert choices.kind.value == "boundary"
+        assert "People, n = 3" in choices.shown.value
+
+
+def test_choosing_a_level_draws_at_once(scene):
+    choices = widgets.Choices(scene)
+    drawn = set()
+    for _ in range(10):
+        choices.kind.value = widgets.ANY
+        drawn.add(tuple(slot.value for slot in choices.slots))
+        choices.kind.value = "boundary"
+        assert tuple(slot.value for slot in choices.slots) in scene.judged
+        assert "People, n = 3" in choices.shown.value
+    assert len(drawn) > 3
+
+
+def test_whose_choices_they_are_and_what_people_saw_is_said(scene):
+    for choices, judged, text in (
+        ("simulated", "", "SIMULATED people, n = 3"),
+        ("derived", "", "People (DERIVED choices), n = 3"),
+        ("human", "photographs of <them>", "they were shown photographs of &lt;them&gt;"),
+    ):
+        scene.world = dataclasses.replace(scene.world, choices=choices, judged=judged)
+        assert text in widgets.Choices(scene).shown.value
+
+
+def test_a_world_that_nobody_judged_opens_where_the_models_disagree(scene):
+    scene.__dict__["judged"] = {}
+    scene.__dict__["_judged"] = []
+    found = widgets.Choices(scene)
+    assert found.kind.value == widgets.ANY
+    assert len({slot.value for slot in found.slots}) == 3
+    assert "People" not in found.shown.value
 
 
 def test_own_files_that_do_not_open_are_one_line(run):
