@@ -478,7 +478,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _merged(base: Any, own: Any) -> Any:
-    """A base with a profile's values over it: mappings are merged key by key, all other values replaced."""
+    """A base with a profile's values over it: mappings merged key by key, other values replaced."""
     if not isinstance(base, dict) or not isinstance(own, dict):
         return own
     return base | {key: _merged(base.get(key), value) for key, value in own.items()}

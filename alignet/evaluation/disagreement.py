@@ -126,7 +126,7 @@ def _largest_class(sizes: list[int]) -> int:
 
 
 def _placed(members: dict[str, np.ndarray], features: dict[str, Tensor]) -> pd.DataFrame:
-    """All pairs of members of a class: class, row_0 and row_1 (numbers of test pictures), distances, z and difference."""
+    """All pairs of members of a class: class, row_0, row_1 (numbers of test pictures), distances, z, difference."""
     ends = [np.triu_indices(len(rows), 1) for rows in members.values()]
     placed = pd.DataFrame({"class": np.repeat(np.array([*members], object), [len(first) for first, _ in ends])})
     for side in (0, 1):

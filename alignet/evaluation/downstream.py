@@ -34,16 +34,16 @@ ONE_LEVEL = "skipped: the world has one level of labels, so no classes of severa
 def downstream(
     world: World, test: Layers, students: Students, features: Features, settings: Downstream
 ) -> pd.DataFrame:
-    """All protocols on the world's test pictures and on the public data sets on disk: the columns of downstream.csv.
+    """Scores by all protocols on the world's test pictures and on the public data sets on disk.
 
-    accuracy: mean over classes of the share of test pictures classified rightly; chance is 1 / classes. Episodes are
-    the same for all students and targets. Intervals are Student's t over episodes, 95 %: they say how much the draw of
-    the training pictures matters, not how other test pictures would do; a single episode has none.
-    relative_improvement, percent over the base, and over_base and over_control, accuracy minus the base's and the
-    control's, are paired. over_base_holm and over_control_holm: p values of the primary rows, corrected for the number
-    of tasks (`tasks`). A training picture's concept is never tested.
-
-    Args: test: features ('pooled') of the test split; students: for pictures that have none yet.
+    Args: test: features ('pooled') of the test split; students: for pictures without stored features.
+    Returns: the columns of downstream.csv. accuracy is the mean over classes of the share of test pictures that are
+        classified correctly; chance is 1 / classes. Episodes are the same for all students and targets. 95 % intervals
+        are Student's t over episodes: they say how much the draw of training pictures matters, not how accuracy would
+        differ on other test pictures; a single episode has none. relative_improvement (percent over the base),
+        over_base and over_control (accuracy minus that of the base and of the control) are paired. over_base_holm and
+        over_control_holm are p values of the primary rows, corrected for the number of tasks (`tasks`). A training
+        picture's concept is never tested.
     """
     table = [row for task in episodes.of_world(world, settings) for row in scored(task, test, test, settings)]
     table += _corruption_rows(world, test, students, features, settings)
@@ -67,8 +67,9 @@ def _with_primary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def scored(task: Task, train: Layers, test: Layers, settings: Downstream) -> list[dict]:
-    """A row for every student and target: accuracy over the episodes, percent over its base, and over base and
-    control."""
+    """Rows of a protocol, one for every student and target: accuracy over the episodes, and differences to base and
+    control.
+    """
     accuracy = {
         key: accuracies(task, fitted(task, layers["pooled"], settings), test[key]["pooled"])
         for key, layers in train.items()
@@ -77,7 +78,7 @@ def scored(task: Task, train: Layers, test: Layers, settings: Downstream) -> lis
 
 
 def rows_of(task: Task, accuracy: dict[tuple[str, str], Tensor]) -> list[dict]:
-    """The rows of `scored`, with the p value of each difference. Args: accuracy: (student, target) -> `accuracies`."""
+    """Rows of accuracies, with the p value of each difference. Args: accuracy: (student, target) -> `accuracies`."""
     rows = []
     for (student, target), values in accuracy.items():
         row: dict[str, Any] = {"student": student, "target": target, "dataset": task.dataset}
@@ -102,7 +103,7 @@ def _mean(name: str, ends: str, values: Tensor) -> dict[str, float]:
 
 
 def _improvement(values: Tensor, base: Tensor) -> dict[str, float]:
-    """Percent of the mean accuracy over the base's; its interval is of the ratio to first order, paired."""
+    """Relative improvement over the base in percent; its interval is that of the ratio to first order, paired."""
     ratio, name = float(values.mean() / base.mean()), "relative_improvement"
     percent = 100 * (ratio - 1)
     low, high = intervals.t_interval(percent, [intervals.of_draws(100 * (values - ratio * base) / base.mean())])
@@ -110,7 +111,7 @@ def _improvement(values: Tensor, base: Tensor) -> dict[str, float]:
 
 
 def fitted(task: Task, train: Tensor, settings: Downstream) -> list[Linear]:
-    """A classifier for each episode. Args: train: (n, dim) features that the episodes' row numbers point into."""
+    """A classifier for each episode. Args: train: (n, dim) features; episodes hold row numbers of it."""
 
     def fit(episode: Episode) -> Linear:
         rows = train[episode.train].float()
@@ -125,9 +126,9 @@ def fitted(task: Task, train: Tensor, settings: Downstream) -> list[Linear]:
 
 
 def accuracies(task: Task, classifiers: list[Linear], test: Tensor) -> Tensor:
-    """Accuracy of each episode, mean over classes, (episodes,) float64: chance is 1 / classes.
+    """The accuracy of each episode, a mean over classes, (episodes,) float64; chance is 1 / classes.
 
-    Args: classifiers: one for each episode; test: (n, dim) features that the episodes' row numbers point into.
+    Args: classifiers: one for each episode; test: (n, dim) features; episodes hold row numbers of it.
     """
     asked = torch.zeros(len(test), dtype=torch.bool)
     for episode in task.episodes:
@@ -143,7 +144,8 @@ def accuracies(task: Task, classifiers: list[Linear], test: Tensor) -> Tensor:
 
 
 def linear_centroids(train: Tensor, labels: Tensor) -> Linear:
-    """Nearest centroid in angle, after subtracting the training pictures' mean, as a linear classifier.
+    """The classifier by the nearest centroid in angle, after subtraction of the training pictures' mean, in linear
+    form.
 
     Args: train: (n, dim); labels: (n,). A class's centroid is the mean of its pictures' unit vectors.
     Returns: names of the classes (k,), weights (k, dim) of unit length, biases (k,): the largest score wins.
@@ -159,7 +161,7 @@ def linear_centroids(train: Tensor, labels: Tensor) -> Linear:
 def linear_ridge(train: Tensor, labels: Tensor, penalty: float) -> Linear:
     """Ridge regression on one-hot targets as a linear classifier, in closed form in the span of the training pictures.
 
-    Features and targets are centred; the penalty is a multiple of the features' mean squared norm, so that it does not
+    Features and targets are centred. The penalty is a multiple of the features' mean squared norm and so does not
     depend on their scale. Shapes as in `linear_centroids`.
     Source: few-shot evaluation of Kolesnikov et al., Big Transfer, ECCV 2020, and later work of that group.
     """
@@ -178,8 +180,8 @@ def linear_ridge(train: Tensor, labels: Tensor, penalty: float) -> Linear:
 def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> Linear:
     """L2-regularised multinomial logistic regression (scikit-learn, C = 1) as a linear classifier.
 
-    It is fitted to centred features of mean square 1, rotated into the span of the training pictures where that is
-    smaller than the space, which leaves the solution as it is. Shapes as in `linear_centroids`.
+    It is fitted to centred features with mean square 1. If the span of the training pictures is smaller than the space,
+    features are rotated into it, which does not change the solution. Shapes as in `linear_centroids`.
     """
     centre = train.mean(0)
     scale = (train - centre).square().mean().sqrt().clamp(min=1e-12)
@@ -198,8 +200,10 @@ def linear_logistic(train: Tensor, labels: Tensor, settings: Downstream) -> Line
 
 
 def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
-    """The class that each classifier gives all of `test`, (n_test,); ten of them share a matrix product, or as many as
-    have PART scores of all of `test`."""
+    """The class that each classifier gives to all rows of `test`, (n_test,).
+
+    Ten classifiers share a matrix product, or fewer if their scores were more than PART.
+    """
     largest = max(len(names) for names, _, _ in classifiers)
     together = max(1, min(10, PART // (largest * max(1, len(test)))))
     for start in range(0, len(classifiers), together):
@@ -215,7 +219,9 @@ def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
 def _corruption_rows(
     world: World, test: Layers, students: Students, features: Features, settings: Downstream
 ) -> list[dict]:
-    """Learnt from clean pictures, tested on a picture of each other concept, clean ('none') and corrupted."""
+    """Rows for corruptions: learnt from clean pictures, tested on a picture of each other concept, clean ('none') and
+    corrupted.
+    """
     if len(world.hierarchy) < 2 or not settings.corruptions:
         return []
     rows, label = episodes.one_of_each_concept(world), world.hierarchy[1]
@@ -253,11 +259,11 @@ def _corrupted(
 
 
 def _public_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
-    """k-shot on a public data set, or one row that says why not.
+    """Rows for k-shot classification on a public data set, or one row that says why it is skipped.
 
-    All pictures of the test part are tested. With official splits those of the training part are learnt from; of them
-    public_pictures_per_class of each class are drawn from. BREEDS: source against target subclasses. ImageNet-A: learnt
-    from ImageNet's own pictures (entry 'train') of its classes.
+    All pictures of the test part are tested. With official splits, training pictures are drawn from the training part,
+    from public_pictures_per_class pictures of each class. BREEDS: learnt from source and tested on target subclasses.
+    ImageNet-A: learnt from ImageNet's own pictures (entry 'train') of its classes.
     """
     if "hierarchy" in entry:
         return _breeds_rows(entry, students, features, settings)
@@ -282,8 +288,11 @@ def _public_rows(entry: Mapping[Any, str], students: Students, features: Feature
 
 
 def _breeds_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
-    """BREEDS: superclasses learnt from all pictures of the source subclasses in the folder 'train', tested on all of
-    the target subclasses in 'root'; or one row that says why not."""
+    """Rows for BREEDS, or one row that says why it is skipped.
+
+    Superclasses are learnt from all pictures of the source subclasses in the folder 'train' and tested on all pictures
+    of the target subclasses in 'root'.
+    """
     lacking = breeds.missing(home() / entry["hierarchy"])
     why = f"skipped: no file {entry['hierarchy']}/{lacking[0]} ({public.HIERARCHY})" if lacking else ""
     parts, superclass = [], []
@@ -307,10 +316,11 @@ def _breeds_rows(entry: Mapping[Any, str], students: Students, features: Feature
 def _embedded(
     parts: Sequence[tuple[Any, int | None]], students: Students, features: Features, settings: Downstream
 ) -> tuple[Tensor, Layers, Tensor]:
-    """One or two parts of a data set, one below the other, decoded TOGETHER pictures at a time.
+    """Features of one or two parts of a data set, one below the other; TOGETHER pictures are decoded at a time.
 
-    Args: parts: each with how many pictures of a class are drawn, None: all.
-    Returns: classes (n,), features ('pooled') of all students, and which pictures are of the second part, (n,) bool.
+    Args: parts: each with the number of pictures that are drawn of each class, None: all.
+    Returns: classes (n,); features ('pooled') of all students; and whether a picture belongs to the second part, (n,)
+        bool.
     """
     labels, found, second = [], [], []
     sizes = sorted({size for _, size in students.values()})

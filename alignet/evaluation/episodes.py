@@ -1,4 +1,4 @@
-"""Classification tasks out of labelled pictures: which are learnt from and which are tested, drawn many times."""
+"""Classification tasks from labelled pictures: repeated draws of training and test pictures."""
 
 from dataclasses import dataclass, replace
 
@@ -15,9 +15,10 @@ MOST = 2000  # pictures that `one_of_each_concept` names: at 224 pixels 300 MB
 
 @dataclass(frozen=True)
 class Labelled:
-    """The pictures of a protocol: class and concept of each, (n,) numbers; which may be shown and tested, (n,) bool.
+    """The pictures of a protocol: numbers of their classes and concepts, (n,), and whether they may be shown and
+    tested.
 
-    labels: the column of the hierarchy that the classes are of; '': a public data set's own classes.
+    labels: the column of the hierarchy that gives the classes; '' for a public data set's own classes.
     """
 
     dataset: str
@@ -31,7 +32,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Episode:
-    """Training pictures and their classes, test pictures and theirs: row numbers and numbers from 0."""
+    """Training pictures with their classes, and test pictures with theirs, as row numbers and numbers from 0."""
 
     train: Tensor
     train_labels: Tensor
@@ -41,8 +42,10 @@ class Episode:
 
 @dataclass(frozen=True)
 class Task:
-    """Episodes that are scored together; shots: pictures of each class in training, None: all that there are; labels:
-    as in `Labelled`."""
+    """Episodes that are scored together.
+
+    shots: number of training pictures of each class, None: all; labels: as in `Labelled`.
+    """
 
     dataset: str
     protocol: str
@@ -54,7 +57,8 @@ class Task:
 
 
 def of_world(world: World, settings: Downstream) -> list[Task]:
-    """Few-shot at every level of the hierarchy but the finest, linear probe, unseen subclasses, and shift of style.
+    """The tasks of a world: few-shot at every level except the finest, linear probe, unseen subclasses, and shift of
+    style.
 
     Row numbers count the pictures of the test split.
     """
@@ -74,11 +78,11 @@ def labelled(world: World, label: str) -> Labelled:
 
 
 def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
-    """k-shot episodes: k pictures of each class, of as many concepts as there are, tested on other concepts.
+    """k-shot episodes: k training pictures of each class, from as many concepts as possible, tested on other concepts.
 
-    Each class keeps at least one concept for the test; classes whose other concepts have fewer than k pictures are left
-    out, and so is a number of shots that fewer than two classes allow. Logistic and ridge regression get the first
-    episodes of the nearest centroid's.
+    Each class keeps at least one concept for the test. Classes whose other concepts have fewer than k pictures are left
+    out, and so is a number of shots that fewer than two classes allow. Logistic and ridge regression are scored on the
+    first of the nearest centroid's episodes.
     """
     counts = {"centroid": settings.centroid_draws, "logistic": settings.logistic_draws, "ridge": settings.ridge_draws}
     tasks = []
@@ -95,7 +99,9 @@ def few_shot(pictures: Labelled, settings: Downstream) -> list[Task]:
 
 
 def linear_probe(pictures: Labelled, settings: Downstream) -> list[Task]:
-    """Logistic regression on half of each class's concepts, tested on the other; classes of one concept are out."""
+    """Logistic regression on half of each class's concepts, tested on the other half; classes of one concept are left
+    out.
+    """
     concepts = pd.DataFrame({"class": pictures.classes, "concept": pictures.concept}).drop_duplicates("concept")
     concepts = concepts[concepts.groupby("class")["concept"].transform("size") > 1]
     classes = concepts["class"].nunique()
@@ -114,9 +120,9 @@ def linear_probe(pictures: Labelled, settings: Downstream) -> list[Task]:
 
 
 def unseen_subclasses(pictures: Labelled, sub: Tensor, protocol: str, settings: Downstream) -> list[Task]:
-    """Like BREEDS: classes learnt from all pictures of half of their subclasses, tested on the other half.
+    """Classes learnt from all pictures of half of their subclasses and tested on the other half, as in BREEDS.
 
-    Args: sub: (n,) the subclass of each picture; classes of a single one are left out.
+    Args: sub: (n,) the subclass of each picture; classes with a single subclass are left out.
     """
     pairs = pd.DataFrame({"class": pictures.classes, "sub": sub}).drop_duplicates().groupby("class")["sub"]
     groups = {label: torch.tensor(members.to_numpy()) for label, members in pairs if len(members) > 1}
@@ -136,14 +142,16 @@ def whole(dataset: str, protocol: str, sides: Episode, classes: int) -> list[Tas
 
 
 def one_of_each_concept(world: World) -> Tensor:
-    """Numbers, among the test split's pictures, of the first picture of each concept; of evenly spread concepts where
-    there are more than MOST."""
+    """Numbers, among the test split's pictures, of the first picture of each concept.
+
+    If there are more than MOST concepts, evenly spread ones are taken.
+    """
     first = _images(world).drop_duplicates(world.hierarchy[0]).index.to_numpy()
     return torch.tensor(first[np.linspace(0, len(first) - 1, min(len(first), MOST)).round().astype(int)])
 
 
 def _styles(world: World, settings: Downstream) -> list[Task]:
-    """Trained on the first style and tested on the same one, and on the others, by nearest centroid."""
+    """Tasks that learn from the first style and are tested on it and on each other style, by the nearest centroid."""
     images = _images(world)
     if "style" not in images or images["style"].nunique() < 2 or len(world.hierarchy) < 2:
         return []
@@ -166,7 +174,9 @@ def _codes(world: World, label: str) -> Tensor:
 
 
 def _numbered(pictures: Labelled, shots: int) -> tuple[Tensor, int]:
-    """The classes that take part, numbered from 0: (n,), -1 for the others' pictures; how many they are."""
+    """The number from 0 of each picture's class, (n,), or -1 if the class does not take part; and the number of
+    classes.
+    """
     shown = pd.DataFrame({"class": pictures.classes, "concept": pictures.concept})[pictures.train.numpy()]
     sizes = shown.groupby(["class", "concept"]).size()
     spare = sizes.groupby("class").sum() - sizes.groupby("class").max()  # without its largest concept
@@ -178,14 +188,15 @@ def _numbered(pictures: Labelled, shots: int) -> tuple[Tensor, int]:
 
 
 def _episode(pictures: Labelled, label: Tensor, shots: int, generator: torch.Generator) -> Episode:
-    """`shots` training pictures of each class, and all pictures of other concepts to be tested.
+    """An episode with `shots` training pictures of each class and all pictures of other concepts as test pictures.
 
     The concepts of a class are put in random order and the last one is kept back for the test. From the others,
     training pictures are taken in rounds: one picture of each concept, then a second one, until there are enough.
 
-    Example: the class bird has pictures a, b of owl, c, d of duck and e of swan. If the order is owl, duck, swan, then
-    swan is kept back, and the rounds are (a or b, c or d), then the other owl and duck. For shots = 2 an owl and a duck
-    are learnt from, and e is tested; for shots = 1 an owl is learnt from, and c, d and e are tested.
+    Example: the class bird has the pictures a, b of owl, c, d of duck and e of swan. If the order is owl, duck, swan,
+        then swan is kept back. The first round takes one owl and one duck, the second round the others. For shots = 2,
+        an owl and a duck are learnt from, and e is tested; for shots = 1, an owl is learnt from, and c, d and e are
+        tested.
 
     Args: label: (n,) classes numbered from 0, -1 for pictures of classes that do not take part.
     """
@@ -208,7 +219,7 @@ def _episode(pictures: Labelled, label: Tensor, shots: int, generator: torch.Gen
 
 
 def _occurrences_before(values: np.ndarray) -> np.ndarray:
-    """How many equal values stand before each value, (n,): [7, 5, 7, 7, 5] gives [0, 0, 1, 2, 1]."""
+    """The number of equal values before each value, (n,): [7, 5, 7, 7, 5] gives [0, 0, 1, 2, 1]."""
     order = np.argsort(values, kind="stable")
     ordered, occurrences = values[order], np.empty(len(values), np.int64)
     occurrences[order] = np.arange(len(values)) - np.searchsorted(ordered, ordered)
@@ -216,7 +227,9 @@ def _occurrences_before(values: np.ndarray) -> np.ndarray:
 
 
 def _halves(classes: Tensor, sub: Tensor, groups: dict[int, Tensor], generator: torch.Generator) -> Episode:
-    """Each class split by subclass: pictures of a random half of its subclasses to learn from, the others to test."""
+    """Each class divided by subclass: training pictures of a random half of its subclasses, test pictures of the
+    others.
+    """
     train, train_labels, test, test_labels = [], [], [], []
     for number, (label, members) in enumerate(groups.items()):
         chosen = members[torch.randperm(len(members), generator=generator)[: len(members) // 2]]

@@ -1,4 +1,4 @@
-"""Floors: what colours, coarse pixels and networks without training score, so that a gain is read beside them."""
+"""Floors: the scores of colours, of coarse pixels and of untrained networks, beside which a gain is read."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,11 +18,11 @@ from alignet.worlds.format.tables import World
 def representations(
     world: World, students: dict[str, Backbone], settings: Levels, features: Features
 ) -> Representations:
-    """The pictures of `World.scored_rows` as no training has shaped them, under (name, 'floor', 'pooled').
+    """Untrained representations of the pictures of `World.scored_rows`, under (name, 'floor', 'pooled').
 
-    A histogram of colours and the mean colours of a grid of cells, of the pictures at the first student's size; and the
-    pooled features of each student's architecture with random weights, which nothing trains (batch normalisation
-    passes its input on). Where students have one architecture and size, it is run once.
+    They are a histogram of colours and the mean colours of a grid of cells, at the first student's picture size, and
+    the pooled features of each student's architecture with random weights (batch normalisation then changes nothing).
+    An architecture that several students share at one size is run once.
 
     Args: students: the settings of the students' backbones, by name.
     """
@@ -42,7 +42,7 @@ def representations(
 
 
 def colour_histogram(shown: Tensor, bins: int) -> Tensor:
-    """The share of a picture's pixels in each of bins^3 boxes of red, green and blue: (n, bins^3), rows sum to 1.
+    """The share of a picture's pixels in each of bins^3 boxes of red, green and blue, (n, bins^3); rows sum to 1.
 
     Args: shown: (n, 3, height, width) uint8; bins: boxes of equal width along each colour.
     """
@@ -53,7 +53,7 @@ def colour_histogram(shown: Tensor, bins: int) -> Tensor:
 
 
 def cell_colours(shown: Tensor, grid: int) -> Tensor:
-    """The mean colour of each cell of a grid over the picture, in [0, 1]: (n, 3 grid^2).
+    """The mean colour of each cell of a grid over the picture, (n, 3 grid^2) in [0, 1].
 
     Args: shown: (n, 3, height, width) uint8; grid: cells along each side.
     """
@@ -75,7 +75,7 @@ def _of_batch(shown: Tensor, untrained: dict[str, Embedder], settings: Levels, p
 
 
 def _architectures(students: dict[str, Backbone]) -> Iterator[tuple[str, Backbone]]:
-    """Of students that are one architecture at one size, the first."""
+    """The first of the students that share an architecture and a picture size, for each of these."""
     taken = set()
     for name, backbone in students.items():
         what = (backbone.model, repr(backbone.options), backbone.picture_size)

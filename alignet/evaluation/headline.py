@@ -9,8 +9,10 @@ from alignet.worlds.format import regimes
 
 
 def headline(levels: pd.DataFrame, similarity: pd.DataFrame, downstream: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Of each student's AligNet: accuracy in each regime and level, and over base and control, held-out triplets, and
-    the share of downstream rows above its control.
+    """The main numbers of each student's AligNet.
+
+    They are the accuracy in each regime and level, alone and minus that of base and control, the accuracy on held-out
+    triplets, and the share of downstream rows above the control.
 
     Args: levels.csv, similarity.csv, downstream.csv.
     """

@@ -20,13 +20,13 @@ from alignet.worlds.format.tables import World
 
 @dataclass(frozen=True)
 class TimedChoices:
-    """People's choices about the n triplets of one level and regime, one entry of (m,) a choice.
+    """m choices of people about the n triplets of one level and regime.
 
-    study: '' or the study that they belong to; regime: see `regimes`. triplets: (n, 3) numbers of pictures, ascending,
-    from 0 in the order of `World.scored_rows`; concepts: (n, 3) their concepts' numbers; triplet: (m,) which of them;
-    item: (m,) the chosen odd one out, as a position in it; person: (m,) numbers; time: (m,) log response time,
-    standardised within the person (`standardised_log_times`), NaN where none; people: how many are named; unnamed: how
-    many choices name nobody.
+    study: the study that the choices belong to, or ''; regime: see `regimes`; triplets: (n, 3) numbers of pictures in
+    the order of `World.scored_rows`, ascending in each triplet; concepts: (n, 3) numbers of their concepts. For each
+    choice: triplet: (m,) number of the triplet; item: (m,) position of the chosen odd one out in it; person: (m,)
+    number; time: (m,) log response time, standardised within the person (`standardised_log_times`), NaN without one.
+    people: the number of named people; unnamed: the number of choices that name nobody.
     """
 
     study: str
@@ -43,16 +43,16 @@ class TimedChoices:
 
     @cached_property
     def units(self) -> Units:
-        """The triplets as units of intervals: those that show a common concept are not independent."""
+        """The triplets as units of intervals; triplets that show a common concept are not independent."""
         return Units(self.concepts)
 
     @property
     def names(self) -> dict[str, str]:
-        """What the choices are about: study, regime and level, as columns of results."""
+        """The columns of results that say what the choices are about: study, regime and level."""
         return {"study": self.study, "regime": self.regime, "level": self.level}
 
     def counts(self, some: Tensor | None = None) -> Tensor:
-        """People per item, (n, 3) int64; some: (m,) bool, of these choices only."""
+        """People per item, (n, 3) int64. Args: some: (m,) bool, the choices to count; None: all."""
         some = torch.ones_like(self.triplet, dtype=torch.bool) if some is None else some
         place = self.triplet[some] * 3 + self.item[some]
         return torch.bincount(place, minlength=3 * len(self.triplets)).view(-1, 3)
@@ -65,7 +65,7 @@ class TimedChoices:
 
 @dataclass(frozen=True)
 class ScoredChoices:
-    """Every single choice that models are scored against, (m,), whatever its level.
+    """The m single choices on which models are scored, whatever their levels.
 
     table: study, regime, level ('' where the labels give none) and participant; triplets: (m, 3) numbers of pictures in
     the order of `World.scored_rows`; odd: (m,) position of the chosen one; time: (m,) as in `TimedChoices`.
@@ -78,9 +78,11 @@ class ScoredChoices:
 
 
 def choices_by_level(world: World, people: HumanUncertainty) -> Iterator[TimedChoices]:
-    """The choices of each study ('' first), regime and level, where there are any, and 'all' levels of each.
+    """The choices of each study ('' first), regime and level that has any, and of 'all' levels of each study and
+    regime.
 
-    The regimes of a named study come together too, as `regimes.EVERY`. Args: people: says which objects are held out.
+    A named study's regimes are also taken together, as `regimes.EVERY`. Args: people: settings that say which objects
+    are held out.
     """
     scored = scored_choices(world, people)
     concepts = world.codes(world.hierarchy[0])[world.scored_rows()]
@@ -100,9 +102,9 @@ def choices_by_level(world: World, people: HumanUncertainty) -> Iterator[TimedCh
 def scored_choices(world: World, people: HumanUncertainty) -> ScoredChoices:
     """All rows of levels.csv and the rows of split 'test' of triplets.csv about objects that a fit has seen.
 
-    A picture's concept is known if the picture is of the split human and no held-out object. Rows of triplets.csv have
-    the level that the labels of their pictures' classes give: three classes, two or one; none in a world whose
-    hierarchy has one label only.
+    A picture's concept is known if the picture is in the split human and shows no held-out object. The level of rows of
+    triplets.csv follows from their pictures' classes (three, two or one); they have none in a world with one label
+    only.
     """
     columns = ["image_0", "image_1", "image_2", "odd", "participant"]
     seen = world.triplets[held_out.choice_parts(world, people).seen.numpy()]
@@ -119,7 +121,7 @@ def scored_choices(world: World, people: HumanUncertainty) -> ScoredChoices:
 
 
 def class_levels(world: World, table: pd.DataFrame) -> np.ndarray:
-    """The level that the class labels of each row's pictures give, (n,) text; '' if the world has one label only."""
+    """The level that follows from the classes of each row's pictures, (n,) text; '' if the world has one label only."""
     if len(world.hierarchy) < 2 or not len(table):
         return np.full(len(table), "")
     classes = world.images[world.class_label].to_numpy(str)
@@ -136,7 +138,7 @@ def group_choices(
     study: str = "",
     regime: str = "",
 ) -> TimedChoices:
-    """Choices by distinct triplet, whatever order it was shown in.
+    """Choices by distinct triplet, whatever the order in which it was shown.
 
     Args: triplets: (m, 3) numbers of pictures and odd: (m,) position of the chosen one; people: (m,) who chose;
         concepts: (pictures,) number of each picture's concept; times: (m,) as in `TimedChoices`, None: none are known.
@@ -159,10 +161,12 @@ def group_choices(
 
 
 def standardised_log_times(rows: pd.DataFrame) -> Tensor:
-    """Log response times with mean 0 and standard deviation 1 within each person, over all of the person's choices.
+    """Log response times, standardised to mean 0 and standard deviation 1 over all choices of each person.
 
-    People differ in speed by more than triplets do, and each judges some triplets only. NaN where there is no time (0
-    or nothing), and for a person whose times do not vary. Args: rows: participant and perhaps rt, seconds.
+    People differ in speed by more than triplets do, and each person judges only some triplets. The result is NaN where
+    there is no time (0 or empty), and for a person whose times do not vary.
+
+    Args: rows: the columns participant and perhaps rt, in seconds.
     """
     if "rt" not in rows:
         return torch.full((len(rows),), torch.nan).double()
@@ -174,9 +178,10 @@ def standardised_log_times(rows: pd.DataFrame) -> Tensor:
 
 
 def human_agreement(judged: TimedChoices) -> Tensor:
-    """How often one person agrees with the majority of the others, per triplet: (n,) in [0, 1], NaN for one person.
+    """Agreement of one person with the majority of the others, for each triplet, (n,) in [0, 1]; NaN for a single
+    person.
 
-    Leave-one-participant-out: a person who judged a triplet twice is left out with both choices.
+    All choices of that person are left out of the majority, also if the person judged a triplet twice.
     """
     pairs = torch.stack([judged.triplet, judged.person], 1)
     distinct, which = pairs.unique(dim=0, return_inverse=True)

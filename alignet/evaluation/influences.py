@@ -1,8 +1,9 @@
-"""How much each triplet or pair moves a score, kept by every run: intervals over several training seeds need it.
+"""Influences: how much each triplet or pair moves a score. Every run stores them for intervals over several training
+seeds.
 
-A run's influences are one Parquet file with a row for each unit of each benchmark: benchmark, metric, object_0 to
-object_2 (numbers of concepts or pictures, -1: none) and for each model, named student|target, the unit's influence on
-that model's score (docs/method.md, section 10).
+They are one Parquet file with a row for each unit of each benchmark: benchmark, metric, object_0 to object_2 (numbers
+of concepts or pictures, -1: none) and, for each model, a column student|target with the unit's influence on that
+model's score (docs/method.md, section 10).
 """
 
 from pathlib import Path
@@ -25,21 +26,21 @@ Stored = dict[tuple[str, str], tuple[Units, dict[tuple[str, str], Tensor]]]  # b
 
 
 def about(study: str, regime: str, level: str) -> str:
-    """What choices are about, in the names of benchmarks: 'new, coarse', or 'study, all, coarse'."""
+    """The name of a benchmark of choices: 'new, coarse', or 'study, all, coarse'."""
     return ", ".join(part for part in (study, regime, level) if part)
 
 
 def interval(units: Units, score: Score, counted: Tensor | None = None) -> tuple[float, float]:
     """The 95 % interval of a score; NaN if fewer than FEWEST units count.
 
-    Args: counted: (n,) bool, which units count; None: all.
+    Args: counted: (n,) bool, whether each unit counts; None: all do.
     """
     n = len(units.objects) if counted is None else int(counted.sum())
     return units.interval(*score) if n >= FEWEST else (NAN, NAN)
 
 
 def mean(name: str, ends: str, values: Tensor, units: Units) -> dict[str, float]:
-    """The mean of the values, (n,), that are no NaN, and its 95 % interval, under these names."""
+    """The mean of the values, (n,), that are not NaN, and its 95 % interval, under the given names."""
     score = mean_influence(values, torch.ones(len(values)))
     low, high = interval(units, score, ~values.isnan())
     return {name: score[0], f"{ends}_low": low, f"{ends}_high": high}
@@ -48,10 +49,12 @@ def mean(name: str, ends: str, values: Tensor, units: Units) -> dict[str, float]
 def compared(
     scores: dict[tuple[str, str], Score], units: Units, name: str = "value", counted: Tensor | None = None
 ) -> list[dict]:
-    """A row for each (student, target): its score under `name`, ci_low and ci_high, and over_base and over_control, the
-    paired differences to the base and the control of the same student, each with its interval.
+    """A row for each (student, target): its score, and its differences to the base and the control of the same student.
 
-    Args: counted: (n,) bool, the units that the scores are of; None: all.
+    The score is in the column `name`, its interval in ci_low and ci_high. over_base and over_control are paired
+    differences, each with its interval.
+
+    Args: counted: (n,) bool, whether the scores count each unit; None: they count all.
     """
     rows = []
     for (student, target), (value, influence) in scores.items():
@@ -67,7 +70,7 @@ def compared(
 
 
 def beside_centred(plain: list[dict], centred: list[dict]) -> list[dict]:
-    """Rows of `compared` of plain cosines, each with the numbers of its row of centred ones in columns centred_."""
+    """Rows of `compared` for plain cosines, joined with those for centred ones in columns that begin with centred_."""
     renamed = {"ci_low": "centred_low", "ci_high": "centred_high"}
     return [
         row | {renamed.get(name, f"centred_{name}"): number for name, number in other.items() if name not in MODEL}
@@ -85,7 +88,7 @@ def block(benchmark: str, metric: str, units: Units, scores: dict[tuple[str, str
 
 
 def save(blocks: list[pd.DataFrame], folder: Path) -> None:
-    """Write the blocks of at most MOST units as one file, of equal bytes for equal blocks."""
+    """Write the blocks that have at most MOST units as one file; equal blocks give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [block for block in blocks if len(block) <= MOST]
     table = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=["benchmark", "metric", *OBJECTS])

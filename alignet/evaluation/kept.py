@@ -1,9 +1,9 @@
-"""What of a teacher's gain its student keeps: two shares, on the same triplets, with intervals.
+"""The share of a teacher's gain that its student keeps, and the share of the way to its teacher that it reached.
 
-The teacher after and before its fit differ in the affine map alone, and so do a student and its control: `kept`
-divides the second difference by the first (Eq. 11b of docs/method.md). `reached` says how far the student came from its
-own base to its teacher (Eq. 11c); it counts what a student learns of its teacher's backbones too, so that a student may
-reach much and keep little.
+The teacher after its fit differs from the teacher before it by the affine map only, and the same holds for a student
+and its control: `kept` is the second difference divided by the first (Eq. 11b of docs/method.md). `reached` is how far
+a student came from its own base to its teacher (Eq. 11c). It also counts what the student learns from its teacher's
+backbones, so a student may reach much and keep little.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ COLUMNS = [f"{name}{end}" for name in SHARES for end in ENDS]
 
 
 def shares(agreement: Mapping[str, Tensor], units: Units) -> dict[str, float]:
-    """The share of a teacher's gain that a student keeps and how far it came towards its teacher, at one level.
+    """The shares `kept` and `reached` of a student at one level.
 
     Args: agreement: (n,) share of people who chose as a model did, of each triplet, for base, unalignet and alignet of
         one student and for the teacher before and after its fit; units: the triplets, which share concepts.
-    Returns: kept and reached, each with _low and _high, a 95 % interval by the influence of the ratio; NaN where the
-        interval of the gain that it is divided by holds 0, since a share of no gain says nothing.
+    Returns: kept and reached, each with a 95 % interval (_low and _high) by the influence of the ratio; NaN if the
+        interval of the divisor contains 0, since a share of no gain means nothing.
     Raises: ValueError naming the models that are missing.
     """
     missing = [name for name in (*results.TARGETS, results.TEACHER_BEFORE, results.TEACHER) if name not in agreement]

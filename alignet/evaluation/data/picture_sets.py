@@ -238,7 +238,7 @@ def _named(folder: Path, names: list[str]) -> list[Path]:
 
 
 def _places(folder: Path, names: list[str]) -> dict[str, Path | None]:
-    """The file of each name: the one in the folder, or the first by its path in the folders below it; None without one."""
+    """The file of each name: the one in the folder, or the first by path in the folders below it; None without one."""
     below = {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.suffix.lower() in ENDINGS}
     return {name: folder / name if (folder / name).is_file() else below.get(name) for name in names}
 
