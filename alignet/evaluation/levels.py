@@ -39,33 +39,34 @@ COLUMNS += ["choices", "judged", "ci_unit", "note"]
 
 
 def levels(world: World, representations: Representations, settings: Levels, people: HumanUncertainty) -> pd.DataFrame:
-    """The table of `with_influences`."""
+    """The table that `with_influences` returns."""
     return with_influences(world, representations, settings, people)[0]
 
 
 def with_influences(
     world: World, representations: Representations, settings: Levels, people: HumanUncertainty
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Odd-one-out accuracy in each study, regime and level of abstraction, with 95 % intervals that allow for shared
-    concepts, and the influences of the pooled representations.
+    """Odd-one-out accuracy in each study, regime and level of abstraction, and the influences of pooled
+    representations.
 
-    A triplet counts once, however many people judged it: the accuracy is the mean over triplets of the share of
-    people's choices that the model makes too, `majority_accuracy` the share of triplets on which it chooses as most
-    people do, and the noise ceiling the mean over triplets that several people judged (n_repeated) of how often one
-    person agrees with the majority of the others; it is NaN where there are none. All lie in [0, 1], chance 1/3.
-    Differences are paired: `above_ceiling` (accuracy minus ceiling, on triplets that several people judged),
-    `over_base` and `over_control` (accuracy minus that of the base's pooled representation, or of the control's same
-    one), relative_improvement (percent over the base) and over_floor (accuracy minus that of the best floor, which
-    `floor` names; `floors`). passes_ceiling says that the whole interval of above_ceiling
-    lies above 0. A majority of few others is unsure, which lowers the ceiling: to pass it is not to be more human than
-    people. Of fewer than influences.FEWEST triplets there is no interval.
+    A triplet counts once, however many people judged it. accuracy: mean over triplets of the share of people's choices
+    that the model makes too. majority_accuracy: share of triplets on which the model chooses as most people do.
+    noise_ceiling: mean of how often one person agrees with the majority of the others, over the n_repeated triplets
+    that several people judged; NaN without such triplets. All three lie in [0, 1], and chance is 1/3.
 
-    Similarities are cosines; where `centred` says so, of features from which the mean of the test split's pictures is
-    subtracted. The teacher's are the dot products that its labels come from. `centred_` and `uncentred_` columns hold
-    accuracies and differences both ways; the other columns are those of settings.centred. kept and reached: see `kept`.
+    Differences are paired. above_ceiling: accuracy minus ceiling, on triplets that several people judged. over_base,
+    over_control: accuracy minus that of the base's pooled representation, and of the control's same representation.
+    relative_improvement: percent over the base. over_floor: accuracy minus that of the best floor, which `floor` names
+    (`floors`). passes_ceiling: whether the whole interval of above_ceiling lies above 0. A majority of few people is
+    unsure, which lowers the ceiling, so a model above it is not more human than people. kept, reached: see `kept`.
+    Intervals are 95 % and allow for shared concepts; there is none for fewer than influences.FEWEST triplets.
+
+    Similarities are cosines. If `centred` says so, the mean of the test split's pictures is subtracted from the
+    features first. The teacher's similarities are the dot products that its labels come from. Columns that begin with
+    centred_ and uncentred_ hold accuracies and differences both ways; the other columns follow settings.centred.
 
     Args: representations: of the pictures of `World.scored_rows`; those of target 'floor' are floors, those of student
-        'teacher' the teacher's.
+        'teacher' are the teacher's.
     Returns: the columns of levels.csv, `choices` (whose they are), `judged` (what people saw if not these pictures) and
         `note`; a world without choices to score gives rows of level 'all' without numbers and a note that says so. And
         blocks of `influences`.
@@ -85,18 +86,18 @@ def with_influences(
 
 
 def _compared(key: tuple[str, str, str], features: Tensor, test: Tensor, centred: bool) -> Tensor:
-    """Rows whose dot products are compared: of unit length, but for the teacher's."""
+    """Rows whose dot products are compared: rows of unit length, except for the teacher's, which are not scaled."""
     return features if key[0] == results.TEACHER else unit_of(features, test, centred)
 
 
 def choices(unit: Tensor, judged: TimedChoices) -> Tensor:
-    """The odd one out that a model chooses of each triplet, (n,); see `odd_one_out`. Args: unit: (pictures, dim)."""
+    """The odd one out that a model chooses in each triplet, (n,); see `odd_one_out`. Args: unit: (pictures, dim)."""
     parts = [row_pair_similarities(unit, triplets) for triplets in judged.triplets.split(CHUNK)]
     return odd_one_out(torch.cat(parts))
 
 
 def _rows(judged: TimedChoices, chosen: dict[bool, dict], settings: Levels) -> list[dict]:
-    """A row for each representation. Args: chosen: centred -> key -> (n,) the model's choices."""
+    """A row of the table for each representation. Args: chosen: centred -> key -> (n,) the model's choices."""
     counts, units, people = judged.counts(), judged.units, human_agreement(judged)
     agrees = {c: {key: metrics.agreement(odd, counts) for key, odd in of.items()} for c, of in chosen.items()}
     common: dict[str, Any] = judged.names | {"n_triplets": len(counts), "n_choices": len(judged.item)}
@@ -117,7 +118,7 @@ def _rows(judged: TimedChoices, chosen: dict[bool, dict], settings: Levels) -> l
 
 
 def _influences(judged: TimedChoices, chosen: dict[tuple[str, str, str], Tensor]) -> pd.DataFrame:
-    """Those of the pooled representations, as a block of `influences`."""
+    """The influences of the pooled representations, as a block of `influences`."""
     counts, scores = judged.counts(), {}
     for (student, target, representation), odd in chosen.items():
         if representation == "pooled":
@@ -126,10 +127,11 @@ def _influences(judged: TimedChoices, chosen: dict[tuple[str, str, str], Tensor]
 
 
 def examples(world: World, people: HumanUncertainty, size: int = 96) -> dict[str, tuple[Tensor, int]] | None:
-    """Of each level the triplet that most people agree on: its pictures, (3, 3, size, size) uint8, and the odd one.
+    """The triplet of each level on which most people agree: its pictures, (3, 3, size, size) uint8, and the odd one
+    out.
 
-    They are of new concepts, or of known ones where there are no new. Of several the first whose concepts no earlier
-    level shows; None where the world has no choices to score.
+    They show new concepts or, where there are none, known ones. Among equals it is the first triplet whose concepts no
+    earlier level shows. None is returned for a world without choices to score.
     """
     found, taken, rows = {}, torch.empty(0, dtype=torch.int64), world.scored_rows()
     every = [judged for judged in choices_by_level(world, people) if not judged.study and judged.level != "all"]
@@ -152,9 +154,10 @@ def _without_levels(world: World, representations: Representations) -> pd.DataFr
 
 
 def _against_people(chosen: Tensor, agrees: Tensor, people: Tensor, judged: TimedChoices) -> dict[str, Any]:
-    """Accuracy, agreement with the majority, and accuracy minus noise ceiling, of a model's choices (n,).
+    """Columns of a model's choices, (n,): accuracy, agreement with the majority, and accuracy minus noise ceiling.
 
-    Args: agrees: (n,) share of people who chose as it did; people: (n,) how often one of them agrees with the others.
+    Args: agrees: (n,) share of people who chose as the model did; people: (n,) how often one person agrees with the
+        others.
     """
     row: dict[str, Any] = mean("odd_one_out_accuracy", "ci", agrees, judged.units)
     row |= mean("majority_accuracy", "majority", metrics.majority_agreement(chosen, judged.counts()), judged.units)
@@ -163,7 +166,9 @@ def _against_people(chosen: Tensor, agrees: Tensor, people: Tensor, judged: Time
 
 
 def _against_others(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, float]:
-    """Accuracy minus the base's and the control's, and percent over the base. Args: agrees: key -> (n,) agreement."""
+    """Columns of accuracy minus the base's and the control's, and of percent over the base. Args: agrees: key -> (n,)
+    agreement.
+    """
     student, target, representation = key
     if (student, "base", "pooled") not in agrees:  # floors and the teacher
         return {}
@@ -177,8 +182,12 @@ def _against_others(agrees: dict, key: tuple[str, str, str], judged: TimedChoice
 
 
 def _over_floor(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, Any]:
-    """Accuracy minus that of the best floor at the same level, which was chosen by its own score on these triplets:
-    the difference is rather too small. Nothing without floors. Args: agrees: key -> (n,) agreement."""
+    """Columns of accuracy minus that of the best floor at the same level; none without floors.
+
+    The floor is chosen by its score on the same triplets, so the difference is biased downwards.
+
+    Args: agrees: key -> (n,) agreement.
+    """
     floors = {name: agreement for (name, target, _), agreement in agrees.items() if target == results.FLOOR}
     if key[1] == results.FLOOR or not floors:
         return {}
@@ -187,7 +196,7 @@ def _over_floor(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -
 
 
 def _kept(agrees: dict, key: tuple[str, str, str], judged: TimedChoices) -> dict[str, float]:
-    """What an aligned student keeps of its teacher's gain. Args: agrees: key -> (n,) agreement."""
+    """Columns of what an aligned student keeps of its teacher's gain. Args: agrees: key -> (n,) agreement."""
     student, target, representation = key
     places = {name: (student, name, "pooled") for name in results.TARGETS}
     places |= {name: (results.TEACHER, name, "pooled") for name in (results.TEACHER_BEFORE, results.TEACHER)}

@@ -1,6 +1,4 @@
-"""Human similarity judgements about pictures of their own, scored picture by picture: RSA, and the paper's rated
-pairs.
-"""
+"""Scores on human similarity judgements about pictures of their own: RSA, and the paper's rated pairs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,12 +25,12 @@ Vectors = dict[tuple[str, str], Tensor]  # (student, target) -> (n, dim)
 
 
 def scores(students: Students, features: Features, settings: Similarity, world: World | None = None) -> pd.DataFrame:
-    """Rows of similarity.csv for every entry of settings.picture_sets; one with a note where its folder is not on disk.
+    """Rows of similarity.csv for every entry of settings.picture_sets; a row with a note if its folder is not on disk.
 
-    RSA: Spearman's correlation of a model's cosine similarities with those of each person (or of their mean, where that
-    is all there is), averaged; beside it that of features centred by the mean of the set's pictures. Of format `things`
-    once more for the pairs of known and for those of new concepts of the world (`regimes`). Of format `validation`: see
-    `rated`. choices are 'human'.
+    RSA: Spearman's correlation of a model's cosine similarities with those of each person (or of the mean person, if
+    only that is given), averaged over people, for plain features and for features centred by the mean of the set's
+    pictures. The format `things` has further rows for the pairs of known and of new concepts of the world (`regimes`).
+    The format `validation` is scored by `rated`. choices are 'human'.
 
     Args: world: the world that the students were aligned on; None: no regimes.
     Raises: WorldError naming the file of a set that is there and cannot be read.
@@ -51,7 +49,7 @@ def scores(students: Students, features: Features, settings: Similarity, world: 
 
 
 def _lacking(entry: Mapping[Any, str]) -> str:
-    """What of an entry is not on disk, in words; '' if all is there."""
+    """The parts of an entry that are not on disk, in words; '' if all are."""
     if not (home() / entry["root"]).is_dir():
         return f"no folder {entry['root']}"
     if entry["format"] != "things":  # whose judgements and photographs are fetched apart from each other
@@ -74,9 +72,10 @@ def _rsa(entry: Mapping[Any, str], students: Students, features: Features, world
 
 
 def regimes(paths: list[Path], world: World) -> dict[str, Tensor]:
-    """Which pictures of THINGS show concepts that people's choices in the fit may be about (`known`, of the split
-    human) and which show those that no fit has seen (`new`, of the split test): (n,) bool each. A concept that is not
-    in the world is neither.
+    """The regimes of pictures of THINGS: `known` and `new`, (n,) bool each.
+
+    A picture is known if its concept is in the split human, so that fitted choices may be about it, and new if its
+    concept is in the split test, which no fit has seen. A concept that is not in the world is neither.
     """
     labels = world.images[world.hierarchy[0]].astype(str)
     split = dict(zip(labels, world.images["split"], strict=True))
@@ -86,7 +85,7 @@ def regimes(paths: list[Path], world: World) -> dict[str, Tensor]:
 
 
 def _of_pictures(names: dict, people: Tensor, models: list[Vectors], chosen: Tensor) -> list[dict]:
-    """RSA over the pairs of the chosen pictures, (n,) bool, that every person judged. Args: models: see `_units`."""
+    """RSA over those pairs of the chosen pictures, (n,) bool, that every person judged. Args: models: as in `_units`."""
     rows = chosen.nonzero().flatten()
     pairs = torch.triu_indices(len(rows), len(rows), 1)
     values = people[:, rows[:, None], rows][:, pairs[0], pairs[1]]
@@ -115,10 +114,10 @@ def _validation(entry: Mapping[Any, str], students: Students, features: Features
 def rated(name: str, judged: RatedPairs, models: dict[tuple[str, str], Tensor]) -> list[dict]:
     """Scores of models on rated pairs, with 95 % intervals over pairs that share pictures.
 
-    spearman_distance_rating and pearson_distance_rating: of a model's distance, 1 - centred cosine, with the mean
-    rating of a pair; mean_rating_of_closer_pairs: over the pairs that the published target holds closer; paired_t: each
-    person's mean rating of the pairs closer in alignet minus that of the others, over people. The last two are about
-    the published models, whoever is scored.
+    spearman_distance_rating, pearson_distance_rating: correlation of a model's distance, 1 - centred cosine, with a
+    pair's mean rating; mean_rating_of_closer_pairs: mean over the pairs that are closer in the published target;
+    paired_t: each person's mean rating of the pairs closer in alignet minus that of the other pairs, over people. The
+    last two are about the published models, whichever models are scored.
 
     Args: models: (student, target) -> centred cosines (n, n) of the pictures.
     Source: the paper, human-validation experiment; its authors' analysis notebook.

@@ -1,4 +1,4 @@
-"""What the paper and its press text report (published.csv, with sources), beside what a run measured; never mixed."""
+"""Numbers that the paper and its press text report (published.csv, with sources), beside those that a run measured."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -29,13 +29,12 @@ COLUMNS = [
 
 
 def beside(world: World, tables: dict[str, pd.DataFrame], scratch: Collection[str] = ()) -> pd.DataFrame:
-    """The columns of paper.csv: a published quantity a row, with its source, and ours where the run has one.
+    """The table paper.csv: each published quantity with its source and, where the run has one, with ours.
 
-    ours_of says what ours is: another world, other students, other numbers of them. published_high: where a range is
-    reported. ours_low, ours_high: a 95 % interval, or a range where the published quantity is one.
-
-    model, target, level and benchmark say whose and what the published number is. Only numbers that can be read in
-    public text stand there; the paper's own tables could not be read and nothing is from memory.
+    ours_of says what ours is about: another world, other students, other numbers of them. published_high is given where
+    a range is reported. ours_low and ours_high are a 95 % interval, or a range where the published quantity is one.
+    model, target, level and benchmark say what the published number is about. Published numbers are those that can be
+    read in public text; the paper's own tables could not be read, and nothing is quoted from memory.
 
     Args: tables: levels, similarity and downstream, as the stages wrote them; scratch: students that were not
         pre-trained, which the published range of downstream improvements is not about.
@@ -52,7 +51,7 @@ def beside(world: World, tables: dict[str, pd.DataFrame], scratch: Collection[st
 
 
 def _people(world: World) -> dict[str, dict]:
-    """Counts of choices, of objects and of people who are named; answers whose person nobody recorded are nobody's."""
+    """Counts of choices, of objects and of named people; answers without a recorded person count for nobody."""
     judged, where = world.triplets, f"world {world.name}, triplets.csv"
     judged_images = world.images["image"].isin(pd.unique(judged[TRIPLET].to_numpy().ravel()))
     counts = {
@@ -69,8 +68,10 @@ def _people(world: World) -> dict[str, dict]:
 
 
 def _coarse(levels: pd.DataFrame) -> dict[str, dict]:
-    """The largest relative improvement at the coarse level among the students, as the paper reports its: of new
-    concepts, or of known ones where there are no new."""
+    """The largest relative improvement at the coarse level among the students, as in the paper.
+
+    It is about new concepts or, where there are none, about known ones.
+    """
     levels = regimes.headline(levels)
     improved = levels[(levels["level"] == "coarse") & (levels["target"] == "alignet")]
     improved = improved[improved["representation"] == "pooled"].dropna(subset=["relative_improvement"])
@@ -83,9 +84,11 @@ def _coarse(levels: pd.DataFrame) -> dict[str, dict]:
 
 
 def _downstream(downstream: pd.DataFrame, scratch: Collection[str]) -> dict[str, dict]:
-    """Median, smallest and largest relative improvement, of the protocols that the published range is about: few-shot,
-    linear probe and unseen subclasses, of students that were pre-trained. Shifts of style and corruptions are left
-    out."""
+    """Median, smallest and largest relative improvement in the protocols that the published range is about.
+
+    These are few-shot, linear probe and unseen subclasses of pre-trained students; shifts of style and corruptions are
+    left out.
+    """
     rows = downstream[downstream["target"] == "alignet"]
     about = rows["protocol"].str.startswith(CLAIMED) & ~rows["student"].isin(list(scratch))
     percents = rows.loc[about, "relative_improvement"].dropna()
@@ -97,7 +100,7 @@ def _downstream(downstream: pd.DataFrame, scratch: Collection[str]) -> dict[str,
 
 
 def _ratings(similarity: pd.DataFrame) -> dict[str, dict]:
-    """People's ratings of the disagreement pairs of the first student for which there are any."""
+    """People's ratings of the disagreement pairs of the first student that has any."""
     names = {
         ("mean_rating_of_closer_pairs", "alignet"): "rating of pairs that AligNet holds closer",
         ("mean_rating_of_closer_pairs", "unalignet"): "rating of pairs that UnAligNet holds closer",

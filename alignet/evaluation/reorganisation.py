@@ -1,4 +1,4 @@
-"""What alignment changes inside a model: distances by hierarchy, RSA, CKA, maps and neighbours, layer by layer."""
+"""Changes that alignment makes inside a model, by layer: distances by hierarchy, RSA, CKA, maps and neighbours."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +22,10 @@ MOST = 2000  # pictures that are compared, two million pairs of them; the paper'
 
 
 def sample(world: World, settings: Reorganisation) -> Tensor:
-    """Rows of images.csv: the first pictures of each concept of the test split, as many as the settings say; of
-    evenly spread concepts where all together have more than MOST."""
+    """Rows of images.csv: the first pictures of each concept of the test split, as many as the settings say.
+
+    If these are more than MOST, evenly spread concepts are taken.
+    """
     test = world.rows("test")
     concepts = world.images.iloc[test.tolist()].groupby(world.hierarchy[0], sort=False)
     number, turn = concepts.ngroup().to_numpy(), concepts.cumcount().to_numpy()
@@ -36,7 +38,7 @@ def sample(world: World, settings: Reorganisation) -> Tensor:
 def relations(world: World, rows: Tensor) -> tuple[Tensor, list[str]]:
     """The lowest common level of every pair of pictures.
 
-    Returns: (n, n), 0 for the same finest label to len(hierarchy) for unrelated; and a name for each number.
+    Returns: (n, n) numbers, from 0 for the same finest label to len(hierarchy) for unrelated pictures; and their names.
     """
     lowest = torch.full((len(rows), len(rows)), len(world.hierarchy))
     for level, label in reversed([*enumerate(world.hierarchy)]):  # the finest last
@@ -46,7 +48,7 @@ def relations(world: World, rows: Tensor) -> tuple[Tensor, list[str]]:
 
 
 def distances(features: Tensor) -> Tensor:
-    """1 - centred cosine similarity of all pairs: (n, n) float64 in [0, 2]."""
+    """Distances of all pairs, 1 - centred cosine similarity, (n, n) float64 in [0, 2]."""
     unit = unit_vectors(features.double(), centred=True)
     return 1 - unit @ unit.T
 
@@ -54,12 +56,12 @@ def distances(features: Tensor) -> Tensor:
 def reorganisation(world: World, rows: Tensor, layers: Layers) -> pd.DataFrame:
     """Change of distance by lowest common level, and RSA to the hierarchy, for each layer and target.
 
-    change: mean over pairs of the distance after minus before, in standard deviations of the base's distances in that
-    layer; effect_size: its mean over its standard deviation (Cohen's d_z); rsa: Spearman of the distance with the
-    lowest common level, over all pairs, the same for every relation of a layer. Intervals: 95 %, of pairs that share
-    concepts. For the base change is 0 by definition.
+    change: mean over pairs of the distance after minus the distance before, in standard deviations of the base's
+    distances in that layer, 0 for the base by definition; effect_size: mean change divided by its standard deviation
+    (Cohen's d_z); rsa: Spearman's correlation of the distance with the lowest common level over all pairs, the same for
+    every relation of a layer. Intervals are 95 %, over pairs that share concepts.
 
-    Args: rows: (n,) of images.csv; layers: their features, the same layers before and after.
+    Args: rows: (n,) of images.csv; layers: features of their pictures, of the same layers before and after.
     Source: the paper, Results, 'reorganisation' (Eq. 14 of docs/method.md).
     """
     pairs, table = _pairs(world, rows), []
@@ -75,8 +77,11 @@ def reorganisation(world: World, rows: Tensor, layers: Layers) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs of pictures above the diagonal, (pairs,). relation: lowest common level, a number whose name is in `names`;
-    concepts: (pairs, 2)."""
+    """Pairs of pictures above the diagonal.
+
+    relation: (pairs,) number of the lowest common level in `names`; concepts: (pairs, 2) numbers of the pictures'
+    concepts.
+    """
 
     relation: Tensor
     concepts: Tensor
@@ -88,7 +93,7 @@ class _Pairs:
 
     @cached_property
     def of_relation(self) -> dict[int, tuple[Tensor, Units]]:
-        """For each relation its pairs, (n,) numbers, and these as units of intervals."""
+        """The pairs of each relation, (n,) numbers, and these pairs as units of intervals."""
         rows = {number: (self.relation == number).nonzero().flatten() for number in self.relation.unique().tolist()}
         return {number: (some, Units(self.concepts[some])) for number, some in rows.items()}
 
@@ -122,7 +127,7 @@ def _score(name: str, interval: str, value: float, influence: Tensor, units: Uni
 
 
 def tables_of(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> tuple[pd.DataFrame, ...]:
-    """`reorganisation`, `alignment`, `maps` and `neighbours` of the same pictures and layers."""
+    """The tables of `reorganisation`, `alignment`, `maps` and `neighbours` for the same pictures and layers."""
     others = (table(world, rows, layers, settings) for table in (alignment, maps, neighbours))
     return reorganisation(world, rows, layers), *others
 
@@ -130,8 +135,9 @@ def tables_of(world: World, rows: Tensor, layers: Layers, settings: Reorganisati
 def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
     """CKA between every layer of the base and every layer of each model: cka.csv.
 
-    The 95 % interval, of a layer with itself, is a bootstrap over concepts whose repeats are left out of the resample
-    (repeats alone raise CKA). A smaller sample raises CKA too: the interval is moved to have the estimate as median.
+    The 95 % interval, for a layer with itself, is a bootstrap over concepts that leaves out repeats, since repeats by
+    themselves raise CKA. So does a smaller sample; the interval is therefore shifted such that its median is the
+    estimate.
     """
     table, drawn = [], _drawn(world, rows, settings)
     for (student, target), found in layers.items():
@@ -149,7 +155,7 @@ def alignment(world: World, rows: Tensor, layers: Layers, settings: Reorganisati
 
 
 def subset_cka(first: Tensor, second: Tensor, subsets: Tensor) -> Tensor:
-    """CKA over subsets of the pictures, each centred anew: (subsets,).
+    """CKA over subsets of the pictures, each of which is centred anew, (subsets,).
 
     Args: first, second: (n, n) Gram matrices, float64; subsets: (subsets, n) float64, 1 for the pictures in it, else 0.
     Source: HSIC of doubly centred Gram matrices, as in Kornblith et al. 2019, with the centring multiplied out.
@@ -166,11 +172,13 @@ def subset_cka(first: Tensor, second: Tensor, subsets: Tensor) -> Tensor:
 
 
 def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
-    """Two dimensions of each concept's mean 'pooled' features: student, target, method (PCA or UMAP), labels, x, y.
+    """Two-dimensional maps of each concept's mean 'pooled' features.
 
-    Each model's map is fitted by itself. As the direction of a map means nothing, those after alignment are moved,
-    turned and mirrored as a whole to lie best over the base's, in their own scale. UMAP runs on one thread from
-    a fixed seed: repeatable.
+    Each model's map is fitted by itself. Since the direction of a map means nothing, maps after alignment are moved,
+    turned and mirrored as a whole, but not scaled, to lie best over the base's map. UMAP runs on one thread from a
+    fixed seed, so that it can be repeated.
+
+    Returns: student, target, method (PCA or UMAP), labels, x and y.
 
     Raises: ValueError if there are fewer than five concepts.
     """
@@ -191,9 +199,12 @@ def maps(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -
 
 
 def neighbours(world: World, rows: Tensor, layers: Layers, settings: Reorganisation) -> pd.DataFrame:
-    """Nearest neighbours, of other concepts, of example pictures: student, target, example, rank (0: itself), image.
+    """Nearest neighbours of example pictures among pictures of other concepts.
 
-    relation: the lowest common level of the picture and its example. Examples are spread evenly over the pictures.
+    Examples are evenly spread over the pictures.
+
+    Returns: student, target, example, rank (0: the example itself), image, and relation: the lowest common level of the
+        picture and its example.
     """
     lowest, names_of = relations(world, rows)
     features = next(iter(layers.values()))["pooled"]
@@ -225,7 +236,7 @@ def _nearest_concepts(distance: Tensor, concept: Tensor, example: int, count: in
 
 
 def _drawn(world: World, rows: Tensor, settings: Reorganisation) -> Tensor:
-    """Whether each picture's concept is drawn: (resamples, n) float64, 0 or 1."""
+    """Whether each resample draws each picture's concept, (resamples, n) float64, 0 or 1."""
     concept = torch.from_numpy(pd.factorize(world.codes(world.hierarchy[0])[rows].numpy())[0])
     generator = torch.Generator().manual_seed(settings.seed)
     weights = intervals.resample_weights(int(concept.max()) + 1, settings.bootstrap, generator)
@@ -248,12 +259,12 @@ def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
 
 
 def _superposed(places: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """A map (n, 2) moved, turned or mirrored to the least squared distance from `base` (Procrustes, without scale)."""
+    """A map (n, 2), moved, turned and mirrored to the least squared distance from `base` (Procrustes without scaling)."""
     middle, centred = base.mean(0), places - places.mean(0)
     turn, _ = orthogonal_procrustes(centred, base - middle)
     return centred @ turn + middle
 
 
 def _principal(mean: np.ndarray) -> np.ndarray:
-    """The first two principal components, their signs such that the largest entry of each axis is positive."""
+    """The first two principal components, with signs such that the largest entry of each axis is positive."""
     return PCA(2, svd_solver="full").fit_transform(mean)

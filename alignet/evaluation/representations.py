@@ -1,4 +1,4 @@
-"""Pictures as every student represents them, before and after alignment, as the earlier stages stored them."""
+"""Every student's stored representations of pictures, before and after alignment."""
 
 from pathlib import Path
 
@@ -17,11 +17,12 @@ Representations = dict[tuple[str, str, str], Tensor]  # (student, target, 'poole
 def load(
     data: Path, world: World, students: list[str], targets: list[str], rows: Tensor | None = None
 ) -> Representations:
-    """Pictures as every student sees them: before (target 'base'; it has no head) and after each target.
+    """Every student's representations of pictures: before alignment (target 'base', without a head) and after each
+    target.
 
     Args: rows: (n,) of images.csv, ascending, among those of `World.scored_rows`, which the student stage has stored;
-        None: the test split's.
-    Raises: ValueError naming a student whose stored representations are of other pictures, or a row of none.
+        None: the rows of the test split.
+    Raises: ValueError naming a student whose stored representations are of other pictures, or a row that none has.
     """
     scored, rows, representations = world.scored_rows(), world.rows("test") if rows is None else rows, {}
     if not torch.isin(rows, scored).all():
@@ -42,14 +43,14 @@ def load(
 
 
 def unit_of(features: Tensor, test: Tensor, centred: bool) -> Tensor:
-    """The rows scaled to length 1: their dot products are cosine similarities.
+    """Rows scaled to length 1, (n, dim), so that their dot products are cosine similarities.
 
-    Args: features: (n, dim); test: (n,) bool, which rows are of the test split; centred: subtract the mean of those
-        first, so that what else is scored moves no similarity of theirs.
+    Args: features: (n, dim); test: (n,) bool, whether a row is of the test split; centred: whether to subtract the mean
+        of the test split's rows first, which keeps similarities independent of the other scored rows.
     """
     return unit_vectors(features - features[test].mean(0) if centred else features, centred=False)
 
 
 def pooled(stored: Representations) -> Layers:
-    """Stored 'pooled' representations, base included, as `Layers`."""
+    """The stored 'pooled' representations, including the base's, as `Layers`."""
     return {(student, target): {kind: rows} for (student, target, kind), rows in stored.items() if kind == "pooled"}

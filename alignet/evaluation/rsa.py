@@ -1,8 +1,9 @@
-"""Representational similarity analysis: a model's similarities of pairs of objects beside those of groups of people.
+"""Representational similarity analysis (RSA) of models' and people's similarities of pairs of objects.
 
-As in rsatoolbox: the Spearman correlation of a model's similarities with those of each group of people, averaged;
-the noise ceiling is what the mean of the other groups (lower) and of all groups (upper) reaches. People are put into
-groups because one person judges too few pairs. Intervals allow for pairs that share an object.
+As in rsatoolbox, a score is the Spearman correlation of a model's similarities with those of each group of people,
+averaged over groups. The noise ceiling is the score of the mean of the other groups (lower bound) and of the mean of
+all groups (upper bound). People are grouped because one person judges too few pairs. Intervals allow for pairs that
+share an object.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ Pairs = tuple[Tensor, Tensor]  # pairs (2, n), first below second, and their sim
 
 @dataclass(frozen=True)
 class Benchmark:
-    """People's similarities of pairs of objects: pairs (2, n), first below second; people (groups, n), none NaN."""
+    """People's similarities of pairs of objects. pairs: (2, n), first below second; people: (groups, n), without NaN."""
 
     pairs: Tensor
     people: Tensor
@@ -34,9 +35,11 @@ class Benchmark:
 
 
 def grouped(by_group: Callable[[int], Pairs], people: int, rater_groups: int) -> Benchmark:
-    """The pairs that every group of people judged; all people as one group where that is less than COMMON of the pairs.
+    """The pairs that every group of people judged.
 
-    Args: by_group: number of groups -> `Pairs`; people: how many.
+    If they are less than the share COMMON of all pairs, all people are one group.
+
+    Args: by_group: number of groups -> `Pairs`; people: number of people.
     """
     groups = max(1, min(rater_groups, people))
     for count in (groups, 1):
@@ -49,10 +52,10 @@ def grouped(by_group: Callable[[int], Pairs], people: int, rater_groups: int) ->
 
 
 def choice_shares(triplets: Tensor, odd: Tensor, group: Tensor, groups: int, weights: Tensor | None = None) -> Pairs:
-    """How often a pair of objects was left together when it was shown, in [0, 1], for each group of choices.
+    """The share of showings, in [0, 1], after which a pair of objects was left together, for each group of choices.
 
     Args: triplets: (m, 3) object numbers; odd: (m,) position of the chosen one; group: (m,) below `groups`; weights:
-        (m,) of the choices; None: all count alike.
+        (m,) of the choices, None: all weights are equal.
     """
     ends = torch.cat([triplets[:, pair] for pair in ((1, 2), (0, 2), (0, 1))]).T
     together = torch.cat([odd == item for item in range(3)]).double()
@@ -60,10 +63,12 @@ def choice_shares(triplets: Tensor, odd: Tensor, group: Tensor, groups: int, wei
 
 
 def pair_means(ends: Tensor, values: Tensor, group: Tensor, groups: int, weights: Tensor | None = None) -> Pairs:
-    """Mean value of each pair of objects within each group of rows. Memory grows with the rows, whatever the objects.
+    """The mean value of each pair of objects within each group of rows.
 
-    Args: ends: (2, m) objects, in whatever order; values: (m,) float64; group: (m,) below `groups`; weights: (m,)
-        float64; None: all rows count alike.
+    Memory grows with the number of rows, not of objects.
+
+    Args: ends: (2, m) objects, in any order; values: (m,) float64; group: (m,) below `groups`; weights: (m,) float64,
+        None: all weights are equal.
     """
     weights = torch.ones(len(values), dtype=torch.float64) if weights is None else weights
     low, high = ends.amin(0), ends.amax(0)
@@ -97,12 +102,14 @@ def dot_products(rows: Tensor, pairs: Tensor) -> Tensor:
 
 
 def people_groups(participants: pd.Series, groups: int) -> Tensor:
-    """A group for each row, (m,) in [0, groups): of one person always the same, of all people about as many in each."""
+    """A group for each row, (m,) in [0, groups): a person is always in one group, and groups hold about equally many
+    people.
+    """
     return torch.from_numpy(pd.factorize(participants, sort=True)[0]) % groups
 
 
 def rsa_over_groups(model: Tensor, people: Tensor) -> tuple[float, Tensor]:
-    """Mean over groups of people of the Spearman correlation with a model's similarities, and its influence, (n,).
+    """The mean over groups of people of the Spearman correlation with a model's similarities, and its influence, (n,).
 
     Args: model: (n,) similarities of n pairs; people: (groups, n). Source: rsatoolbox, eval_fixed.
     """
@@ -111,9 +118,10 @@ def rsa_over_groups(model: Tensor, people: Tensor) -> tuple[float, Tensor]:
 
 
 def rsa_noise_ceiling(people: Tensor) -> tuple[float, float]:
-    """Lower and upper noise ceiling of `rsa_over_groups`, by rsatoolbox (boot_noise_ceiling); NaN for a single group.
+    """The lower and upper noise ceiling of `rsa_over_groups`, by rsatoolbox (boot_noise_ceiling); NaN for a single
+    group.
 
-    Args: people: (groups, n) similarities of n pairs, none NaN.
+    Args: people: (groups, n) similarities of n pairs, without NaN.
     """
     if len(people) < 2:
         return UNKNOWN
@@ -130,7 +138,7 @@ def rsa_noise_ceiling(people: Tensor) -> tuple[float, float]:
 
 
 def rsa_rows(names: dict, benchmark: Benchmark, models: dict, centred: dict | None = None) -> list[dict]:
-    """The rows of `with_influences`."""
+    """The rows that `with_influences` returns."""
     return with_influences(names, benchmark, models, centred)[0]
 
 
@@ -140,7 +148,7 @@ def with_influences(
     """Rows of similarity.csv, and the benchmark's block of `influences`, if there is one.
 
     Args: models: (student, target) -> vectors of the benchmark's objects, (objects, dim), whose dot products are their
-        similarities; centred: the same for centred features, whose scores stand beside these; None: there are none.
+        similarities; centred: the same for centred features, whose scores are in further columns, None: without these.
     """
     n, units = benchmark.pairs.shape[1], Units(benchmark.pairs.T)
     if n < FEWEST:

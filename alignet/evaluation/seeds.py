@@ -1,4 +1,4 @@
-"""Scores of several training seeds: their means, and intervals over seeds and over the units that a score is of."""
+"""Scores of several training seeds: means, and intervals over seeds and over the units of each score."""
 
 from pathlib import Path
 
@@ -28,11 +28,12 @@ Moved = tuple[intervals.Units, Tensor]  # units and their influence on a mean ov
 
 
 def collect(runs: dict[int, Path]) -> tuple[pd.DataFrame, dict[int, Stored]]:
-    """The scores of every seed as one table: seed, student, target and the columns of `benchmarks.tidy`; and the
-    influences of every seed.
+    """The scores of all seeds as one table, and the influences of each seed.
 
-    Args: runs: of each seed the folder that holds its data/ and reports/.
-    Raises: ValueError naming a run whose influences are not there: it was evaluated before they were kept.
+    The table has the columns seed, student, target and those of `benchmarks.tidy`.
+
+    Args: runs: for each seed the folder that holds its data/ and reports/.
+    Raises: ValueError naming a run without stored influences: it was evaluated before runs stored them.
     """
     parts, kept = [], dict[int, Stored]()
     for seed, run in runs.items():
@@ -51,17 +52,18 @@ def collect(runs: dict[int, Path]) -> tuple[pd.DataFrame, dict[int, Stored]]:
 def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
     """Mean, standard deviation and range over seeds of every score, a row for each student, target and benchmark.
 
-    ci_low, ci_high: the 95 % interval of the mean over seeds, whose variance is that over seeds divided by their number
-    plus that over the units of the score (ci_unit names both; Eq. 19 of docs/method.md). over_base, over_control: the
-    mean over seeds of the difference to the base and to the control of the same seed, with such an interval, and so are
-    relative_improvement (percent over the base), over_floor (to the best floor, which `floor` names), above_ceiling (to
-    people's agreement) and kept (`kept`). Where the runs kept influences, the second variance is that of the mean over
-    seeds; elsewhere the mean of the seeds' own ones, as their intervals give it. verdict, of AligNet's rows: 'AligNet'
-    or 'control' where the interval of over_control lies on one side of 0, else 'tie'; none with fewer than three seeds
-    or without an interval. over_base_holm, over_control_holm: p of primary rows of downstream tasks, corrected for the
-    number of tasks (`tasks`).
+    ci_low and ci_high are the 95 % interval of the mean over seeds. Its variance is the variance over seeds divided by
+    their number, plus the variance over the units of the score (ci_unit names both; Eq. 19 of docs/method.md). Where
+    runs have stored influences, the second variance is that of the mean over seeds, and otherwise the mean of the
+    variances that follow from the seeds' own intervals. These columns are means over seeds with such an interval:
+    over_base and over_control (difference to the base and to the control of the same seed), relative_improvement
+    (percent over the base), over_floor (difference to the best floor, which `floor` names), above_ceiling (difference
+    to people's agreement) and kept (`kept`). verdict is 'AligNet' or 'control' in AligNet's rows where the interval of
+    over_control lies on one side of 0, and otherwise 'tie'; it is empty with fewer than three seeds or without an
+    interval. over_base_holm and over_control_holm are p values of the primary rows of downstream tasks, corrected for
+    the number of tasks (`tasks`).
 
-    Args: scores, kept: of `collect`.
+    Args: scores, kept: as `collect` returns them.
     """
     rows = []
     floors = scores[scores["target"] == results.FLOOR]
@@ -91,12 +93,12 @@ def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
 
 
 def verdict(low: float, high: float) -> str:
-    """Who is ahead, from the interval of AligNet minus control."""
+    """The model that is ahead, by the interval of AligNet minus control: 'AligNet', 'control' or 'tie'."""
     return "AligNet" if low > 0 else "control" if high < 0 else "tie"
 
 
 def _best(floors: pd.DataFrame) -> pd.DataFrame | None:
-    """The rows, by seed, of the floor with the highest mean over seeds; None without floors."""
+    """The rows by seed of the floor with the highest mean over seeds; None without floors."""
     if floors.empty:
         return None
     best = floors.groupby("student", sort=False)["value"].mean().idxmax()
@@ -112,7 +114,7 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _over_seeds(own: pd.DataFrame, moved: Moved | None) -> dict:
-    """The columns about one target's score. Args: own: its rows, by seed."""
+    """The columns about one target's score. Args: own: the target's rows by seed."""
     values = own["value"]
     interval = _combined("ci", values, own, moved)
     found = {"mean": values.mean(), "sd": values.std(), "lowest": values.min(), "highest": values.max()}
@@ -122,7 +124,7 @@ def _over_seeds(own: pd.DataFrame, moved: Moved | None) -> dict:
 
 
 def _difference(name: str, own: pd.DataFrame, other: pd.DataFrame, kept: dict[int, Stored], of: tuple) -> dict:
-    """A model's score minus that of another one, of the seeds that have both. Args: of: benchmark and metric."""
+    """Columns of a model's score minus another one's, over the seeds that have both. Args: of: benchmark and metric."""
     seeds = own.index.intersection(other.index)
     weights = {_model(own): 1.0, _model(other): -1.0}
     values = (own["value"] - other["value"])[seeds]
@@ -130,8 +132,10 @@ def _difference(name: str, own: pd.DataFrame, other: pd.DataFrame, kept: dict[in
 
 
 def _improvement(own: pd.DataFrame, base: pd.DataFrame, kept: dict[int, Stored], of: tuple) -> dict:
-    """Percent over the base of the same seed; nothing where no influences were kept or the base has no score above
-    0."""
+    """Columns of the percentage over the base of the same seed.
+
+    There are none without stored influences, or if the base has no score above 0.
+    """
     name, seeds = "relative_improvement", own.index.intersection(base.index)
     after, before = own["value"][seeds], base["value"][seeds]
     if not (before > 0).all():
@@ -143,8 +147,13 @@ def _improvement(own: pd.DataFrame, base: pd.DataFrame, kept: dict[int, Stored],
 
 
 def _kept(own: pd.DataFrame, control: pd.DataFrame, teachers: pd.DataFrame, kept: dict[int, Stored], of: tuple) -> dict:
-    """The mean over seeds of the share of the teacher's gain that a student keeps (Eq. 11b of docs/method.md); no
-    interval where one seed has none. Args: teachers: rows about teachers, of every benchmark; of: benchmark, metric."""
+    """Columns of the mean over seeds of the share of the teacher's gain that a student keeps (Eq. 11b of
+    docs/method.md).
+
+    There is no interval if one seed has none.
+
+    Args: teachers: rows about teachers, of every benchmark; of: benchmark, metric.
+    """
     of_teacher = teachers[(teachers["benchmark"] == of[0]) & (teachers["metric"] == of[1])]
     if of_teacher.empty:
         return {}
@@ -164,10 +173,12 @@ def _model(rows: pd.DataFrame) -> Model:
 
 
 def _combined(name: str, values: pd.Series, own: pd.DataFrame, moved: Moved | None) -> dict:
-    """The mean over seeds of a score, its 95 % interval and its p value; NaN for these of one seed, or where a seed has
-    none of its own.
+    """The mean over seeds of a score, its 95 % interval and its p value.
 
-    Args: own: rows by seed, with the interval of each under the same name; moved: its influence, if it was kept.
+    Interval and p value are NaN for a single seed, or if a seed has no interval of its own.
+
+    Args: own: rows by seed, with each seed's interval under the same name; moved: the influence on the mean, if it was
+        stored.
     """
     n, mean = len(values), float(values.mean())
     low, high = (own.get(f"{name}_{end}", pd.Series(influences.NAN, own.index)) for end in ("low", "high"))
@@ -184,8 +195,10 @@ def _combined(name: str, values: pd.Series, own: pd.DataFrame, moved: Moved | No
 
 
 def _of_own(low: pd.Series, high: pd.Series, own: pd.DataFrame) -> tuple[float, float]:
-    """Variance over units and its degrees of freedom, from the seeds' own intervals: those over episodes are Student's
-    t over so many draws (n)."""
+    """The variance over units and its degrees of freedom, from the seeds' own intervals.
+
+    Intervals over episodes are Student's t over n draws.
+    """
     from scipy.stats import t
 
     if (own["ci_unit"] == "episodes").all():
@@ -197,9 +210,10 @@ def _of_own(low: pd.Series, high: pd.Series, own: pd.DataFrame) -> tuple[float, 
 def _moved(
     kept: dict[int, Stored], seeds: list[int], of: tuple, weights: dict[Model, float | pd.Series]
 ) -> Moved | None:
-    """The influence on the mean over seeds of a weighted sum of models' scores; None where a seed has kept none.
+    """The influence on the mean over seeds of a weighted sum of models' scores; None if a seed has not stored
+    influences.
 
-    Args: of: benchmark and metric; weights: of each model a number, or one for each seed.
+    Args: of: benchmark and metric; weights: a number for each model, or for each model and seed.
     Raises: ValueError if two seeds were scored on different units.
     """
     known = {seed: kept[seed].get(of) for seed in seeds}

@@ -1,4 +1,4 @@
-"""Other human similarity judgements: held-out triplets, and RSA with matrices of choices, of ratings and of others."""
+"""Scores on other human judgements: held-out triplets, and RSA with choices, with ratings and with published matrices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -39,17 +39,19 @@ Parts = tuple[list[dict], list[pd.DataFrame]]  # rows of similarity.csv and bloc
 
 
 def tested_rows(world: World, parts: ChoiceParts) -> Tensor:
-    """Rows of images.csv of the pictures that held-out and other test choices show, (n,), ascending."""
+    """Rows of images.csv, (n,) ascending, of the pictures that held-out and other test choices show."""
     return held_out.shown_rows(world, parts.held_out | parts.seen)
 
 
 def with_tested(
     students: Students, scored: Layers, world: World, people: HumanUncertainty, settings: config.Features
 ) -> tuple[Tensor, Layers]:
-    """The pictures of `World.scored_rows`, and those of `tested_rows` besides, as every student sees them.
+    """Every student's features of the pictures of `World.scored_rows` and of `tested_rows`.
 
-    The latter are among the former unless human_uncertainty.held_out_objects names objects of other rows than those of
-    split test: those are run through the students here. Args: scored: 'pooled' features of the scored rows.
+    The latter are among the former unless human_uncertainty.held_out_objects names objects of rows outside the split
+    test; features of these are computed here.
+
+    Args: scored: 'pooled' features of the scored rows.
     Returns: rows of images.csv, (n,) ascending, and 'pooled' features of their pictures.
     """
     rows = world.scored_rows()
@@ -65,22 +67,23 @@ def with_tested(
 def similarity(
     world: World, rows: Tensor, layers: Layers, settings: Similarity, people: HumanUncertainty
 ) -> pd.DataFrame:
-    """The table of `with_influences`."""
+    """The table that `with_influences` returns."""
     return with_influences(world, rows, layers, settings, people)[0]
 
 
 def with_influences(
     world: World, rows: Tensor, layers: Layers, settings: Similarity, people: HumanUncertainty
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """One row per student, target and benchmark: the columns of similarity.csv, 95 % intervals; and their influences.
+    """The table similarity.csv, one row per student, target and benchmark, and the influences on its scores.
 
-    Benchmarks: odd-one-out accuracy on triplets of held-out objects and, where there are any, on test triplets that
+    Benchmarks are: odd-one-out accuracy on triplets of held-out objects and, if there are any, on test triplets that
     show objects which a fit has seen; RSA with the choice probabilities of these triplets and of each regime and level
-    of 07_levels, kept apart because how often a pair is left together depends on what it is shown with; RSA with
-    ratings.csv and with the matrices named in the settings. Everywhere a triplet counts once. What the world does not
-    have is a row without a value and with a note. Similarities are cosines; centred_ columns are of features from which
-    the mean of the test split's pictures is subtracted. Differences to base and control are paired. Intervals allow for
-    triplets or pairs that share a concept or a picture (ci_unit).
+    of 07_levels; RSA with ratings.csv and with the matrices that the settings name. Choice probabilities of different
+    regimes and levels are not pooled, because how often a pair is left together depends on what it is shown with. A
+    triplet counts once. A benchmark that the world does not have is a row without a value and with a note. Similarities
+    are cosines; columns that begin with centred_ are for features from which the mean of the test split's pictures is
+    subtracted. Differences to base and control are paired. 95 % intervals allow for triplets or pairs that share a
+    concept or a picture (ci_unit).
 
     Args: rows: (n,) of images.csv, ascending, and layers: 'pooled' features of their pictures (`with_tested`).
     """
@@ -105,7 +108,7 @@ def with_influences(
 
 
 def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tensor, pd.DataFrame]:
-    """Mean feature of each concept (finest label), ordered by the hierarchy from coarse to fine.
+    """The mean feature of each concept (finest label), in the order of the hierarchy from coarse to fine.
 
     Args: features: (n, dim) of the pictures `rows` of images.csv, (n,).
     Returns: (k, dim) and k rows of labels, finest column first, with the index 0 to k - 1.
@@ -118,9 +121,10 @@ def concept_features(features: Tensor, world: World, rows: Tensor) -> tuple[Tens
 
 
 def rdms(world: World, test: Layers) -> tuple[dict[tuple[str, str], Tensor], pd.DataFrame]:
-    """1 - cosine similarity between the test concepts, (k, k) by (student, target), and their k labels.
+    """Dissimilarities (1 - cosine) of the test concepts, (k, k) by (student, target), and the k concepts' labels.
 
-    Concepts stand in the order of the hierarchy, coarse to fine; of more than SHOWN evenly spread ones are compared.
+    Concepts are in the order of the hierarchy, coarse to fine. If they are more than SHOWN, evenly spread ones are
+    compared.
     """
     rows, matrices_of = world.rows("test"), {}
     for key, layers in test.items():
@@ -154,7 +158,10 @@ def _of_triplets(
 
 
 def _triplet_accuracy(names: dict, judged: TimedChoices, found: list[Features]) -> Parts:
-    """Args: found: plain and centred features of the pictures that the choices number."""
+    """Accuracy on triplets, as rows of similarity.csv and blocks of influences.
+
+    Args: found: plain and centred features of the pictures that the choices number.
+    """
     counts, both = judged.counts(), []
     for of_models in found:
         agrees = {key: metrics.agreement(choices(_unit(x), judged), counts) for key, x in of_models.items()}
@@ -167,13 +174,15 @@ def _triplet_accuracy(names: dict, judged: TimedChoices, found: list[Features]) 
 
 
 def _rsa_names(names: dict, shared: str = "concepts") -> dict:
-    """The names of an RSA benchmark with the choice probabilities of the choices that `names` are of."""
+    """The names of the RSA benchmark with the probabilities of those choices that `names` describe."""
     benchmark = f"choice probabilities, {names['benchmark']}"
     return names | {"benchmark": benchmark, "metric": "rsa_spearman", "ci_unit": f"pairs {SHARED} {shared}"}
 
 
 def _choice_rsa(names: dict, judged: TimedChoices, found: list[Features], settings: Similarity) -> Parts:
-    """RSA between concepts: means of the pictures that people saw, and how often two concepts were left together."""
+    """RSA between concepts: similarities of the mean of the pictures that people saw, and how often concepts were left
+    together.
+    """
     used, place = judged.triplets.unique(return_inverse=True)
     concepts = torch.empty(len(used), dtype=torch.int64)
     concepts[place.flatten()] = judged.concepts.flatten()
@@ -240,6 +249,6 @@ def _matrix_rsa(world: World, matrix: Mapping[Any, str], found: list[Features]) 
 
 
 def _test_number(world: World, images: pd.Series) -> Tensor:
-    """Numbers of pictures among those of the test split, -1 for others: (m,)."""
+    """The numbers of pictures among those of the test split, (m,); -1 for other pictures."""
     test = pd.Index(world.images["image"].iloc[world.rows("test").tolist()])
     return torch.from_numpy(test.get_indexer(images))

@@ -1,11 +1,11 @@
-"""Downstream tasks: which rows are about one task, which row speaks for it, and how many tasks a lead holds on.
+"""Downstream tasks: the rows about one task, its primary row, and the number of tasks on which a model leads.
 
-A task is a data set or, of the world's own pictures, a column of its hierarchy. All protocols, numbers of shots and
-classifiers of a task are asked of the same pictures, so they are one piece of evidence. One row a task, its primary
-row, is chosen by a rule that looks at no score: few-shot, nearest centroid, the middle number of shots (of an even
-number the larger of both in the middle); where a data set has no few-shot protocol, its first protocol and classifier.
-Counts and verdicts are about primary rows alone, with p values that are corrected for the number of tasks (Holm); all
-other rows are secondary (docs/method.md, section 9).
+A task is a public data set, or one label of the world's own pictures. All protocols, numbers of shots and classifiers
+of a task use the same pictures, so they are one piece of evidence. The primary row of a task is chosen by a rule that
+looks at no score: few-shot, nearest centroid, and the middle number of shots (the larger of the two middle ones of an
+even number); a data set without a few-shot protocol has its first protocol and classifier. Counts and verdicts are
+about primary rows alone, with p values that are corrected for the number of tasks (Holm); all other rows are secondary
+(docs/method.md, section 9).
 """
 
 import pandas as pd
@@ -18,12 +18,12 @@ CORRECTED = {"over_base": "over_base_holm", "over_control": "over_control_holm"}
 
 
 def name(dataset: str, labels: str) -> str:
-    """How a task is named. Args: labels: the column of the hierarchy; '': a public data set's own classes."""
+    """The name of a task. Args: labels: the column of the hierarchy; '' for a public data set's own classes."""
     return f"{dataset}, {labels}" if labels else dataset
 
 
 def primary(scored: pd.DataFrame) -> pd.Series:
-    """Which rows of downstream.csv are the primary ones of their tasks, (n,) bool; every model has one for each task.
+    """Whether each row of downstream.csv is the primary one of its task, (n,) bool; every model has one for each task.
 
     Args: scored: columns task, protocol, shots and classifier; rows without accuracy are never primary.
     """
@@ -52,12 +52,12 @@ def corrected(table: pd.DataFrame, p: pd.Series) -> pd.Series:
 
 
 def is_primary(table: pd.DataFrame) -> pd.Series:
-    """Which rows say yes in the column primary, (n,) bool; none where there is no such column."""
+    """Whether each row says 'yes' in the column primary, (n,) bool; False everywhere if there is no such column."""
     return pd.Series(False, table.index) if "primary" not in table else table["primary"] == "yes"
 
 
 def leads(table: pd.DataFrame, difference: str) -> tuple[int, int, int]:
-    """On how many tasks a model is above, and below, and how many tasks were tested, after correction.
+    """The numbers of tasks on which a model is above, and below, after correction, and the number of tasks.
 
     Args: table: rows of one model; difference: over_base or over_control, a column with its corrected p.
     """

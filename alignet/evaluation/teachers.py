@@ -1,4 +1,4 @@
-"""Pictures as the teacher sees them, to be scored beside its students."""
+"""The teacher's representations of pictures, which are scored beside those of its students."""
 
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from alignet.worlds.format.tables import World
 
 
 def representations(data: Path, world: World, backbones: list[str], styles: str) -> Representations:
-    """The pictures of `World.scored_rows` as the teacher sees them, without its map and with it, under ('teacher',
-    'teacher before' or 'teacher', 'pooled'); NaN where it reads no features. Nothing without a fitted teacher.
+    """The teacher's representations of the pictures of `World.scored_rows`, without its map and with it.
+
+    Their keys are ('teacher', 'teacher before' or 'teacher', 'pooled'). Rows are NaN where the teacher reads no
+    features. Without a fitted teacher there are none.
 
     Args: backbones: the teacher's; styles: as in `World.labelled`.
     """

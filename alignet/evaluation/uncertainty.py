@@ -1,4 +1,4 @@
-"""Uncertainty: is a model unsure where people are, and do its probabilities mean what they say?"""
+"""Uncertainty of models and of people: rank correlation of the two, and calibration of models' choice probabilities."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,22 +37,21 @@ FEWEST = 3  # triplets that make a correlation
 def uncertainty(
     world: World, representations: Representations, settings: Levels, people: HumanUncertainty
 ) -> pd.DataFrame:
-    """The table of `with_influences`."""
+    """The table that `with_influences` returns."""
     return with_influences(world, representations, settings, people)[0]
 
 
 def with_influences(
     world: World, representations: Representations, settings: Levels, people: HumanUncertainty
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Spearman correlation over triplets of the model's choice entropy with people's uncertainty, in each study, regime
-    and level, and its influences.
+    """Spearman correlation of models' choice entropy with people's uncertainty in each study, regime and level.
 
-    People's uncertainty is the entropy of their choices (against response_entropy) and their mean log response time,
-    standardised within each person (response_time). The model's temperature is fitted on other triplets than those it
-    is scored on: two halves, each with the other's. Level 'all' is the mean of the correlations of the levels that have
-    one: one correlation over all triplets would mostly show that levels differ. noise_ceiling: see
-    `uncertainty_ceiling`; that of 'all' is the mean too. over_base and over_control: correlation minus that of the base
-    and of the control, paired. Of fewer than influences.FEWEST triplets there is no interval.
+    People's uncertainty is the entropy of their choices (response_entropy), and their mean log response time,
+    standardised within each person (response_time). A model's temperature is not fitted on the triplets that it is
+    scored on: each half of the triplets has the temperature of the other half. Level 'all' is the mean of the
+    correlations of the levels that have one, since one correlation over all triplets would mostly show that levels
+    differ. noise_ceiling: see `uncertainty_ceiling`; that of 'all' is a mean too. over_base, over_control: correlation
+    minus that of the base and of the control, paired. There is no interval for fewer than influences.FEWEST triplets.
 
     Args: representations: of the pictures of `World.scored_rows`.
     Returns: the columns of uncertainty.csv, `choices` and `note`, or a single row with a note where there are no
@@ -83,8 +82,8 @@ def with_influences(
 class _Correlations:
     """Correlations over the triplets of a level, or their mean over levels, each with its influence, (n,).
 
-    models: (student, target) -> correlation of the model's entropy with people's uncertainty; halves: that between the
-    ceiling's two halves of the people, as ceiling and influence; people: (n,) 1 for the triplets that count, else 0.
+    models: (student, target) -> correlation of the model's entropy with people's uncertainty; ceiling: the noise
+    ceiling and its influence; people: (n,) 1 for triplets that count, else 0.
     """
 
     units: Units
@@ -104,8 +103,11 @@ class _Correlations:
 def _level_correlations(
     judged: TimedChoices, people: Callable, unit: dict[tuple[str, str], Tensor], settings: Levels
 ) -> _Correlations:
-    """Args: people: (choices, (m,) bool which of them) -> (n,) a measure of people's uncertainty about each triplet;
-    unit: of each model."""
+    """The correlations over the triplets of one level.
+
+    Args: people: (choices, (m,) bool which of them) -> (n,) a measure of people's uncertainty about each triplet; unit:
+        unit vectors of each model.
+    """
     halves = half_of_people(judged, settings.seed)
     value = people(judged, torch.ones_like(halves))
     models = {}
@@ -117,8 +119,10 @@ def _level_correlations(
 
 
 def _mean_of(parts: list[_Correlations]) -> _Correlations:
-    """The mean of each correlation over the levels that have people's measure of three triplets or more, with its
-    influence over the triplets of all of them; over all levels where none has."""
+    """The mean of each correlation over levels, with its influence over the triplets of all of these.
+
+    Levels count if people's measure is known for three or more triplets; if this holds for no level, all levels count.
+    """
     parts = [part for part in parts if part.people.sum() >= FEWEST] or parts
 
     def mean(scores: list[Score]) -> Score:
@@ -134,8 +138,10 @@ def _mean_of(parts: list[_Correlations]) -> _Correlations:
 def reliability(
     world: World, representations: Representations, settings: Levels, people: HumanUncertainty
 ) -> pd.DataFrame:
-    """How often people choose an item, by the probability that the model gives it (temperature as `uncertainty`), of
-    all levels of each regime and of each study as a whole. A triplet counts once.
+    """How often people choose an item, by the probability that a model gives to it.
+
+    There are rows for each regime, and for each study as a whole, over all levels. Temperatures are those of
+    `uncertainty`; a triplet counts once.
 
     Returns: student, target, study, regime, the columns of `intervals.reliability_bins`, choices, judged and ci_unit.
     """
@@ -160,7 +166,7 @@ def model_probabilities(unit: Tensor, judged: TimedChoices, settings: Levels) ->
 
 
 def cross_fitted(similarities: Tensor, counts: Tensor, seed: int) -> Tensor:
-    """Softmax of the similarities, each half of the triplets (drawn at random) at the other's `fitted_sharpness`.
+    """Softmax of similarities, where each random half of the triplets has the `fitted_sharpness` of the other half.
 
     Args: similarities: (n, 3) in odd-one-out order; counts: (n, 3) people. Returns: (n, 3) float64.
     """
@@ -174,7 +180,7 @@ def cross_fitted(similarities: Tensor, counts: Tensor, seed: int) -> Tensor:
 
 
 def fitted_sharpness(similarities: Tensor, counts: Tensor) -> float:
-    """1 / tau of the softmax under which the choices are most likely, in [0.001, 1000], each triplet counting once.
+    """The inverse temperature 1 / tau, in [0.001, 1000], under which choices are most likely; each triplet counts once.
 
     The log-likelihood is concave in it; its slope is 0 where Eq. 12 of docs/method.md holds.
     """
@@ -188,9 +194,9 @@ def fitted_sharpness(similarities: Tensor, counts: Tensor) -> float:
 
 
 def response_entropy(judged: TimedChoices, some: Tensor) -> Tensor:
-    """Entropy in nats of people's choices about each triplet, (n,); NaN where fewer than two were made.
+    """The entropy, in nats, of people's choices about each triplet, (n,); NaN where there are fewer than two choices.
 
-    Args: some: (m,) bool, which choices.
+    Args: some: (m,) bool, the choices to count.
     """
     counts = judged.counts(some)
     people = counts.sum(1, keepdim=True)
@@ -198,7 +204,7 @@ def response_entropy(judged: TimedChoices, some: Tensor) -> Tensor:
 
 
 def mean_time(judged: TimedChoices, some: Tensor) -> Tensor:
-    """Mean standardised log response time of the choices about each triplet, (n,); NaN where none has a time."""
+    """The mean standardised log response time of the choices about each triplet, (n,); NaN where none has a time."""
     known = some & ~judged.time.isnan()
     n = len(judged.triplets)
     sums = torch.bincount(judged.triplet[known], judged.time[known], minlength=n)
@@ -206,7 +212,7 @@ def mean_time(judged: TimedChoices, some: Tensor) -> Tensor:
 
 
 def half_of_people(judged: TimedChoices, seed: int) -> Tensor:
-    """A random half of the choices about each triplet, (m,) bool; of an odd number, the smaller half is out of it."""
+    """A random half of the choices about each triplet, (m,) bool; of an odd number of choices, the larger half."""
     order = torch.randperm(len(judged.triplet), generator=torch.Generator().manual_seed(seed))
     order = order[judged.triplet[order].argsort(stable=True)]  # triplet by triplet, in random order within each
     number = torch.bincount(judged.triplet)
@@ -215,10 +221,12 @@ def half_of_people(judged: TimedChoices, seed: int) -> Tensor:
 
 
 def uncertainty_ceiling(first: Tensor, second: Tensor) -> tuple[float, Tensor]:
-    """What a model that knew people's uncertainty exactly could reach, were only the number of answers limited.
+    """The correlation that a model with exact knowledge of people's uncertainty could reach with this number of
+    answers.
 
-    The square root of the reliability of the measure over all people, which Spearman and Brown's formula gives from
-    the rank correlation r of two halves of the people: sqrt(2 r / (1 + r)); 0, without an interval, for r below 0.
+    It is the square root of the reliability of the measure over all people, which follows by Spearman and Brown's
+    formula from the rank correlation r of two halves of the people: sqrt(2 r / (1 + r)). For r below 0 it is 0, without
+    an interval.
 
     Args: first, second: (n,) the same measure from each half, NaN where a half has none.
     Returns: the ceiling and its influence, (n,).
@@ -233,7 +241,7 @@ def uncertainty_ceiling(first: Tensor, second: Tensor) -> tuple[float, Tensor]:
 def _pooled(
     world: World, representations: Representations, settings: Levels
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
-    """Unit vectors of every student's pooled representation: the one that is scored against people."""
+    """Unit vectors of every student's pooled representation, which is the one that is compared with people."""
     test = torch.isin(world.scored_rows(), world.rows("test"))
     for (student, target, representation), rows in representations.items():
         if representation == "pooled":
