@@ -21,6 +21,7 @@ from alignet.worlds.format.tables import WorldError
 NAMES = {**results.NAMES, "people": "People"}
 PEOPLE = {"human": "People", "simulated": "SIMULATED people", "derived": "People (DERIVED choices)"}
 ANY = "any pictures"
+PICKER, LABEL = 240, 70  # pixels, so that three stand beside each other in a notebook, and of their label
 BAR = 90  # pixels of a probability of 1
 CAPTION = "font-size:11px;text-align:center;vertical-align:top;line-height:1.2;overflow-wrap:anywhere"
 SHOWN = 24  # pictures of a label that are shown
@@ -53,8 +54,15 @@ class Picker(widgets.VBox):
 
     def __init__(self, names: list[str], description: str):
         self.names, self.filling = names, False
-        self.find = widgets.Text(description=description, placeholder="part of a name", continuous_update=False)
-        self.list = widgets.Dropdown(description=" ")
+        self.find = widgets.Text(
+            description=description,
+            placeholder="part of a name",
+            continuous_update=False,
+            layout={"width": f"{PICKER}px"},
+            style={"description_width": f"{LABEL}px"},
+        )
+        indented = {"width": f"{PICKER - LABEL - 6}px", "margin": f"2px 2px 10px {LABEL + 6}px"}
+        self.list = widgets.Dropdown(layout=indented)
         super().__init__([self.find, self.list])
         self.find.observe(lambda change: self._find(), "value")
         self.list.observe(lambda change: self._chosen(), "value")
@@ -94,7 +102,9 @@ class Choices(widgets.VBox):
         self.kind.observe(lambda change: self.another(), "value")
         self.draw = widgets.Button(description="another triplet", tooltip="a triplet of this kind, at random")
         self.draw.on_click(lambda button: self.another())
-        self.files = widgets.FileUpload(accept="image/*", multiple=True, description="own pictures (3)")
+        self.files = widgets.FileUpload(
+            accept="image/*", multiple=True, description="own pictures (3)", layout={"width": "auto"}
+        )
         self.files.observe(lambda change: self._own(), "value")
         self.shown = widgets.HTML()
         for slot in self.slots:

@@ -1,5 +1,6 @@
 """Fitting and saving one student from its labels and pictures, in one process or in several."""
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from alignet.synthesis import triplet_files
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import World
 
+READ = ("world", "synthesis", frozen.FOLDER)  # parts of data/ that a student is fitted from
 PIECE = 4096  # bytes of a file that are looked at together
 
 
@@ -35,6 +37,22 @@ class Job:
     reading: config.Features
     styles: Literal["judged", "all"]  # of the pictures that the labels are of: as in `World.labelled`
     data: Path  # the run's folder, with world/ and synthesis/ in it
+
+
+def folder(out_dir: str) -> Path:
+    """The data folder of `out_dir`, which a student is fitted in.
+
+    Where it has no world, what a student reads of the project's own run (READ) is linked into it, so that one student
+    can be tried with other settings in an empty folder.
+    """
+    data, own = config.folders(out_dir)[0], config.folders(".")[0]
+    if not (data / "world").exists() and (own / "world").is_dir():
+        data.mkdir(parents=True, exist_ok=True)
+        print(f"{data}: links to {', '.join(READ)} of {own}, which it has not itself")
+        for name in (name for name in READ if (own / name).is_dir()):
+            with contextlib.suppress(FileExistsError):  # its own, or linked by another student of the folder
+                (data / name).symlink_to((own / name).resolve(), target_is_directory=True)
+    return data
 
 
 def run(job: Job) -> pd.DataFrame:

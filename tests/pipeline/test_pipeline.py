@@ -182,12 +182,14 @@ def test_another_model_is_scored_beside_the_students(copy):
 
 
 def test_papermill_runs_a_notebook_by_hand_with_other_settings_and_another_folder(copy):
-    shutil.copytree(copy / "data", copy / "elsewhere" / "data")
     changed = ["-p", "name", "vit", "-p", "lr", "0.0001", "-p", "steps", "1", "-p", "out_dir", "elsewhere"]
     papermill = ["papermill", "--no-progress-bar", "-k", "python3"]
     runs.run(copy, *papermill, "notebooks/06_student.ipynb", "out.ipynb", *changed)
-    curve = pd.read_csv(copy / "elsewhere" / "data" / "students" / "vit" / "alignet" / "curve.csv")
+    data, kept = copy / "elsewhere" / "data", copy / "data" / "students" / "vit" / "alignet" / "curve.csv"
+    curve = pd.read_csv(data / "students" / "vit" / "alignet" / "curve.csv")
     assert curve["lr"].dropna().tolist() == [0.0001]
+    assert (data / "world").is_symlink()
+    assert pd.read_csv(kept)["lr"].dropna().tolist() != [0.0001]  # the run's own student stays
 
 
 def test_a_notebook_runs_in_labs_working_directory_and_leaves_the_same_table(copy):

@@ -695,3 +695,21 @@ with devices.process_group():
     if devices.rank() == 0:
         t.pd.concat(curves).to_csv(sys.argv[1], index=False)
 """
+
+
+def test_an_empty_folder_links_to_what_a_student_reads_of_the_run_and_another_is_left_alone(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv(config.HOME, str(tmp_path / "run"))
+    for name in ("world", "synthesis", "students"):
+        (tmp_path / "run" / "data" / name).mkdir(parents=True)
+    assert jobs.folder(".") == tmp_path / "run" / "data"
+    assert capsys.readouterr().out == ""
+    for _ in range(2):
+        data = jobs.folder(str(tmp_path / "trial"))
+    assert data == tmp_path / "trial" / "data"
+    assert {path.name for path in data.iterdir()} == {"world", "synthesis"}
+    assert (data / "world").resolve() == tmp_path / "run" / "data" / "world"
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    (tmp_path / "other" / "data" / "world").mkdir(parents=True)
+    assert [path.name for path in jobs.folder(str(tmp_path / "other")).iterdir()] == ["world"]
