@@ -485,7 +485,7 @@ def _merged(base: Any, own: Any) -> Any:
 
 
 def _alike(entries: dict[str, Any], where: str) -> dict[str, Any]:
-    """The entries of a section; an entry that is `like` another takes that entry's values for all keys that it lacks."""
+    """The entries of a section; an entry that is `like` another takes that one's values for all keys that it lacks."""
 
     def full(name: str, seen: tuple[str, ...] = ()) -> Any:
         entry = entries.get(name)

@@ -85,7 +85,7 @@ def regimes(paths: list[Path], world: World) -> dict[str, Tensor]:
 
 
 def _of_pictures(names: dict, people: Tensor, models: list[Vectors], chosen: Tensor) -> list[dict]:
-    """RSA over those pairs of the chosen pictures, (n,) bool, that every person judged. Args: models: as in `_units`."""
+    """RSA over those pairs of the chosen pictures, (n,) bool, that every person judged. Args: models: see `_units`."""
     rows = chosen.nonzero().flatten()
     pairs = torch.triu_indices(len(rows), len(rows), 1)
     values = people[:, rows[:, None], rows][:, pairs[0], pairs[1]]

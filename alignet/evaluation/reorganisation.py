@@ -259,7 +259,7 @@ def _umap(mean: np.ndarray, settings: Reorganisation) -> np.ndarray:
 
 
 def _superposed(places: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """A map (n, 2), moved, turned and mirrored to the least squared distance from `base` (Procrustes without scaling)."""
+    """A map (n, 2), moved, turned and mirrored to the least squared distance from `base` (Procrustes, no scaling)."""
     middle, centred = base.mean(0), places - places.mean(0)
     turn, _ = orthogonal_procrustes(centred, base - middle)
     return centred @ turn + middle

@@ -27,7 +27,7 @@ Pairs = tuple[Tensor, Tensor]  # pairs (2, n), first below second, and their sim
 
 @dataclass(frozen=True)
 class Benchmark:
-    """People's similarities of pairs of objects. pairs: (2, n), first below second; people: (groups, n), without NaN."""
+    """People's similarities of pairs of objects. pairs: (2, n), first below second; people: (groups, n), no NaN."""
 
     pairs: Tensor
     people: Tensor

@@ -1,4 +1,4 @@
-"""Scores on other human judgements: held-out triplets, and RSA with choices, with ratings and with published matrices."""
+"""Scores on other human judgements: held-out triplets, and RSA with choices, ratings and published matrices."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -12,10 +12,10 @@ from alignet.worlds.format.schema import LEVELS
 
 
 def by_factor(scores: pd.DataFrame) -> Figure:
-    """Accuracy of each variant minus that of the run as it is, at each level, for AligNet and its control.
+    """Accuracy of each variant minus that of the unchanged run, at each level, for AligNet and its control.
 
-    One training seed each. Bars: 95 % intervals over triplets that share concepts. Band: twice the standard deviation
-    of the run's own accuracy over its seeds, where it is known: points inside are no difference.
+    Each variant has one training seed. Bars: 95 % intervals over triplets that share concepts. Band: twice the standard
+    deviation of the run's own accuracy over its seeds, where it is known; a point inside it shows no difference.
 
     Args: scores: ablations.csv.
     """

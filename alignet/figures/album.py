@@ -1,4 +1,4 @@
-"""The figures of a run, saved one beside the other while the next ones are drawn."""
+"""The figures of a run, which are saved in parallel while the next ones are drawn."""
 
 import os
 import sys
@@ -14,10 +14,10 @@ FORKS = sys.platform == "linux"  # elsewhere a process with threads or windows m
 
 
 class Album:
-    """Saves figures in a folder, as `style.save` does, which takes four times as long as drawing them.
+    """A folder into which figures are saved by `style.save`, which takes four times as long as drawing them.
 
-    On Linux each figure is saved by a forked process, as many at a time as there are processors; elsewhere, or on a
-    single processor, by this one.
+    On Linux each figure is saved by a forked process, with as many processes at a time as there are processors. On
+    other systems, and on a single processor, this process saves the figures.
     """
 
     def __init__(self, folder: Path, processes: int | None = None) -> None:
@@ -26,9 +26,9 @@ class Album:
         self.saving: dict[int, str] = {}  # process -> figure
 
     def save(self, figure: Figure, name: str, table: pd.DataFrame | None = None) -> None:
-        """PNG, PDF and SVG of a figure, and the plotted table as CSV, under one name.
+        """Save a figure as PNG, PDF and SVG, and the plotted table as CSV, under one name.
 
-        Raises: RuntimeError naming a figure that was not saved, this one or one before.
+        Raises: RuntimeError naming a figure that could not be saved, this one or an earlier one.
         """
         if self.most == 1:
             return style.save(figure, self.folder / name, table)
@@ -42,12 +42,14 @@ class Album:
         return None
 
     def close(self) -> None:
-        """Wait until all figures are saved. Raises: RuntimeError naming one that was not."""
+        """Wait until all figures are saved. Raises: RuntimeError naming a figure that could not be saved."""
         while self.saving:
             self._wait(next(iter(self.saving)))
 
     def _save_and_end(self, figure: Figure, name: str, table: pd.DataFrame | None) -> None:
-        """The forked process: nothing of what this process would do at its end may happen twice."""
+        """Save a figure in the forked process and end it, without the actions that the parent process takes at its own
+        end.
+        """
         code = 1
         try:
             style.save(figure, self.folder / name, table)

@@ -15,10 +15,11 @@ FEWEST = 10  # triplets or pairs of a benchmark that is drawn
 
 
 def by_model(scores: pd.DataFrame) -> Figure:
-    """A row for each benchmark, a column for each model: its score, coloured by its share of the way from chance to the
-    noise ceiling, or to 1 where there is none.
+    """Scores of models (columns) on benchmarks (rows).
 
-    Args: scores: comparison.csv, with rows of the students of the run or without.
+    A cell's colour is the score's share of the way from chance to the noise ceiling or, without a ceiling, to 1.
+
+    Args: scores: comparison.csv, with or without rows of the run's own students.
     """
     rows = drawn(scores)
     if rows.empty:
@@ -48,8 +49,10 @@ def by_model(scores: pd.DataFrame) -> Figure:
 
 
 def drawn(scores: pd.DataFrame) -> pd.DataFrame:
-    """Levels of known and of new concepts and of studies as a whole, held-out triplets, RSA, and of each downstream
-    protocol the nearest centroid at most shots.
+    """The rows that `by_model` draws.
+
+    They are levels of known and of new concepts and of studies as a whole, held-out triplets, RSA, and for each
+    downstream protocol the nearest centroid with the most shots.
 
     Returns: the rows with columns `name` (of the benchmark), `label` (of the model) and `share`, from 0 (chance) to 1
     (noise ceiling, or 1 where there is none).
@@ -83,6 +86,6 @@ def _name(benchmark: str, metric: str) -> str:
 
 
 def label(row: pd.Series) -> str:
-    """How a model is named in the figure: with its layer where it is not the last."""
+    """The name of a model in the figure, with its layer if that is not the last one."""
     layer = row["layer"]
     return row["model"] if pd.isna(layer) or layer == "pooled" else f"{row['model']}, {layer}"

@@ -11,10 +11,10 @@ from alignet.figures import style
 
 
 def operations(costs: pd.DataFrame) -> Figure:
-    """Floating-point operations of alignment (filled) beside pre-training (white), by student, and of what is done once
-    for all students (squares), on a log axis.
+    """Floating-point operations of alignment and pre-training, by student, on a log axis.
 
-    The number is alignment's share of pre-training. Published: computed from pictures that others report.
+    Filled: alignment; white: pre-training; squares: work that is done once for all students. The printed number is
+    alignment's share of pre-training. Published: computed from the numbers of pictures that others report.
 
     Args: costs: cost.csv.
     """

@@ -17,10 +17,10 @@ GROUPS |= {"style": "Shift of style", "corruption": "Corruptions"}
 
 
 def by_shots(scores: pd.DataFrame) -> Figure:
-    """Accuracy by shots of the world's few-shot protocols: a row a student, a column a level of the hierarchy.
+    """Accuracy by shots in the world's few-shot protocols: a row a student, a column a level of the hierarchy.
 
-    By the nearest centroid, which has the most episodes; the other classifiers stand in downstream.csv. Bars: 95 %
-    intervals over episodes; dotted: chance.
+    The classifier is the nearest centroid, which has the most episodes; the other classifiers are in downstream.csv.
+    Bars: 95 % intervals over episodes; dotted: chance.
 
     Args: scores: downstream.csv.
     """
@@ -54,9 +54,10 @@ def by_shots(scores: pd.DataFrame) -> Figure:
 def over_control(scores: pd.DataFrame) -> Figure:
     """AligNet minus its control in every protocol, grouped by kind, a colour a student: what people's choices add.
 
-    Of k-shot protocols the fewest, the most and the primary shots, by nearest centroid; of the others every classifier.
-    Bars: 95 % intervals over episodes, paired. Bold: the primary row of a task; filled: one whose p, corrected for the
-    number of tasks, is below .05. All other rows are of the same pictures, and hollow. Args: scores: downstream.csv.
+    k-shot protocols are shown with the fewest, the most and the primary number of shots by the nearest centroid, other
+    protocols with every classifier. Bars: 95 % intervals over episodes, paired. Bold: the primary row of a task;
+    filled: a primary row whose p, corrected for the number of tasks, is below .05. All other rows use the same pictures
+    and are hollow. Args: scores: downstream.csv.
     """
     rows = scores[(scores["target"] == "alignet") & scores["over_control"].notna()]
     if rows.empty:
@@ -82,10 +83,11 @@ def over_control(scores: pd.DataFrame) -> Figure:
 
 
 def summary(scores: pd.DataFrame, student: str) -> Figure:
-    """Accuracy of one student in every protocol, base, control and AligNet, with chance: the rows of `over_control`.
+    """Accuracy of one student's base, control and AligNet in every protocol, with chance, in the rows of
+    `over_control`.
 
-    Bars: 95 % intervals over episodes; bold: the primary row of a task. Who is ahead is not said here: other training
-    seeds change it (`figures.seeds`).
+    Bars: 95 % intervals over episodes; bold: the primary row of a task. The figure does not say which model is ahead,
+    since that changes with the training seed (`figures.seeds`).
     """
     of_student = scores[scores["student"] == student]
     tasks, names, _ = _places(of_student)
@@ -108,12 +110,12 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
 
 
 def skipped(scores: pd.DataFrame) -> pd.DataFrame:
-    """The data sets that were not scored, and why."""
+    """The data sets that were not scored, with reasons."""
     return scores.loc[scores["accuracy"].isna(), ["dataset", "note"]].reset_index(drop=True)
 
 
 def _tasks(part: pd.DataFrame) -> list[tuple]:
-    """(dataset, protocol, shots, classifier) of the rows of `summary`."""
+    """The rows of `summary`, as (dataset, protocol, shots, classifier)."""
     scored = part[part["accuracy"].notna()]
     ends = scored.groupby(["dataset", "protocol"])["shots"].agg(["min", "max"])
     tasks, primary = [], _primary(scored)
@@ -126,7 +128,7 @@ def _tasks(part: pd.DataFrame) -> list[tuple]:
 
 
 def _primary(part: pd.DataFrame) -> set[tuple]:
-    """(dataset, protocol, shots or 0, classifier) of the primary rows."""
+    """The primary rows, as (dataset, protocol, shots or 0, classifier)."""
     rows = part[part["primary"] == "yes"] if "primary" in part else part[:0]
     return set(rows[["dataset", "protocol", "shots", "classifier"]].fillna(0).itertuples(index=False, name=None))
 
@@ -140,7 +142,7 @@ def _rows_of(part: pd.DataFrame, task: tuple) -> pd.DataFrame:
 
 
 def _places(part: pd.DataFrame) -> tuple[dict[tuple, float], dict[float, str], list[str]]:
-    """Where each task stands, from above; the words at each place, a heading above each group; the students."""
+    """The place of each task from above; the words at each place, with a heading above each group; and the students."""
     tasks: dict[tuple, float] = {}
     names: dict[float, str] = {}
     place, last = 0.0, ""
@@ -155,7 +157,7 @@ def _places(part: pd.DataFrame) -> tuple[dict[tuple, float], dict[float, str], l
 
 
 def _group(task: tuple) -> str:
-    """The heading under which a task stands, behind its rank; a public data set's name is one."""
+    """The rank and the text of the heading above a task; a public data set has its own name as heading."""
     dataset, protocol, _, _ = task
     for rank, (first, heading) in enumerate(GROUPS.items()):
         if protocol.startswith(first):
@@ -164,7 +166,7 @@ def _group(task: tuple) -> str:
 
 
 def _rows_named(ax: Axes, names: dict[float, str], tasks: dict[tuple, float], primary: set[tuple]) -> None:
-    """Names at the left of the rows: headings in italics, primary rows in bold."""
+    """Write names at the left of the rows: headings in italics, primary rows in bold."""
     ax.set_yticks(list(names), list(names.values()), fontsize=style.SMALL)
     bold = {tasks[task] for task in tasks if _key(*task) in primary}
     for place, text in zip(names, ax.get_yticklabels(), strict=True):

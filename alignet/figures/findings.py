@@ -1,4 +1,4 @@
-"""What a stage's table says, in words, for the end of its notebook. Tables in, Markdown out."""
+"""Findings of each stage's table in words, for the end of its notebook. Tables in, Markdown out."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ ONE_RUN = "One training seed: `make replicate` says how much another would chang
 
 
 def world(images: pd.DataFrame, ceilings: pd.DataFrame, hierarchy: tuple[str, ...], choices: str) -> Markdown:
-    """How many pictures and labels there are, and how far people agree. Args: as 01_world shows them."""
+    """The numbers of pictures and labels, and how far people agree. Args: as 01_world shows them."""
     labels = ", ".join(f"{images[label].nunique():,} values of {label}" for label in hierarchy)
     lines = [f"{len(images):,} pictures with {labels}."]
     for row in ceilings.to_dict("records"):
@@ -29,7 +29,9 @@ def world(images: pd.DataFrame, ceilings: pd.DataFrame, hierarchy: tuple[str, ..
 
 
 def features(similarity: Tensor, labels: pd.DataFrame) -> Markdown:
-    """How much more alike labels within a coarsest label are. Args: (k, k); their labels, coarsest first."""
+    """The difference in similarity within and between values of the coarsest label. Args: (k, k); labels, coarsest
+    first.
+    """
     coarsest = labels.iloc[:, 0].to_numpy()
     same = coarsest[:, None] == coarsest[None]
     off = ~np.eye(len(coarsest), dtype=bool)
@@ -44,7 +46,9 @@ def features(similarity: Tensor, labels: pd.DataFrame) -> Markdown:
 
 
 def human_uncertainty(scores: pd.DataFrame) -> Markdown:
-    """Whether VICE predicts choices that it has not seen, and whether it is calibrated. Args: calibration.csv."""
+    """A statement on whether VICE predicts choices that it has not seen, and whether it is calibrated. Args:
+    calibration.csv.
+    """
     lines = []
     whose = scores["people"] if "people" in scores else pd.Series("all", index=scores.index)
     by = {(row["distribution"], row["triplets"]): row for row in scores[whose == "all"].to_dict("records")}
@@ -67,7 +71,7 @@ def human_uncertainty(scores: pd.DataFrame) -> Markdown:
 
 
 def teacher(scores: pd.DataFrame) -> Markdown:
-    """What the map gains on concepts that it was not fitted to, and what it costs. Args: teacher.csv, with `chosen`."""
+    """The gain of the map on concepts that it was not fitted to, and its cost. Args: teacher.csv, with `chosen`."""
     shown = scores[scores["chosen"] | scores["map"].isin(["none", "ridge"])]
     grouped = shown.groupby(["split", "level", "map"])
     mean = grouped[["odd_one_out_accuracy", "kl", "ece", "participation_ratio"]].mean()
@@ -106,7 +110,7 @@ def teacher(scores: pd.DataFrame) -> Markdown:
 
 
 def student(curve: pd.DataFrame) -> Markdown:
-    """How far the student came to agree with its teacher on held-out triplets. Args: curve.csv of one student."""
+    """The student's agreement with its teacher on held-out triplets. Args: curve.csv of one student."""
     held = curve.dropna(subset="held_out_accuracy")
     if held.empty:
         return _list(["No triplets were held out."])
@@ -121,7 +125,9 @@ def student(curve: pd.DataFrame) -> Markdown:
 
 
 def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
-    """Where AligNet is ahead of base and control, for known and new concepts. Args: levels.csv, uncertainty.csv."""
+    """The levels at which AligNet is ahead of base and control, for known and new concepts. Args: levels.csv,
+    uncertainty.csv.
+    """
     shown = scores[(scores["representation"] == "pooled") & (scores["target"] == "alignet")]
     if not shown["n_triplets"].any():
         return _list(["The world has no choices to score models on: nothing was scored."])
@@ -145,7 +151,7 @@ def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
 
 
 def _wanted(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of no study in the regimes that figures draw, and those of studies as a whole."""
+    """The rows of no study in the regimes that figures draw, and the rows of studies as a whole."""
     if "regime" not in scores:
         return scores
     main = regimes.main(scores)
@@ -154,14 +160,14 @@ def _wanted(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of levels.csv that are put into words: each level of known and new concepts; of a study all levels."""
+    """The rows of levels.csv that are put into words: each level of known and new concepts, and all levels of a study."""
     rows = _wanted(scores)
     studied = regimes.text(rows, "study") != ""
     return rows[np.where(studied, rows["level"] == "all", rows["level"].isin(LEVELS))]
 
 
 def _about(row: dict) -> str:
-    """Whose score a row is and of what, in words: 'lite0, new concepts, coarse'."""
+    """A row's student, regime and level in words: 'lite0, new concepts, coarse'."""
     study, regime = (row.get(name) if isinstance(row.get(name), str) else "" for name in ("study", "regime"))
     study = f"study {study}" if study else ""
     concepts = "" if study else regimes.CONCEPTS.get(str(regime), "").lower()
@@ -170,14 +176,14 @@ def _about(row: dict) -> str:
 
 
 def _ceiling(row: dict) -> str:
-    """The noise ceiling in words; nothing where there is none, or one of so few triplets that it has no interval."""
+    """The noise ceiling in words; '' without one, or if it has too few triplets for an interval."""
     if pd.isna(row["noise_ceiling"]) or pd.isna(row.get("noise_ceiling_low", 0.0)):
         return ""
     return f", noise ceiling {_n(row['noise_ceiling'])}{', passed' if row['passes_ceiling'] else ''}"
 
 
 def similarity(scores: pd.DataFrame) -> Markdown:
-    """Each benchmark, from base over control to AligNet. Args: similarity.csv."""
+    """The scores on each benchmark of base, control and AligNet. Args: similarity.csv."""
     shown = scores[scores["ci_low"].notna() & scores["metric"].isin(["odd_one_out_accuracy", "rsa_spearman"])]
     shown = shown[regimes.text(shown, "regime").isin(["", regimes.EVERY, *regimes.shown(shown)])]
     lines = []
@@ -192,7 +198,9 @@ def similarity(scores: pd.DataFrame) -> Markdown:
 
 
 def reorganisation(scores: pd.DataFrame) -> Markdown:
-    """RSA to the hierarchy, and what came closer or moved apart more than in the control. Args: reorganisation.csv."""
+    """RSA to the hierarchy, and the relations that came closer or moved apart more than in the control. Args:
+    reorganisation.csv.
+    """
     pooled = scores[scores["layer"] == "pooled"]
     lines = []
     for student, rows in pooled.groupby("student", sort=False):
@@ -207,8 +215,10 @@ def reorganisation(scores: pd.DataFrame) -> Markdown:
 
 
 def downstream(scores: pd.DataFrame) -> Markdown:
-    """On how many tasks AligNet is above, below or not told apart from base and control, by the primary row of each
-    task and corrected for their number. Args: downstream.csv."""
+    """The numbers of tasks on which AligNet is above, below or not distinguishable from base and control.
+
+    Each task counts by its primary row, and p values are corrected for the number of tasks. Args: downstream.csv.
+    """
     lines, tested = [], 0
     for student, rows in scores[scores["target"] == "alignet"].groupby("student", sort=False):
         for other, difference in (("base", "over_base"), ("control", "over_control")):
@@ -230,7 +240,7 @@ def downstream(scores: pd.DataFrame) -> Markdown:
 
 
 def cost(costs: pd.DataFrame) -> Markdown:
-    """Alignment's share of pre-training, and what stands before it. Args: cost.csv."""
+    """Alignment's share of pre-training, and the cost of the work before it. Args: cost.csv."""
     aligned = costs[costs["stage"] == "alignment"]
     lines = [
         f"{row.student}: alignment takes {row.ratio_to_pretraining:.2g} of the operations of its pre-training."
@@ -246,7 +256,7 @@ def cost(costs: pd.DataFrame) -> Markdown:
 
 
 def _leads(rows: pd.DataFrame, difference: str) -> tuple[int, int, int]:
-    """On how many tasks a model is above and below, and how many were tested. Args: difference: with its Holm p."""
+    """The numbers of tasks on which a model is above, is below, and was tested. Args: difference: has its Holm p."""
     if f"{difference}_holm" not in rows:
         return 0, 0, 0
     tested = rows.dropna(subset=f"{difference}_holm")
@@ -255,7 +265,7 @@ def _leads(rows: pd.DataFrame, difference: str) -> tuple[int, int, int]:
 
 
 def _against(row: dict, other: str) -> str:
-    """AligNet minus base or control, in words that follow the interval."""
+    """AligNet minus base or control, in words that depend on the interval."""
     value, low, high = (row.get(f"over_{other}{end}", math.nan) for end in ("", "_low", "_high"))
     if pd.isna(value):
         return f"no {other}"
@@ -264,7 +274,7 @@ def _against(row: dict, other: str) -> str:
 
 
 def _over_floor(row: dict) -> str:
-    """AligNet minus the best floor, in words that follow the interval; nothing where there are no floors."""
+    """AligNet minus the best floor, in words that depend on the interval; '' without floors."""
     value, low, high = (row.get(f"over_floor{end}", math.nan) for end in ("", "_low", "_high"))
     if pd.isna(value):
         return ""
@@ -285,12 +295,15 @@ def _interval(low: float, high: float) -> str:
 
 
 def _n(value: float) -> str:
-    """.123, without the 0 before the point."""
+    """A number as .123, without the 0 before the point."""
     return "none" if pd.isna(value) else f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
 def _list(lines: Iterable[str], choices: str | None = None, table: pd.DataFrame | None = None) -> Markdown:
-    """Args: table: of results, whose column judged says what people were shown if not the world's pictures."""
+    """Findings as a list in Markdown.
+
+    Args: table: of results, whose column judged says what people were shown if not the world's pictures.
+    """
     judged = "" if table is None else table.get("judged", "")
     who = "" if choices is None else style.people(choices, judged)
     said = "" if who in ("", style.people("human")) else f" (choices: {who})"

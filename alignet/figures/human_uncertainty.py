@@ -1,4 +1,4 @@
-"""VICE's fit, its calibration, and what its dimensions show. Tables in, Figures out."""
+"""VICE's fit, its calibration and its dimensions. Tables in, Figures out."""
 
 import textwrap
 from typing import Any
@@ -71,13 +71,14 @@ def sampled_choices(samples: Tensor, names: list[list[str]], choices: str) -> Fi
 
 
 def calibration(scores: pd.DataFrame, bins: pd.DataFrame) -> Figure:
-    """How far people's choices lie from what is predicted (at 0: calibrated); beside it NLL and accuracy.
+    """Deviation of people's choices from predicted probabilities (0: calibrated), and NLL and accuracy of the
+    predictions.
 
-    Error bars and the ceiling's band: 95 % intervals over the held-out triplets, which share objects. Left: a point per
-    bin of predicted probability. 'other participants': the shares of the few others who saw the same triplet;
-    'published, not held out': an embedding of others that was fitted to these choices too.
+    Left: a point per bin of predicted probability. Error bars and the ceiling's band: 95 % intervals over the held-out
+    triplets, which share objects. 'other participants': the shares of the few others who saw the same triplet;
+    'published, not held out': an embedding that others fitted, to these choices too.
 
-    Args: scores: calibration.csv, of which the rows about new people are left out; bins: calibration_bins.csv.
+    Args: scores: calibration.csv, whose rows about new people are left out; bins: calibration_bins.csv.
     """
     scores = scores[scores["people"] == "all"] if "people" in scores else scores
     figure, (left, middle, right) = plt.subplots(

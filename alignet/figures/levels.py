@@ -26,13 +26,12 @@ Rows = dict[str, pd.DataFrame]  # what a row of panels is about, in words -> its
 def by_abstraction(
     scores: pd.DataFrame, representation: str = "pooled", examples: dict[str, tuple[Tensor, int]] | None = None
 ) -> Figure:
-    """The main figure: odd-one-out accuracy of base, control and aligned students at each level of abstraction, for
-    known and for new concepts (mixed ones where there are no new).
+    """The main figure: odd-one-out accuracy of base, control and aligned students at each level of abstraction.
 
-    A row of panels a regime, a panel a level, in it a row a student and one for people: the noise ceiling, where ten
-    triplets or more were judged by several people. Beside each student's row AligNet's relative improvement over the
-    base; below the students what floors score. Bars: 95 % intervals over triplets that share concepts; dotted: chance
-    (1/3).
+    A row of panels is a regime (known and new concepts, or mixed ones if there are no new), and a panel is a level. In
+    a panel each student has a row, and so have people: their noise ceiling, if several people judged ten triplets or
+    more. Beside a student's row is AligNet's relative improvement over the base, and below the students are the floors.
+    Bars: 95 % intervals over triplets that share concepts; dotted: chance (1/3).
 
     Args: scores: levels.csv; examples: level -> one triplet's pictures, (3, 3, size, size) uint8, and the odd one.
     """
@@ -41,13 +40,15 @@ def by_abstraction(
 
 
 def by_study(scores: pd.DataFrame, representation: str = "pooled") -> Figure:
-    """Accuracy at each level as in `by_abstraction`, on the triplets of each named study, known and new concepts
-    together. Args: scores: levels.csv."""
+    """Accuracy at each level as in `by_abstraction`, on the triplets of each named study.
+
+    Known and new concepts are taken together. Args: scores: levels.csv.
+    """
     return _accuracies(by_name(scores[scores["representation"] == representation]), NO_STUDY)
 
 
 def by_regime(table: pd.DataFrame) -> Rows:
-    """The rows of a table that belong to no study, for each regime that figures draw, by its name in words."""
+    """The rows of a table that belong to no study, by the name in words of each regime that figures draw."""
     rows = regimes.main(table)
     if "regime" not in rows:
         return {"": rows} if len(rows) else {}
@@ -55,7 +56,7 @@ def by_regime(table: pd.DataFrame) -> Rows:
 
 
 def by_name(table: pd.DataFrame) -> Rows:
-    """The rows of each named study, its regimes together."""
+    """The rows of each named study, with its regimes together."""
     inside = table[table["regime"] == regimes.EVERY] if "regime" in table else table[:0]
     return {f"Study {name}": inside[inside["study"] == name] for name in regimes.studies(inside)}
 
@@ -95,7 +96,7 @@ def of_students(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panel(ax: Axes, panel: pd.DataFrame, people: bool) -> None:
-    """Accuracies of one level. Args: people: whether the panels beside this one have a row for people."""
+    """Draw the accuracies of one level. Args: people: whether the panels beside this one have a row for people."""
     few = panel["noise_ceiling_low"].isna()  # too few triplets for a ceiling that can be trusted
     panel = panel.assign(noise_ceiling=panel["noise_ceiling"].mask(few))
     style.by_student(ax, panel, "odd_one_out_accuracy", "ci_low", "ci_high", people_row=people)
@@ -108,7 +109,7 @@ def _has_ceiling(table: pd.DataFrame) -> bool:
 
 
 def _asked(parts: Rows) -> str:
-    """How many people made how many choices, in words, for each row of panels; '' where the table does not say."""
+    """The numbers of people and of their choices in words, for each row of panels; '' if the table does not hold them."""
     said = []
     for name, table in parts.items():
         every = table[table["level"] == "all"]
@@ -121,18 +122,18 @@ def _asked(parts: Rows) -> str:
 
 
 def judged(table: pd.DataFrame) -> pd.Series | str:
-    """What people were shown where it was not these pictures, as a table of results has it."""
+    """The words in a table of results for what people were shown, if it was not these pictures."""
     return table.get("judged", "")
 
 
 def rows(scores: pd.DataFrame) -> float:
-    """Height of a panel with a row for each student, one for people and, if there are any, one for floors, inches."""
+    """The height, in inches, of a panel with a row for each student, one for people and perhaps one for floors."""
     students = of_students(scores)["student"].nunique()
     return TOP + ROW * (students + 0.6 + bool(len(floors(scores))))
 
 
 def panels(levels: list[list[str]], height: float, pictures: bool = False) -> tuple[Figure, np.ndarray]:
-    """Axes in rows of levels, (rows, most levels), rows from one y axis; with pictures, a row above for them."""
+    """Axes, (rows, most levels), whose rows share a y axis; with examples there is a row above for their pictures."""
     columns = max(map(len, levels))
     heights = [*([0.55] if pictures else []), *[height] * len(levels)]
     size: dict[str, Any] = {"figsize": (style.DOUBLE, sum(heights) + 0.35), "height_ratios": heights, "squeeze": False}
@@ -147,7 +148,7 @@ def panels(levels: list[list[str]], height: float, pictures: bool = False) -> tu
 
 
 def example(ax: Axes, pictures: Tensor, odd: int) -> None:
-    """One triplet, the odd one out of most people framed."""
+    """Draw one triplet, with a frame around the odd one out of most people."""
     size = pictures.shape[-1]
     style.strip(ax, pictures)
     ax.add_patch(plt.Rectangle((odd * size, 0), size - 1, size - 1, fill=False, edgecolor=style.BLUE, linewidth=1.5))
@@ -159,7 +160,7 @@ def accuracy_axis(ax: Axes) -> None:
 
 
 def gains(ax: Axes, percent: dict[str, float]) -> None:
-    """At the right of each student's row how much AligNet gains, in percent of the base."""
+    """Write AligNet's gain, in percent of the base, at the right of each student's row."""
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": style.SMALL}
     for number, value in enumerate(percent.values()):
         if pd.notna(value):
@@ -167,11 +168,11 @@ def gains(ax: Axes, percent: dict[str, float]) -> None:
 
 
 def uncertainty(scores: pd.DataFrame) -> Figure:
-    """Rank correlation of the model's choice entropy with people's uncertainty, at each level, for each regime and
-    study in which ten triplets or more have that uncertainty at some level.
+    """Rank correlation of models' choice entropy with people's uncertainty at each level, for regimes and studies.
 
-    Bars: 95 % intervals over triplets that share concepts; the ceiling is what a model that knew the measure could
-    reach, from two halves of the people. Args: scores: uncertainty.csv.
+    A regime or study is drawn if people's uncertainty is known for ten triplets or more at some level. Bars: 95 %
+    intervals over triplets that share concepts. The ceiling is the correlation that a model with exact knowledge of the
+    measure could reach, estimated from two halves of the people. Args: scores: uncertainty.csv.
     """
     shown = scores[(scores["n"] > 0) & scores["ci_low"].notna() & scores["level"].isin(LEVELS)]
     parts = {}
@@ -199,11 +200,10 @@ def uncertainty(scores: pd.DataFrame) -> Figure:
 
 
 def reliability(table: pd.DataFrame) -> Figure:
-    """How far people's choices lie from the probability that the model gave an item; at 0: calibrated. A row of panels
-    for each regime and study.
+    """Deviation of people's choices from the probabilities that models gave to items (0: calibrated).
 
-    Bars: 95 % intervals over triplets that share concepts; the bins are of equal width, and those of fewer than ITEMS
-    items are left out. Args: table: reliability.csv.
+    Each regime and study has a row of panels. Bars: 95 % intervals over triplets that share concepts. Bins have equal
+    widths; those with fewer than ITEMS items are left out. Args: table: reliability.csv.
     """
     table = table[table["n"] >= ITEMS]
     parts = by_regime(table) | by_name(table)

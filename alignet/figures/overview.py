@@ -1,4 +1,4 @@
-"""Pages of pictures and triplets, and how alike a backbone finds groups of pictures. Tables in, Figures out."""
+"""Pages of pictures and of triplets, and matrices of similarities between groups of pictures. Tables in, Figures out."""
 
 import math
 from typing import Any
@@ -34,9 +34,10 @@ def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
 
 
 def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
-    """Similarities between groups of pictures, lines between the values of the coarsest label.
+    """Similarities between groups of pictures, with lines between the values of the coarsest label.
 
-    At the left stands each group or, of more than style.NAMED, each value of the finest label that has no more.
+    At the left are the names of the groups or, if these are more than style.NAMED, the values of the finest label with
+    at most that many.
 
     Args: similarity: (k, k) in [-1, 1]; labels: k rows, ordered, coarsest column first, finest last.
     """
@@ -63,7 +64,8 @@ def similarity_matrix(similarity: Tensor, labels: pd.DataFrame) -> Figure:
 
 
 def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
-    """Triplets in reading order, under each picture the probability that it is the odd one out, a line for each label.
+    """Triplets in reading order; under each picture is the probability that it is the odd one out, a line for each
+    label.
 
     Args: pictures: (n, 3, 3, size, size) uint8; labels: name (or target) -> (n, 3) probabilities; one that is larger
         than the two others is bold.

@@ -1,4 +1,4 @@
-"""What alignment changes inside a model. Tables in, Figures out."""
+"""Changes that alignment makes inside a model. Tables in, Figures out."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ PAIRS = "Bars and bands: 95 % intervals over pairs that share concepts"
 
 
 def by_common_level(scores: pd.DataFrame) -> Figure:
-    """Change of distance, and its effect size, by lowest common level, in the pooled layer: the students are columns.
+    """Change of distance and its effect size, by lowest common level, in the pooled layer; a column a student.
 
     Dotted: no change, which the base has by definition. Bars: 95 % intervals over pairs that share concepts.
 
@@ -54,8 +54,8 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
 def by_layer(scores: pd.DataFrame) -> Figure:
     """Change of distance by layer and lowest common level (control, AligNet), and RSA to the hierarchy by layer.
 
-    Bands and bars: 95 % intervals over pairs that share concepts; dotted: no change, and no correlation (chance of
-    RSA).
+    Bands and bars: 95 % intervals over pairs that share concepts; dotted: no change, and no correlation (RSA at
+    chance).
     """
     students = list(dict.fromkeys(scores["student"]))
     targets = [target for target in results.TARGETS[1:] if (scores["target"] == target).any()]
@@ -120,9 +120,9 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
 
 
 def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
-    """PCA and UMAP maps of one student before and after alignment: a dot a concept, the same colours throughout.
+    """PCA and UMAP maps of one student before and after alignment: a dot a concept, with the same colours in all maps.
 
-    Of more than COLOURED values of the label those with the most concepts have colours; the others are grey.
+    If the label has more than COLOURED values, those with the most concepts are coloured, and the others are grey.
 
     Args: table: student, target, method, x, y and labels; label: the column that gives the colours.
     """
@@ -154,7 +154,7 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
 
 
 def _named(ax: Axes, points: pd.DataFrame, label: str) -> None:
-    """The name of each group where its middle lies, as far as names do not lie over each other."""
+    """Write the name of each group at its middle, unless it would overlap another name."""
     taken: list[tuple[float, float]] = []
     spread = np.ptp(points[["x", "y"]].to_numpy(), axis=0)
     for name, middle in points.groupby(label, sort=False)[["x", "y"]].median().iterrows():
@@ -166,7 +166,9 @@ def _named(ax: Axes, points: pd.DataFrame, label: str) -> None:
 
 
 def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relations: pd.DataFrame) -> Figure:
-    """Example pictures and their nearest neighbours of other concepts, before and after; frames: lowest common level.
+    """Example pictures and their nearest neighbours of other concepts, before and after alignment.
+
+    The colour of a frame is the lowest common level of the picture and its example.
 
     Args: table: neighbours of the students (student, target, example, rank, relation); pictures: (n, 3, size, size)
         uint8, one for each row of the table in its order; relations: reorganisation.csv, for the same colours.
@@ -226,7 +228,7 @@ def _scale(table: pd.DataFrame) -> dict[str, Colour]:
 
 
 def _points(ax: Axes, rows: pd.DataFrame, value: str, interval: str, places: ArrayLike, look: dict[str, Any]) -> None:
-    """One target's values at `places` on the x axis, (rows,), with error bars."""
+    """Draw one target's values at `places` on the x axis, (rows,), with error bars."""
     if rows.empty:
         return
     errors = style.ends(rows[value], rows[f"{interval}_low"], rows[f"{interval}_high"])

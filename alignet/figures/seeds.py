@@ -1,4 +1,4 @@
-"""Means over training seeds, with intervals over seeds and over what a score is of. Tables in, Figures out."""
+"""Means over training seeds, with intervals over seeds and over the units of scores. Tables in, Figures out."""
 
 from typing import Any
 
@@ -14,29 +14,30 @@ from alignet.worlds.format.schema import LEVELS
 
 
 def by_level(summary: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """Odd-one-out accuracy at each level, for known and for new concepts: a small dot for each seed, and the mean with
-    its 95 % interval over seeds and triplets.
+    """Odd-one-out accuracy at each level, for known and for new concepts, over training seeds.
 
-    Dotted: chance; star: noise ceiling. Args: summary: seeds.csv; scores: replicates.csv.
+    Small dots: seeds; large marks: means with 95 % intervals over seeds and triplets; dotted: chance; star: noise
+    ceiling. Args: summary: seeds.csv; scores: replicates.csv.
     """
     return by_world({"": (summary, scores)})
 
 
 def plotted(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """What `by_level` draws: the means of seeds.csv at each level, and below them the rows of each seed."""
+    """The table that `by_level` draws: means of seeds.csv at each level, and below them the rows of each seed."""
     means, dots = (of_levels(table) for table in (summary, scores))
     return pd.concat([means, dots], ignore_index=True)
 
 
 def of_levels(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows about accuracy at single levels, of no study, in the regimes that figures draw."""
+    """The rows about accuracy at single levels that belong to no study, in the regimes that figures draw."""
     rows = regimes.main(table[table["benchmark"].str.startswith("levels, ") & table["level"].isin(LEVELS)])
     return rows[rows["regime"].isin(regimes.shown(rows))]
 
 
 def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
-    """The accuracies of `by_level` for several runs, a row of panels for each regime of each, with whose choices they
-    are set against. Args: runs: what a run is of, in words -> (seeds.csv, replicates.csv).
+    """The accuracies of `by_level` for several runs: a row of panels for each regime of each run.
+
+    It says whose choices models are compared with. Args: runs: a run in words -> (seeds.csv, replicates.csv).
     """
     lines = {}
     for name, run in runs.items():
@@ -91,13 +92,13 @@ def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) ->
 
 
 def over_control(summary: pd.DataFrame) -> Figure:
-    """AligNet minus its control on every benchmark, mean over seeds, with its 95 % interval over seeds and over the
-    units that the benchmark is of: triplets, pairs or episodes.
+    """AligNet minus its control on every benchmark: means over training seeds with 95 % intervals.
 
-    Filled: the interval does not hold 0 or, of downstream tasks, the primary row is clear after Holm's correction for
-    their number; other rows of tasks are of the same pictures, and hollow. Mixed triplets and single regimes of studies
-    stand in seeds.csv alone. Of k-shot protocols the fewest, the most and the primary shots by nearest centroid are
-    drawn; seeds.csv has all.
+    Intervals are over seeds and over the benchmark's units: triplets, pairs or episodes. Filled: the interval does not
+    contain 0; of downstream tasks, the primary row whose p is below .05 after Holm's correction for their number. Other
+    rows of a task use the same pictures and are hollow. Mixed triplets and single regimes of studies are in seeds.csv
+    only, and so are numbers of shots other than the fewest, the most and the primary one, which are drawn for the
+    nearest centroid.
 
     Args: summary: seeds.csv.
     """
@@ -124,7 +125,7 @@ def over_control(summary: pd.DataFrame) -> Figure:
 
 
 def difference(ax: Axes, place: float, row: dict[str, Any], colour: str) -> None:
-    """AligNet minus its control with its interval, filled where it is `clear`. Args: row: of a table of results."""
+    """Draw AligNet minus its control with its interval, filled if it is `clear`. Args: row: of a table of results."""
     value, low, high = (row[f"over_control{end}"] for end in ("", "_low", "_high"))
     look: dict[str, Any] = {"marker": "D", "markersize": 3, "color": colour, "elinewidth": 0.8}
     face = colour if clear(row) else "white"
@@ -132,15 +133,18 @@ def difference(ax: Axes, place: float, row: dict[str, Any], colour: str) -> None
 
 
 def clear(row: dict[str, Any]) -> bool:
-    """Whether the interval of over_control leaves 0 out or, of a row of a downstream task, whether its p, corrected for
-    the number of tasks, is below .05: only primary rows have one."""
+    """Whether the interval of over_control excludes 0.
+
+    A row of a downstream task is clear if its p, corrected for the number of tasks, is below .05; only primary rows
+    have one.
+    """
     if isinstance(row.get("task"), str):
         return bool(row["over_control_holm"] < 0.05)
     return bool(row["over_control_low"] > 0 or row["over_control_high"] < 0)
 
 
 def primary_note(rows: pd.DataFrame) -> str:
-    """What is bold and filled among rows of downstream tasks, and how many tasks there are; '' where there are none."""
+    """A note on what is bold and filled among rows of downstream tasks, with the number of tasks; '' without tasks."""
     primary = rows[rows["primary"] == "yes"] if "primary" in rows else rows[:0]
     if primary.empty:
         return ""

@@ -1,4 +1,4 @@
-"""Other human similarity judgements: scores, RDMs, pairs to be rated. Tables in, Figures out."""
+"""Other human similarity judgements: scores, RDMs and pairs to be rated. Tables in, Figures out."""
 
 import math
 import textwrap
@@ -20,12 +20,12 @@ PANEL = 22  # names that stand below each other beside a matrix of `rdms`
 
 
 def scores(table: pd.DataFrame) -> Figure:
-    """A panel for each benchmark: base, control and AligNet, with chance or zero, and people: the noise ceiling. Mixed
-    triplets stand in the table alone, where there are new ones.
+    """Scores of base, control and AligNet, a panel for each benchmark, with chance or zero and people's noise ceiling.
 
-    Benchmarks without an interval, of too few triplets or pairs, stand in the table alone. Error bars: 95 % intervals
-    over the benchmark's ci_unit. The ceiling's band is its 95 % interval for accuracy, and for RSA its lower to its
-    upper bound. The small line: what the world does not have.
+    Benchmarks without an interval, which have too few triplets or pairs, are in the table only, and so are mixed
+    triplets if there are new ones. Error bars: 95 % intervals over the benchmark's ci_unit. The ceiling's band is its
+    95 % interval for accuracy, and for RSA its lower to its upper bound. The small line says what the world does not
+    have.
 
     Args: table: similarity.csv.
     """
@@ -59,14 +59,15 @@ def scores(table: pd.DataFrame) -> Figure:
 
 
 def drawn(table: pd.DataFrame) -> pd.Series:
-    """Which rows are of a regime that figures draw, of a study, or of no regime at all."""
+    """Whether each row belongs to a regime that figures draw, to a study, or to no regime at all."""
     return regimes.text(table, "regime").isin(["", regimes.EVERY, *regimes.shown(table)])
 
 
 def rdms(matrices: dict[tuple[str, str], Tensor], labels: pd.DataFrame) -> Figure:
     """Dissimilarities of all pairs of concepts in the order of the hierarchy: a row a student, a column a target.
 
-    Colour: rank of the distance among the model's own, 0 nearest to 1 farthest. Lines: values of the coarsest label.
+    Colour: rank of the distance among the model's distances, from 0 (nearest) to 1 (farthest). Lines separate values of
+    the coarsest label.
 
     Args: matrices: (k, k) by (student, target); labels: k rows, in the order of the hierarchy, coarsest column last.
     """
@@ -107,8 +108,10 @@ def rating_page(pictures: Tensor, numbers: list[int]) -> Figure:
 
 
 def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Figure:
-    """The first pairs each way of every student. z: the pair's distance in AligNet minus that in its control, each in
-    standard deviations over all pairs of one class.
+    """The first pairs of every student in either direction.
+
+    z is the pair's distance in AligNet minus that in its control, each in standard deviations over all pairs of one
+    class.
 
     Args: pairs: disagreements.csv, (n,) rows; pictures: (n, 2, 3, size, size) uint8, of the same rows.
     """
@@ -147,7 +150,7 @@ def _benchmark(ax: plt.Axes, panel: pd.DataFrame, metric: str) -> None:
 
 
 def _ranks(matrix: np.ndarray) -> np.ndarray:
-    """Ranks of the entries off the diagonal from 0 to 1; the diagonal is 0."""
+    """The ranks, from 0 to 1, of the entries off the diagonal; the diagonal is 0."""
     from scipy.stats import rankdata
 
     off = ~np.eye(len(matrix), dtype=bool)

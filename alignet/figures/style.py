@@ -1,4 +1,4 @@
-"""The house style, and the marks that every figure shares: chance, ceiling, legends, strips of pictures."""
+"""The style of all figures, and the marks that they share: chance, ceiling, legends, strips of pictures."""
 
 import importlib.util
 import textwrap
@@ -48,14 +48,14 @@ NAMED = 60  # names or lines along an axis, at most: a world may have thousands 
 
 
 def use() -> None:
-    """The house style, found wherever the notebook runs; letters that its font lacks are taken from others."""
+    """Apply the style of all figures, from any folder; letters that its font lacks are taken from other fonts."""
     plt.style.use(Path(__file__).with_name("alignet.mplstyle"))
     plt.rcParams["font.family"] = ["DejaVu Sans", *_fonts_of_other_letters()]
 
 
 @cache
 def _fonts_of_other_letters() -> list[str]:
-    """Those of OTHER_LETTERS that are installed; that of matplotlib-fontja, which is no system font, is added."""
+    """The fonts of OTHER_LETTERS that are installed; the font of matplotlib-fontja, which is no system font, is added."""
     packaged = importlib.util.find_spec("matplotlib_fontja")
     for folder in packaged.submodule_search_locations or () if packaged else ():
         for file in Path(folder).glob("fonts/*.ttf"):
@@ -65,7 +65,7 @@ def _fonts_of_other_letters() -> list[str]:
 
 
 def save(figure: Figure, path: Path, table: pd.DataFrame | None = None) -> None:
-    """PNG, PDF and SVG of a figure, and the plotted table as CSV, under one name (`path` without ending)."""
+    """Save a figure as PNG, PDF and SVG, and the plotted table as CSV, under one name (`path` without ending)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once for the three files
@@ -83,30 +83,30 @@ def only_text(text: str) -> Figure:
 
 
 def strip(ax: Axes, pictures: Tensor) -> None:
-    """Pictures (n, 3, size, size) side by side, no axes."""
+    """Draw pictures, (n, 3, size, size), side by side without axes."""
     ax.imshow(pictures.permute(2, 0, 3, 1).flatten(1, 2))
     ax.set_axis_off()
 
 
 def ends(value: float | pd.Series, low: float | pd.Series, high: float | pd.Series) -> np.ndarray:
-    """Lengths of error bars, (2, n); at least 0, since rounding may put an end on the wrong side of its value."""
+    """The lengths of error bars, (2, n); at least 0, since rounding may put an end on the wrong side of its value."""
     return np.maximum([value - low, high - value], 0).reshape(2, -1)
 
 
 def look(target: str, size: float = 4) -> dict[str, Any]:
-    """How a target's points are drawn in every figure: base a hollow circle, control a square, AligNet a diamond."""
+    """The options by which a target's points are drawn: base is a hollow circle, control a square, AligNet a diamond."""
     colour = COLOURS[target]
     face = "white" if target == "base" else colour
     return {"marker": MARKERS[target], "markersize": size, "color": colour, "markerfacecolor": face, "elinewidth": 0.8}
 
 
 def point(target: str, size: float = 4) -> dict[str, Any]:
-    """`look` for a mark without an error bar and without a line."""
+    """The options of `look` for a mark without an error bar and without a line."""
     return {key: value for key, value in look(target, size).items() if key != "elinewidth"} | {"linestyle": "none"}
 
 
 def vertical(ax: Axes, value: float, name: str, line: str = ":") -> None:
-    """A vertical line and, above the axes, what it stands for."""
+    """Draw a vertical line and, above the axes, its meaning."""
     ax.axvline(value, color="0.4", linestyle=line, linewidth=0.8, zorder=0)
     if name:
         place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
@@ -114,7 +114,7 @@ def vertical(ax: Axes, value: float, name: str, line: str = ":") -> None:
 
 
 def horizontal(ax: Axes, value: float, line: str = ":") -> None:
-    """A horizontal line; the legend says what it stands for."""
+    """Draw a horizontal line, which the legend explains."""
     ax.axhline(value, color="0.4", linestyle=line, linewidth=0.8, zorder=0)
 
 
@@ -125,11 +125,13 @@ def chance(ax: Axes) -> None:
 def by_student(
     ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str, people_row: bool | None = None
 ) -> list[str]:
-    """A row for each student, in it base, control and AligNet with error bars from `low` to `high`, joined by a line,
-    above them a row for people: the noise ceiling with its interval, where there is one, and below them floors.
+    """Draw a row for each student: base, control and AligNet with error bars from `low` to `high`, joined by a line.
 
-    people_row: whether there is a row for people; None: where the panel has a ceiling. A column `family` puts the
-    students of one family together and names it. Returns: the students, from above.
+    Above the students is a row for people, the noise ceiling with its interval, and below them are floors. A column
+    `family` puts the students of a family together and names it.
+
+    Args: people_row: whether there is a row for people; None: if the panel has a ceiling.
+    Returns: the students from above.
     """
     floors, panel = panel[panel["target"] == results.FLOOR], panel[panel["target"].isin(results.TARGETS)]
     grouped = "family" in panel and panel["family"].nunique() > 1
@@ -165,7 +167,7 @@ GREY = "0.45"
 
 
 def floors_row(ax: Axes, panel: pd.DataFrame, place: float, value: str, low: str, high: str) -> None:
-    """Floors at one height: a grey mark each, with its error bar. Args: panel: a row for each, named by student."""
+    """Draw floors at one height, a grey mark with error bar each. Args: panel: a row for each, named by student."""
     for number, row in enumerate(panel.to_dict("records")):
         height = place + 0.6 * ((number + 0.5) / len(panel) - 0.5)
         bar = ends(row[value], row[low], row[high])
@@ -197,10 +199,11 @@ def legend(
     judged: str | pd.Series = "",
     floors: Iterable[str] = (),
 ) -> None:
-    """Below a figure: the marks of the targets, what lines stand for, what error bars are and whose choices.
+    """Draw the legend below a figure: marks of targets, lines, error bars, and whose choices models are compared with.
 
-    Args: choices: of one kind, or a table's column; lines: name -> line style; people_row: the star of `by_student`;
-        judged: what people were shown, or a table's column; '' if these pictures; floors: names of `floors_row`'s.
+    Args: choices: their kind, or a table's column; lines: name -> line style; people_row: whether to show the star of
+        `by_student`; judged: what people were shown, or a table's column, '' for these pictures; floors: names of those
+        in `floors_row`.
     """
     dot: dict[str, Any] = {"linestyle": "none", "markersize": 4}
     handles: list[Artist] = [plt.Line2D([], [], **point(target)) for target in targets]
@@ -223,9 +226,9 @@ def legend(
 
 
 def people(choices: str | pd.Series, judged: str | pd.Series = "") -> str:
-    """Whose choices a figure is about, in the words of its legend: of one kind, or of all kinds in a table's column.
+    """The words of a legend for whose choices a figure is about: one kind, or all kinds in a table's column.
 
-    Args: judged: what people were shown, where it was not these pictures.
+    Args: judged: what people were shown, if it was not these pictures.
     """
     kinds = [choices] if isinstance(choices, str) else choices.dropna().unique()
     shown = [judged] if isinstance(judged, str) else judged.dropna().unique()
@@ -234,13 +237,12 @@ def people(choices: str | pd.Series, judged: str | pd.Series = "") -> str:
 
 
 def middles(labels: pd.Series) -> pd.Series:
-    """Where the middle of each label lies in an ordered column of labels: label -> place, in their order."""
+    """The middle of each label in an ordered column of labels: label -> place, in their order."""
     return pd.Series(np.arange(len(labels))).groupby(labels.to_numpy(), sort=False).mean()
 
 
 def apart(places: pd.Series, least: float) -> pd.Series:
-    """Those of ascending places that lie `least` or more behind the last one that is kept: their names would not
-    overlap."""
+    """The ascending places that lie `least` or more behind the one kept before, so that names at them do not overlap."""
     kept: list[bool] = []
     last = -np.inf
     for place in places:
@@ -250,7 +252,7 @@ def apart(places: pd.Series, least: float) -> pd.Series:
 
 
 def borders(ax: Axes, labels: pd.Series, colour: str) -> None:
-    """Lines over a matrix where an ordered column of labels changes; none where it changes more than NAMED times."""
+    """Draw lines over a matrix where an ordered column of labels changes; none if it changes more than NAMED times."""
     changes = np.flatnonzero(labels.to_numpy()[1:] != labels.to_numpy()[:-1]) + 0.5
     for place in changes if len(changes) <= NAMED else ():
         ax.axhline(place, color=colour, linewidth=0.5)
@@ -258,5 +260,5 @@ def borders(ax: Axes, labels: pd.Series, colour: str) -> None:
 
 
 def student_colours(students: Iterable[str]) -> dict[str, str]:
-    """A colour for each student; an eleventh one has the first one's."""
+    """A colour for each student; an eleventh student has that of the first."""
     return dict(zip(students, cycle(COLOUR_BLIND_SAFE), strict=False))

@@ -13,7 +13,7 @@ from alignet.figures import style
 
 
 def elbow(table: pd.DataFrame, sizes: np.ndarray) -> Figure:
-    """Inertia by number of clusters, the chosen one filled; beside it the sizes of the chosen clusters.
+    """Inertia by number of clusters, with the chosen number filled; beside it the sizes of the chosen clusters.
 
     Args: table: elbow_<target>.csv; sizes: (k,) pictures in each cluster.
     """
@@ -81,8 +81,11 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
 
 
 def signal(table: pd.DataFrame) -> Figure:
-    """Agreement of independent choices with the labels by scheme and witness; crossed out in red where it is not above
-    chance + 3 standard errors (the short line). Bars of error: 95 % Wilson intervals over triplets."""
+    """Agreement of independent choices with the labels, by scheme and witness.
+
+    It is crossed out in red if it is not above chance + 3 standard errors (the short line). Error bars: 95 % Wilson
+    intervals over triplets.
+    """
     figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
     for place, row in enumerate(table.itertuples()):
         failed = bool(row.warning)

@@ -1,4 +1,4 @@
-"""The teacher before and after its fit, the grid, targets and layers. Tables in, Figures out."""
+"""The teacher before and after its fit, its grid, its targets and its layers. Tables in, Figures out."""
 
 from typing import Any
 
@@ -36,9 +36,9 @@ FOLDS = "Small points: folds of concepts; large: their mean"
 def before_and_after(scores: pd.DataFrame) -> Figure:
     """Odd-one-out accuracy, KL and calibration error of the teacher, before and after the map, by split.
 
-    Small points: folds of concepts (train, validation); large: their mean, or the final fit (test) with the 95 %
-    interval over triplets that share concepts. Dashed: the noise ceiling, where at least ENOUGH triplets were judged by
-    several people.
+    Small points: folds of concepts (train, validation); large points: their mean, or the final fit (test) with its 95 %
+    interval over triplets that share concepts. Dashed: the noise ceiling, if several people judged at least ENOUGH
+    triplets.
 
     Args: scores: the rows of teacher.csv without a map and of the chosen cell.
     """
@@ -68,7 +68,7 @@ def before_and_after(scores: pd.DataFrame) -> Figure:
 
 
 def _folds(ax: Axes, place: float, rows: pd.DataFrame, column: str, kind: str) -> None:
-    """Folds as small points, their mean as a large one; one fit alone with its interval, where it has one."""
+    """Draw folds as small points and their mean as a large one, or a single fit with its interval if it has one."""
     if rows.empty:
         return
     look = RIDGE if kind == "ridge" else style.look(LOOKS[kind][0])
@@ -95,8 +95,10 @@ def _legend(figure: Figure, choices: pd.Series, note: str, lines: dict[str, str]
 
 
 def by_level(scores: pd.DataFrame) -> Figure:
-    """Accuracy on drawn triplets of held-out concepts at each level, and over how many axes the representation spreads,
-    before and after the map. Small points: folds; large: their mean.
+    """Accuracy on drawn triplets of held-out concepts at each level, and participation ratio, before and after the map.
+
+    The participation ratio is the number of axes over which the representation spreads. Small points: folds; large
+    points: their mean.
 
     Args: scores: the rows of teacher.csv without a map and of the chosen cell.
     """
@@ -130,8 +132,10 @@ PEOPLE = {  # split: title
 
 
 def on_people(scores: pd.DataFrame) -> Figure:
-    """Accuracy on people's own choices at each level: about concepts that a fold has not seen, and of levels.csv by
-    regime. Error bars: 95 % intervals over triplets that share concepts.
+    """Accuracy on people's own choices at each level.
+
+    The choices are about concepts that a fold has not seen, and those of levels.csv by regime. Error bars: 95 %
+    intervals over triplets that share concepts.
 
     Args: scores: the rows of teacher.csv without a map, of ridge regression and of the chosen cell.
     """
@@ -159,9 +163,9 @@ def on_people(scores: pd.DataFrame) -> Figure:
 
 
 def grid(scores: pd.DataFrame) -> Figure:
-    """Validation scores of every cell of the grid, a column a factor; cells that differ in it alone are joined.
+    """Validation scores of every cell of the grid, a column a factor; lines join cells that differ in that factor only.
 
-    A point is the mean over the folds of concepts; where triplets were drawn by level, a fold's score is the mean over
+    A point is the mean over the folds of concepts. Where triplets were drawn by level, a fold's score is the mean over
     the levels, by which the cell is chosen. Filled: the chosen cell; blue: its line; dashed: without a map.
 
     Args: scores: teacher.csv.
@@ -212,10 +216,10 @@ def _factor(ax: Axes, cells: pd.DataFrame, factor: str, column: str) -> None:
 
 
 def layers(scores: pd.DataFrame) -> Figure:
-    """Zero-shot odd-one-out accuracy of every layer, from input to output, a panel a backbone; filled: those that the
-    teacher reads.
+    """Zero-shot odd-one-out accuracy of every layer, from input to output, a panel a backbone.
 
-    Error bars: 95 % intervals over triplets that share concepts. Args: scores: teacher_layers.csv.
+    Filled: the layers that the teacher reads. Error bars: 95 % intervals over triplets that share concepts. Args:
+    scores: teacher_layers.csv.
     """
     names = list(dict.fromkeys(scores["backbone"]))
     size = (style.DOUBLE, 0.38 * style.DOUBLE)
@@ -236,9 +240,10 @@ def layers(scores: pd.DataFrame) -> Figure:
 
 
 def soft_labels(scores: pd.DataFrame) -> Figure:
-    """KL to the soft targets and calibration error on unseen concepts, by the training triplets and their targets.
+    """KL to the soft targets and calibration error on unseen concepts, by number of training triplets and kind of
+    targets.
 
-    Small points: folds; large: their mean. Args: scores: soft_labels.csv.
+    Small points: folds; large points: their mean. Args: scores: soft_labels.csv.
     """
     columns = {"kl": SCORES["kl"], "ece": SCORES["ece"], "odd_one_out_accuracy": SCORES["odd_one_out_accuracy"]}
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.34 * style.DOUBLE), layout="constrained")

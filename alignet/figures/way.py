@@ -1,4 +1,4 @@
-"""The way from people's choices to an aligned model, drawn, with one stage marked."""
+"""A drawing of the way from people's choices to an aligned model, with one stage marked."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ FILL = "#cfe5f3"
 
 
 def drawn(stage: str = "") -> str:
-    """The drawing as SVG; stage: the number of the notebook whose box is filled ('07' to '12' share one).
+    """The drawing as SVG. Args: stage: the number of the notebook whose box is filled ('07' to '12' share one).
 
     Raises: ValueError if no box has that number.
     """
