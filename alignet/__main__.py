@@ -1,6 +1,7 @@
-"""The command `alignet`: each of its words hands over to the module that does it.
+"""The command `alignet`, each of whose subcommands runs the module that does the work.
 
-alignet COMMAND ... is python -m MODULE ...; the modules are imported when they are called, so that help comes at once.
+`alignet COMMAND ...` is the same as `python -m MODULE ...`. A module is imported only when it is called, so that help
+is fast.
 """
 
 import argparse
@@ -31,7 +32,9 @@ ALSO = {("collect",): "jspsych", ("worlds", "fetch"): "fetch"}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Hand the words after the command over to its module; 2 for an unknown command, 1 where a package is missing."""
+    """Run a command's module with the words after the command; return 2 for an unknown command, 1 if a package is
+    missing.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     for also, name in ALSO.items():
         if tuple(words[: len(also)]) == also:

@@ -1,1 +1,1 @@
-"""Asking people: odd-one-out and rating experiments in a notebook, or on line with jsPsych."""
+"""Experiments with people: odd-one-out and rating tasks in a notebook, or online with jsPsych."""

@@ -1,4 +1,4 @@
-"""A plan as a jsPsych experiment for many people on line: python -m alignet.collect.jspsych WORLD TRIALS OUT
+"""A plan as an online jsPsych experiment for many people: python -m alignet.collect.jspsych WORLD TRIALS OUT
 
 OUT gets index.html and the pictures, to be put on any web host; `python -m alignet.worlds import` reads what it writes.
 TRIALS is a table of `python -m alignet.worlds triplets`, or a plan of `collect.plan`. Where the table has lists, a page
@@ -26,7 +26,7 @@ VERSIONS = {"jspsych": "8.3.0", "preload": "2.1.0", "button": "2.1.0"}
 
 
 def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> None:
-    """index.html and pictures/ of an experiment; file names of pictures are digests and give nothing away.
+    """Write index.html and pictures/ of an experiment; pictures' file names are digests and reveal nothing.
 
     Args: plan: image_0, image_1 and for triplets image_2; level, practice, repeat_of and list where it has them.
     Raises: WorldError that names a picture that is not the world's, or a folder that is there.

@@ -1,4 +1,4 @@
-"""What a person is shown, in which order: practice, trials, and some of them again."""
+"""Plans of experiments: the practice trials, the trials and the repeated trials that a person sees, in order."""
 
 from pathlib import Path
 
@@ -40,7 +40,8 @@ def triplets(
 def of_list(
     world: World, file: Path, number: int, practice: int = 3, checks: float = 0.1, seed: int = 0
 ) -> pd.DataFrame:
-    """The trials of one person in a table that `worlds triplets` has written, as `triplets`; practice comes besides.
+    """The trials of one person from a table that `worlds triplets` has written, in the form of `triplets`, after
+    practice.
 
     Args: number: of the person's list, from 1.
     Raises: WorldError that names the file, and its lists where it has none of this number or a picture where it is not
@@ -70,10 +71,11 @@ def disagreements(
     checks: float = 0.1,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Trials as `triplets` plans them, of the triplets on which a finished run's base and AligNet disagree most, of
-    CANDIDATES for each. Those of no level, or of all, are boundary triplets.
+    """Trials in the form of `triplets`, with triplets on which a finished run's base and AligNet disagree most.
 
-    Disagreement is the total variation between their choice distributions: the softmax of SHARPNESS times the cosines.
+    Each triplet is the best of CANDIDATES. Without a level, or with 'all', they are boundary triplets. Disagreement is
+    the total variation distance between the choice distributions of both models: the softmax of SHARPNESS times the
+    cosines.
     """
     level = "boundary" if level in (None, trials.ALL) else level
     drawn = trials.up_to(world, (n + practice) * CANDIDATES, level, np.random.default_rng(seed))
@@ -96,7 +98,8 @@ def disagreements(
 def pairs(world: World, n: int, practice: int = 2, checks: float = 0.1, seed: int = 0) -> pd.DataFrame:
     """Rating trials (1 to 5) of pairs of test pictures: as `triplets`, without image_2 and level.
 
-    Half of them are of one label above the finest, as pairs of two labels are nearly all alike.
+    Half of the pairs share the label above the finest, since pairs of different labels are nearly all equally
+    dissimilar.
     """
     drawn = trials.draw(world, n + practice, "boundary", seed=seed)
     label = world.class_label
@@ -110,7 +113,7 @@ def pairs(world: World, n: int, practice: int = 2, checks: float = 0.1, seed: in
 
 
 def _after_practice(world: World, drawn: pd.DataFrame, practice: int, checks: float, seed: int) -> pd.DataFrame:
-    """All drawn trials, after practice trials of the split human that are drawn for themselves."""
+    """All drawn trials, after practice trials from the split human, which are drawn separately."""
     first = trials.draw(world, practice, seed=seed + 1)
     return _planned(pd.concat([first, drawn], ignore_index=True).fillna(""), practice, checks, seed)
 

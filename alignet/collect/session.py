@@ -1,4 +1,4 @@
-"""One person's experiment on disk: what is asked, what was answered, undo, going on after a break, export."""
+"""One person's experiment on disk: trials, answers, undo, resuming after a break, and export."""
 
 import secrets
 import shutil
@@ -22,15 +22,15 @@ RATINGS = range(1, 6)
 class Session:
     """Trials and answers in a folder of their own. Every answer is on disk before the next trial is shown.
 
-    The answers on disk count: where two kernels show one session, each of them first reads what the other has written,
-    and an answer to a trial that the other has asked already is ignored.
-    No name and no address is kept: a participant is a random number, drawn when the session is made.
+    The answers on disk count: if two kernels show one session, each first reads what the other has written, and an
+    answer to a trial that was already answered in the other is ignored. No name and no address is stored: a participant
+    is a random number that is drawn when the session begins.
     """
 
     def __init__(self, folder: Path, plan: pd.DataFrame | None = None):
-        """A new session with a plan (`collect.plan`), or the one that is in the folder already.
+        """Begin a session with a plan (`collect.plan`), or resume the one in the folder.
 
-        Raises: WorldError if there is neither.
+        Raises: WorldError if there is neither a plan nor a session.
         """
         self.folder = folder
         if not (folder / PLAN).is_file():
@@ -63,7 +63,9 @@ class Session:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """While no other kernel changes the session. Raises: WorldError if one does not come to an end with it."""
+        """Keep other kernels from changing the session inside the `with` block. Raises: WorldError if one does not
+        finish.
+        """
         try:
             with filelock.FileLock(self.folder / LOCK, timeout=WAIT):
                 yield
@@ -87,10 +89,11 @@ class Session:
         return {"trial": self.done, "images": images, "practice": row["practice"] == "True"}
 
     def answer(self, trial: int, chosen: int, rt: float) -> None:
-        """Keep an answer: the position of the odd one out (0, 1, 2) or a rating (1 to 5), and seconds.
+        """Store an answer: the position of the odd one out (0, 1, 2) or a rating (1 to 5), and the response time in
+        seconds.
 
-        An answer to another trial than the one that is open, as of a key pressed twice, or of a window in which the
-        session has not moved on while it has in another, is ignored.
+        An answer is ignored if its trial is not the open one, for instance after a key was pressed twice, or in a
+        window that still shows a trial which was answered in another window.
         Raises: ValueError if `chosen` is no answer.
         """
         allowed = range(3) if self.kind == "triplets" else RATINGS
@@ -102,14 +105,14 @@ class Session:
                 self._save([*self.answers, {"trial": trial, "chosen": chosen, "rt": round(rt, 4)}])
 
     def undo(self) -> None:
-        """Take the last answer back; its trial is shown again. Nothing is taken back that was answered elsewhere."""
+        """Take the last answer back and show its trial again. An answer from another window is not taken back."""
         with self._alone():
             seen, self.answers = self.answers, self._stored()
             if self.answers and seen == self.answers:
                 self._save(self.answers[:-1])
 
     def _save(self, answers: list[dict[str, Any]]) -> None:
-        """Write the answers, and keep a copy of those that were there."""
+        """Write the answers, and keep a copy of the former ones."""
         file, part = self.folder / ANSWERS, self.folder / f"{ANSWERS}.part"
         if file.is_file():
             shutil.copyfile(file, self.folder / KEPT)
@@ -118,7 +121,7 @@ class Session:
         self.answers = answers
 
     def rows(self) -> pd.DataFrame:
-        """What was answered, as rows of triplets.csv, levels.csv or ratings.csv; practice trials are left out."""
+        """The answers as rows of triplets.csv, levels.csv or ratings.csv, without practice trials."""
         given = pd.DataFrame(self.answers, columns=["trial", "chosen", "rt"])
         table = self.plan.iloc[given["trial"].tolist()].reset_index(drop=True)
         name = "odd" if self.kind == "triplets" else "rating"
@@ -129,7 +132,7 @@ class Session:
         return table[columns].reset_index(drop=True)
 
     def consistency(self) -> tuple[int, int]:
-        """How many of the trials that were shown twice were answered alike, and how many there are so far."""
+        """The number of repeated trials that were answered alike, and the number of repeated trials so far."""
         alike = asked = 0
         for later in self.answers:
             first = int(self.plan["repeat_of"].iloc[later["trial"]])
@@ -144,7 +147,7 @@ class Session:
         return self.plan.iloc[answer["trial"]][TRIPLET[answer["chosen"]]]
 
     def export(self, world: Path) -> str:
-        """Append the rows to the tables of the world in a folder, each once; what was added, in words."""
+        """Append the rows to the tables of the world in a folder, each once; return a line that says what was added."""
         file = self.folder / "export.csv"
         self.rows().to_csv(file, index=False)
         return answers.add(world, file, unit="seconds")

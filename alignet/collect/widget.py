@@ -1,4 +1,4 @@
-"""The experiment as a widget: shows a session's open trial and keeps what is answered."""
+"""A widget for the experiment, which shows a session's open trial and stores the answers."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ SIDE = 440  # pixels of the longer side: twice what is shown, for dense screens
 
 
 class Experiment(anywidget.AnyWidget):
-    """Three pictures, or two with a scale; click or press a key. Response times are measured in the browser."""
+    """A widget with three pictures, or two and a scale, to click or press a key. The browser measures response times."""
 
     _esm = HERE / "widget.js"
     _css = HERE / "widget.css"

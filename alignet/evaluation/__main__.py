@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(wanted: argparse.Namespace) -> None:
-    """Score, add to the table, draw, and say how the model stands beside the run's first student."""
+    """Score a model, add it to the table, draw the table, and compare the model with the run's first student."""
     data, reports = config.folders(wanted.out_dir)
     world, name = tables.read(data / "world"), wanted.name or wanted.backbone or Path(wanted.features).stem
     scored, found = model_of(wanted, name, world), {}
@@ -88,7 +88,9 @@ def model_of(wanted: argparse.Namespace, name: str, world: tables.World) -> scor
 
 
 def summary(scores: pd.DataFrame, of_run: pd.DataFrame) -> list[str]:
-    """The first LINES benchmarks in a line each: the model's score beside the run's first student and the ceiling."""
+    """A line for each of the first LINES benchmarks: the scores of the model and of the run's first student, and the
+    ceiling.
+    """
     rows = drawn_benchmarks.drawn(_below(scores, of_run))
     student = of_run["model"].iloc[0].partition(", ")[0] if len(of_run) else ""
     others = {target: f"{student}, {label}" for target, label in results.NAMES.items()} if student else {}

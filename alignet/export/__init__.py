@@ -1,1 +1,1 @@
-"""Models to take away: a student as timm reads it, the teacher's map as others read it, each with a card."""
+"""Export of models: a student in timm's format, and the teacher's map in gLocal's format, each with a model card."""

@@ -1,4 +1,4 @@
-"""Models to take away: python -m alignet.export <student> <target> <folder>, or --teacher <folder>
+"""Export of models: python -m alignet.export <student> <target> <folder>, or --teacher <folder>
 
 A student's folder holds model.safetensors (the backbone, with timm's names), triplet_head.safetensors, config.json (in
 timm's format, for `timm.create_model("local-dir:<folder>", pretrained=True)`), choice.safetensors (for
@@ -38,10 +38,10 @@ TRAITS = ("pool_size", "first_conv", "classifier", "license", "fixed_input_size"
 
 
 def export_student(student: str, target: str, folder: Path, params_file: str, out_dir: str) -> None:
-    """Write a fine-tuned student to `folder`, with all that timm needs to load it and a model card.
+    """Write a fine-tuned student to `folder`, with a model card and all that timm needs to load it.
 
-    Raises: ValueError that names the missing file, or the tensors that do not fit the backbone, or if timm alone makes
-        another network of what would be written; `folder` is then left as it was.
+    Raises: ValueError if a file is missing, if tensors do not fit the backbone, or if timm by itself would build
+        another network from the export; the error names the file or tensors, and `folder` is left unchanged.
     """
     settings = config.load(f"backbones.{student}", Backbone, params_file)
     reading = config.load("features", config.Features, params_file)
@@ -74,7 +74,7 @@ def write_model(folder: Path, embedder: Embedder, tensors: dict[str, Tensor], se
     """Write a backbone to a new folder as timm reads it: config.json and model.safetensors.
 
     Args: tensors: of `embedder`, each in memory of its own.
-    Raises: ValueError if timm alone, from the folder, does not make the network that gives the embedder's features.
+    Raises: ValueError if the network that timm builds from the folder does not give the embedder's features.
     """
     folder.mkdir()
     record = json.dumps(timm_config(embedder, settings), indent=2)
@@ -93,7 +93,7 @@ def write_model(folder: Path, embedder: Embedder, tensors: dict[str, Tensor], se
 
 @torch.inference_mode()
 def by_timm_alone(folder: Path, pictures: Tensor) -> Tensor:
-    """Features of (n, 3, size, size) uint8 pictures by what timm makes of an export, (n, dim)."""
+    """Features, (n, dim), of pictures (n, 3, size, size) uint8 by the network that timm builds from an export."""
     with torch.random.fork_rng():
         model = timm.create_model(f"{backbones.LOCAL}{folder.resolve()}", pretrained=True).eval()
     prepared = timm.data.resolve_model_data_config(model)
@@ -106,8 +106,10 @@ def _largest(features: Tensor) -> float:
 
 
 def chosen_by(embedder: Embedder, world: World, size: int, reading: config.Features) -> dict[str, Tensor]:
-    """How features become choices: the mean of the judged pictures' features, (dim,), and the sharpness under which
-    people's choices about them are most likely (Eq. 12 of docs/method.md); 1 where nothing was judged.
+    """The parameters that turn features into choices.
+
+    Returns: the mean of the judged pictures' features, (dim,), and the inverse temperature under which people's choices
+        about these pictures are most likely (Eq. 12 of docs/method.md), 1 if nothing was judged.
     """
     rows = world.rows("human")
     if not len(rows) or not len(world.triplets):
@@ -123,7 +125,7 @@ def chosen_by(embedder: Embedder, world: World, size: int, reading: config.Featu
 def export_teacher(folder: Path, params_file: str, out_dir: str) -> None:
     """Write the teacher's map to `folder`: as fitted, and as arrays for `((features - mean) / std) @ weights + bias`.
 
-    These are the names that thingsvision's alignment reads. Raises: ValueError that names the missing file.
+    The arrays have the names that thingsvision's alignment reads. Raises: ValueError that names the missing file.
     """
     names = config.value("teacher.backbones", params_file)
     read = [config.load(f"backbones.{name}", Backbone, params_file) for name in names]
@@ -143,7 +145,7 @@ def export_teacher(folder: Path, params_file: str, out_dir: str) -> None:
 
 
 def _readable(folder: Path) -> None:
-    """safetensors writes files for their owner alone; let others read them as they read the folder."""
+    """Give the files the folder's read permissions; safetensors writes files that only their owner can read."""
     for path in folder.glob("*.safetensors"):
         path.chmod((folder.stat().st_mode & 0o444) | 0o200)
 
@@ -151,8 +153,9 @@ def _readable(folder: Path) -> None:
 def parts(
     state: dict[str, Tensor], expected: dict[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A student's checkpoint in two parts: the backbone's tensors, by timm's names, and the head's weight and bias,
-    neither for a student without a head.
+    """The tensors of a student's checkpoint: those of the backbone, by timm's names, and the head's weight and bias.
+
+    A student without a head has neither weight nor bias.
 
     Raises: ValueError that names each tensor that is missing, unexpected or of another shape than the model's.
     """
@@ -177,8 +180,9 @@ def parts(
 
 
 def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
-    """The content of timm's config.json: the architecture with the arguments that it was built with, and how pictures
-    are prepared."""
+    """The content of timm's config.json: the architecture, the arguments that it was built with, and how pictures are
+    prepared.
+    """
     known = cast(dict[str, Any], embedder.model.pretrained_cfg)  # timm's; torch takes every attribute for a module
     mean, std = (buffer / 255 for buffer in (embedder.get_buffer("mean"), embedder.get_buffer("std")))
     size = settings.picture_size
@@ -204,7 +208,7 @@ def timm_config(embedder: Embedder, settings: Backbone) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export one student or the teacher; 1 and a message if that cannot be done."""
+    """Export one student or the teacher; return 1, after a message, if that cannot be done."""
     parser = argparse.ArgumentParser(prog="alignet export", description=__doc__.split("\n\n")[0])
     parser.add_argument("student", nargs="?")
     parser.add_argument("target", nargs="?")

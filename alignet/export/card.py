@@ -1,4 +1,4 @@
-"""Model cards: what a model was made of and for, how it scores beside its base and control, and how to cite it."""
+"""Model cards: a model's training data and use, its scores beside those of base and control, and how to cite it."""
 
 from datetime import date
 from importlib.metadata import version
@@ -99,7 +99,7 @@ def score_table(scores: pd.DataFrame, student: str, target: str) -> str:
 
 
 def teacher_card(read: list[Backbone | config.FeatureFile], fitted: AffineMap) -> str:
-    """What the exported map is, and which backbones' features it takes, in their order."""
+    """The card of the exported map, with the backbones whose features it takes, in their order."""
     said = [_read(each) for each in read]
     return TEACHER.format(
         version=version("alignet"),
@@ -113,7 +113,7 @@ def teacher_card(read: list[Backbone | config.FeatureFile], fitted: AffineMap) -
 
 
 def _read(backbone: Backbone | config.FeatureFile) -> str:
-    """Which features a teacher reads, in words."""
+    """The features that a teacher reads, in words."""
     if isinstance(backbone, config.FeatureFile):
         return f"features of the file {backbone.features}"
     return f"`{backbone.model}` at {backbone.picture_size} px, {', '.join(config.listed(backbone.layer))}"

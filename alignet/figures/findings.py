@@ -160,7 +160,7 @@ def _wanted(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of levels.csv that are put into words: each level of known and new concepts, and all levels of a study."""
+    """The rows of levels.csv that are put into words: levels of known and new concepts, and all levels of a study."""
     rows = _wanted(scores)
     studied = regimes.text(rows, "study") != ""
     return rows[np.where(studied, rows["level"] == "all", rows["level"].isin(LEVELS))]

@@ -109,7 +109,7 @@ def _has_ceiling(table: pd.DataFrame) -> bool:
 
 
 def _asked(parts: Rows) -> str:
-    """The numbers of people and of their choices in words, for each row of panels; '' if the table does not hold them."""
+    """The numbers of people and of their choices in words, for each row of panels; '' if the table has none."""
     said = []
     for name, table in parts.items():
         every = table[table["level"] == "all"]

@@ -1,4 +1,4 @@
-"""Pages of pictures and of triplets, and matrices of similarities between groups of pictures. Tables in, Figures out."""
+"""Pages of pictures and triplets, and similarities between groups of pictures. Tables in, Figures out."""
 
 import math
 from typing import Any

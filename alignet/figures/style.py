@@ -55,7 +55,7 @@ def use() -> None:
 
 @cache
 def _fonts_of_other_letters() -> list[str]:
-    """The fonts of OTHER_LETTERS that are installed; the font of matplotlib-fontja, which is no system font, is added."""
+    """The installed fonts of OTHER_LETTERS; the font of matplotlib-fontja, which is no system font, is added."""
     packaged = importlib.util.find_spec("matplotlib_fontja")
     for folder in packaged.submodule_search_locations or () if packaged else ():
         for file in Path(folder).glob("fonts/*.ttf"):
@@ -94,7 +94,7 @@ def ends(value: float | pd.Series, low: float | pd.Series, high: float | pd.Seri
 
 
 def look(target: str, size: float = 4) -> dict[str, Any]:
-    """The options by which a target's points are drawn: base is a hollow circle, control a square, AligNet a diamond."""
+    """The options that draw a target's points: base is a hollow circle, control a square, AligNet a diamond."""
     colour = COLOURS[target]
     face = "white" if target == "base" else colour
     return {"marker": MARKERS[target], "markersize": size, "color": colour, "markerfacecolor": face, "elinewidth": 0.8}
@@ -242,7 +242,7 @@ def middles(labels: pd.Series) -> pd.Series:
 
 
 def apart(places: pd.Series, least: float) -> pd.Series:
-    """The ascending places that lie `least` or more behind the one kept before, so that names at them do not overlap."""
+    """The ascending places that lie `least` or more behind the one kept before: their names do not overlap."""
     kept: list[bool] = []
     last = -np.inf
     for place in places:

@@ -14,7 +14,7 @@ from alignet import config
 
 
 def files(folder: Path) -> list[Path]:
-    """Stored outputs, and what an interrupted process has left of one."""
+    """The files of stored outputs, and parts of files that an interrupted process has left."""
     return sorted(path for ending in ("safetensors", "partial") for path in folder.glob(f"*.{ending}"))
 
 

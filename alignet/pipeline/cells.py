@@ -1,8 +1,8 @@
-"""What the notebooks of the stages say, without what running and saving them adds: the stage `cells`.
+"""The stage `cells`: the text of the stages' notebooks, without what running and saving a notebook adds.
 
-python -m alignet.pipeline.cells writes data/cells/<name>.py for each numbered notebook except 00_by_hand, which is no
-stage's: its cells in order, with their kinds and tags, and nothing of outputs, counters and metadata. The stages depend
-on these texts and not on the bytes of the notebooks, which JupyterLab rewrites when one is only looked at.
+python -m alignet.pipeline.cells writes data/cells/<name>.py for each numbered notebook except 00_by_hand, which belongs
+to no stage: the cells in order with their kinds and tags, without outputs, counters and metadata. Stages depend on
+these texts and not on the notebooks themselves, which JupyterLab rewrites even when one is only opened.
 """
 
 import json

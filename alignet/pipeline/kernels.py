@@ -1,9 +1,9 @@
 """Kernels that start with the packages of every stage already imported: python -m alignet.pipeline.kernels SOCKET
 
-Importing torch, timm, pandas and matplotlib takes longer than many a stage. On Linux `pipeline.repro` therefore keeps a
+Importing torch, timm, pandas and matplotlib takes longer than many stages. On Linux `pipeline.repro` therefore keeps a
 server, a process that has imported them and forks the stages' kernels from itself. `pipeline.notebook` asks the server
-for a kernel at the address in ALIGNET_KERNELS, and starts one the usual way if nobody answers. Nothing of this project
-is imported beforehand, so a change to its code takes effect from the next stage on.
+at the address in ALIGNET_KERNELS for a kernel, and starts one in the usual way if nothing answers. Nothing of this
+project is imported beforehand, so a change to its code takes effect from the next stage on.
 """
 
 import gc
@@ -37,7 +37,7 @@ _asked_for: list["Forked"] = []  # the kernels that this process has asked for
 
 
 class Server:
-    """The process that forks kernels, for a program that runs many stages. It ends however that program ends."""
+    """The process that forks kernels for a program that runs many stages. It ends with that program, however that ends."""
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="alignet-")  # private, and so is the socket in it
@@ -45,7 +45,9 @@ class Server:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Begin to import, on Linux only and only once; until the imports end, kernels start the usual way."""
+        """Begin to import the packages, on Linux only and only once; until the imports end, kernels start in the usual
+        way.
+        """
         if sys.platform == "linux" and self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "alignet.pipeline.kernels", str(self.address)],
@@ -79,7 +81,7 @@ def served() -> Iterator[None]:
 
 
 class Forked(psutil.Process):
-    """A kernel that a server has forked, with what jupyter_client uses of a subprocess.Popen."""
+    """A kernel that a server has forked, with the methods of subprocess.Popen that jupyter_client uses."""
 
     stdin = stdout = stderr = None
 
@@ -132,7 +134,9 @@ def started() -> list[psutil.Process]:
 
 
 def serve(address: str) -> None:
-    """Import the packages, then fork a kernel for each request until stdin closes. It returns in each kernel too."""
+    """Import the packages, then fork a kernel for each request until stdin closes. The function also returns in each
+    kernel.
+    """
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # read on import, in a kernel too
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # a kernel reads it and ends when its parent does
     for package in PACKAGES:

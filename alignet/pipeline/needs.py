@@ -1,6 +1,6 @@
-"""What the stages need of a world of one's own, from the first to the last: the part of `preflight` that reads it.
+"""The part of `preflight` that reads a user's own world and checks what all stages need of it.
 
-A module of its own since it imports torch: `make repro` spends these seconds only on a world of one's own.
+It is a module of its own because it imports torch: `make repro` spends these seconds only for a user's own world.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ LABELLED = 4  # pictures that give three triplets, to train on and to watch
 
 
 def of_world(world: World, params_file: str) -> Iterator[str]:
-    """What the params ask for and the world cannot give."""
+    """A line for each thing that the params ask for and the world cannot give."""
     yield from _synthesis(world, params_file)
     concepts = world.images[world.hierarchy[0]].iloc[world.rows("test").tolist()].nunique()
     if concepts < MAPPED:
@@ -34,7 +34,7 @@ def of_world(world: World, params_file: str) -> Iterator[str]:
 
 
 def _synthesis(world: World, params_file: str) -> Iterator[str]:
-    """Too few pictures to be labelled, or labels that leave no triplet of a scheme."""
+    """Lines about too few pictures to be labelled, or about labels that leave no triplet of a scheme."""
     labelled = world.to_label(config.value("synthesis.styles", params_file))
     pictures = len(labelled.rows("synthesis"))
     clusters = config.value("synthesis.clusters", params_file)
@@ -64,7 +64,7 @@ def _synthesis(world: World, params_file: str) -> Iterator[str]:
 
 
 def _choices(world: World, params_file: str) -> Iterator[str]:
-    """Choices too few, or about the wrong objects, for VICE and for the teacher."""
+    """Lines about choices that are too few, or about the wrong objects, for VICE and for the teacher."""
     people = config.load("human_uncertainty", HumanUncertainty, params_file)
     try:
         choices = choice_distributions.single_choices(world, people)
@@ -82,13 +82,15 @@ def _choices(world: World, params_file: str) -> Iterator[str]:
 
 
 def _embedding(world: World, names: list[str], people: HumanUncertainty) -> embeddings.Embedding:
-    """Whose triplets the teacher is fitted to, with nothing but the names where VICE is still to be fitted."""
+    """The embedding that the teacher's targets come from; before VICE is fitted it holds the objects' names only."""
     nothing = torch.zeros(len(names), 1)
     return embeddings.source(world, embeddings.fitted_here(Posterior(nothing, nothing), names), people)
 
 
 def _by_level(world: World, source: embeddings.Embedding, people: HumanUncertainty) -> ByLevel | None:
-    """What 04_teacher draws triplets from (`ByLevel.of`), before VICE has been fitted; one sample says as much here."""
+    """The source of the triplets that 04_teacher draws (`ByLevel.of`), before VICE is fitted; one sample is enough
+    here.
+    """
     if people.uncertainty == "empirical" or len(world.hierarchy) < 2:
         return None
     objects, human = source.numbers(world, people.objects), world.rows("human")
@@ -97,7 +99,8 @@ def _by_level(world: World, source: embeddings.Embedding, people: HumanUncertain
 
 
 def _folds(world: World, fitted: Tensor, by_level: ByLevel | None, params_file: str) -> Iterator[str]:
-    """Too few concepts, or triplets, judged or drawn, for the teacher's folds (`cross_validation.splits`).
+    """Lines about too few concepts, or too few judged or drawn triplets, for the teacher's folds
+    (`cross_validation.splits`).
 
     Args: fitted: (n,) bool, the rows of triplets.csv that are fitted to.
     """

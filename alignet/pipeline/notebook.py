@@ -43,7 +43,7 @@ BACK = "git checkout HEAD -- params.yaml && dvc checkout"  # from an experiment 
 
 
 class Provisioner(LocalProvisioner):
-    """Takes a kernel from the server that `pipeline.repro` keeps, if there is one, or starts one the usual way."""
+    """Takes a kernel from the server of `pipeline.repro` if there is one, or starts one in the usual way."""
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
         self.process = kernels.forked(cmd, options["env"], options.get("cwd") or os.getcwd())
@@ -55,7 +55,7 @@ class Provisioner(LocalProvisioner):
 
 
 class StageKernel(AsyncKernelManager):
-    """The kernel of a stage: its messages are encrypted, and it is asked to end without being interrupted first."""
+    """The kernel of a stage, whose messages are encrypted, and which is asked to end without being interrupted first."""
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
@@ -80,7 +80,7 @@ class StageKernel(AsyncKernelManager):
 def run(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
     """Execute a notebook with parameters and save it, with its outputs but without timings, at `executed`.
 
-    What a cell prints appears at once, and its results when it ends.
+    A cell's printed lines appear at once, and its results when it ends.
     Raises: PapermillExecutionError with the failing cell's traceback; DeadKernelError if the kernel was killed.
     """
     executed.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def run(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
 
 
 def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-    """Print those results of a cell that are text; pictures, pages and code appear only in the executed notebook."""
+    """Print a cell's results if they are text; pictures, pages and code appear in the executed notebook only."""
     for output in cell.outputs:
         data = output.get("data", {})
         text = data.get("text/markdown") or data.get("text/plain", "")
@@ -116,8 +116,10 @@ def show_results(cell: nbformat.NotebookNode, cell_index: int, execute_reply: di
 
 
 def clean(path: Path) -> None:
-    """Remove from an executed notebook what differs from run to run: papermill's records and id, timings, progress;
-    and the styles of tables."""
+    """Remove what differs from run to run from an executed notebook, and the styles of tables.
+
+    Papermill's records and id, timings and progress bars differ.
+    """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -133,7 +135,8 @@ def clean(path: Path) -> None:
 
 
 def calls(traceback: list[str]) -> list[str]:
-    """The calls that led to an error, each as 'place: code', without those inside installed packages but for the last.
+    """The calls that led to an error, each as 'place: code', without those inside installed packages except for the
+    last one.
 
     If the traceback names no call, as for a cell that cannot be parsed, its lines are returned unchanged.
     """
@@ -150,7 +153,9 @@ def calls(traceback: list[str]) -> list[str]:
 
 @contextmanager
 def ended_by_signals(notebook: Path) -> Iterator[None]:
-    """While a notebook runs, Ctrl-C prints one line and, like SIGTERM, ends the kernel and all that it has started."""
+    """Let Ctrl-C, inside the `with` block, print one line and, like SIGTERM, end the kernel and all that it has
+    started.
+    """
 
     def end(number: int, _frame: FrameType | None) -> None:
         for process in kernels.started():
@@ -171,8 +176,9 @@ def ended_by_signals(notebook: Path) -> Iterator[None]:
 
 
 def after_stop() -> str:
-    """What to do where a stage has ended before its end, in words. An experiment of dvc leaves its params.yaml, perhaps
-    staged, and has removed what its stages were to write.
+    """Advice, in words, after a stage was stopped.
+
+    An experiment of dvc leaves its params.yaml, perhaps staged in git, and has removed the outputs of its stages.
     """
     if "DVC_EXP_BASELINE_REV" not in os.environ:
         return "'dvc repro' goes on from there"

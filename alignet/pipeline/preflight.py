@@ -1,9 +1,9 @@
-"""What a later stage would refuse, said before the first one runs.
+"""Checks before a run, which find at once what a later stage would refuse.
 
 python -m alignet.pipeline.preflight [--params-file FILE]
 
-Checks every section of the params file, the names in it and, where the world is a folder of one's own, whether the
-world can give what the params ask for. `make repro` runs it first.
+It checks every section of the params file, the names in it and, if the world is a user's own folder, whether the world
+can give what the params ask for. `make repro` runs it first.
 """
 
 import argparse
@@ -18,7 +18,7 @@ SMALLEST = {"cluster_border": 2, "within_cluster": 3}  # pictures of a cluster t
 
 
 def problems(params_file: str = config.PARAMS) -> list[str]:
-    """A line for each problem of the params and, if they are right, of the world that they name."""
+    """A line for each problem of the params and, if there is none, for each problem of the world that they name."""
     lines = [*_sections(params_file), *_names(params_file)] or [*_feature_files(params_file), *_together(params_file)]
     chosen = None if lines else config.load("world", config.WorldSource, params_file)
     if chosen is None or chosen.source != "folder" or chosen.path is None:
@@ -37,7 +37,7 @@ def problems(params_file: str = config.PARAMS) -> list[str]:
 
 
 def _sections(params_file: str) -> Iterator[str]:
-    """Missing, unknown and mistyped keys and numbers out of range."""
+    """Lines about missing, unknown and mistyped keys, and about numbers out of range."""
     parts = list(SECTIONS.items())
     kind = config.kind_of_backbone
     parts += [(f"backbones.{name}", kind(name, params_file)) for name in _entries("backbones", params_file)]
@@ -60,12 +60,12 @@ def _tried(section: str, cls: type, params_file: str, **overrides: Any) -> list[
 
 
 def _entries(section: str, params_file: str) -> list[str]:
-    """The entries of a section that the run names and that exist."""
+    """The entries of a section that the run names, as far as they exist."""
     return [name for name in config.names(section, params_file) if name in config.value(section, params_file)]
 
 
 def _names(params_file: str) -> Iterator[str]:
-    """Names that stand for nothing."""
+    """Lines about names that nothing has."""
     where = f"{params_file}: run"
     for section in config.SHARING:
         for name in config.names(section, params_file):
@@ -91,7 +91,7 @@ def _names(params_file: str) -> Iterator[str]:
 
 
 def _feature_files(params_file: str) -> Iterator[str]:
-    """Backbones that are files: none for a student, and each on disk."""
+    """Lines about backbones that are files of features: no student may have one, and each file must exist."""
     for name in _entries("backbones", params_file):
         entry = config.backbone(name, params_file)
         if isinstance(entry, FeatureFile):
@@ -102,7 +102,7 @@ def _feature_files(params_file: str) -> Iterator[str]:
 
 
 def _together(params_file: str) -> Iterator[str]:
-    """What values that are right one by one cannot be together."""
+    """Lines about values that are valid each by itself, but not together."""
     clusters = config.value("synthesis.clusters", params_file)
     for name in _entries("students", params_file):
         student, where = config.load(f"students.{name}", Student, params_file), f"{params_file}: students.{name}"
@@ -126,7 +126,7 @@ def _together(params_file: str) -> Iterator[str]:
 
 
 def _start(params_file: str) -> Iterator[str]:
-    """A start of the teacher that people's choices cannot give."""
+    """Lines about a start of the teacher that people's choices cannot give."""
     start, uncertainty = (config.value(key, params_file) for key in ("teacher.start", "human_uncertainty.uncertainty"))
     if start == "ridge" and uncertainty == "empirical":
         advice = "set identity, or human_uncertainty.uncertainty: vice"
@@ -134,7 +134,7 @@ def _start(params_file: str) -> Iterator[str]:
 
 
 def _file_batches(student: Student, where: str, params_file: str) -> Iterator[str]:
-    """Batches that a file of triplets cannot fill."""
+    """Lines about batches that a file of triplets cannot fill."""
     most = config.value("synthesis.train_triplets", params_file)
     if student.loss == "rows":
         yield f"{where}.loss: rows compares all pairs of a batch, which a file of triplets lacks: set source: in_batch"
@@ -145,7 +145,7 @@ def _file_batches(student: Student, where: str, params_file: str) -> Iterator[st
 
 
 def _data_sets(params_file: str) -> Iterator[str]:
-    """Data sets of the last stages that nobody knows, and matrices that cannot be read."""
+    """Lines about unknown data sets of the last stages, and about matrices that cannot be read."""
     for entry in config.value("downstream.public", params_file):
         if entry.get("name") not in config.PUBLIC or "root" not in entry:
             known = f"is none of {', '.join(config.PUBLIC)} with its root"

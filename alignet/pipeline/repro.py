@@ -1,7 +1,7 @@
 """Run the pipeline and show its progress: python -m alignet.pipeline.repro [arguments of dvc repro]
 
-`dvc repro` runs as a child in a session of its own, so that Ctrl-C reaches this process only. This process then ends
-the stage, its Jupyter kernel and everything that they have started.
+`dvc repro` runs as a child process in a session of its own, so that Ctrl-C reaches this process only. This process then
+ends the stage, its Jupyter kernel and everything that they have started.
 """
 
 import json
@@ -73,7 +73,9 @@ def stages(folder: Path) -> int | None:
 
 
 def written(child: subprocess.Popen) -> Iterator[tuple[str, bytes]]:
-    """What a child and its own processes write, until the child ends: ('out' | 'err', bytes) as soon as it arrives."""
+    """The output of a child and of its own processes until the child ends: ('out' | 'err', bytes) as soon as it
+    arrives.
+    """
     assert child.stderr is not None and child.stdout is not None  # `dvc_repro` opens them as pipes
     with selectors.DefaultSelector() as selector:
         selector.register(child.stderr, selectors.EVENT_READ, "err")
@@ -90,10 +92,10 @@ def written(child: subprocess.Popen) -> Iterator[tuple[str, bytes]]:
 
 
 def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Turns the lines in 'out' that dvc itself has written into events and passes everything else on.
+    """Turn the lines in 'out' that dvc itself has written into events, and pass everything else on.
 
     Yields: ('run' | 'unchanged' | 'restored', name of a stage), ('saved' | 'current' | 'advice', dvc's words), and
-    ('out' | 'err', bytes) of everything else. The command that dvc repeats below 'Running stage' is left out.
+        ('out' | 'err', bytes) for everything else. The command that dvc repeats below 'Running stage' is left out.
     """
     held, last = b"", ""  # the start of an unfinished line; the kind of dvc's last line
     for stream, piece in pieces:
@@ -119,7 +121,7 @@ def events(pieces: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
 
 
 def with_kernels(told: Iterable[tuple[str, bytes]], server: kernels.Server) -> Iterator[tuple[str, bytes]]:
-    """Passes events on; when the first notebook runs, the server begins to import for the stages after it."""
+    """Pass events on; when the first notebook runs, let the server begin to import packages for the stages after it."""
     for kind, content in told:
         if kind == "run":
             if content.decode() not in LOOKS:
@@ -129,10 +131,11 @@ def with_kernels(told: Iterable[tuple[str, bytes]], server: kernels.Server) -> I
 
 
 def follow(told: Iterable[tuple[str, bytes]], total: int | None, spans: Spans) -> Counter[str]:
-    """Show events as they come: a line for each stage that runs, and before it one for the stages that need not run.
+    """Show events as they arrive: a line for each stage that runs, and before it a line for the stages that need not
+    run.
 
-    Args: spans: filled in as stages start and end, so that it is known how far they came if a signal ends this.
-    Returns: how many events of each kind there were.
+    Args: spans: filled in as stages start and end, so that the caller knows how far they came if a signal ends this.
+    Returns: the number of events of each kind.
     """
     counts: Counter[str] = Counter()
     unchanged, at_start = 0, True
@@ -173,12 +176,12 @@ def unfinished(spans: Spans) -> str | None:
 
 
 def nothing_changed(spans: Spans, counts: Counter[str]) -> bool:
-    """Whether every stage that does more than look was up to date."""
+    """Whether every stage was up to date, except for those that always run."""
     return bool(counts["current"] or (counts["unchanged"] and not counts["restored"] and LOOKS.issuperset(spans)))
 
 
 def summary(spans: Spans, counts: Counter[str], seconds: float) -> list[str]:
-    """The last lines of a run in which nothing failed: the time of each stage that ran, and the total."""
+    """The last lines of a successful run: the time of each stage that ran, and the total."""
     if nothing_changed(spans, counts):
         return [f"everything is up to date ({seconds:.1f} s)"]
     rows = [(name, end - start) for name, (start, end) in spans.items()] + [("total", seconds)]
@@ -190,8 +193,8 @@ def summary(spans: Spans, counts: Counter[str], seconds: float) -> list[str]:
 def stop(child: subprocess.Popen, server: kernels.Server) -> None:
     """End dvc and everything that it started within two seconds.
 
-    The stage is ended first: dvc then ends by itself and releases its locks. dvc itself is interrupted only if it runs
-    no stage, and after a moment, since a signal while it writes one of its files would leave that file broken.
+    The stage is ended first; dvc then ends by itself and releases its locks. dvc itself is interrupted only if it runs
+    no stage, and after a moment, since a signal while it writes a file would leave that file broken.
     """
     roots, sessions, stages_seen = [child.pid], {child.pid}, False
     if server.process is not None:
@@ -219,7 +222,7 @@ def stop(child: subprocess.Popen, server: kernels.Server) -> None:
 def _processes(roots: list[int], sessions: set[int]) -> set[psutil.Process]:
     """The processes that dvc and the kernels' server, `roots`, have started.
 
-    A kernel opens a session of its own. Its number is added to `sessions`, so that what the kernel has started is found
+    A kernel opens a session of its own. Its number is added to `sessions`, so that processes of the kernel are found
     even after the kernel has ended.
     """
     processes = set()
@@ -236,7 +239,7 @@ def _processes(roots: list[int], sessions: set[int]) -> set[psutil.Process]:
 
 
 def without_git(folder: Path) -> None:
-    """Tell dvc whether there is a git repository: unless told that there is none, it refuses to run without one."""
+    """Tell dvc if there is no git repository; otherwise it would refuse to run without one."""
     local = folder / ".dvc" / "config.local"
     text = local.read_text(encoding="utf-8") if local.exists() else ""
     inside = any((parent / ".git").exists() for parent in (folder, *folder.parents))
@@ -247,8 +250,10 @@ def without_git(folder: Path) -> None:
 
 
 def refused(folder: Path) -> Iterator[str]:
-    """A line for each folder that stages could not write to: dvc would find out after a stage has run, and has removed
-    the outputs of the run before by then."""
+    """A line for each folder that stages could not write to.
+
+    dvc would find this out only after a stage has run, when it has already removed the outputs of the previous run.
+    """
     for name in (".", ".dvc", *OUTPUTS):
         path = folder / name
         if path.is_symlink():
@@ -260,7 +265,7 @@ def refused(folder: Path) -> Iterator[str]:
 
 
 def whole(lock: Path) -> bool:
-    """Whether dvc.lock has all that dvc asks of it: a kill while dvc writes it leaves it cut off."""
+    """Whether dvc.lock is complete; it is cut off if dvc was killed while it wrote the file."""
     try:
         content = yaml.load(lock.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         stages = content["stages"].values()
@@ -271,7 +276,7 @@ def whole(lock: Path) -> bool:
 
 
 def keep_lock(folder: Path) -> None:
-    """A copy of dvc.lock as long as it is whole, for `mend_lock`."""
+    """Copy dvc.lock for `mend_lock` if it is complete."""
     lock, kept = folder / LOCK, folder / KEPT
     if kept.parent.is_dir() and whole(lock):
         part = kept.with_name(f"{kept.name}.part")
@@ -280,8 +285,10 @@ def keep_lock(folder: Path) -> None:
 
 
 def mend_lock(folder: Path) -> None:
-    """Replace a dvc.lock that a kill has cut off by the last whole one, or by none; stages it forgets are run again or
-    come from dvc's cache."""
+    """Replace a dvc.lock that a kill has cut off by the last complete one, or remove it.
+
+    Stages that it then lacks run again, or come from dvc's cache.
+    """
     lock, kept = folder / LOCK, folder / KEPT
     if lock.is_file() and not whole(lock):
         print(f"{LOCK} was cut off when a run was killed: taken back to the last whole one", flush=True)
@@ -292,7 +299,7 @@ def mend_lock(folder: Path) -> None:
 
 
 def mend_locks(folder: Path) -> None:
-    """Remove dvc's table of locks if a signal has broken it while it was written: dvc would refuse to run."""
+    """Remove dvc's table of locks if a signal broke it while it was written, since dvc would refuse to run."""
     table = folder / ".dvc" / "tmp" / "rwlock"
     for wait in (0.2, 0):  # another dvc may just be writing it
         try:
@@ -307,7 +314,7 @@ def mend_locks(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the pipeline: 0, 1 if a stage or dvc fails, 130 after Ctrl-C."""
+    """Run the pipeline; return 0, or 1 if a stage or dvc fails, or 130 after Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)

@@ -1,1 +1,1 @@
-"""A finished run again: other seeds, one choice changed, other settings."""
+"""Repetitions of a finished run with other seeds, with one choice changed, or with other settings."""

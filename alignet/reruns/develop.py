@@ -1,10 +1,10 @@
 """Choose a student's settings on concepts that no result is reported on: python -m alignet.reruns.develop
 
-The concepts that people judged are divided: four fifths stay the human split of a world of its own,
-data/development/fold_<k>/world; the others become its test split, with choices at each level drawn from VICE's
-distributions. The run's own test split is not looked at. Every variant of params/variants/development.yaml is trained
-there, AligNet and its control alike, and scored by 07_levels and by ten-shot classification. The rule, for each of the
-two by itself: of the variants that lose to the base nowhere significantly, the one with the best mean accuracy over the
+The concepts that people judged are divided: four fifths become the human split of a new world,
+data/development/fold_<k>/world, and the others its test split, with choices at each level drawn from VICE's
+distributions. The run's own test split is not used. Every variant of params/variants/development.yaml is trained there,
+AligNet and its control alike, and scored by 07_levels and by ten-shot classification. The rule, for each of the two by
+itself: of the variants that lose to the base nowhere significantly, the one with the best mean accuracy over the
 levels, folds and seeds. Writes reports/tables/development.csv, with the minutes of each.
 """
 
@@ -83,14 +83,15 @@ def _trained(place: Path, profile: Path, student: str, entry: dict, folder: Path
 
 
 def minutes(place: Path) -> pd.Series:
-    """Minutes that a variant took to fit a student, by target. Args: place: its folder."""
+    """The minutes that a variant took to fit a student, by target. Args: place: the variant's folder."""
     table = pd.read_csv(place / variants.MINUTES)
     return table[table["notebook"] == "06_student"].set_index("target")["minutes"]
 
 
 def development_world(world: World, by_level: ByLevel, settings: HumanUncertainty, fold: int = 0) -> World:
-    """One fifth of the judged concepts becomes the test split, with drawn choices; all other pictures except those of
-    the synthesis split and of the other judged concepts are left out.
+    """The development world, in which one fifth of the judged concepts is the test split, with drawn choices.
+
+    It keeps the synthesis split and the other judged concepts; all other pictures are left out.
 
     Args: fold: which fifth, 0 to 4; by_level: VICE's distributions of the judged concepts. Choices of a world with
     human ones are 'derived'.
@@ -121,7 +122,7 @@ def development_world(world: World, by_level: ByLevel, settings: HumanUncertaint
 
 
 def _without(world: World, concepts: set[str]) -> pd.DataFrame | None:
-    """The choices by name that name none of some concepts; None where no choice is left."""
+    """The choices by name without those that name some concepts; None if no choice is left."""
     table = world.concept_choices
     if table is None:
         return None
@@ -130,7 +131,7 @@ def _without(world: World, concepts: set[str]) -> pd.DataFrame | None:
 
 
 def _drawn_choices(world: World, by_level: ByLevel, pictures: torch.Tensor) -> pd.DataFrame:
-    """Rows of levels.csv: ANSWERS choices a triplet, each of a drawn participant."""
+    """Rows of levels.csv: ANSWERS choices for each triplet, each by a drawn participant."""
     generator, parts = torch.Generator().manual_seed(SEED), []
     for level, drawn in by_level.draw(pictures, TRIPLETS, SEED).items():
         odd = torch.multinomial(drawn.targets, ANSWERS, replacement=True, generator=generator)

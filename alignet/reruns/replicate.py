@@ -1,7 +1,7 @@
 """Run teacher, synthesis and students again with other seeds: python -m alignet.reruns.replicate [--seeds 1 2 3 4]
 
-The finished run is the replicate of its own seed. Each other seed gets a folder data/replicates/seed_<n> (`variants`).
-Writes reports/tables/replicates.csv and seeds.csv, and reports/variants/seeds.* and seeds_over_control.*.
+The finished run counts as the replicate of its own seed. Each other seed has a folder data/replicates/seed_<n>
+(`variants`). Writes reports/tables/replicates.csv and seeds.csv, and reports/variants/seeds.* and seeds_over_control.*.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def replicate(others: list[int], params_file: str, out_dir: str) -> None:
-    """Run what is missing, then collect and draw.
+    """Run the seeds that are missing, then collect and draw all.
 
     Raises: ValueError if the run is not finished or a seed is its own; CalledProcessError naming a stage that failed.
     """

@@ -1,7 +1,7 @@
-"""Variants of a finished run: the same world and features, other settings, through the stages' own notebooks.
+"""Variants of a finished run: the stages' own notebooks on the same world and features with other settings.
 
-A variant has a folder of its own with a params file, a profile of the run's, and `data/` whose parts that the variant
-does not change are links to the run's. What is finished is not run again unless its params or the run have changed.
+A variant has a folder of its own with a params file, which is a profile of the run's, and with `data/`, whose unchanged
+parts are links to the run's. A finished variant is not run again unless its params or the run have changed.
 """
 
 import hashlib
@@ -43,14 +43,16 @@ class Variant:
     evaluation: tuple[str, ...]
 
     def made_anew(self) -> list[str]:
-        """The parts of data/ that are made in the variant's own folder: the first that changes and all after it."""
+        """The parts of data/ that are made in the variant's own folder: the first part that changes and all parts after
+        it.
+        """
         parts = list(MADE_BY)
         changed = [place for place, section in enumerate(MADE_BY.values()) if section and section in self.changes]
         return parts[min(changed, default=len(parts)) :]
 
 
 def run(variant: Variant, params_file: str, out_dir: str) -> Path:
-    """Make a variant of the finished run in `out_dir`, unless it is there; the folder of its tables.
+    """Make a variant of the finished run in `out_dir`, unless it exists; return the folder of its tables.
 
     Raises: ValueError if the run is not finished; CalledProcessError naming a stage that failed.
     """
@@ -70,7 +72,9 @@ def run(variant: Variant, params_file: str, out_dir: str) -> Path:
 
 
 def told(action: Callable[[], None]) -> int:
-    """Do it with kernels at hand: 0, or 1 after a line that says which run is not finished or which stage failed."""
+    """Run a command with a server of kernels; return 0, or 1 after a line that names the unfinished run or the failed
+    stage.
+    """
     try:
         with kernels.served():
             action()
@@ -81,14 +85,14 @@ def told(action: Callable[[], None]) -> int:
 
 
 def based_on(params_file: str) -> dict[str, str]:
-    """The first entries of a profile of this params file, also where it was written from another profile itself."""
+    """The first entries of a profile of this params file, which may itself have been written from another profile."""
     written_from = config.values(params_file).get(config.PROFILE)
     return {config.BASE: params_file} | ({config.PROFILE: written_from} if written_from else {})
 
 
 def execute(place: Path, profile: Path, stages: Iterable[tuple[str, dict[str, str]]]) -> None:
-    """Run notebooks, each with parameters of its own, with `place` as their folder; how long each took stands in its
-    file MINUTES.
+    """Run notebooks, each with parameters of its own, with `place` as their folder; write their times to its file
+    MINUTES.
 
     Raises: CalledProcessError naming one that failed.
     """
