@@ -1,4 +1,4 @@
-"""Features that others computed, read from a file: a teacher's backbone where the network itself cannot be had.
+"""Features that others computed, read from a file, for a teacher's backbone whose network is not available.
 
 An entry of `backbones` with the key `features` (config.FeatureFile) names the file:
 
@@ -30,7 +30,7 @@ SHOWN = 3  # names that an error lists
 def read(file: FeatureFile) -> tuple[list[str], np.ndarray]:
     """Names (n,) and features (n, dim) float32 of a file.
 
-    Raises: ValueError, one line that names the file and what is missing in it or wrong.
+    Raises: ValueError, one line that names the file and what is missing or wrong in it.
     """
     path = home() / file.features
     if not path.is_file():
@@ -59,11 +59,11 @@ def checked(names: list[str], rows: np.ndarray, source: str) -> tuple[list[str],
 
 
 def of_world(file: FeatureFile, world: World, wanted: Tensor, by_concept: bool) -> tuple[Tensor, Tensor]:
-    """Features of some of the world's pictures, and which of them are those of another picture.
+    """Features of some of the world's pictures, and whether each row was taken from another picture.
 
     Args: wanted: (k,) rows of images.csv; by_concept: a picture without features of its own gets those of its concept's
         judged photograph (synthesis.by_concept).
-    Returns: (k, dim) float32, and (k,) bool, True where they are the concept's.
+    Returns: (k, dim) float32; and (k,) bool, True where the features are those of the concept's photograph.
     Raises: ValueError naming the first pictures without features, or a name that stands twice.
     """
     advice = "" if by_concept else "; synthesis.by_concept: true gives a picture its concept's"
@@ -166,12 +166,12 @@ def _places(names: list[str], images: pd.DataFrame, source: str) -> np.ndarray:
 
 
 def _first(index: pd.Index) -> np.ndarray:
-    """The row of each distinct entry, and -1 at the end: what a missing entry's -1 points at."""
+    """The first row of each distinct entry, and -1 at the end, to which the -1 of a missing entry points."""
     return np.append(np.flatnonzero(~index.duplicated()), -1)
 
 
 def _by_concept(names: list[str], world: World, concepts: set[str], source: str) -> dict[str, int]:
-    """The file's row for each of these concepts: that of its judged photograph, else the one of its name."""
+    """The file's row for each of these concepts: the row of its judged photograph or, without one, that of its name."""
     label = world.images[world.hierarchy[0]].astype(str)
     judged = world.images[(world.images["split"] == "human") & label.isin(concepts)].drop_duplicates(world.hierarchy[0])
     place = _places(names, judged, source)
