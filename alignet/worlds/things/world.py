@@ -1,7 +1,7 @@
-"""Real people's choices about THINGS, with photographs -> a world with known and new concepts.
+"""The world of THINGS' photographs and real people's choices, with known and new concepts.
 
-People judged all concepts. Three tenths of them are made new: no choice about them and no photograph of them reaches a
-fit. docs/world.md says which rows go where; `alignet.worlds.fetch things` gets the files.
+People judged all concepts. Three tenths of the concepts are made new: no choice about them and no photograph of them
+reaches a fit. docs/world.md says which rows go where; `alignet.worlds.fetch things` gets the files.
 """
 
 import dataclasses
@@ -59,12 +59,12 @@ SOURCES = [
 
 @dataclass(frozen=True)
 class Files:
-    """Where the files lie.
+    """The paths of the files from which the world is made.
 
-    concepts, identifiers: THINGS' table and names. people, nobody: files of choices of 2020 whose rows name a person,
-    and whose rows do not. study: the file that holds the study of 2025. photographs: folders of THINGS' photographs, by
-    the name that their paths start with; a later one replaces names of an earlier one. classes: a folder of ImageNet's
-    photographs, or None.
+    concepts, identifiers: THINGS' table and names; people, nobody: files of choices of 2020 whose rows do, and do not,
+    name a person; study: the file that holds the study of 2025; photographs: folders of THINGS' photographs, by the
+    first component of their paths, where files of a later folder replace those of the same name in an earlier one;
+    classes: a folder of ImageNet's photographs, or None.
     """
 
     concepts: Path
@@ -78,13 +78,13 @@ class Files:
 
 @dataclass
 class Report:
-    """What was read and left out: lines about what was found, and counts by reason."""
+    """A report on what was read, as lines, and on what was left out, as counts by reason."""
 
     lines: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
     def text(self) -> str:
-        """The lines, and then a line for each reason for which anything was left out."""
+        """The lines about what was read, and a line for each reason why something was left out."""
         return "\n".join([*self.lines, *(f"left out: {n:,} {why}" for why, n in self.left_out.items() if n)])
 
 
@@ -92,7 +92,7 @@ def make(files: Files, out: Path, seed: int = SEED) -> tuple[World, Report]:
     """Read, divide and write the world; photographs stay where they are.
 
     Args: seed: of the draw of new concepts.
-    Raises: WorldError naming the file that is missing or is not what it should be; `out` is then left alone.
+    Raises: WorldError naming the file that is missing or not as expected; `out` is then left untouched.
     """
     report = Report()
     with tables.staged(out) as part:
@@ -102,7 +102,7 @@ def make(files: Files, out: Path, seed: int = SEED) -> tuple[World, Report]:
 
 
 def _write(files: Files, out: Path, report: Report, seed: int) -> None:
-    """Write world.yaml and the tables; apart from `make`, so that they are not held while they are read again."""
+    """Write world.yaml and the tables. `make` calls this so that the tables are freed before they are read again."""
     things = things_concepts.concept_table(files.concepts)
     names = things_concepts.identifiers(files.identifiers, things)
     photographs, left_out = things_photographs.of_concepts(files.photographs, names)
@@ -124,9 +124,9 @@ def _write(files: Files, out: Path, report: Report, seed: int) -> None:
 
 
 def roles(things: pd.DataFrame, pictured: set[str], seed: int = SEED) -> np.ndarray:
-    """JUDGED, NEW or WITHOUT for every concept, (n,): NEW_SHARE of each category's concepts are new.
+    """The role of every concept, (n,): JUDGED, NEW or WITHOUT; NEW_SHARE of each category's concepts are new.
 
-    The draw is over all concepts, so that a concept is new or judged whichever photographs there are.
+    New ones are drawn among all concepts, so whether a concept is new does not depend on the photographs on disk.
     """
     order = np.random.default_rng(seed).random(len(things))
     places = np.lexsort((order, things["category"]))
@@ -139,8 +139,11 @@ def roles(things: pd.DataFrame, pictured: set[str], seed: int = SEED) -> np.ndar
 def _images(
     photographs: pd.DataFrame, things: pd.DataFrame, classes: Path | None, report: Report
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """images.csv and matches.csv: references of judged concepts are human, their other photographs synthesis, all
-    photographs of new concepts test, and ImageNet's classes that are no new concept synthesis."""
+    """The tables images.csv and matches.csv.
+
+    Split human holds the references of judged concepts, split synthesis their other photographs and those of ImageNet's
+    classes that match no new concept, and split test all photographs of new concepts.
+    """
     labelled = photographs.merge(things.drop(columns="exact"), on="concept", validate="many_to_one")
     reference = labelled["image"] == labelled["reference"]
     split = np.where(labelled["role"] == NEW, "test", np.where(reference, "human", "synthesis"))
@@ -166,7 +169,7 @@ def _images(
 
 
 def _read(files: Files, names: list[str], report: Report) -> tuple[Rows, Rows]:
-    """The rows of 2020, each answer to a set another person's, and those of the study of 2025."""
+    """The rows of 2020, with at most one answer of a person to a set, and those of the study of 2025."""
     parts = []
     for path in (*files.people, *files.nobody):
         parts.append(things_rows.read(path, len(names), people=path in files.people))
@@ -181,7 +184,7 @@ def _read(files: Files, names: list[str], report: Report) -> tuple[Rows, Rows]:
 def _tables(
     rows: Rows, study: Rows, things: pd.DataFrame, report: Report
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """triplets, concept_choices and levels."""
+    """The tables triplets, concept_choices and levels."""
     judged, new, without = ((things["role"] == role).to_numpy() for role in (JUDGED, NEW, WITHOUT))
     of_judged, of_new = judged[rows.triplets].all(1), new[rows.triplets].all(1)
     by_name = ~new[rows.triplets].any(1) & ~of_judged
@@ -202,15 +205,17 @@ def _triplets(rows: Rows, things: pd.DataFrame, report: Report) -> pd.DataFrame:
 
 
 def choice_splits(keys: np.ndarray) -> np.ndarray:
-    """train, validation or test for each row of triplets.csv, (n,), by its set: validation if SEVERAL people or more
-    judged it, test for a random TEST_SHARE of the others."""
+    """The split of each row of triplets.csv, (n,): validation, test or train.
+
+    Sets that SEVERAL people or more judged are for validation; a random TEST_SHARE of the other sets is for test.
+    """
     several = things_rows.people_of_each_set(keys) >= SEVERAL
     test = things_rows.drawn_share(keys, SEED) < TEST_SHARE
     return np.where(several, "validation", np.where(test, "test", "train"))
 
 
 def _levels(rows: Rows, things: pd.DataFrame, study: str, report: Report) -> pd.DataFrame:
-    """Rows of levels.csv; those of no level are left out."""
+    """The rows of levels.csv; triplets without a level are left out."""
     level = abstraction.by_class(things["category"].to_numpy()[rows.triplets])
     whose = f"choices of {study}" if study else "choices about new concepts"
     report.left_out[f"{whose} with two concepts of no category, so of no level"] = int(
@@ -223,11 +228,11 @@ def _levels(rows: Rows, things: pd.DataFrame, study: str, report: Report) -> pd.
 
 
 def _table(rows: Rows, names: pd.Series, columns: list[str], year: str) -> pd.DataFrame:
-    """Choices by name, the odd one out in a random place.
+    """A table of choices by name, with the odd one out in a random place.
 
-    Participants are the year and the person's number, so that people of two studies stay two; where no person is
-    named, `unknown_` and the row's own number, so that nobody is taken for somebody else.
-    Args: names: of each concept number.
+    A participant is the year and the person's number, so that people of two studies remain two people. Where nobody is
+    named it is `unknown_` and the row's own number, so that nobody is taken for another person.
+    Args: names: the concepts' names by their numbers.
     """
     triplets, odd = things_rows.shuffled(rows.triplets, SEED)
     shown = {column: names.to_numpy()[triplets[:, place]] for place, column in enumerate(columns)}
