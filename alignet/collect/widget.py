@@ -17,7 +17,7 @@ SIDE = 440  # pixels of the longer side: twice what is shown, for dense screens
 
 
 class Experiment(anywidget.AnyWidget):
-    """A widget with three pictures, or two and a scale, to click or press a key. The browser measures response times."""
+    """A widget with three pictures, or two and a scale, for mouse and keys. The browser measures response times."""
 
     _esm = HERE / "widget.js"
     _css = HERE / "widget.css"

@@ -40,8 +40,8 @@ def fit_curve(curve: pd.DataFrame) -> Figure:
 
 
 def sampled_choices(samples: Tensor, names: list[list[str]], choices: str) -> Figure:
-    """Why an unsure embedding gives a flat choice distribution: a dot for each sample of the embedding, a bar for their
-    mean, Eq. 4 of docs/method.md; a panel for each triplet.
+    """The reason why an unsure embedding gives a flat choice distribution: a dot for each sample of the embedding, a
+    bar for their mean, Eq. 4 of docs/method.md; a panel for each triplet.
 
     Args: samples: (k, S, 3), each sample's probabilities that an item is the odd one out; names: the three of each
         triplet; choices: whose they are that the embedding was fitted to, as in `tables.World`.

@@ -50,7 +50,7 @@ class Aligned:
         return torch.cat(parts)
 
     def odd_one_out(self, three: Sequence[Picture]) -> Choice:
-        """Which of three pictures is the odd one out, by the cosines of centred features (Eq. 1 of docs/method.md).
+        """The odd one out of three pictures, by the cosines of centred features (Eq. 1 of docs/method.md).
 
         Raises: ValueError if there are not three.
         """

@@ -29,7 +29,10 @@ class Given(Embedder):
         self.register_buffer("std", torch.full((1, 3, 1, 1), 255.0), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Raises: ValueError, one line, if the callable gives anything but a row of finite numbers for each picture."""
+        """The callable's outputs for a batch of pictures, checked.
+
+        Raises: ValueError, one line, if the callable gives anything but a row of finite numbers for each picture.
+        """
         return vectors(self.model(self._prepared(pictures)), len(pictures))
 
     def _prepared(self, pictures: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ _asked_for: list["Forked"] = []  # the kernels that this process has asked for
 
 
 class Server:
-    """The process that forks kernels for a program that runs many stages. It ends with that program, however that ends."""
+    """The process that forks kernels for a program that runs many stages. It ends whenever that program ends."""
 
     def __init__(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="alignet-")  # private, and so is the socket in it

@@ -55,7 +55,7 @@ class Provisioner(LocalProvisioner):
 
 
 class StageKernel(AsyncKernelManager):
-    """The kernel of a stage, whose messages are encrypted, and which is asked to end without being interrupted first."""
+    """The kernel of a stage. Its messages are encrypted, and it is asked to end without an interruption first."""
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)

@@ -1,4 +1,4 @@
-"""Did I reproduce it? Finding by finding, and table by table how far a run is from another.
+"""Comparison of a run with another, finding by finding and table by table: did I reproduce it?
 
 python -m alignet.report.compare [--against FOLDER]
 

@@ -23,7 +23,7 @@ def declared() -> dict[str, Any]:
 
 
 def meanings(name: str) -> dict[str, str]:
-    """Of each column that may stand in a table, what it means: the table's own, else the common ones."""
+    """The meaning of each column that a table may have: the table's own entry, else the common one."""
     words = declared()
     return words["common"] | words["tables"][name]["columns"]
 

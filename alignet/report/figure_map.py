@@ -1,4 +1,4 @@
-"""Which result of the paper stands where: docs/figure_map.md, from docs/figure_map.yaml and the published runs' tables.
+"""A map of the paper's results: docs/figure_map.md, from docs/figure_map.yaml and the published runs' tables.
 
 python -m alignet.report.figure_map
 

@@ -1,4 +1,4 @@
-"""Did I reproduce it? Finding by finding: what the published run says over several seeds, and whether one run agrees.
+"""Findings of the published run over several seeds, one by one, and whether one run agrees.
 
 A finding is a score of AligNet minus that of its base or its control. The published run states it with an interval over
 training seeds and over the concepts that were drawn (`seeds.csv`, Eq. 19 of docs/method.md); another run of the same

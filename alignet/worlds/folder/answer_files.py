@@ -42,7 +42,7 @@ def read(file: Path) -> tuple[pd.DataFrame, int]:
 
 
 def filled(table: pd.DataFrame, column: str) -> pd.Series:
-    """Where a column has a value, (n,) bool; nowhere if there is no such column."""
+    """Whether a column has a value, (n,) bool; False everywhere if there is no such column."""
     if column not in table:
         return pd.Series(False, table.index)
     return ~table[column].str.strip().str.lower().isin(NOTHING)

@@ -147,7 +147,7 @@ def _asked(table: pd.DataFrame, out: Counter[str]) -> pd.DataFrame:
 
 
 def _check_columns(file: Path, table: pd.DataFrame, given: pd.DataFrame) -> None:
-    """Raises: WorldError that names a column that is needed and not there, and those that are there."""
+    """Refuse a table without a needed column. Raises: WorldError that names this column, and those that exist."""
     kind = "ratings" if "rating" in table and "odd" not in table else "triplets"
     missing = [column for column in COLUMNS[kind][0] if column not in table]
     if missing:
@@ -236,7 +236,7 @@ def _positions(file: Path, table: pd.DataFrame, chosen: pd.Series, first: int, s
 
 
 def _refuse(file: Path, table: pd.DataFrame, column: str, wrong: pd.Series, why: str) -> None:
-    """Raises: WorldError about the first wrong row, by its number in the file, if there are any."""
+    """Refuse wrong rows, if there are any. Raises: WorldError about the first one, by its number in the file."""
     if wrong.any():
         row = wrong.idxmax()
         more = f" ({int(wrong.sum())} rows)" if wrong.sum() > 1 else ""
@@ -263,8 +263,10 @@ def _whole(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_images(world: Path, file: Path, name: str, rows: pd.DataFrame) -> None:
-    """Raises: WorldError about the first row with a picture that is not in the world, or not of the splits that the
-    table `name` may show.
+    """Refuse unknown pictures.
+
+    Raises: WorldError about the first row with a picture that is not in the world, or not of the splits that the table
+        `name` may show.
     """
     path = files.find(world, "images")
     if path is None:

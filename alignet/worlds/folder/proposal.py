@@ -76,7 +76,7 @@ def write(world: World, folder: Path, side: int) -> Path:
 
 
 def _shots(world: World) -> list[int]:
-    """Of 1, 2, 5 and 10 those that leave a picture of most classes of the test split to be classified."""
+    """The numbers of 1, 2, 5 and 10 shots that leave a picture of most classes of the test split to be classified."""
     test = world.images[world.images["split"] == "test"]
     label = world.class_label
     most = int(test[label].value_counts().median()) if len(test) else 0
