@@ -156,6 +156,30 @@ def test_a_module_says_what_it_is_and_hides_no_warning(path):
     assert "filterwarnings" not in path.read_text(encoding="utf-8")
 
 
+# First words of docstrings that open neither with a verb nor with a noun phrase.
+OPENERS = {"Of", "With", "That", "Those", "To", "Where", "From", "By", "On", "At", "In", "For", "Like", "While", "As"}
+OPENERS |= {"Its", "Did", "Which", "Who", "Whose", "Why", "Args:", "Returns:", "Raises:", "Source:"}
+
+
+def badly_opened(tree):
+    """Beginnings of the docstrings whose first word is one of OPENERS, or that begin with 'The same'."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
+    return [text[:60] for text in docstrings if OPENERS & {*text.split()[:1]} or text.startswith("The same ")]
+
+
+def test_a_badly_opened_docstring_is_found():
+    source = '"""Of all."""\ndef f():\n    """The same words."""\ndef g():\n    """The mean of all."""\ndef h(): ...'
+    assert badly_opened(ast.parse(source)) == ["Of all.", "The same words."]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "alignet").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT / "alignet"))
+)
+def test_a_docstring_opens_with_a_verb_or_a_noun_phrase(path):
+    assert badly_opened(parsed(path)) == []
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_is_stripped(path):
     notebook = nbformat.read(path, as_version=4)
