@@ -12,8 +12,10 @@ Other models, such as a torch module: `alignet.evaluation.score` in Python.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 
 from alignet import config, results
 from alignet.evaluation import benchmarks, scoring
@@ -33,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     names = "text file, a picture's name a line; file_names.txt beside --features if left out"
     parser.add_argument("--names", metavar="FILE", help=names)
     parser.add_argument("--weights", help="of --backbone: timm, package, random or a file")
+    options = "of timm's model, for instance img_size=224"
+    parser.add_argument("--options", type=_option, nargs="+", default=[], metavar="NAME=VALUE", help=options)
     parser.add_argument("--layer", default="pooled", help="pooled, or the name of a block")
     parser.add_argument("--picture-size", type=int, default=224, help="pixels")
     parser.add_argument("--name", help="in table and figure; the backbone's or the file's if left out")
@@ -47,6 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, yaml.safe_load(value)
 
 
 def run(wanted: argparse.Namespace) -> None:
@@ -78,7 +89,7 @@ def model_of(wanted: argparse.Namespace, name: str, world: tables.World) -> scor
         return scoring.Model(features, name, world, settings, names)
     model = config.Backbone(
         model=wanted.backbone,
-        options={},
+        options=dict(wanted.options),
         weights=wanted.weights,
         layer=wanted.layer,
         seed=0,

@@ -198,6 +198,15 @@ def test_a_file_of_features_is_scored_by_the_command_line_beside_other_models(ru
     assert capsys.readouterr().err.splitlines() == [f"{run / 'brain.npy'}: 36 rows, and 35 names: they must be as many"]
 
 
+def test_options_of_timms_model_are_taken_from_the_command_line(run, capsys):
+    words = ["--backbone", "vit_tiny_patch16_224", "--weights", "random", "--picture-size", "32", "--out-dir", str(run)]
+    assert evaluate.main([*words, "--options", "img_size=32", "depth=1"]) == 0
+    assert set(pd.read_csv(run / "reports" / "comparison" / "comparison.csv")["picture_size"]) == {32}
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, "--options", "img_size"])
+    assert "'img_size' is not NAME=VALUE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [[], ["--backbone", "resnet18"], ["--backbone", "a", "--features", "b"]])
 def test_either_a_backbone_with_weights_or_a_file_of_features_is_asked_for(words, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -76,7 +76,7 @@ def new(out: Path, images: Path, shares: dict[str, float], seed: int) -> str:
         "classes": classes,
         "by": hierarchy[0],
         "splits": splits,
-        "good": GOOD_EACH * human,
+        "good": GOOD_EACH * human // 2,
     }
     return "\n".join([*left_out, NEXT.format(**names, advice=advice)])
 
