@@ -277,6 +277,23 @@ def test_an_exported_student_embeds_and_chooses_in_three_lines(tmp_path):
     assert model.embed([]).shape == (0, features.shape[1])
 
 
+def test_the_lines_of_the_readme_use_an_exported_student(tmp_path, monkeypatch, capsys):
+    run(tmp_path, "vit")
+    export_it(tmp_path, "vit")
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "out").rename(tmp_path / "exports" / "lite0")
+    for name, world_name in zip(("dog", "cat", "car"), "abc", strict=True):
+        with Image.open(tmp_path / "data" / "world" / f"{world_name}.png") as opened:
+            opened.convert("RGB").save(tmp_path / f"{name}.jpg")
+    monkeypatch.chdir(tmp_path)
+    readme = (config.home() / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("## Use an aligned model\n")[2].partition("\nYour own")[0]
+    names: dict = {}
+    exec("\n".join(line.removeprefix("    ") for line in block.splitlines()), names)
+    assert names["features"].shape[0] == 3
+    assert re.search(r"(?m)^(dog|cat|car)\.jpg tensor\(\[", capsys.readouterr().out)
+
+
 def test_what_cannot_be_chosen_or_loaded_is_one_line(tmp_path):
     run(tmp_path, "vit")
     export_it(tmp_path, "vit")

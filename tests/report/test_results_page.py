@@ -1,12 +1,18 @@
-"""docs/results_page.md and README's block of results are what the published tables say."""
+"""docs/results.md and README's generated blocks are what the published tables say; README stays short."""
+
+import re
 
 import pandas as pd
 import pytest
+import yaml
 
+import alignet
 from alignet import config
 from alignet.report import results_page
 
-REFERENCE = config.home() / "reports" / "reference"
+ROOT = config.home()
+REFERENCE = ROOT / "reports" / "reference"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def row(target, mean, level="coarse", regime="new", **more):
@@ -20,7 +26,7 @@ def seeds():
     over = {"over_base": 0.125, "over_base_low": 0.1, "over_base_high": 0.15}
     over |= {"over_control": -0.025, "over_control_low": -0.05, "over_control_high": 0.0}
     rows = [row("base", 0.4), row("unalignet", 0.55), row("alignet", 0.525, **over)]
-    return pd.DataFrame(rows).assign(study=None, judged=None)
+    return pd.DataFrame(rows).assign(study="", judged=None)
 
 
 def test_a_row_of_the_table_has_the_three_models_and_both_differences_with_their_intervals(seeds):
@@ -28,26 +34,57 @@ def test_a_row_of_the_table_has_the_three_models_and_both_differences_with_their
     assert found == "| new, coarse | .400 | .550 | .525 | +.125 [.100, .150] | -.025 [-.050, .000] |  | 1,200 |"
 
 
-def test_numbers_are_written_without_the_zero_before_the_point():
-    assert [results_page._number(value) for value in (0.5, -0.0625, 1.0986, 0.0, float("nan"), 10.05)] == [
-        *(".500", "-.062", "1.099", ".000", "", "10.050"),
-    ]
+def test_floors_stand_beside_what_alignet_gains_over_the_best(seeds):
+    over = {"over_floor": 0.2, "over_floor_low": -0.1, "over_floor_high": 0.5}
+    floor = row("floor", 0.325) | {"student": "64 colours"}
+    table = pd.concat([seeds.assign(**over), pd.DataFrame([floor])])
+    assert [*results_page._floors(table)][-1] == "| new, coarse | .325 | +.200 [-.100, .500] | no |"
+    assert [*results_page._floors(seeds.assign(**over))] == []
 
 
-def test_the_sentence_sets_the_gain_beside_the_papers(seeds, tmp_path):
-    (tmp_path / "tables").mkdir()
-    seeds.to_csv(tmp_path / "tables" / "seeds.csv", index=False)
-    said = results_page._sentence(results_page.Run("things", tmp_path / "tables"))
-    assert "**.525** of coarse" in said
-    assert "+31 % over its base" in said
-    assert "on Levels: up to 93.5 %" in said
+def test_times_are_told_in_minutes_and_as_a_range_where_they_are_one(tmp_path):
+    (tmp_path / "bench").mkdir()
+    rows = [("set-up", 140, 140), ("all", 610, 840)]
+    table = pd.DataFrame(rows, columns=["what", "seconds", "seconds_high"]).assign(where="two cores")
+    table.to_csv(tmp_path / results_page.TIMES, index=False)
+    assert results_page.times(tmp_path) == "Measured on two cores: set-up 2 min, all 10 to 14 min.\n"
 
 
 def test_the_page_of_results_is_what_the_published_tables_say():
-    assert (config.home() / "docs" / "results.md").read_text(encoding="utf-8") == results_page.page(REFERENCE)
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page.page(REFERENCE)
 
 
-def test_the_readmes_results_are_what_the_published_tables_say():
-    readme = (config.home() / "README.md").read_text(encoding="utf-8")
-    assert results_page.MARK.search(readme) is not None
-    assert readme == results_page.with_headline(readme, REFERENCE)
+def test_the_readmes_results_and_times_are_what_the_tables_say():
+    assert [match[2] for match in results_page.MARK.finditer(README)] == ["results", "times"]
+    assert results_page.with_blocks(README, ROOT) == README
+
+
+def test_the_readme_has_at_most_900_words_and_no_line_over_150_characters():
+    assert len(README.split()) <= 900
+    assert [line for line in README.splitlines() if len(line) > 150] == []
+
+
+def test_every_quantity_that_is_typed_into_the_readme_is_said_where_it_comes_from():
+    typed = results_page.MARK.sub("", README)
+    sources = {
+        "95 %": results_page.INTRODUCTION,
+        "6 GB": (ROOT / "Makefile").read_text(encoding="utf-8"),
+        "170 MB": (ROOT / "alignet" / "worlds" / "fetch.py").read_text(encoding="utf-8"),
+    }
+    found = set(
+        re.findall(r"\d[\d,.]*\s(?:%|[kMG]B|min|s|h|px|choices|people|triplets|pictures|concepts)(?!\w)", typed)
+    )
+    assert found == set(sources)
+    assert [quantity for quantity, text in sources.items() if quantity not in text] == []
+    assert re.findall(r"(?<![\w.])\.\d+", typed) == []
+    python = re.search(r"Python (\d\.\d+) or newer", typed)
+    assert f'requires-python = ">={python[1]}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper_that_the_readme_names():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == alignet.__version__
+    paper = citation["preferred-citation"]
+    assert f"https://doi.org/{paper['doi']}" in README
+    assert f"Nature {paper['volume']}, {paper['start']}-{paper['end']}, {paper['year']}" in README
+    assert paper["title"] in README.replace("\n", " ")

@@ -1,0 +1,299 @@
+"""The finding of a run in one sentence with the paper's number beside it, and where the run falls short.
+
+README.md, docs/results.md and reports/index.html take their words from here. All is computed from the tables of a run:
+over training seeds from seeds.csv where it has that file, else of its one seed from levels.csv and uncertainty.csv.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from alignet import results
+from alignet.evaluation import published, tasks
+from alignet.figures.findings import ENOUGH
+from alignet.worlds.format import regimes
+
+ACCURACY = "odd_one_out_accuracy"
+FEWEST = 10  # triplets of a row that is told
+INTERVALS = ("over_base", "over_control", "relative_improvement", "over_floor", "above_ceiling")
+COLUMNS = ["student", "target", "benchmark", "study", "regime", "level", "metric", "mean", "ci_low", "ci_high", "floor"]
+COLUMNS += [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
+COLUMNS += ["noise_ceiling", "n", "n_people", "n_seeds", "choices", "judged"]
+WHERE = {
+    "new": "concepts that nobody judged in the fit",
+    "known": "new triplets of concepts that were judged in the fit",
+    "mixed": "triplets of judged and of new concepts",
+}
+PEOPLE = {"simulated": "SIMULATED participants", "derived": "participants DERIVED from embeddings"}
+OTHERS = {
+    "over_base": "its base",
+    "over_control": "its control",
+    "over_floor": "the best floor (colours, pixels, untrained network)",
+}
+TOGETHER = "all levels together"
+UNREAD = "not read"  # in place of a number of the paper's that public text does not have
+
+
+def of_run(tables: Path) -> pd.DataFrame:
+    """The scores of a run, a row each, with `COLUMNS`, which seeds.csv describes; n_seeds is 1 for one run's tables.
+
+    seeds.csv is passed over where it is of another run (`outdated`). Without levels.csv there are no rows.
+
+    Args: tables: the run's folder of tables.
+    """
+    if (tables / "seeds.csv").is_file() and not outdated(tables):
+        return _completed(results.load(tables / "seeds.csv"))
+    if not (tables / "levels.csv").is_file():
+        return pd.DataFrame(columns=COLUMNS)
+    levels = _pooled(tables).rename(columns={ACCURACY: "mean", "n_triplets": "n"})
+    parts = [levels.assign(benchmark="levels, one run", metric=ACCURACY)]
+    if (tables / "uncertainty.csv").is_file():
+        unsure = results.load(tables / "uncertainty.csv").rename(columns={"spearman": "mean"})
+        kind = "uncertainty, " + regimes.text(unsure, "against")
+        parts.append(unsure.assign(benchmark=kind, metric="spearman"))
+    return _completed(pd.concat([_completed(part) for part in parts], ignore_index=True).assign(n_seeds=1))
+
+
+def outdated(tables: Path) -> bool:
+    """Whether seeds.csv is of an earlier run: its own seed, the first of replicates.csv, has other accuracies than
+    levels.csv."""
+    files = [tables / f"{name}.csv" for name in ("seeds", "replicates", "levels")]
+    if not all(file.is_file() for file in files):
+        return False
+    seeds = results.load(files[1])
+    own = seeds[(seeds["seed"] == seeds["seed"].iloc[0]) & (seeds["metric"] == ACCURACY)]
+    named = ["student", "target", "study", "regime", "level"]
+    there, here = (
+        table.assign(**{name: regimes.text(table, name) for name in named}).set_index(named)[value]
+        for table, value in ((own[own["benchmark"].str.startswith("levels, ")], "value"), (_pooled(tables), ACCURACY))
+    )
+    both = here.index.intersection(there.index)
+    return not ((here[both] - there[both]).abs() < 1e-5).all()
+
+
+def _pooled(tables: Path) -> pd.DataFrame:
+    rows = results.load(tables / "levels.csv")
+    return rows[(rows["representation"] == "pooled") & rows[ACCURACY].notna()]
+
+
+def _completed(rows: pd.DataFrame) -> pd.DataFrame:
+    """All of `COLUMNS`, and those that a table has besides; study and regime are text, '' where there is none."""
+    rows = rows.reindex(columns=[*COLUMNS, *(name for name in rows if name not in COLUMNS)])
+    return rows.assign(study=regimes.text(rows, "study"), regime=regimes.text(rows, "regime"))
+
+
+def sentence(rows: pd.DataFrame) -> str:
+    """What alignment gains at the coarse level, beside the paper's number; '' where no level is scored.
+
+    It is about new concepts, or about known ones where there are no new, and about the most improved student, as the
+    paper's number is. Args: rows: of `of_run`.
+    """
+    row = _headline(rows)
+    if row is None:
+        return ""
+    models = rows[rows["target"].isin(results.TAUGHT)]["student"].nunique()
+    who = row["student"] if models == 1 else f"{row['student']}, the most improved of {models} students,"
+    level = row["level"]
+    after, before = number(row["mean"]), number(row["mean"] - row["over_base"])
+    kind = str(row["choices"])
+    return (
+        f"On {WHERE[row['regime']]}, {who} chooses as {PEOPLE.get(kind, 'people')} do in {after} of {level} triplets "
+        f"after alignment and in {before} before: {percent(row)} over its base"
+        f"{_unclear(row, 'relative_improvement')}, beside up to {published_percent():g} % in the paper "
+        f"(Levels{'' if level == 'coarse' else ', coarse'})."
+    )
+
+
+def control(rows: pd.DataFrame) -> str:
+    """The same score of the control, in a sentence; '' where there is none. Args: rows: of `of_run`."""
+    row = _headline(rows)
+    if row is None or pd.isna(row["over_control"]):
+        return ""
+    return (
+        f"Its control, a student of the same teacher without the map, reaches "
+        f"{number(row['mean'] - row['over_control'])}; AligNet minus control is "
+        f"{difference(row, 'over_control')}{_unclear(row, 'over_control')}."
+    )
+
+
+def basis(rows: pd.DataFrame) -> str:
+    """What the intervals are over: training seeds and concepts, or the concepts of one run alone."""
+    seeds = int(rows["n_seeds"].max()) if len(rows) else 0
+    if seeds > 1:
+        return f"{seeds} training seeds; brackets: 95 % intervals over seeds and over triplets that share concepts."
+    return (
+        "One run with one training seed; brackets: 95 % intervals over triplets that share concepts (`make replicate` "
+        "adds training seeds)."
+    )
+
+
+def _headline(rows: pd.DataFrame) -> pd.Series | None:
+    """The coarse row of new concepts, else of known or mixed ones, of the most improved student; that of all levels
+    where no coarse one is told."""
+    of_levels = _aligned(rows, "levels")
+    of_levels = regimes.main(of_levels[of_levels["relative_improvement"].notna()])
+    for level in ("coarse", "all"):
+        for regime in regimes.HEADLINE:
+            some = of_levels[(of_levels["level"] == level) & (of_levels["regime"] == regime)]
+            if len(some):
+                return some.loc[some["relative_improvement"].idxmax()]
+    return None
+
+
+def _aligned(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """AligNet's rows about choices (levels) or uncertainty that have a value and enough triplets."""
+    about = rows["benchmark"].astype(str).str.startswith(f"{kind}, ")
+    return rows[about & (rows["target"] == results.ALIGNED) & rows["mean"].notna() & (rows["n"] >= FEWEST)]
+
+
+def compared(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The paper's measures beside ours: (measure, the paper's number, ours); [] where no level is scored.
+
+    Args: rows: of `of_run`.
+    """
+    lead = _headline(rows)
+    if lead is None:
+        return []
+    of_levels, unsure = (
+        of[of["student"] == lead["student"]] for of in (_aligned(rows, "levels"), _aligned(rows, "uncertainty"))
+    )
+    coarse, found = of_levels[of_levels["level"] == lead["level"]], []
+    for _, row in _told(coarse).iterrows():
+        what = f"gain over the base, {row['level']}, {concepts(row)}"
+        found.append((what, f"up to {published_percent():g} %" if row["level"] == "coarse" else UNREAD, percent(row)))
+    if pd.notna(lead["over_control"]):
+        found.append(
+            (f"AligNet minus control, {lead['level']}, {concepts(lead)}", UNREAD, difference(lead, "over_control"))
+        )
+    people = _best_known(_told(coarse[coarse["above_ceiling_low"].notna()]))
+    if people is not None:
+        what = f"AligNet minus people's reliability, {people['level']}, {concepts(people, rows)}"
+        found.append((what, UNREAD, f"{difference(people, 'above_ceiling')}: {passed(people)}"))
+    sure = _best_known(_told(unsure[unsure["level"] == "all"]))
+    if sure is not None:
+        what = f"Spearman with people's {_kind(sure)}, within level, {concepts(sure, rows)}"
+        ends = f" [{number(sure['ci_low'])}, {number(sure['ci_high'])}]" if pd.notna(sure["ci_low"]) else ""
+        base = f"; base {number(sure['mean'] - sure['over_base'])}" if pd.notna(sure["over_base"]) else ""
+        found.append((what, UNREAD, f"{number(sure['mean'])}{ends}{base}; ceiling {number(sure['noise_ceiling'])}"))
+    return found
+
+
+def _best_known(rows: pd.DataFrame) -> pd.Series | None:
+    """The row with most answers a triplet: of a study that stands apart, where there is one."""
+    return rows.sort_values("study", kind="stable").iloc[-1] if (rows["study"] != "").any() else _first(rows)
+
+
+def _first(rows: pd.DataFrame) -> pd.Series | None:
+    return rows.iloc[0] if len(rows) else None
+
+
+def _told(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of new concepts, of known and, where they say more, of mixed ones; then each study, all of its concepts."""
+    groups = [("", regime) for regime in _regimes(rows)]
+    groups += [(study, regimes.EVERY) for study in regimes.studies(rows)]
+    parts = [rows[(rows["study"] == study) & (rows["regime"] == regime)] for study, regime in groups]
+    return pd.concat(parts) if parts else rows.head(0)
+
+
+def _regimes(rows: pd.DataFrame) -> list[str]:
+    return sorted(regimes.shown(rows[["study", "regime", "n"]]), key=regimes.HEADLINE.index)
+
+
+def shortfalls(rows: pd.DataFrame) -> str:
+    """Where AligNet is not clearly above its base, its control and the floors, or is below people's reliability or its
+    control, in a few sentences; '' where no level is scored. Args: rows: of `of_run`."""
+    lead = _headline(rows)
+    if lead is None:
+        return ""
+    own = _aligned(rows, "levels")
+    own = _told(own[own["student"] == lead["student"]])
+    near: dict[str, list[str]] = {}  # where -> above what AligNet is not there
+    for name, other in OTHERS.items():
+        tested = own[own[name].notna()]
+        near.setdefault(_where(tested, ~(tested[f"{name}_low"] > 0)), []).append(other)
+    near.pop("", None)
+    said = [f"not clearly above {' and '.join(others)} at {where}" for where, others in near.items()]
+    below = _where(own, own["above_ceiling_high"] < 0)
+    said += [f"clearly below people's reliability at {below}"] if below else []
+    said += [*_lost_tasks(rows[rows["student"] == lead["student"]])]
+    if not said:
+        return "AligNet is clearly above its base, its control and the best floor at every level."
+    return f"AligNet is {'; '.join(said)}."
+
+
+def _where(rows: pd.DataFrame, chosen: pd.Series) -> str:
+    """The levels that are chosen, each with the concepts that it is chosen for: 'fine (new concepts, 27 triplets)'."""
+    found: dict[str, list[str]] = {}
+    for _, of in rows.groupby(["study", "regime"], sort=False):
+        there = of[chosen[of.index]]
+        if len(there):
+            names = [TOGETHER if level == "all" else str(level) for level in there["level"]]
+            levels = "every level" if len(there) == len(of) > 1 else ", ".join(names)
+            few = there["n"].min()
+            about = f"{concepts(of.iloc[0])}{f', {few:.0f} triplets' if len(there) == 1 and few < ENOUGH else ''}"
+            found.setdefault(levels, []).append(about)
+    return " and at ".join(f"{levels} ({'; '.join(about)})" for levels, about in found.items())
+
+
+def _lost_tasks(rows: pd.DataFrame) -> Iterator[str]:
+    """Downstream tasks on which AligNet is clearly below, of a table over seeds."""
+    if not {"task", "primary", *tasks.CORRECTED.values()} <= set(rows):
+        return
+    aligned = rows[rows["target"] == results.ALIGNED]
+    for name in tasks.CORRECTED:
+        _, below, tested = tasks.leads(aligned, name)
+        if below:
+            yield f"clearly below {OTHERS[name]} on {below} of {tested} downstream tasks"
+
+
+def concepts(row: pd.Series, rows: pd.DataFrame | None = None) -> str:
+    """What a row is about: 'new concepts', or a study; with the number of its people where `rows` say it."""
+    if not row["study"]:
+        return f"{row['regime']} concepts" if row["regime"] != "mixed" else "known and new concepts"
+    people = None if rows is None else rows.loc[rows["study"] == row["study"], "n_people"].max()
+    return f"the study of {row['study']}{'' if people is None or pd.isna(people) else f', {people:.0f} people'}"
+
+
+def _kind(row: pd.Series) -> str:
+    """What uncertainty is compared with, of a benchmark that ends with it."""
+    return str(row["benchmark"]).rsplit(", ", 1)[1].replace("_", " ")
+
+
+def passed(row: pd.Series) -> str:
+    """Whether a model passes people's reliability, by the interval of above_ceiling."""
+    return "above" if row["above_ceiling_low"] > 0 else "below" if row["above_ceiling_high"] < 0 else "not told apart"
+
+
+def _unclear(row: pd.Series, name: str) -> str:
+    return ", not told apart from 0" if row[f"{name}_low"] <= 0 <= row[f"{name}_high"] else ""
+
+
+def published_percent() -> float:
+    """The paper's largest gain at the coarse level, in percent of the base."""
+    rows = pd.read_csv(published.PUBLISHED).set_index("quantity")
+    return float(rows.loc["relative improvement at the coarse level", "published"])
+
+
+def number(value: object) -> str:
+    """Three digits without the zero before the point; nothing for no value."""
+    given = pd.to_numeric(value)
+    if pd.isna(given):
+        return ""
+    text = f"{round(given, 3) + 0:.3f}"  # + 0: no minus before .000
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def difference(row: pd.Series, name: str) -> str:
+    """A difference with its sign and its interval; nothing for no value."""
+    if pd.isna(row[name]):
+        return ""
+    ends = "" if pd.isna(row[f"{name}_low"]) else f" [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
+    return f"{'+' if round(row[name], 3) > 0 else ''}{number(row[name])}{ends}"
+
+
+def percent(row: pd.Series) -> str:
+    """The gain over the base in percent of it, with its interval."""
+    value, low, high = (row[f"relative_improvement{end}"] for end in ("", "_low", "_high"))
+    ends = "" if pd.isna(low) else f" [{low:+.0f}, {high:+.0f}]"
+    return f"{value:+.0f} %{ends}"
