@@ -391,7 +391,14 @@ def value(key: str, params_file: str = PARAMS) -> Any:
 
 
 def listed(one_or_several: str | Sequence[str]) -> list[str]:
-    """A value that may be one name or a list of them, as a list."""
+    """A value that may be one name or a list of them, as a list.
+
+    Example:
+
+    >>> from alignet import config
+    >>> config.listed("random"), config.listed(["random", "cluster_border"])
+    (['random'], ['random', 'cluster_border'])
+    """
     return [one_or_several] if isinstance(one_or_several, str) else [*one_or_several]
 
 
@@ -411,6 +418,18 @@ def values(params_file: str = PARAMS) -> dict[str, Any]:
 
     Raises: ConfigError if a file is missing, if a profile has a section that its base lacks, or if its base is a
         params.yaml that was written from another profile.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from alignet import config
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     base, profile = Path(folder) / "base.yaml", Path(folder) / "short.yaml"
+    ...     _ = base.write_text("teacher: {lr: 0.1, steps: 900}", encoding="utf-8")
+    ...     _ = profile.write_text(f"{{base: {base}, teacher: {{steps: 9}}}}", encoding="utf-8")
+    ...     config.values(str(profile))
+    {'teacher': {'lr': 0.1, 'steps': 9}}
     """
     own = _read(params_file)
     if BASE not in own:

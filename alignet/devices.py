@@ -89,7 +89,14 @@ def threads(count: int) -> Iterator[None]:
 
 
 def each(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield work(item) for all items in their order; as many run at once as there are threads, each on one thread."""
+    """Yield work(item) for all items in their order; as many run at once as there are threads, each on one thread.
+
+    Example:
+
+    >>> from alignet import devices
+    >>> list(devices.each(lambda item: item**2, [1, 2, 3]))
+    [1, 4, 9]
+    """
 
     def alone(item: Item) -> Result:
         torch.set_num_threads(1)  # for this thread, and for those that start later
@@ -117,6 +124,13 @@ def process_group() -> Iterator[None]:
 def part(rows: Tensor, rank: int, count: int) -> Tensor:
     """The rows of process `rank` of `count`, (ceil(n / count),); the last row is repeated so that all have equally
     many.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet import devices
+    >>> [devices.part(torch.arange(5), rank, 2).tolist() for rank in range(2)]
+    [[0, 1, 2], [3, 4, 4]]
     """
     length = -(-len(rows) // count)
     padded = torch.cat([rows, rows[-1:].expand(length * count - len(rows))])

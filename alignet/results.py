@@ -21,7 +21,20 @@ TEXT = ("student", "target", "study", "class", "image_0", "image_1", "backbone",
 
 
 def save(table: pd.DataFrame, path: Path) -> None:
-    """Write a table of results with six significant digits, so that equal results are equal files."""
+    """Write a table of results with six significant digits, so that equal results are equal files.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from alignet import results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "levels.csv"
+    ...     results.save(pd.DataFrame({"student": ["001"], "accuracy": [1 / 3]}), path)
+    ...     path.read_text(encoding="utf-8").splitlines()
+    ['student,accuracy', '001,0.333333']
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, float_format="%.6g")
 
@@ -30,6 +43,18 @@ def load(path: Path, labels: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table of results. Labels are text, so NA, null and 001 are kept; an empty cell is a missing value.
 
     Args: labels: further columns that hold labels, such as those of a hierarchy.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from alignet import results
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "levels.csv"
+    ...     results.save(pd.DataFrame({"student": ["001"], "accuracy": [0.5]}), path)
+    ...     results.load(path).to_dict("records")
+    [{'student': '001', 'accuracy': 0.5}]
     """
     import pandas as pd
 

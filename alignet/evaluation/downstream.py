@@ -149,6 +149,16 @@ def linear_centroids(train: Tensor, labels: Tensor) -> Linear:
 
     Args: train: (n, dim); labels: (n,). A class's centroid is the mean of its pictures' unit vectors.
     Returns: names of the classes (k,), weights (k, dim) of unit length, biases (k,): the largest score wins.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.downstream import linear_centroids
+    >>> train, labels = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([7, 9])
+    >>> classes, weights, biases = linear_centroids(train, labels)
+    >>> test = torch.tensor([[3.0, 1.0], [1.0, 3.0]])
+    >>> classes[(test.double() @ weights.double().T + biases).argmax(1)].tolist()
+    [7, 9]
     """
     centre = train.mean(0)
     unit = torch.nn.functional.normalize(train - centre, dim=1)
@@ -164,6 +174,15 @@ def linear_ridge(train: Tensor, labels: Tensor, penalty: float) -> Linear:
     Features and targets are centred. The penalty is a multiple of the features' mean squared norm and so does not
     depend on their scale. Shapes as in `linear_centroids`.
     Source: few-shot evaluation of Kolesnikov et al., Big Transfer, ECCV 2020, and later work of that group.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.downstream import linear_ridge
+    >>> train, labels = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]]), torch.tensor([7, 9, 7])
+    >>> classes, weights, biases = linear_ridge(train, labels, penalty=0.1)
+    >>> classes[(train.double() @ weights.double().T + biases).argmax(1)].tolist()
+    [7, 9, 7]
     """
     names, group = labels.unique(return_inverse=True)
     targets = torch.nn.functional.one_hot(group, len(names)).double()

@@ -45,6 +45,14 @@ def colour_histogram(shown: Tensor, bins: int) -> Tensor:
     """The share of a picture's pixels in each of bins^3 boxes of red, green and blue, (n, bins^3); rows sum to 1.
 
     Args: shown: (n, 3, height, width) uint8; bins: boxes of equal width along each colour.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.floors import colour_histogram
+    >>> black, white = torch.zeros(3, 4, 4, dtype=torch.uint8), torch.full((3, 4, 4), 255, dtype=torch.uint8)
+    >>> colour_histogram(torch.stack([black, white]), bins=2).tolist()
+    [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]
     """
     red, green, blue = (shown.long() * bins // 256).flatten(2).unbind(1)
     box = (red * bins + green) * bins + blue
@@ -56,6 +64,15 @@ def cell_colours(shown: Tensor, grid: int) -> Tensor:
     """The mean colour of each cell of a grid over the picture, (n, 3 grid^2) in [0, 1].
 
     Args: shown: (n, 3, height, width) uint8; grid: cells along each side.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.floors import cell_colours
+    >>> picture = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    >>> picture[:, 0, :2, :2] = 255  # red at the upper left
+    >>> cell_colours(picture, grid=2).tolist()
+    [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
     """
     return torch.nn.functional.adaptive_avg_pool2d(shown.float() / 255, grid).flatten(1)
 

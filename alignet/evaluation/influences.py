@@ -26,7 +26,14 @@ Stored = dict[tuple[str, str], tuple[Units, dict[tuple[str, str], Tensor]]]  # b
 
 
 def about(study: str, regime: str, level: str) -> str:
-    """The name of a benchmark of choices: 'new, coarse', or 'study, all, coarse'."""
+    """The name of a benchmark of choices: 'new, coarse', or 'study, all, coarse'.
+
+    Example:
+
+    >>> from alignet.evaluation import influences
+    >>> influences.about("", "new", "coarse"), influences.about("2025", "all", "fine")
+    ('new, coarse', '2025, all, fine')
+    """
     return ", ".join(part for part in (study, regime, level) if part)
 
 
@@ -55,6 +62,20 @@ def compared(
     differences, each with its interval.
 
     Args: counted: (n,) bool, whether the scores count each unit; None: they count all.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation import influences
+    >>> from alignet.maths.intervals import Units, mean_influence
+    >>> right = {
+    ...     ("tiny", "base"): torch.tensor([0.0, 1.0, 0.0, 1.0] * 5),
+    ...     ("tiny", "alignet"): torch.tensor([1.0, 1.0, 0.0, 1.0] * 5),
+    ... }
+    >>> scores = {model: mean_influence(values, torch.ones(20)) for model, values in right.items()}
+    >>> _, row = influences.compared(scores, Units(torch.arange(60).reshape(20, 3)))
+    >>> row["target"], row["value"], row["over_base"]
+    ('alignet', 0.75, 0.25)
     """
     rows = []
     for (student, target), (value, influence) in scores.items():

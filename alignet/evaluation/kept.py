@@ -32,6 +32,20 @@ def shares(agreement: Mapping[str, Tensor], units: Units) -> dict[str, float]:
     Returns: kept and reached, each with a 95 % interval (_low and _high) by the influence of the ratio; NaN if the
         interval of the divisor contains 0, since a share of no gain means nothing.
     Raises: ValueError naming the models that are missing.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation import kept
+    >>> from alignet.maths.intervals import Units
+    >>> people = torch.tensor([0.0, 1.0] * 10)  # how many people chose as the base did, in 20 triplets
+    >>> names = ["base", "unalignet", "alignet", "teacher before", "teacher"]
+    >>> agreement = {name: people.clone() for name in names}
+    >>> agreement["teacher"][::4] = 1.0  # the map gains 5 triplets, and the student 4 of them
+    >>> agreement["alignet"][:16:4] = 1.0
+    >>> shares = kept.shares(agreement, Units(torch.arange(60).reshape(20, 3)))
+    >>> round(shares["kept"], 2), round(shares["reached"], 2)
+    (0.8, 0.8)
     """
     missing = [name for name in (*results.TARGETS, results.TEACHER_BEFORE, results.TEACHER) if name not in agreement]
     if missing:

@@ -48,7 +48,16 @@ def relations(world: World, rows: Tensor) -> tuple[Tensor, list[str]]:
 
 
 def distances(features: Tensor) -> Tensor:
-    """Distances of all pairs, 1 - centred cosine similarity, (n, n) float64 in [0, 2]."""
+    """Distances of all pairs, 1 - centred cosine similarity, (n, n) float64 in [0, 2].
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.reorganisation import distances
+    >>> between = distances(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+    >>> round(between[0, 1].item(), 3), round(between[0, 2].item(), 3)  # opposite, and at a right angle
+    (2.0, 1.0)
+    """
     unit = unit_vectors(features.double(), centred=True)
     return 1 - unit @ unit.T
 
@@ -159,6 +168,15 @@ def subset_cka(first: Tensor, second: Tensor, subsets: Tensor) -> Tensor:
 
     Args: first, second: (n, n) Gram matrices, float64; subsets: (subsets, n) float64, 1 for the pictures in it, else 0.
     Source: HSIC of doubly centred Gram matrices, as in Kornblith et al. 2019, with the centring multiplied out.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.reorganisation import subset_cka
+    >>> x = torch.tensor([[1.0], [2.0], [4.0], [7.0]], dtype=torch.float64)
+    >>> every = torch.ones(1, 4, dtype=torch.float64)
+    >>> round(subset_cka(x @ x.T, (3 * x) @ (3 * x).T, every).item(), 3)
+    1.0
     """
     count = subsets.sum(1)
     sums = [(subsets @ gram) * subsets for gram in (first, second)]  # (subsets, n) row sums within each subset

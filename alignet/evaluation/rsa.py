@@ -56,6 +56,15 @@ def choice_shares(triplets: Tensor, odd: Tensor, group: Tensor, groups: int, wei
 
     Args: triplets: (m, 3) object numbers; odd: (m,) position of the chosen one; group: (m,) below `groups`; weights:
         (m,) of the choices, None: all weights are equal.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation import rsa
+    >>> triplets, odd = torch.tensor([[0, 1, 2], [0, 1, 3]]), torch.tensor([2, 0])
+    >>> pairs, shares = rsa.choice_shares(triplets, odd, torch.zeros(2, dtype=torch.int64), groups=1)[:2]
+    >>> pairs.T.tolist(), shares.tolist()
+    ([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3]], [[0.5, 0.0, 0.0, 0.0, 1.0]])
     """
     ends = torch.cat([triplets[:, pair] for pair in ((1, 2), (0, 2), (0, 1))]).T
     together = torch.cat([odd == item for item in range(3)]).double()
@@ -112,6 +121,14 @@ def rsa_over_groups(model: Tensor, people: Tensor) -> tuple[float, Tensor]:
     """The mean over groups of people of the Spearman correlation with a model's similarities, and its influence, (n,).
 
     Args: model: (n,) similarities of n pairs; people: (groups, n). Source: rsatoolbox, eval_fixed.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation import rsa
+    >>> people = torch.tensor([[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 3.0, 4.0]])  # two groups, four pairs of objects
+    >>> round(rsa.rsa_over_groups(torch.tensor([1.0, 2.0, 3.0, 4.0]), people)[0], 3)  # the mean of 1 and .8
+    0.9
     """
     scores = [spearman_influence(model, group) for group in people]
     return float(np.mean([value for value, _ in scores])), torch.stack([of_pairs for _, of_pairs in scores]).mean(0)

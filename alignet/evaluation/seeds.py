@@ -1,4 +1,16 @@
-"""Scores of several training seeds: means, and intervals over seeds and over the units of each score."""
+"""Scores of several training seeds: means, and intervals over seeds and over the units of each score.
+
+Columns of `summary`: ci_low and ci_high are the 95 % interval of the mean over seeds. Its variance is the variance over
+seeds divided by their number, plus the variance over the units of the score (ci_unit names both; Eq. 19 of
+docs/method.md). Where runs have stored influences, the second variance is that of the mean over seeds, and otherwise
+the mean of the variances that follow from the seeds' own intervals. These columns are means over seeds with such an
+interval: over_base and over_control (difference to the base and to the control of the same seed), relative_improvement
+(percent over the base), over_floor (difference to the best floor, which `floor` names), above_ceiling (difference to
+people's agreement) and kept (`kept`). verdict is 'AligNet' or 'control' in AligNet's rows where the interval of
+over_control lies on one side of 0, and otherwise 'tie'; it is empty with fewer than three seeds or without an interval.
+over_base_holm and over_control_holm are p values of the primary rows of downstream tasks, corrected for the number of
+tasks (`tasks`).
+"""
 
 from pathlib import Path
 
@@ -52,16 +64,7 @@ def collect(runs: dict[int, Path]) -> tuple[pd.DataFrame, dict[int, Stored]]:
 def summary(scores: pd.DataFrame, kept: dict[int, Stored]) -> pd.DataFrame:
     """Mean, standard deviation and range over seeds of every score, a row for each student, target and benchmark.
 
-    ci_low and ci_high are the 95 % interval of the mean over seeds. Its variance is the variance over seeds divided by
-    their number, plus the variance over the units of the score (ci_unit names both; Eq. 19 of docs/method.md). Where
-    runs have stored influences, the second variance is that of the mean over seeds, and otherwise the mean of the
-    variances that follow from the seeds' own intervals. These columns are means over seeds with such an interval:
-    over_base and over_control (difference to the base and to the control of the same seed), relative_improvement
-    (percent over the base), over_floor (difference to the best floor, which `floor` names), above_ceiling (difference
-    to people's agreement) and kept (`kept`). verdict is 'AligNet' or 'control' in AligNet's rows where the interval of
-    over_control lies on one side of 0, and otherwise 'tie'; it is empty with fewer than three seeds or without an
-    interval. over_base_holm and over_control_holm are p values of the primary rows of downstream tasks, corrected for
-    the number of tasks (`tasks`).
+    The module says what its columns hold.
 
     Args: scores, kept: as `collect` returns them.
     """

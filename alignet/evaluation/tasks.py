@@ -18,7 +18,14 @@ CORRECTED = {"over_base": "over_base_holm", "over_control": "over_control_holm"}
 
 
 def name(dataset: str, labels: str) -> str:
-    """The name of a task. Args: labels: the column of the hierarchy; '' for a public data set's own classes."""
+    """The name of a task. Args: labels: the column of the hierarchy; '' for a public data set's own classes.
+
+    Example:
+
+    >>> from alignet.evaluation import tasks
+    >>> tasks.name("world", "class"), tasks.name("cifar100", "")
+    ('world, class', 'cifar100')
+    """
     return f"{dataset}, {labels}" if labels else dataset
 
 
@@ -60,6 +67,15 @@ def leads(table: pd.DataFrame, difference: str) -> tuple[int, int, int]:
     """The numbers of tasks on which a model is above, and below, after correction, and the number of tasks.
 
     Args: table: rows of one model; difference: over_base or over_control, a column with its corrected p.
+
+    Example:
+
+    >>> import pandas as pd
+    >>> from alignet.evaluation import tasks
+    >>> table = pd.DataFrame({"primary": ["yes", "yes", ""], "over_base": [0.1, -0.1, 0.2]})
+    >>> table["over_base_holm"] = [0.01, 0.2, None]
+    >>> tasks.leads(table, "over_base")  # above on one task of two
+    (1, 0, 2)
     """
     tested = table[is_primary(table) & table[CORRECTED[difference]].notna()]
     clear = tested[tested[CORRECTED[difference]] < CLEAR][difference]

@@ -183,6 +183,15 @@ def fitted_sharpness(similarities: Tensor, counts: Tensor) -> float:
     """The inverse temperature 1 / tau, in [0.001, 1000], under which choices are most likely; each triplet counts once.
 
     The log-likelihood is concave in it; its slope is 0 where Eq. 12 of docs/method.md holds.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.uncertainty import fitted_sharpness
+    >>> similarities = torch.tensor([[0.1, 0.2, 0.3], [0.3, 0.3, 0.0]], dtype=torch.float64)
+    >>> counts = (5 * similarities).softmax(1)  # shares of the choices of people whose temperature is 1 / 5
+    >>> round(fitted_sharpness(similarities, counts), 2)
+    5.0
     """
     values = similarities.double()
     seen = float((values * counts / counts.sum(1, keepdim=True)).sum())
@@ -230,6 +239,16 @@ def uncertainty_ceiling(first: Tensor, second: Tensor) -> tuple[float, Tensor]:
 
     Args: first, second: (n,) the same measure from each half, NaN where a half has none.
     Returns: the ceiling and its influence, (n,).
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.evaluation.uncertainty import uncertainty_ceiling
+    >>> first = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5], dtype=torch.float64)
+    >>> round(uncertainty_ceiling(first, first)[0], 3)  # both halves of the people agree
+    1.0
+    >>> round(uncertainty_ceiling(first, first[[1, 0, 2, 4, 3]])[0], 3)
+    0.943
     """
     r, influence = spearman_influence(first, second)
     if not r > 0:

@@ -17,6 +17,17 @@ def pair_similarities(embeddings: Tensor) -> Tensor:
     Args: embeddings: (batch, 3, dim); the caller normalises.
     Returns: (batch, 3) dot products; entry t belongs to the two items other than t.
     Raises: ValueError if the second axis is not 3.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths.choices import odd_one_out, pair_similarities
+    >>> dog, cat, car = [1.0, 0.0], [0.8, 0.6], [0.0, 1.0]
+    >>> similarities = pair_similarities(torch.tensor([[dog, cat, car]]))
+    >>> [round(float(s), 2) for s in similarities[0]]  # of cat and car, of dog and car, of dog and cat
+    [0.6, 0.0, 0.8]
+    >>> odd_one_out(similarities).tolist()  # the car
+    [2]
     """
     if embeddings.ndim != 3 or embeddings.shape[1] != 3:
         raise ValueError(f"embeddings must be (batch, 3, dim), got {tuple(embeddings.shape)}")
@@ -61,6 +72,15 @@ def choice_counts(triplets: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
 
     Args: triplets: (m, 3) item numbers, one row per choice; odd: (m,) position of the chosen odd one out.
     Returns: the distinct triplets, (n, 3), each in ascending order, and their counts, (n, 3) int64 in that order.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths.choices import choice_counts
+    >>> triplets = torch.tensor([[0, 1, 2], [2, 0, 1], [0, 1, 3]])
+    >>> distinct, counts = choice_counts(triplets, torch.tensor([2, 0, 1]))
+    >>> distinct.tolist(), counts.tolist()  # two people left out item 2 of 0, 1, 2
+    ([[0, 1, 2], [0, 1, 3]], [[0, 0, 2], [0, 1, 0]])
     """
     ordered, order = triplets.sort(dim=1)
     chosen = (order == odd[:, None]).long()

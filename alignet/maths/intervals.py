@@ -24,6 +24,18 @@ class Units:
     """Units, and the objects that each of them shows.
 
     objects: (n, k) numbers from 0, with k at most 3; a unit may show an object twice.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths.intervals import Units, mean_influence
+    >>> units = Units(torch.tensor([[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6]]))  # the last one shares objects
+    >>> mean, influence = mean_influence(torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.ones(4))
+    >>> mean, units.freedom
+    (0.75, 2.0)
+    >>> low, high = units.interval(mean, influence)
+    >>> low < mean < high
+    True
     """
 
     objects: Tensor
@@ -140,6 +152,16 @@ def of_draws(values: Tensor) -> tuple[float, float]:
     """The variance of the mean of independent draws, (n,), and its degrees of freedom, n - 1: a part of `t_interval`.
 
     Both are NaN for fewer than two draws.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import intervals
+    >>> accuracies = torch.tensor([0.50, 0.55, 0.60], dtype=torch.float64)  # three episodes
+    >>> part = intervals.of_draws(accuracies)
+    >>> low, high = intervals.t_interval(0.55, [part])
+    >>> round(low, 3), round(high, 3)
+    (0.426, 0.674)
     """
     n = len(values)
     return (float(values.double().var()) / n, n - 1) if n > 1 else (float("nan"), float("nan"))
@@ -152,6 +174,12 @@ def holm(p: list[float]) -> list[float]:
     between the tests.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+
+    Example:
+
+    >>> from alignet.maths import intervals
+    >>> [round(p, 2) for p in intervals.holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
     """
     known = sorted((value, place) for place, value in enumerate(p) if value == value)
     corrected, highest = [float("nan")] * len(p), 0.0

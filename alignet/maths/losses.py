@@ -17,6 +17,14 @@ def hard(similarities: Tensor, targets: Tensor) -> Tensor:
     Args: similarities: (n, 3) of the model, divided by its temperature; targets: (n, 3) probabilities.
     Returns: the mean over the batch, a scalar.
     Source: gLocal, the global loss (Eq. 9, right).
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import losses
+    >>> similarities = torch.tensor([[0.0, 0.0, 0.0]])  # a model that knows nothing
+    >>> round(float(losses.hard(similarities, torch.tensor([[0.1, 0.2, 0.7]]))), 4)  # log 3
+    1.0986
     """
     return F.cross_entropy(similarities, targets.argmax(-1))
 
@@ -26,6 +34,16 @@ def kl(similarities: Tensor, targets: Tensor) -> Tensor:
 
     Args: as for `hard`.
     Source: the paper, uncertainty distillation (Eq. 6 and Eq. 9).
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import losses
+    >>> targets = torch.tensor([[0.1, 0.2, 0.7]])
+    >>> bool(losses.kl(targets.log(), targets) < 1e-6)  # the model agrees with the targets
+    True
+    >>> round(float(losses.kl(torch.zeros(1, 3), targets)), 4)
+    0.2968
     """
     return F.kl_div(similarities.log_softmax(-1), targets, reduction="batchmean")
 

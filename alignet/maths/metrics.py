@@ -18,7 +18,16 @@ def agreement(choice: Tensor, counts: Tensor) -> Tensor:
 
 
 def odd_one_out_accuracy(choice: Tensor, counts: Tensor) -> float:
-    """Share of people's single choices that the model makes too; chance is 1/3. Args: as for `agreement`."""
+    """Share of people's single choices that the model makes too; chance is 1/3. Args: as for `agreement`.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import metrics
+    >>> counts = torch.tensor([[0, 1, 9], [5, 5, 0]])  # people who chose each item of two triplets
+    >>> round(metrics.odd_one_out_accuracy(torch.tensor([2, 0]), counts), 2)  # the mean of 9 and 5 in 10
+    0.7
+    """
     return weighted_mean(agreement(choice, counts), counts.sum(1))
 
 
@@ -32,6 +41,15 @@ def leave_participant_out_agreement(own: Tensor, triplet: Tensor, n: int) -> Ten
     Args: own: (m, 3), one person's choices per item of one triplet in each row; triplet: (m,) number of that triplet,
         below n; n: number of triplets.
     Returns: (n,) in [0, 1], a mean over choices; NaN where fewer than two people judged the triplet.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import metrics
+    >>> own = torch.tensor([[0, 0, 1], [0, 0, 1], [1, 0, 0]])  # three people, one triplet
+    >>> agreement = metrics.leave_participant_out_agreement(own, torch.tensor([0, 0, 0]), 1)
+    >>> round(float(agreement[0]), 4)  # 1/2, 1/2 and 0
+    0.3333
     """
     counts = torch.zeros(n, 3, dtype=own.dtype).index_add_(0, triplet, own)
     agreed = _agreement_with_others(own, counts[triplet]) * own.sum(1)
@@ -162,6 +180,15 @@ def cka(x: Tensor, y: Tensor) -> float:
     Args: x: (n, p); y: (n, q).
     Source: Kornblith et al., Similarity of neural network representations revisited, ICML 2019, Eq. 3 to 4; Eq. 15 of
     docs/method.md.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import metrics
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    >>> turned = x @ torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+    >>> round(metrics.cka(x, 3 * turned), 4)  # turning and scaling change nothing
+    1.0
     """
     return float(gram_alignment(centred_gram(x), centred_gram(y)))
 

@@ -74,6 +74,20 @@ def draw(scheme: str, source: Groups, n: int, generator: torch.Generator, chunk:
 
     Source: the paper, Methods, triplet sampling; the release's data set card. The schemes hold by construction, without
         rejection.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import sampling
+    >>> clusters = torch.tensor([0, 0, 0, 1, 1])
+    >>> source = sampling.groups("cluster_border", clusters)
+    >>> triplets = sampling.draw("cluster_border", source, 4, torch.Generator().manual_seed(0))
+    >>> triplets.shape
+    torch.Size([4, 3])
+    >>> (clusters[triplets[:, 0]] == clusters[triplets[:, 1]]).all().item()  # two images of one cluster
+    True
+    >>> (clusters[triplets[:, 0]] != clusters[triplets[:, 2]]).all().item()  # and one of another
+    True
     """
     drawn = torch.empty(n, 3, dtype=torch.int64)
     for start in range(0, n, chunk):
@@ -115,6 +129,14 @@ def distinct(triplets: Tensor, images: int) -> Tensor:
     """Row numbers, (m,) int64 ascending, of the first row with each set of three images.
 
     Args: triplets: (n, 3) numbers in [0, images).
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.maths import sampling
+    >>> triplets = torch.tensor([[0, 1, 2], [2, 1, 0], [1, 2, 3]])
+    >>> sampling.distinct(triplets, images=4).tolist()  # the second row is the first set again
+    [0, 2]
     """
     keys = set_keys(triplets, images)
     order = torch.arange(len(triplets))

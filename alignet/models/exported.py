@@ -38,6 +38,17 @@ class Aligned:
         """Pooled features of pictures: (n, dim) float32 on the CPU.
 
         Raises: WorldError (a ValueError) that names a file that is no picture.
+
+        Example:
+
+        >>> import torch
+        >>> from PIL import Image
+        >>> from alignet.models.exported import Aligned
+        >>> from alignet.models.given import Given
+        >>> colours = Given(lambda pictures: pictures.mean((2, 3)))  # in the place of an exported student
+        >>> model = Aligned(colours, size=8, centre=torch.full((3,), 0.5), sharpness=5.0)
+        >>> model.embed([Image.new("RGB", (20, 10), "red"), Image.new("L", (5, 5))]).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
         """
         given = [shown] if isinstance(shown, str | Path | Image.Image) else list(shown)
         if not given:
@@ -53,6 +64,17 @@ class Aligned:
         """The odd one out of three pictures, by the cosines of centred features (Eq. 1 of docs/method.md).
 
         Raises: ValueError if there are not three.
+
+        Example:
+
+        >>> import torch
+        >>> from PIL import Image
+        >>> from alignet.models.exported import Aligned
+        >>> from alignet.models.given import Given
+        >>> colours = Given(lambda pictures: pictures.mean((2, 3)))
+        >>> model = Aligned(colours, size=8, centre=torch.full((3,), 0.5), sharpness=5.0)
+        >>> model.odd_one_out([Image.new("RGB", (8, 8), colour) for colour in ("red", "orange", "blue")]).odd
+        2
         """
         if len(three) != 3:
             raise ValueError(f"an odd one out of three pictures, not of {len(three)}")

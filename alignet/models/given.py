@@ -20,6 +20,15 @@ class Given(Embedder):
     to a square; it normalises them itself. With `prepare`, for instance the transform that open_clip or torchvision
     gives with a model, it gets what that makes of each picture, stacked. It returns (batch, dim) numbers, as a tensor
     or an array. A torch module is put into evaluation mode and on the device that models run on.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.models.given import Given
+    >>> colours = Given(lambda pictures: pictures.mean((2, 3)))  # mean red, green and blue
+    >>> grey = torch.full((1, 3, 8, 8), 51, dtype=torch.uint8)
+    >>> [round(value, 2) for value in colours(grey)[0].tolist()]
+    [0.2, 0.2, 0.2]
     """
 
     def __init__(self, model: Callable[[Tensor], Any], prepare: Prepare | None = None):
@@ -49,6 +58,13 @@ def vectors(output: Any, pictures: int) -> Tensor:
     """What a model gave for a batch as (pictures, dim) float32.
 
     Raises: ValueError, one line that says what it gave in place of that.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from alignet.models import given
+    >>> given.vectors(np.ones((2, 4)), pictures=2).shape
+    torch.Size([2, 4])
     """
     if not isinstance(output, Tensor | np.ndarray):
         raise ValueError(f"model: gives a {type(output).__name__} for a batch of pictures, not a tensor or an array")

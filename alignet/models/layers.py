@@ -24,7 +24,16 @@ class _Reached(Exception):
 
 
 def names(model: nn.Module) -> list[str]:
-    """The names of a network's stages or blocks, from input to output: blocks.N, stages.N, layers.N or layerN."""
+    """The names of a network's stages or blocks, from input to output: blocks.N, stages.N, layers.N or layerN.
+
+    Example:
+
+    >>> from torch import nn
+    >>> from alignet.models import layers
+    >>> network = nn.ModuleDict({"stem": nn.Linear(2, 2), "blocks": nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))})
+    >>> layers.names(network)
+    ['blocks.0', 'blocks.1']
+    """
     pattern = re.compile(r"(blocks|stages|layers)\.\d+|layer\d+")
     return [name for name, _ in model.named_modules() if pattern.fullmatch(name)]
 
@@ -64,6 +73,15 @@ def output_of(model: nn.Module, layer: str, shown: Tensor) -> Tensor:
     """The output of a submodule; what comes after it is not run.
 
     Raises: ValueError naming a layer that is not run for the features.
+
+    Example:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from alignet.models import layers
+    >>> network = nn.Sequential(nn.ReLU(), nn.Flatten())
+    >>> layers.output_of(network, "0", torch.tensor([[[-1.0, 2.0]]])).tolist()
+    [[[0.0, 2.0]]]
     """
 
     def stop(layer: str, output: Tensor) -> None:

@@ -63,6 +63,15 @@ class ChoiceCounts:
 
         Args: triplets: (m, 3), a row per choice; odd: (m,) position of the chosen odd one out; person: (m,) number of
             the person who chose; None: each choice is another person's.
+
+        Example:
+
+        >>> import torch
+        >>> from alignet.people.choice_distributions import ChoiceCounts
+        >>> triplets = torch.tensor([[0, 1, 2], [2, 1, 0], [0, 1, 2], [0, 1, 3]])
+        >>> counts = ChoiceCounts.of(triplets, odd=torch.tensor([2, 0, 1, 2]), person=torch.tensor([0, 1, 2, 0]))
+        >>> counts.triplets.tolist(), counts.counts.tolist(), counts.people.tolist()
+        ([[0, 1, 2], [0, 1, 3]], [[0, 1, 2], [0, 0, 1]], [3, 1])
         """
         person = torch.arange(len(odd)) if person is None else person
         distinct, own, triplet = choices_by_person(triplets, odd, person)
@@ -84,7 +93,17 @@ class ChoiceCounts:
         return metrics.leave_participant_out_agreement(self.answers.own, self.answers.triplet, len(self.triplets))
 
     def where(self, kept: Tensor) -> "ChoiceCounts":
-        """The counts of some triplets. Args: kept: (n,) bool, or numbers of triplets."""
+        """The counts of some triplets. Args: kept: (n,) bool, or numbers of triplets.
+
+        Example:
+
+        >>> import torch
+        >>> from alignet.people.choice_distributions import ChoiceCounts
+        >>> counts = ChoiceCounts.of(torch.tensor([[0, 1, 2], [0, 1, 2], [1, 2, 3]]), torch.tensor([2, 1, 0]))
+        >>> often = counts.where(counts.people >= 2)
+        >>> often.triplets.tolist(), often.targets.tolist()
+        ([[0, 1, 2]], [[0.0, 0.5, 0.5]])
+        """
         answers = None if self.answers is None else self.answers.where(kept, len(self.triplets))
         return ChoiceCounts(self.triplets[kept], self.counts[kept], self.targets[kept], answers)
 

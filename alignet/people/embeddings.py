@@ -28,6 +28,18 @@ class Embedding:
 
     name: the embedding's name in tables; names: the objects, one for each row of the posterior; held_out: whether the
     choices that this world holds out were kept from the fit.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.people.embeddings import Embedding
+    >>> from alignet.people.vice import Posterior
+    >>> mu = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]])
+    >>> embedding = Embedding("ours", ["owl", "duck", "car"], Posterior(mu, torch.zeros(3, 2)), held_out=True)
+    >>> embedding.places(["car", "tree"]).tolist()  # it has no tree
+    [2, -1]
+    >>> embedding.similarity(["owl", "car"]).tolist()
+    [[1.0, 0.0], [0.0, 9.0]]
     """
 
     name: str
@@ -78,6 +90,16 @@ class PictureEmbedding:
 
     posterior: the objects' posterior; objects: (n_images,) number of each picture's object in it, -1 for pictures of
     other objects.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.people.embeddings import PictureEmbedding
+    >>> from alignet.people.vice import Posterior
+    >>> posterior = Posterior(torch.tensor([[1.0, -1.0], [2.0, 1.0]]), torch.zeros(2, 2))
+    >>> embedding = PictureEmbedding(posterior, objects=torch.tensor([1, 0, 1]))  # pictures 0 and 2 show object 1
+    >>> embedding.mean(torch.tensor([1, 2])).tolist()
+    [[1.0, 0.0], [2.0, 1.0]]
     """
 
     posterior: Posterior

@@ -31,6 +31,16 @@ class Posterior:
     """A Gaussian N(mu, sigma^2) per object and dimension; the embedding is relu of a sample of it.
 
     mu, sigma: (n_objects, dimensions), sigma > 0, or 0 throughout for an embedding without uncertainty.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.people.vice import Posterior
+    >>> mu = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, -1.0]])
+    >>> sure = Posterior(mu, torch.zeros(3, 2))
+    >>> probabilities = sure.choice_distribution(torch.tensor([[0, 1, 2]]), samples=10, seed=0)
+    >>> [round(float(p), 3) for p in probabilities[0]]  # object 2 is the likeliest odd one out
+    [0.107, 0.107, 0.787]
     """
 
     mu: Tensor
@@ -174,6 +184,14 @@ def kept_dimensions(posterior: Posterior, fdr: float, min_objects: int) -> Tenso
     objects of the dimension at the false discovery rate `fdr`.
 
     Returns: (kept,) dimension numbers.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.people.vice import Posterior, kept_dimensions
+    >>> posterior = Posterior(torch.tensor([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0]]), torch.full((2, 3), 0.1))
+    >>> kept_dimensions(posterior, fdr=0.05, min_objects=1).tolist()  # dimension 0 holds nothing
+    [2, 1]
     """
     p = torch.special.ndtr(-posterior.mu.double() / posterior.sigma)
     above = false_discovery_control(p.numpy(), axis=0) <= fdr  # adjusted p-values, (objects, dimensions)

@@ -126,7 +126,17 @@ class FromFile:
 
 
 def batch_of(triplets: np.ndarray, similarities: np.ndarray, chosen: np.ndarray) -> Batch:
-    """The chosen triplets as a batch, with each of their pictures once."""
+    """The chosen triplets as a batch, with each of their pictures once.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from alignet.student.batches import batch_of
+    >>> triplets = np.array([[7, 3, 5], [3, 5, 8], [1, 2, 4]])
+    >>> batch = batch_of(triplets, np.zeros((3, 3), dtype=np.float32), chosen=np.array([0, 1]))
+    >>> batch.rows.tolist(), batch.triplets.tolist()
+    ([3, 5, 7, 8], [[2, 0, 1], [0, 1, 3]])
+    """
     rows, places = np.unique(np.asarray(triplets[chosen]), return_inverse=True)
     labels = torch.from_numpy(np.asarray(similarities[chosen], dtype=np.float32))
     return Batch(torch.from_numpy(rows), torch.from_numpy(places.reshape(-1, 3)), labels)
@@ -142,6 +152,14 @@ def in_batch_triplets(clusters: int, pictures: int, scheme: str) -> Tensor:
     three images of one cluster; between_cluster: images of three clusters; random: any three images.
 
     Returns: (n, 3) ascending positions in the batch. *(ours: one similarity matrix scores them all)*
+
+    Example:
+
+    >>> from alignet.student.batches import in_batch_triplets
+    >>> in_batch_triplets(clusters=2, pictures=2, scheme="cluster_border").tolist()  # clusters 0, 1 and 2, 3
+    [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]
+    >>> len(in_batch_triplets(clusters=16, pictures=3, scheme="random"))
+    17296
     """
     triplets = torch.combinations(torch.arange(clusters * pictures), 3)
     label = triplets // pictures

@@ -240,6 +240,19 @@ def divergence(head: Tensor, batch: Batch, settings: config.Student) -> tuple[Te
 
     Args: head: (b, head_width), a row for each picture in batch.rows.
     Returns: two scalars: the loss in nats, and the share in [0, 1].
+
+    Example:
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> from alignet.student.batches import Batch
+    >>> from alignet.student.training import divergence
+    >>> head = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # pictures 0 and 1 are alike
+    >>> batch = Batch(torch.arange(3), torch.tensor([[0, 1, 2]]), torch.tensor([[0.0, 0.0, 2.0]]))
+    >>> settings = SimpleNamespace(similarity="dot", temperature=1.0, teacher_temperature=1.0, loss="kl")
+    >>> loss, agreement = divergence(head, batch, settings)  # the teacher chooses alike and is surer
+    >>> round(loss.item(), 4), agreement.item()
+    (0.0989, 1.0)
     """
     if settings.similarity == "cosine":
         head = F.normalize(head, dim=1)
@@ -306,7 +319,16 @@ def _report(progress: tqdm, run: Run, batch: Batch) -> None:
 
 
 def learning_rate(step: int, settings: config.Student) -> float:
-    """Linear warm-up to settings.lr over warmup_steps, then a cosine to 0 at `steps`."""
+    """Linear warm-up to settings.lr over warmup_steps, then a cosine to 0 at `steps`.
+
+    Example:
+
+    >>> from types import SimpleNamespace
+    >>> from alignet.student.training import learning_rate
+    >>> settings = SimpleNamespace(lr=0.1, warmup_steps=2, steps=10)
+    >>> [round(learning_rate(step, settings), 4) for step in (0, 1, 2, 6, 10)]
+    [0.05, 0.1, 0.1, 0.05, 0.0]
+    """
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
     done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)

@@ -1,4 +1,16 @@
-"""k-means of a representation that may lie on disk: centroids from a sample, and rows assigned chunk by chunk."""
+"""k-means of a representation that may lie on disk: centroids from a sample, and rows assigned chunk by chunk.
+
+Example:
+
+>>> import numpy as np
+>>> from alignet.synthesis import kmeans
+>>> rows = np.array([[0, 0], [0, 1], [9, 9], [9, 8]], dtype=np.float32)
+>>> clustering = kmeans.fit(rows, clusters=2, points_per_cluster=2, seed=0)
+>>> [(clustering.labels == clustering.labels[row]).tolist() for row in (0, 2)]  # two clusters of two
+[[True, True, False, False], [False, False, True, True]]
+>>> round(clustering.inertia, 3), clustering.empty
+(1.0, 0)
+"""
 
 from dataclasses import dataclass
 
@@ -59,7 +71,16 @@ def fit(rows: np.ndarray, clusters: int, points_per_cluster: int, seed: int, chu
 
 
 def assign(rows: np.ndarray, centroids: np.ndarray, chunk: int = 1 << 15) -> Clustering:
-    """The nearest centroid of every row (n, p), read in chunks."""
+    """The nearest centroid of every row (n, p), read in chunks.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from alignet.synthesis import kmeans
+    >>> centroids = np.array([[0, 0], [9, 9]], dtype=np.float32)
+    >>> kmeans.assign(np.array([[1, 1], [8, 9]], dtype=np.float32), centroids).labels.tolist()
+    [0, 1]
+    """
     index = faiss.IndexFlatL2(centroids.shape[1])
     index.add(centroids)
     labels, inertia = np.empty(len(rows), np.int64), 0.0

@@ -28,12 +28,29 @@ def scheme_groups(scheme: str, clusters: Tensor, classes: Tensor) -> Groups:
     names.
 
     Raises: ValueError naming the scheme if they leave no triplet of it.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.synthesis import schemes
+    >>> clusters, classes = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 1, 1, 2, 2])
+    >>> schemes.scheme_groups("cluster_border", clusters, classes).size.tolist()
+    [2, 3]
+    >>> schemes.scheme_groups("class_border", clusters, classes).size.tolist()
+    [1, 2, 2]
     """
     return groups(scheme, classes if "class" in scheme else clusters)
 
 
 def name(scheme: str | Sequence[str]) -> str:
-    """The scheme's name in names of files; several schemes are joined by a plus."""
+    """The scheme's name in names of files; several schemes are joined by a plus.
+
+    Example:
+
+    >>> from alignet.synthesis import schemes
+    >>> schemes.name("random"), schemes.name(["cluster_border", "random"])
+    ('random', 'cluster_border+random')
+    """
     return "+".join(listed(scheme))
 
 

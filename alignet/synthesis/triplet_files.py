@@ -6,6 +6,19 @@ pair that is left without image t, which is the release's order reversed.
 
 Source: the data set card and data.py of the release (google-deepmind/alignet). Differs from it: members are stored and
     not deflated, so that they can be memory-mapped. The release's own members are deflated, and are streamed.
+
+Example:
+
+>>> import tempfile
+>>> from pathlib import Path
+>>> import numpy as np
+>>> from alignet.synthesis import triplet_files
+>>> names, similarities = np.array(["a", "b", "c"]), np.array([[0.1, 0.2, 0.9]] * 2, dtype=np.float32)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     path = Path(folder) / "train_random.npz"
+...     triplet_files.write(path, names, np.array([[0, 1, 2], [1, 0, 2]]), similarities)
+...     triplet_files.check(triplet_files.read(path))
+{'triplets': 2, 'pictures': 3, 'duplicates': 1, 'ties': 0}
 """
 
 import zipfile
@@ -218,6 +231,20 @@ def write(path: Path, filenames: np.ndarray, triplets: np.ndarray, similarities:
 
     Args: filenames: (n_pictures,) text; triplets: (n, 3) picture numbers; similarities: (n, 3) in odd-one-out order.
     Raises: ReleaseError naming the row if a similarity is not finite. The file appears only once it is complete.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from alignet.synthesis import triplet_files
+    >>> names, triplets = np.array(["owl.png", "duck.png", "car.png"]), np.array([[2, 0, 1]])
+    >>> similarities = np.array([[0.9, 0.1, 0.2]], dtype=np.float32)  # owl and duck are the most alike
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "train_random.npz"
+    ...     triplet_files.write(path, names, triplets, similarities)
+    ...     triplet_files.read(path).filenames[0].tolist()  # the odd one out comes last
+    ['owl.png', 'duck.png', 'car.png']
     """
     wrong = ~np.isfinite(similarities).all(1)
     if wrong.any():

@@ -35,6 +35,20 @@ class AffineMap:
     components: (k, p) with orthonormal rows, or None, in which case k = p. q equals k where the fit starts at a scaled
     identity, and the number of dimensions of people's embedding where it starts at ridge regression. mean, scale and
     components come from the training objects only.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.teacher.affine_map import AffineMap
+    >>> weight, bias = torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.tensor([0.0, 5.0])
+    >>> affine = AffineMap(weight, bias, mean=torch.ones(2), scale=torch.tensor(2.0))
+    >>> features = torch.tensor([[3.0, 5.0]])
+    >>> affine.standardised(features).tolist()
+    [[1.0, 2.0]]
+    >>> affine(features).tolist()
+    [[2.0, 8.0]]
+    >>> affine.without_map(scale=10.0)(features).tolist()
+    [[10.0, 20.0]]
     """
 
     weight: Tensor
@@ -208,6 +222,17 @@ def untransformed(
         pca: number of principal axes, None: no projection; widths: dimensions of each of the layers that are joined,
         None: there is one layer.
     Returns: the map; its W is (k, k), where k is the number of axes, or p without projection.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.people.choice_distributions import ChoiceCounts
+    >>> from alignet.teacher import affine_map
+    >>> features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 3.0], [9.0, 9.0]])
+    >>> judgements = ChoiceCounts.of(torch.tensor([[0, 1, 2]]), torch.tensor([2]))
+    >>> start = affine_map.untransformed(features, judgements, sigma=0.5, pca=None)
+    >>> start.weight.tolist(), start.mean.tolist()  # nobody judged the last picture
+    ([[0.5, 0.0], [0.0, 0.5]], [2.0, 1.0])
     """
     used = features[judgements.triplets.unique()]
     mean = used.mean(0)
@@ -247,7 +272,16 @@ def rescaled(features: Tensor, judgements: ChoiceCounts, start: AffineMap | None
 
 
 def best_scale(similarities: Tensor, targets: Tensor) -> float:
-    """The factor of similarities (n, 3), in [1e-8, 100], at which the KL divergence from targets (n, 3) is least."""
+    """The factor of similarities (n, 3), in [1e-8, 100], at which the KL divergence from targets (n, 3) is least.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.teacher import affine_map
+    >>> similarities = torch.tensor([[1.0, 2.0, 3.0], [2.0, 1.0, 0.0]])
+    >>> round(affine_map.best_scale(similarities, (2 * similarities).softmax(1)), 2)
+    2.0
+    """
 
     def loss(log_root: float) -> float:
         return float(losses.kl(10 ** (2 * log_root) * similarities, targets))

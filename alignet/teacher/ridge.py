@@ -48,6 +48,15 @@ class Regression:
         """The matrix W, (k, p), that minimises || x W' - y ||^2 + l || W ||^2.
 
         l is `penalty` times the mean squared norm of a row of x.
+
+        Example:
+
+        >>> import torch
+        >>> from alignet.teacher.ridge import Regression
+        >>> x = torch.tensor([[1.0], [-1.0], [2.0], [-2.0]])
+        >>> regression = Regression.of(x, 3 * x, groups=torch.tensor([0, 1, 2, 3]))
+        >>> [round(regression.weight(penalty).item(), 3) for penalty in (0.0, 1.0)]
+        [3.0, 2.4]
         """
         share = self.left.T @ self.targets / (self.squares + self._penalty(penalty))[:, None]
         return (self.inputs.T @ (self.left @ share)).T
@@ -57,6 +66,15 @@ class Regression:
 
         For the hat matrix H and the rows S of a concept they are y_S - (I - H_SS)^-1 (y_S - (H y)_S), which equals the
         prediction of a fit without the rows S exactly.
+
+        Example:
+
+        >>> import torch
+        >>> from alignet.teacher.ridge import Regression
+        >>> x = torch.tensor([[1.0], [-1.0], [2.0], [-2.0]])
+        >>> regression = Regression.of(x, 3 * x, groups=torch.tensor([0, 0, 1, 1]))  # two pictures of each concept
+        >>> [round(value, 3) for value in regression.left_out(0.0).flatten().tolist()]
+        [3.0, -3.0, 6.0, -6.0]
         """
         shrunk = self.left * (self.squares / (self.squares + self._penalty(penalty)))
         residuals, found = self.targets - shrunk @ (self.left.T @ self.targets), self.targets.clone()

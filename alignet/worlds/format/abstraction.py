@@ -14,6 +14,14 @@ def by_class(classes: np.ndarray) -> np.ndarray:
     coarse: three classes; boundary: two pictures of one class and one of another; fine: one class. A single picture of
     NO_CLASS counts as a class of its own; of two such pictures nobody knows whether they share a class, so the triplet
     has no level.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from alignet.worlds.format import abstraction
+    >>> classes = np.array([["dog", "dog", "dog"], ["dog", "dog", "car"], ["dog", "car", "tree"]], dtype=object)
+    >>> abstraction.by_class(classes).tolist()
+    ['fine', 'boundary', 'coarse']
     """
     without = (classes == NO_CLASS).sum(1)
     equal = (classes == np.roll(classes, 1, axis=1)).sum(1)  # of the three pairs: 0, 1 or 3

@@ -16,13 +16,31 @@ HEADLINE = ("new", "known", "mixed")  # the regime that stands first where a tab
 
 
 def of_triplets(known: Tensor) -> np.ndarray:
-    """The regime of each triplet, (n,) text. Args: known: (n, 3) bool, whether fits have seen the picture's concept."""
+    """The regime of each triplet, (n,) text. Args: known: (n, 3) bool, whether fits have seen the picture's concept.
+
+    Example:
+
+    >>> import torch
+    >>> from alignet.worlds.format import regimes
+    >>> known = torch.tensor([[True, True, True], [False, False, False], [True, False, True]])
+    >>> regimes.of_triplets(known).tolist()
+    ['known', 'new', 'mixed']
+    """
     seen = known.sum(1).numpy()
     return np.where(seen == 3, "known", np.where(seen == 0, "new", "mixed"))
 
 
 def main(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table of results that belong to no named study; all, of a table without that column."""
+    """The rows of a table of results that belong to no named study; all, of a table without that column.
+
+    Example:
+
+    >>> import pandas as pd
+    >>> from alignet.worlds.format import regimes
+    >>> table = pd.DataFrame({"study": ["", "2025"], "accuracy": [0.5, 0.6]})
+    >>> regimes.main(table)["accuracy"].tolist()
+    [0.5]
+    """
     return table[text(table, "study") == ""]
 
 

@@ -47,6 +47,26 @@ class World:
     folders, if any, by the first component of the path. choices: 'human', 'simulated' or 'derived' (drawn from
     embeddings that were fitted to people's choices). shared_concepts: whether a value of the finest label may stand in
     several splits; 'judged': in human and synthesis only. judged: what people were shown, '' if these pictures.
+
+    Example:
+
+    >>> import pandas as pd
+    >>> from pathlib import Path
+    >>> from alignet.worlds.format.tables import World
+    >>> images = pd.DataFrame(
+    ...     {
+    ...         "image": ["a", "b", "c", "d"],
+    ...         "path": ["a.png", "b.png", "c.png", "d.png"],
+    ...         "concept": ["owl", "duck", "car", "bus"],
+    ...         "class": ["bird", "bird", "vehicle", "vehicle"],
+    ...         "split": ["human", "human", "human", "test"],
+    ...     }
+    ... )
+    >>> choice = {"image_0": ["c"], "image_1": ["a"], "image_2": ["b"], "odd": [0], "participant": ["p1"]}
+    >>> triplets = pd.DataFrame(choice)
+    >>> world = World("mine", "human", Path("pictures"), ("concept", "class"), images, triplets, levels=None)
+    >>> world.class_label, world.rows("human").tolist(), world.codes("class").tolist()
+    ('class', [0, 1, 2], [0, 0, 1, 1])
     """
 
     name: str
@@ -140,7 +160,20 @@ class World:
         return torch.from_numpy(pd.factorize(self.images[label])[0])
 
     def choice_rows(self, table: pd.DataFrame) -> tuple[Tensor, Tensor]:
-        """Choices as row numbers in `images`, (n, 3) int64, and the position of the odd one out, (n,) int64."""
+        """Choices as row numbers in `images`, (n, 3) int64, and the position of the odd one out, (n,) int64.
+
+        Example:
+
+        >>> import pandas as pd
+        >>> from pathlib import Path
+        >>> from alignet.worlds.format.tables import World
+        >>> images = pd.DataFrame({"image": ["owl", "duck", "car"]})
+        >>> choices = pd.DataFrame({"image_0": ["car"], "image_1": ["owl"], "image_2": ["duck"], "odd": [0]})
+        >>> world = World("mine", "human", Path("pictures"), ("concept",), images, choices, levels=None)
+        >>> triplets, odd = world.choice_rows(choices)
+        >>> triplets.tolist(), odd.tolist()  # the car, row 2 of images, is the odd one out
+        ([[2, 0, 1]], [0])
+        """
         if not len(table):
             return torch.empty(0, 3, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
         position = pd.Series(np.arange(len(self.images)), index=self.images["image"])
