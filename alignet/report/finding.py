@@ -106,7 +106,7 @@ def sentence(rows: pd.DataFrame) -> str:
 
 
 def control(rows: pd.DataFrame) -> str:
-    """The same score of the control, in a sentence; '' where there is none. Args: rows: of `of_run`."""
+    """The control's score, in a sentence; '' where there is none. Args: rows: of `of_run`."""
     row = _headline(rows)
     if row is None or pd.isna(row["over_control"]):
         return ""
@@ -201,8 +201,9 @@ def _regimes(rows: pd.DataFrame) -> list[str]:
 
 
 def shortfalls(rows: pd.DataFrame) -> str:
-    """Where AligNet is not clearly above its base, its control and the floors, or is below people's reliability or its
-    control, in a few sentences; '' where no level is scored. Args: rows: of `of_run`."""
+    """The levels at which AligNet is not clearly above its base, its control and the floors, or is below people's
+    reliability or its control, in a few sentences; '' where no level is scored. Args: rows: of `of_run`.
+    """
     lead = _headline(rows)
     if lead is None:
         return ""

@@ -160,7 +160,7 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _asked(run: Run) -> Iterator[str]:
-    """Who was asked, and how many choices are scored."""
+    """The people who were asked, and the number of choices that are scored."""
     first = run.choices.iloc[0]
     judged = f", who were shown {first['judged']}" if isinstance(first["judged"], str) else ""
     yield f"Scored against {PARTICIPANTS[first['choices']]}{judged}; {int(first['n_seeds'])} training seeds."
@@ -231,7 +231,7 @@ def _study(run: Run) -> Iterator[str]:
 
 
 def _people_of(study: str, rows: pd.DataFrame) -> str:
-    """Whose choices a study has, in words."""
+    """The people whose choices a study has, in words."""
     count = rows.loc[rows["study"] == study, "n_people"].max()
     return f"People's choices: the study of {study}, {count:.0f} people"
 
@@ -322,7 +322,9 @@ def _unsure(run: Run) -> Iterator[str]:
 
 
 def _downstream(run: Run) -> Iterator[str]:
-    """On how many tasks AligNet leads, by the primary row of each, corrected for their number; and these rows."""
+    """The number of tasks on which AligNet leads, by the primary row of each, corrected for their number; and these
+    rows.
+    """
     seeds = run.table("seeds")
     if "task" not in seeds:
         return
