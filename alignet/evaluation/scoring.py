@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -56,8 +56,8 @@ def resolved(params_file: str) -> Settings:
     )
 
 
-Features = Tensor | np.ndarray | pd.DataFrame
-Scored = exported.Aligned | config.Backbone | Callable[[Tensor], Any] | Features
+Features: TypeAlias = Tensor | np.ndarray | pd.DataFrame
+Scored: TypeAlias = exported.Aligned | config.Backbone | Callable[[Tensor], Any] | Features
 
 
 def score(

@@ -13,6 +13,7 @@ from alignet.figures import style
 from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
+NOT_SCORED = "The world has no choices to score students on: nothing was scored."
 ENOUGH = 30  # triplets, from which on a mean is told
 ONE_RUN = "One training seed: `make replicate` says how much another would change."
 
@@ -130,7 +131,7 @@ def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
     """
     shown = scores[(scores["representation"] == "pooled") & (scores["target"] == "alignet")]
     if not shown["n_triplets"].any():
-        return _list(["The world has no choices to score models on: nothing was scored."])
+        return _list([f"{NOT_SCORED} The teacher's score by cross-validation stands in 04_teacher."])
     told = _told(shown)
     lines = [
         f"{_about(row)}: {_n(row['odd_one_out_accuracy'])} {_interval(row['ci_low'], row['ci_high'])}; "

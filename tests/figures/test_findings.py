@@ -67,7 +67,7 @@ def test_words_follow_the_interval(numbers, words):
 
 def test_a_world_without_levels_says_so():
     text = said(findings.levels(levels_row(0, 0, 0).assign(n_triplets=0), UNSURE))
-    assert "no choices to score models on" in text
+    assert "no choices to score students on" in text
 
 
 def test_features_are_summed_up_by_label():
