@@ -41,6 +41,7 @@ help:
 	@echo "  make test          set up and run the tests but the slow ones; make test-all: all of them"
 	@echo "  make test-browser  the report and JupyterLab in Chromium, after make repro; pictures in reports/screens/"
 	@echo "  make lint          ruff, the checks on notebooks, and types (mypy)"
+	@echo "  make docs          the site, docs/_build/html: pages, executed notebooks and the API; warnings are errors"
 	@echo "  make bench         speed and memory beside other ways: reports/tables/bench.csv; TASKS=\"rsa kmeans\" runs only these"
 	@echo "  make lock          compile requirements.txt anew from pyproject.toml (needs uv)"
 	@echo "  make clean-cache   empty data/frozen, outputs of frozen layers that are computed again when they are needed"

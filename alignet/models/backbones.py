@@ -115,7 +115,7 @@ def create(settings: Backbone) -> Embedder:
                 raise
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             here = "download them elsewhere and name the file as weights, or use package or random"
-            raise ValueError(f"backbone {settings.model!r}: timm's weights cannot be had ({why}): {here}") from error
+            raise ValueError(f"backbone {settings.model!r}: timm's weights cannot be loaded ({why}): {here}") from error
     arrays = _released_arrays(settings)
     if arrays is not None:
         model.load_state_dict(big_vision.timm_state(arrays, model.state_dict(), settings.weights), strict=True)

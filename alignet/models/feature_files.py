@@ -50,7 +50,7 @@ def checked(names: list[str], rows: np.ndarray, source: str) -> tuple[list[str],
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or rows.shape[1] == 0:
         raise ValueError(f"{source}: is {rows.dtype} of shape {rows.shape}, not pictures x numbers")
     if len(names) != len(rows):
-        raise ValueError(f"{source}: {len(rows)} rows, and {len(names)} names: they must be as many")
+        raise ValueError(f"{source}: {len(rows)} rows, and {len(names)} names: their counts must be equal")
     rows = rows.astype(np.float32)
     wrong = ~np.isfinite(rows).all(1)
     if wrong.any():

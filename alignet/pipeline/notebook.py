@@ -181,8 +181,8 @@ def after_stop() -> str:
     An experiment of dvc leaves its params.yaml, perhaps staged in git, and has removed the outputs of its stages.
     """
     if "DVC_EXP_BASELINE_REV" not in os.environ:
-        return "'dvc repro' goes on from there"
-    return f"params.yaml still is the experiment's: '{BACK}' goes back, 'dvc repro' goes on from there"
+        return "'dvc repro' resumes from there"
+    return f"params.yaml still is the experiment's: '{BACK}' restores it, 'dvc repro' resumes from there"
 
 
 def main(arguments: list[str] | None = None) -> int:

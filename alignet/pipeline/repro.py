@@ -291,7 +291,7 @@ def mend_lock(folder: Path) -> None:
     """
     lock, kept = folder / LOCK, folder / KEPT
     if lock.is_file() and not whole(lock):
-        print(f"{LOCK} was cut off when a run was killed: taken back to the last whole one", flush=True)
+        print(f"{LOCK} was cut off when a run was killed: restored from its last complete copy", flush=True)
         if whole(kept):
             kept.replace(lock)
         else:
@@ -331,7 +331,7 @@ def main(arguments: list[str]) -> int:
     except filelock.Timeout:
         print("another 'make repro' is running in this folder: wait until it has ended, or stop it", file=sys.stderr)
     except OSError as error:  # of this program's own files, as on a full disk
-        print(f"{error}: 'make repro' goes on once that is mended", file=sys.stderr)
+        print(f"{error}: 'make repro' resumes once that is fixed", file=sys.stderr)
     return 1
 
 
@@ -357,11 +357,11 @@ def _run(arguments: list[str]) -> int:
             server.close()
     except KeyboardInterrupt:
         place = f" in stage {unfinished(spans)}" if unfinished(spans) else ""
-        print(f"\nstopped{place}: 'make repro' goes on from there", file=sys.stderr)
+        print(f"\nstopped{place}: 'make repro' resumes from there", file=sys.stderr)
         return 130
     if code:
         place = f"stage {unfinished(spans)} failed" if unfinished(spans) else f"dvc failed ({code})"
-        print(f"{place}, as said above: 'make repro' goes on once that is mended", file=sys.stderr)
+        print(f"{place}, as said above: 'make repro' resumes once that is fixed", file=sys.stderr)
         return 1
     print(*summary(spans, counts, time.monotonic() - begun), sep="\n")
     if not (arguments or nothing_changed(spans, counts)) and Path("reports/tables").is_dir():

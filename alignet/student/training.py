@@ -91,7 +91,7 @@ class Run:
         for name in ("student", "optimiser", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.curve = state["step"], state["curve"]
-        print(f"{path}: going on from step {self.step}", file=sys.stderr)
+        print(f"{path}: resuming from step {self.step}", file=sys.stderr)
 
 
 def fit(

@@ -57,7 +57,7 @@ def write(target: str, world: World, folder: Path, settings: Synthesis) -> dict[
     if not len(names) == len(clusters) == len(representation):
         raise ReleaseError(
             f"{files['representation']}: {len(representation)} rows, with {len(names)} file names and {len(clusters)} "
-            "cluster numbers: they must be as many"
+            "cluster numbers: their counts must be equal"
         )
     affine = transforms.read(home() / files["transform"]) if "transform" in files else None
     place = matched(names, labelling.filenames(world), files["filenames"])

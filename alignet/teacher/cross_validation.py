@@ -154,7 +154,7 @@ def splits(sight: Sight, judgements: ChoiceCounts, settings: Teacher) -> list[Fo
         outside = pictures[fold_of_picture[pictures] != fold]
         train = with_drawn(sight, train, outside, settings)
         if len(train.triplets) == 0 or not (len(held_out.triplets) or levels):
-            raise ValueError(f"teacher.folds: {settings.folds} folds leave one without triplets; choose fewer")
+            raise ValueError(f"teacher.folds: {settings.folds} folds leave one of them without triplets: choose fewer")
         folds.append(Fold(train, held_out, levels, Start.of(sight, train, outside, settings)))
     return folds
 

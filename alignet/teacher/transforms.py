@@ -52,7 +52,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: holds no array {', '.join(lacking)}")
     wrong = [name for name, array in arrays.items() if array.dtype.kind != "f" or not np.isfinite(array).all()]
     if wrong:
-        raise ValueError(f"{path}: {', '.join(wrong)} holds other than finite floating-point numbers")
+        raise ValueError(f"{path}: {', '.join(wrong)} holds numbers that are not finite floating-point numbers")
     return arrays
 
 

@@ -248,7 +248,7 @@ def _had(files: list[File], options: argparse.Namespace) -> tuple[dict[str, Path
             path = taken(file, options.sources, options.to) if options.sources else fetch(file, options.to)
         except FetchError as error:
             without = bool(options.pictures if file.path == PHOTOGRAPHS.path else options.sources and not file.needed)
-            print(f"{error}{': goes on without it' if without else ''}", file=sys.stdout if without else sys.stderr)
+            print(f"{error}{': continues without it' if without else ''}", file=sys.stdout if without else sys.stderr)
             failed |= not without
             continue
         found[file.path] = path

@@ -142,7 +142,7 @@ def not_a_number(names, rows):
     ("change", "message"),
     [
         (lambda names, rows: (rows, None), "features: names: missing; they say which picture each row is of"),
-        (lambda names, rows: (rows, names[1:]), "features: 36 rows, and 35 names: they must be as many"),
+        (lambda names, rows: (rows, names[1:]), "features: 36 rows, and 35 names: their counts must be equal"),
         (
             lambda names, rows: (rows.flatten(), names),
             r"features: is float32 of shape \(108,\), not pictures x numbers",
@@ -195,7 +195,9 @@ def test_a_file_of_features_is_scored_by_the_command_line_beside_other_models(ru
     capsys.readouterr()
     (run / "names.txt").write_text("\n".join(names[1:]))
     assert evaluate.main(words) == 1
-    assert capsys.readouterr().err.splitlines() == [f"{run / 'brain.npy'}: 36 rows, and 35 names: they must be as many"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"{run / 'brain.npy'}: 36 rows, and 35 names: their counts must be equal"
+    ]
 
 
 def test_options_of_timms_model_are_taken_from_the_command_line(run, capsys):

@@ -362,7 +362,7 @@ def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(
-        ValueError, match=r"^backbone 'resnet18': timm's weights cannot be had \(no route to host\): [^\n]*$"
+        ValueError, match=r"^backbone 'resnet18': timm's weights cannot be loaded \(no route to host\): [^\n]*$"
     ):
         backbones.create(settings("resnet18", weights="timm"))
 

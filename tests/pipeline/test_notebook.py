@@ -121,7 +121,7 @@ def test_a_kernel_has_the_environment_that_importing_alignet_sets(tmp_path, kern
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [
-        (signal.SIGINT, 130, ["", "stopped in stage a: 'dvc repro' goes on from there"]),
+        (signal.SIGINT, 130, ["", "stopped in stage a: 'dvc repro' resumes from there"]),
         (signal.SIGTERM, 143, []),
     ],
     ids=["Ctrl-C", "SIGTERM"],

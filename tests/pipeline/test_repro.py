@@ -78,7 +78,7 @@ def test_a_failing_stage_ends_with_its_name_and_exit_code_one(tmp_path):
     assert stdout == "[1/2] bad\n"
     assert lines[0] == "broken"
     assert lines[1].startswith("ERROR: failed to reproduce 'bad'")
-    assert lines[2:] == ["stage bad failed, as said above: 'make repro' goes on once that is mended"]
+    assert lines[2:] == ["stage bad failed, as said above: 'make repro' resumes once that is fixed"]
 
 
 def test_an_archive_without_git_runs_and_goes_on_running_once_there_is_a_git(tmp_path):
@@ -133,7 +133,7 @@ def test_a_stopped_run_leaves_nothing_alive_and_the_next_one_goes_on(tmp_path, n
     _, stderr = process.communicate(timeout=PATIENCE)  # two seconds where nothing else runs
     assert psutil.wait_procs(started, timeout=PATIENCE)[1] == []
     assert process.returncode == 130
-    assert stderr == b"\nstopped in stage notebook: 'make repro' goes on from there\n"
+    assert stderr == b"\nstopped in stage notebook: 'make repro' resumes from there\n"
     (folder / "awake").touch()
     code, stdout, stderr = run(folder)
     assert (code, stderr) == (0, "")

@@ -500,7 +500,7 @@ def test_half_precision_with_a_scaled_loss_learns_too(toy):
 
 
 def killed_and_resumed(toy, chosen, path, monkeypatch, stop, dropout):
-    """Weights and curve of a run that stops in step `stop` and goes on from its checkpoint."""
+    """Weights and curve of a run that stops in step `stop` and resumes from its checkpoint."""
     update = training._update
 
     def killed_at(run, shown, batch):

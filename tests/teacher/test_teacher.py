@@ -114,7 +114,7 @@ def test_a_fits_weights_do_not_depend_on_features_of_held_out_concepts():
 
 def test_folds_that_leave_no_triplets_are_refused():
     judged = people(torch.randn(6, 3, generator=generator()), random_triplets(torch.arange(6), 20), 1)
-    with pytest.raises(ValueError, match="folds: 4 folds leave one without triplets"):
+    with pytest.raises(ValueError, match="folds: 4 folds leave one of them without triplets"):
         cross_validation.splits(sight(torch.randn(6, 3)), judged, settings(folds=4))
 
 

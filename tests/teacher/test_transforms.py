@@ -57,7 +57,7 @@ def test_a_teacher_that_was_exported_comes_back_as_the_same_map(tmp_path, axes):
         ({"bias": np.ones(5)}, r"bias is \(5,\), and weights is \(6, 6\)"),
         ({"mean": np.ones(5)}, r"mean is \(5,\), and weights is \(6, 6\)"),
         ({"std": np.zeros(())}, r"std is \(\) and must be positive"),
-        ({"weights": np.full((6, 6), np.nan)}, "weights holds other than finite"),
+        ({"weights": np.full((6, 6), np.nan)}, "weights holds numbers that are not finite"),
         ({"weights": np.array([[{}]], object)}, "cannot be read as a file of NumPy arrays"),
     ],
 )

@@ -210,7 +210,7 @@ def test_photographs_of_ones_own_suffice_where_the_archive_is_gone(pinned, sourc
     for number, name in enumerate(NAMES[:100]):
         picture(own / f"{name}.jpg", number)  # as the photographs under CC0 are named
     assert run([rest, source[1]], tmp_path / "to", "--pictures", str(own)) == 0
-    assert "goes on without it" in capsys.readouterr().out
+    assert "continues without it" in capsys.readouterr().out
     images = folder_world.read(tmp_path / "to/things/world").images
     assert set(images["exact"]) == {"no"}
     assert set(images.loc[images["split"] == "synthesis", "path"].str.partition("/")[0]) == {"imagenet"}
