@@ -17,13 +17,11 @@ from jinja2 import DictLoader
 from latex2mathml.converter import convert
 from markupsafe import Markup
 from nbconvert import HTMLExporter, MarkdownExporter
-from nbconvert.filters import markdown2html
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
 
 EQUATION = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
-INLINE = re.compile(r"(?<![\\$`])\$([^$\n`]+)\$")
 TAG = re.compile(r"\\tag\{(\d+)\}")
-MARK = re.compile(r"EQUATION\d+HERE")
 WIDTH = 1000  # pixels of the pictures of `write_markdown`
 FOUND = "**What this run found**"  # how the findings at the end of a notebook begin (figures.findings)
 FOLDED = """{%- extends 'basic/index.html.j2' -%}
@@ -45,19 +43,14 @@ def write(notebooks: Path, folder: Path) -> None:
         require_js_url="",
         jquery_url="",
         embed_images=True,
+        filters={"markdown2html": to_html},
     )
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        title = path.stem
-        kept: dict[str, str] = {}
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                cell.source = without_mathml(cell.source, kept)
-                heading = re.match(r"# (.+)", cell.source)
-                title = heading[1] if heading and title == path.stem else title
+        headings = (re.match(r"# (.+)", cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+        title = next((heading[1] for heading in headings if heading), path.stem)
         _describe_pictures(notebook, title)
         body, _ = exporter.from_notebook_node(notebook)
-        body = with_mathml(body, kept)
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(path.stem)}</title>'
         back = '<p><a href="../index.html">Report</a></p>'
         text = f"{head}<style>{STYLE}</style>{back}{body}</html>"
@@ -89,24 +82,22 @@ def write_markdown(notebooks: Path, folder: Path) -> None:
         (folder / f"{path.stem}.md").write_text(text, encoding="utf-8")
 
 
-def without_mathml(text: str, kept: dict[str, str]) -> str:
-    """Markdown with a mark in place of each equation in TeX, whose MathML is put into `kept` under the mark.
+class _Renderer(IPythonRenderer):
+    """HTML of a notebook's Markdown; nbconvert's parser finds the equations, which become MathML here."""
 
-    Put back after the conversion to HTML, which would take an equation's tags apart.
-    """
+    def block_math(self, body: str) -> str:
+        return f'<div class="equation">{equation(body)}</div>'
 
-    def mark(maths: str) -> str:
-        name = f"EQUATION{len(kept)}HERE"
-        kept[name] = maths
-        return name
+    def inline_math(self, body: str) -> str:
+        return mathml(body)
 
-    text = EQUATION.sub(lambda match: mark(f'<div class="equation">{equation(match[1])}</div>'), text)
-    return INLINE.sub(lambda match: mark(mathml(match[1])), text)
+    def paragraph(self, text: str) -> str:
+        return text if text.startswith('<div class="equation">') else super().paragraph(text)
 
 
-def with_mathml(page: str, kept: dict[str, str]) -> str:
-    """HTML with the equations back in the places of their marks."""
-    return MARK.sub(lambda match: kept[match[0]], re.sub(r"<p>(EQUATION\d+HERE)</p>", r"\1", page))
+def to_html(text: str) -> str:
+    """Markdown as HTML, with its equations as MathML."""
+    return str(MarkdownWithMath(renderer=_Renderer(escape=False)).render(text))
 
 
 def mathml(tex: str, display: str = "inline") -> str:
@@ -135,7 +126,7 @@ def findings(path: Path) -> Markup | None:
             text = output.get("data", {}).get("text/markdown", "")
             if text.startswith(FOUND):
                 named = text.replace(FOUND, f"**What {path.stem} found**", 1)
-                return Markup(markdown2html(named))
+                return Markup(to_html(named))
     return None
 
 

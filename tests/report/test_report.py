@@ -86,11 +86,19 @@ def test_equations_are_mathml_with_their_numbers(run, name):
 
 def test_no_command_of_tex_is_left_in_an_equation():
     for path in sorted((config.home() / "notebooks").glob("*.ipynb")):
-        kept: dict[str, str] = {}
-        for cell in nbformat.read(path, as_version=4).cells:
-            pages.without_mathml(cell.source if cell.cell_type == "markdown" else "", kept)
-        assert [maths for maths in kept.values() if "\\" in maths] == [], path.name
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+        maths = re.findall(r"<math.*?</math>", pages.to_html("\n\n".join(cells)), re.DOTALL)
+        assert [each for each in maths if "\\" in each] == [], path.name
     assert "<mo>arg</mo>" in pages.mathml(r"\arg\max_t s_t")
+
+
+def test_dollars_and_underscores_of_code_and_of_prose_are_no_equations():
+    html = pages.to_html("`$x$` costs 5\\$, and $a_b < c$ is *one* equation\n\n$$ x_1 \\tag{2} $$")
+    assert html.count("<math") == 2
+    assert "<code>$x$</code> costs 5$, and <math" in html
+    assert "<em>one</em> equation" in html
+    assert "<p>(2)</p></div>" in html
+    assert "<p><div" not in html
 
 
 def test_names_of_columns_break_between_words(tmp_path):
