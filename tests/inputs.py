@@ -46,3 +46,26 @@ def random_triplets(pool: Tensor, n: int, seed: int = 0) -> Tensor:
 def random_pictures(n: int = 2, size: int = 32) -> Tensor:
     """(n, 3, size, size) uint8."""
     return torch.randint(256, (n, 3, size, size), generator=generator(), dtype=torch.uint8)
+
+
+# Small embedded worlds by whose choices they have: what differs from params.yaml.
+EMOJI = {
+    "things": {"picture_size": 32, "colour_renderings": 4, "line_renderings": 1},
+    "simulated": {
+        "classes": 8,
+        "picture_size": 32,
+        "colour_renderings": 2,
+        "line_renderings": 1,
+        "participants": 10,
+        "triplets_train": 200,
+        "raters_train": 1,
+        "triplets_test": 40,
+        "triplets_per_level": 30,
+        "raters_test": 4,
+    },
+}
+
+
+def emoji(whose: str, **changes: Any) -> config.Emoji:
+    """Settings of a small embedded world with choices of real people (things) or simulated ones."""
+    return settings("emoji", **({"people": whose} | EMOJI[whose] | changes))

@@ -2,7 +2,9 @@
 
 import shutil
 import tomllib
+from functools import partial
 
+import inputs
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,11 +19,7 @@ from alignet.worlds.things.rows import Rows
 
 SOURCES = config.home().parent / "shared" / "sources" / "things"
 HERE = config.home() / "alignet" / "worlds" / "emoji"
-SMALL = {"people": "things", "picture_size": 32, "colour_renderings": 4, "line_renderings": 1}
-
-
-def small(**changes):
-    return config.load("emoji", config.Emoji, "params.yaml", **(SMALL | changes))
+small = partial(inputs.emoji, "things")
 
 
 @pytest.fixture(scope="module")

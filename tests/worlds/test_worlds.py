@@ -1,5 +1,6 @@
 import struct
 import zlib
+from functools import partial
 
 import inputs
 import numpy as np
@@ -9,30 +10,14 @@ import torch
 from inputs import generator
 from PIL import Image, ImageFile
 
-from alignet import config
 from alignet.worlds import check
 from alignet.worlds.emoji import drawing, participants
 from alignet.worlds.emoji import world as emoji_world
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.schema import SPLITS
 
-SMALL = {
-    "people": "simulated",
-    "classes": 8,
-    "picture_size": 32,
-    "colour_renderings": 2,
-    "line_renderings": 1,
-    "participants": 10,
-    "triplets_train": 200,
-    "raters_train": 1,
-    "triplets_test": 40,
-    "triplets_per_level": 30,
-    "raters_test": 4,
-}
-
-
-def small(**changes):
-    return config.load("emoji", config.Emoji, "params.yaml", **(SMALL | changes))
+SMALL = inputs.EMOJI["simulated"]
+small = partial(inputs.emoji, "simulated")
 
 
 @pytest.fixture(scope="module")
