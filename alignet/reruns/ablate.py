@@ -54,7 +54,7 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
     moved["default", "default"] = influences.load(data / "levels")
     for number, entry in enumerate(listed):
         place = data / "ablations" / f"{number:02d}_{entry['factor'].replace(' ', '_')}"
-        changes = entry["changes"] | {"run": {"students": [student]}}
+        changes = entry["changes"] | {"run": {"students": [student]}, "levels": {"floor_untrained": False}}
         folder = variants.run(variants.Variant(place, changes, ("07_levels",)), params_file, out_dir)
         parts.append(_levels(folder / "levels.csv", student).assign(factor=entry["factor"], variant=entry["name"]))
         moved[entry["factor"], entry["name"]] = influences.load(place / "data" / "levels")
@@ -83,8 +83,11 @@ def read(file: str) -> tuple[str, list[dict]]:
 
 
 def beside_default(scores: pd.DataFrame, moved: Moved, seeds: Path) -> pd.DataFrame:
-    """With over_default, the accuracy minus the run's own on the same triplets, its 95 % interval over triplets that
-    share concepts, and the spread of the run's own over seeds, if it is known.
+    """The scores with further columns: over_default, its 95 % interval, and the spread of the run over seeds if it is
+    known.
+
+    over_default is the accuracy minus the run's own on the same triplets; the interval is over triplets that share
+    concepts.
     """
     key = ["student", "target", "level"]
     own = scores[scores["factor"] == "default"].set_index(key)["odd_one_out_accuracy"]
@@ -100,7 +103,7 @@ def beside_default(scores: pd.DataFrame, moved: Moved, seeds: Path) -> pd.DataFr
 
 
 def _interval(row: dict, moved: Moved) -> tuple[float, float]:
-    """The interval of over_default; NaN for the run itself and where the two were not scored on the same triplets."""
+    """The interval of over_default; NaN for the run itself, and if the two were not scored on the same triplets."""
     benchmark = f"levels, {influences.about('', row['regime'], row['level'])}", levels.METRIC
     model, found = (row["student"], row["target"]), []
     for key in (("default", "default"), (row["factor"], row["variant"])):
