@@ -97,7 +97,7 @@ def test_answers_to_such_a_table_fill_triplets_and_levels(folder, tmp_path):
     assert worlds.main(["triplets", str(folder), "--n", "20"]) == 0
     asked = pd.read_csv(folder / "trials.csv", keep_default_na=False)
     asked.assign(odd=0, participant="p").to_csv(tmp_path / "answers.csv", index=False)
-    answers.add(folder, tmp_path / "answers.csv")
+    assert "not read" not in answers.add(folder, tmp_path / "answers.csv")
     read = tables.read(folder)
     assert len(read.triplets) == 20
     assert read.levels["level"].value_counts().to_dict() == {"coarse": 4, "boundary": 4, "fine": 4}
@@ -111,6 +111,13 @@ def test_a_level_that_has_fewer_triplets_than_are_asked_for_is_said(world):
     assert 0.9 < found["fine"] / sum(math.comb(n, 3) for n in pictures) <= 1
     of_fine = f"{found['fine']} triplets of level fine by class"
     assert said == [f"the 32 pictures of split test give {of_fine}, and 1200 are asked for"]
+
+
+def test_a_world_without_test_pictures_is_asked_about_no_level(world):
+    images = world.images[world.images["split"] != "test"].reset_index(drop=True)
+    table, said = trials.every(tables.World(**(vars(world) | {"images": images})), 5, 2)
+    assert table["level"].tolist() == [""] * 5
+    assert [line.partition(" of level")[0] for line in said] == ["the 0 pictures of split test give 0 triplets"] * 3
 
 
 @pytest.mark.parametrize(

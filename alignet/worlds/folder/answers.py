@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from alignet.worlds.folder import answer_files
+from alignet.worlds.folder import answer_files, trials
 from alignet.worlds.folder.answer_files import filled, names, numbers
 from alignet.worlds.format import files, tables
 from alignet.worlds.format.schema import LEVELS
@@ -124,7 +124,8 @@ def _renamed(file: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> tup
             found = found.assign(**{name: found[there[0]]})
             said.append(f"{file}: column {there[0]} is taken as {name}")
             columns = {**columns, name: there[0]}
-    unread = [column for column in table if column not in KNOWN and column not in columns.values()]
+    expected = (*KNOWN, *columns.values(), trials.LIST)
+    unread = [column for column in table if column not in expected]
     return found, said + ([f"{file}: columns that are not read: {', '.join(map(str, unread))}"] if unread else [])
 
 

@@ -120,7 +120,7 @@ def _triplets(
     seen: set[tuple[int, ...]] = set()
     found: list[tuple[int, ...]] = []
     tries = 0
-    while len(found) < n and tries < TRIES:
+    while len(found) < n and tries < TRIES and pictures:
         triplet = _one(shown + generator.random(pictures), groups, level)
         key = tuple(sorted(triplet))
         tries += 1
