@@ -382,3 +382,47 @@ def test_the_lock_names_packages_and_no_addresses():
 def test_the_lock_pins_every_package():
     lines = [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if line.strip()]
     assert [line for line in lines if not re.match(r"[A-Za-z0-9._-]+(\[[^]]+\])?==\S+", line)] == []
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def in_params(key):
+    """Whether params.yaml has a key; NAME stands for any entry, and what is null there may hold anything."""
+    values = PARAMS
+    for part in key.split("."):
+        if not isinstance(values, dict):
+            return values is None
+        values = values | {"NAME": next(iter(values.values()))}
+        if part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def unknown_keys(text):
+    """Keys in backticks, such as `teacher.start`, that params.yaml lacks although it has their section."""
+    keys = [key for key in re.findall(r"`([a-z_]+(?:\.\w+)+)`", text) if key.split(".")[0] in PARAMS]
+    return [key for key in keys if not key.endswith((".csv", ".yaml")) and not in_params(key)]
+
+
+def unknown_modules(text):
+    """Modules and folders on the lines 'Code: ...' that alignet/ lacks."""
+    named = [name for line in re.findall(r"(?m)^Code:.*", text) for name in re.findall(r"`([\w/]+)`", line)]
+    found = (ROOT / "alignet" / name.rstrip("/") for name in named)
+    return [path.name for path in found if not path.is_dir() and not path.with_suffix(".py").is_file()]
+
+
+def test_an_unknown_key_or_module_is_found():
+    assert unknown_keys("`teacher.stat`, `teacher.start`, `students.NAME.lr`, `teacher.csv`, `other.key`") == [
+        "teacher.stat"
+    ]
+    assert unknown_modules("Code: `maths/choices`, `people/gone`, `student/`.") == ["gone"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_keys_and_modules_that_exist(path):
+    text = path.read_text(encoding="utf-8")
+    assert unknown_keys(text) == []
+    assert unknown_modules(text) == []
