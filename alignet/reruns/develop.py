@@ -185,8 +185,8 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     for _, of_one in by_level.groupby(key, sort=False):
         loses = bool((of_one["over_base_high"] < 0).any())
         rows += [part.assign(loses=loses) for part in (of_one, _mean_row(of_one))]
-    numbers = {"n_folds": scores["fold"].nunique(), "n_seeds": scores["seed"].nunique()}
-    table = pd.concat(rows, ignore_index=True).assign(**numbers)
+    repeats = {"n_folds": scores["fold"].nunique(), "n_seeds": scores["seed"].nunique()}
+    table = pd.concat(rows, ignore_index=True).assign(**repeats)
     means = table[(table["level"] == "mean") & table["loses"].eq(False)]  # the base's are NaN
     best = means.loc[means.groupby("target")["accuracy"].idxmax(), ["variant", "target"]]
     chosen = pd.MultiIndex.from_frame(table[["variant", "target"]]).isin(pd.MultiIndex.from_frame(best))
