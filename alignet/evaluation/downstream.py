@@ -227,11 +227,11 @@ def _predictions(classifiers: list[Linear], test: Tensor) -> Iterator[Tensor]:
     together = max(1, min(10, PART // (largest * max(1, len(test)))))
     for start in range(0, len(classifiers), together):
         names, weights, biases = zip(*classifiers[start : start + together], strict=True)
-        joined, offsets, found = torch.cat(weights).T, torch.cat(biases), []
+        joined, offsets, predicted = torch.cat(weights).T, torch.cat(biases), []
         for some in test.split(max(1, PART // joined.shape[1])):
             scores = torch.addmm(offsets, some, joined).split([len(label) for label in names], dim=1)
-            found.append([label[score.argmax(1)] for label, score in zip(names, scores, strict=True)])
-        for parts in zip(*found, strict=True):
+            predicted.append([label[score.argmax(1)] for label, score in zip(names, scores, strict=True)])
+        for parts in zip(*predicted, strict=True):
             yield torch.cat(parts)
 
 
@@ -252,12 +252,12 @@ def _corruption_rows(
     accuracy: dict[tuple[str, int], dict] = {(name, number): {} for name in shown for number in range(len(chosen))}
     for number, task in enumerate(chosen):
         for key, layers in test.items():
-            found = fitted(task, layers["pooled"], settings)
+            classifiers = fitted(task, layers["pooled"], settings)
             for name, changed in shown.items():
                 asked = layers["pooled"]
                 if changed is not None:
                     asked = asked.index_copy(0, rows, changed[key]["pooled"])
-                accuracy[name, number][key] = accuracies(task, found, asked)
+                accuracy[name, number][key] = accuracies(task, classifiers, asked)
     table = []
     for (name, number), of_models in accuracy.items():
         named = replace(chosen[number], protocol=f"corruption {name}, {label}")
@@ -270,11 +270,11 @@ def _corrupted(
 ) -> dict[str, Layers | None]:
     """Features of some test pictures after each corruption; None: as they are ('none')."""
     clean = stacks(students, world.paths(world.rows("test")[rows]), features)
-    found: dict[str, Layers | None] = {"none": None}
+    corrupted_features: dict[str, Layers | None] = {"none": None}
     for name in settings.corruptions:
         changed = {size: corruptions.corrupted(stack, name, settings.seed) for size, stack in clean.items()}
-        found[name] = embed(students, changed, features)
-    return found
+        corrupted_features[name] = embed(students, changed, features)
+    return corrupted_features
 
 
 def _public_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
@@ -293,7 +293,7 @@ def _public_rows(entry: Mapping[Any, str], students: Students, features: Feature
         return [{"dataset": entry["name"], "protocol": "all", "note": why}]
     parts: list[tuple[Any, int | None]] = [(tested, None)]
     parts += [] if learnt is None else [(learnt, settings.public_pictures_per_class)]
-    labels, found, train = _embedded(parts, students, features, settings)
+    labels, layers, train = _embedded(parts, students, features, settings)
     if "train" in entry:
         sides = [train.nonzero().flatten(), labels[train], (~train).nonzero().flatten(), labels[~train]]
         chosen = episodes.whole(entry["name"], "learnt from ImageNet", Episode(*sides), len(tested.classes))
@@ -303,7 +303,7 @@ def _public_rows(entry: Mapping[Any, str], students: Students, features: Feature
         pictures = Labelled(entry["name"], protocol, labels, torch.arange(len(labels)), shown, asked)
         chosen = episodes.few_shot(pictures, replace(settings, shots=settings.public_shots))
         chosen += episodes.linear_probe(pictures, settings) if learnt is None else []
-    return [row for task in chosen for row in scored(task, found, found, settings)]
+    return [row for task in chosen for row in scored(task, layers, layers, settings)]
 
 
 def _breeds_rows(entry: Mapping[Any, str], students: Students, features: Features, settings: Downstream) -> list[dict]:
@@ -325,11 +325,11 @@ def _breeds_rows(entry: Mapping[Any, str], students: Students, features: Feature
             break
     if why:
         return [{"dataset": entry["name"], "protocol": "all", "note": why}]
-    classes, found, source = _embedded(parts, students, features, settings)
+    classes, layers, source = _embedded(parts, students, features, settings)
     labels = torch.where(source, superclass[1][classes], superclass[0][classes])
     sides = Episode(source.nonzero().flatten(), labels[source], (~source).nonzero().flatten(), labels[~source])
     chosen = episodes.whole(entry["name"], "unseen subclasses", sides, int(superclass[0].max()) + 1)
-    return [row for task in chosen for row in scored(task, found, found, settings)]
+    return [row for task in chosen for row in scored(task, layers, layers, settings)]
 
 
 def _embedded(
@@ -341,7 +341,7 @@ def _embedded(
     Returns: classes (n,); features ('pooled') of all students; and whether a picture belongs to the second part, (n,)
         bool.
     """
-    labels, found, second = [], [], []
+    labels, batches, second = [], [], []
     sizes = sorted({size for _, size in students.values()})
     for number, (part, most) in enumerate(parts):
         of_part, generator = public.targets(part), torch.Generator().manual_seed(settings.seed)
@@ -350,6 +350,6 @@ def _embedded(
         second.append(torch.full((len(rows),), number == 1))
         for some in rows.split(TOGETHER):
             shown = {size: public.pictures(part, some, size) for size in sizes}
-            found.append(embed(students, shown, features))
-    joined = {key: {"pooled": torch.cat([each[key]["pooled"] for each in found])} for key in students}
+            batches.append(embed(students, shown, features))
+    joined = {key: {"pooled": torch.cat([each[key]["pooled"] for each in batches])} for key in students}
     return torch.cat(labels), joined, torch.cat(second)

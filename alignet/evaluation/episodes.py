@@ -128,12 +128,12 @@ def unseen_subclasses(pictures: Labelled, sub: Tensor, protocol: str, settings: 
     groups = {label: torch.tensor(members.to_numpy()) for label, members in pairs if len(members) > 1}
     if len(groups) < 2:
         return []
-    found = []
+    tasks = []
     for classifier, draws in (("centroid", settings.centroid_draws), ("logistic", settings.probe_draws)):
         generator = torch.Generator().manual_seed(settings.seed)
         episodes = [_halves(pictures.classes, sub, groups, generator) for _ in range(draws)]
-        found.append(Task(pictures.dataset, protocol, None, classifier, len(groups), episodes, pictures.labels))
-    return found
+        tasks.append(Task(pictures.dataset, protocol, None, classifier, len(groups), episodes, pictures.labels))
+    return tasks
 
 
 def whole(dataset: str, protocol: str, sides: Episode, classes: int) -> list[Task]:

@@ -31,14 +31,14 @@ def representations(
         embedder = backbones.create(replace(backbone, weights="random")).to(devices.local())
         untrained.setdefault(backbone.picture_size, {})[f"untrained {name}"] = embedder
     first = next(iter(students.values())).picture_size
-    paths, found = world.paths(world.scored_rows()), dict[str, Tensor]()
+    paths, floors = world.paths(world.scored_rows()), dict[str, Tensor]()
     for size in dict.fromkeys((first, *untrained)):
         networks = untrained.get(size, {})
         shown = pictures.batches(paths, size, features.batch_size, features.workers)
         parts = [_of_batch(batch, networks, settings, features.precision) for batch in shown]
         wanted = parts[0] if size == first else networks
-        found |= {name: torch.cat([part[name] for part in parts]) for name in wanted}
-    return {(name, results.FLOOR, "pooled"): rows for name, rows in found.items()}
+        floors |= {name: torch.cat([part[name] for part in parts]) for name in wanted}
+    return {(name, results.FLOOR, "pooled"): rows for name, rows in floors.items()}
 
 
 def colour_histogram(shown: Tensor, bins: int) -> Tensor:

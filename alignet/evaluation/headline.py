@@ -16,23 +16,23 @@ def headline(levels: pd.DataFrame, similarity: pd.DataFrame, downstream: pd.Data
 
     Args: levels.csv, similarity.csv, downstream.csv.
     """
-    found: dict[str, dict[str, float]] = {}
+    numbers: dict[str, dict[str, float]] = {}
     aligned = levels[(levels["target"] == "alignet") & (levels["representation"] == "pooled")]
     for row in regimes.main(aligned).to_dict("records"):
-        of_student, name = found.setdefault(str(row["student"]), {}), f"{row['regime']}, {row['level']}"
+        of_student, name = numbers.setdefault(str(row["student"]), {}), f"{row['regime']}, {row['level']}"
         of_student[name] = row["odd_one_out_accuracy"]
         of_student[f"{name}, over base"] = row["over_base"]
         of_student[f"{name}, over control"] = row["over_control"]
     held_out = similarity[(similarity["target"] == "alignet") & (similarity["benchmark"] == "held-out triplets")]
     for row in held_out[held_out["metric"] == "odd_one_out_accuracy"].to_dict("records"):
-        found.setdefault(str(row["student"]), {})["held-out triplets"] = row["value"]
+        numbers.setdefault(str(row["student"]), {})["held-out triplets"] = row["value"]
     for student, rows in downstream[downstream["target"] == "alignet"].groupby("student"):
         known = rows["over_control_low"].dropna()
         if len(known):
-            found.setdefault(str(student), {})["downstream above control"] = float((known > 0).mean())
+            numbers.setdefault(str(student), {})["downstream above control"] = float((known > 0).mean())
     return {
         student: {name: round(float(value), 4) for name, value in values.items() if pd.notna(value)}
-        for student, values in found.items()
+        for student, values in numbers.items()
     }
 
 

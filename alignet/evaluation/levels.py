@@ -133,7 +133,7 @@ def examples(world: World, people: HumanUncertainty, size: int = 96) -> dict[str
     They show new concepts or, where there are none, known ones. Among equals it is the first triplet whose concepts no
     earlier level shows. None is returned for a world without choices to score.
     """
-    found, taken, rows = {}, torch.empty(0, dtype=torch.int64), world.scored_rows()
+    by_level, taken, rows = {}, torch.empty(0, dtype=torch.int64), world.scored_rows()
     every = [judged for judged in choices_by_level(world, people) if not judged.study and judged.level != "all"]
     regime = min((judged.regime for judged in every), key=regimes.HEADLINE.index, default=None)
     for judged in (judged for judged in every if judged.regime == regime):
@@ -141,9 +141,9 @@ def examples(world: World, people: HumanUncertainty, size: int = 96) -> dict[str
         shown = torch.isin(judged.concepts, taken).any(1)
         best = int((votes.double() / judged.counts().sum(1).clamp(min=1) + votes / 1e3 - shown.double()).argmax())
         paths = world.paths(rows[judged.triplets[best]])
-        found[judged.level] = (pictures.stack(paths, size=size, workers=0), int(odd[best]))
+        by_level[judged.level] = (pictures.stack(paths, size=size, workers=0), int(odd[best]))
         taken = torch.cat([taken, judged.concepts[best]])
-    return found or None
+    return by_level or None
 
 
 def _without_levels(world: World, representations: Representations) -> pd.DataFrame:

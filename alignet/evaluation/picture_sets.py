@@ -80,8 +80,8 @@ def regimes(paths: list[Path], world: World) -> dict[str, Tensor]:
     labels = world.images[world.hierarchy[0]].astype(str)
     split = dict(zip(labels, world.images["split"], strict=True))
     split |= dict.fromkeys(labels[world.images["split"] == "human"], "human")
-    found = [split.get(picture_sets.concept(path)) for path in paths]
-    return {name: torch.tensor([of == kind for of in found]) for name, kind in (("known", "human"), ("new", "test"))}
+    splits = [split.get(picture_sets.concept(path)) for path in paths]
+    return {name: torch.tensor([of == kind for of in splits]) for name, kind in (("known", "human"), ("new", "test"))}
 
 
 def _of_pictures(names: dict, people: Tensor, models: list[Vectors], chosen: Tensor) -> list[dict]:

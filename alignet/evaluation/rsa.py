@@ -97,17 +97,17 @@ def dot_products(rows: Tensor, pairs: Tensor) -> Tensor:
     """
     n, dim = rows.shape
     first, second = pairs
-    found = torch.empty(len(first), dtype=rows.dtype)
+    products = torch.empty(len(first), dtype=rows.dtype)
     if len(first) < DENSE * n:
         size = max(1, PART // dim)
-        for some, one, other in zip(found.split(size), first.split(size), second.split(size), strict=True):
+        for some, one, other in zip(products.split(size), first.split(size), second.split(size), strict=True):
             some.copy_((rows[one] * rows[other]).sum(1))
-        return found
+        return products
     size = max(1, PART // n)
     for start in range(0, n, size):
         inside = (first >= start) & (first < start + size)
-        found[inside] = (rows[start : start + size] @ rows.T)[first[inside] - start, second[inside]]
-    return found
+        products[inside] = (rows[start : start + size] @ rows.T)[first[inside] - start, second[inside]]
+    return products
 
 
 def people_groups(participants: pd.Series, groups: int) -> Tensor:

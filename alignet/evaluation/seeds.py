@@ -120,10 +120,10 @@ def _over_seeds(own: pd.DataFrame, moved: Moved | None) -> dict:
     """The columns about one target's score. Args: own: the target's rows by seed."""
     values = own["value"]
     interval = _combined("ci", values, own, moved)
-    found = {"mean": values.mean(), "sd": values.std(), "lowest": values.min(), "highest": values.max()}
+    columns = {"mean": values.mean(), "sd": values.std(), "lowest": values.min(), "highest": values.max()}
     unit = f"training seeds, and {own['ci_unit'].iloc[0]}"
     ends = {end: interval[end] for end in ("ci_low", "ci_high")}
-    return found | {"n_seeds": len(own), **ends, "ci_unit": unit}
+    return columns | {"n_seeds": len(own), **ends, "ci_unit": unit}
 
 
 def _difference(name: str, own: pd.DataFrame, other: pd.DataFrame, kept: dict[int, Stored], of: tuple) -> dict:

@@ -89,15 +89,15 @@ def with_influences(
     """
     test = torch.isin(rows, world.rows("test"))
     plain = {key: each["pooled"] for key, each in layers.items()}
-    found = [plain, {key: features - features[test].mean(0) for key, features in plain.items()}]
-    of_test = [{key: features[test] for key, features in each.items()} for each in found]
-    parts = _of_triplets(world, rows, found, settings, people)
+    both = [plain, {key: features - features[test].mean(0) for key, features in plain.items()}]
+    of_test = [{key: features[test] for key, features in each.items()} for each in both]
+    parts = _of_triplets(world, rows, both, settings, people)
     for judged in choices_by_level(world, people):
         if judged.level != "all" and (not judged.study or judged.regime == regimes.EVERY):
             names = {"benchmark": f"levels, {influences.about(**judged.names)}"}
             names |= {"study": judged.study, "regime": judged.regime}
             place = torch.searchsorted(rows, world.scored_rows())[judged.triplets]
-            parts.append(_choice_rsa(names, dataclasses.replace(judged, triplets=place), found, settings))
+            parts.append(_choice_rsa(names, dataclasses.replace(judged, triplets=place), both, settings))
     if len(parts) < 3:
         parts.append(([_rsa_names({"benchmark": "levels, all"}) | {"note": "the world has no such choices"}], []))
     parts += [_rating_rsa(world, of_test, settings), *(_matrix_rsa(world, m, of_test) for m in settings.matrices)]

@@ -34,16 +34,16 @@ def primary(scored: pd.DataFrame) -> pd.Series:
 
     Args: scored: columns task, protocol, shots and classifier; rows without accuracy are never primary.
     """
-    found = pd.Series(False, scored.index)
+    is_first = pd.Series(False, scored.index)
     for _, rows in scored.dropna(subset=["task", "accuracy"]).groupby("task", sort=False):
         few = rows[rows["protocol"].str.startswith("few-shot") & (rows["classifier"] == DEFAULT)]
         if len(few):
             shots = sorted(few["shots"].unique())
-            found[few.index[few["shots"] == shots[len(shots) // 2]]] = True
+            is_first[few.index[few["shots"] == shots[len(shots) // 2]]] = True
         else:
             first = rows[rows["protocol"] == rows["protocol"].iloc[0]]
-            found[first.index[first["classifier"] == first["classifier"].iloc[0]]] = True
-    return found
+            is_first[first.index[first["classifier"] == first["classifier"].iloc[0]]] = True
+    return is_first
 
 
 def corrected(table: pd.DataFrame, p: pd.Series) -> pd.Series:
@@ -51,11 +51,11 @@ def corrected(table: pd.DataFrame, p: pd.Series) -> pd.Series:
 
     Args: table: columns student, target and primary; p: (n,) of one difference.
     """
-    found = pd.Series(float("nan"), table.index)
+    adjusted = pd.Series(float("nan"), table.index)
     rows = table[is_primary(table)]
     for _, some in rows.groupby(["student", "target"], sort=False):
-        found[some.index] = holm(p[some.index].tolist())
-    return found
+        adjusted[some.index] = holm(p[some.index].tolist())
+    return adjusted
 
 
 def is_primary(table: pd.DataFrame) -> pd.Series:

@@ -84,10 +84,10 @@ def write_model(folder: Path, embedder: Embedder, tensors: dict[str, Tensor], se
     shown = torch.randint(256, (2, 3, size, size), generator=generator, dtype=torch.uint8)
     try:
         with torch.inference_mode():
-            found, expected = by_timm_alone(folder, shown), embedder.eval()(shown)
+            given, expected = by_timm_alone(folder, shown), embedder.eval()(shown)
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         raise ValueError(f"{settings.model}: timm cannot load the export: {str(error).splitlines()[0]}") from error
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * _largest(expected)):
+    if given.shape != expected.shape or not torch.allclose(given, expected, rtol=1e-3, atol=1e-3 * _largest(expected)):
         raise ValueError(f"{settings.model}: timm loads the export and gives other features: nothing is exported")
 
 

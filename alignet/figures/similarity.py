@@ -154,9 +154,9 @@ def _ranks(matrix: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
     off = ~np.eye(len(matrix), dtype=bool)
-    found = np.zeros_like(matrix)
-    found[off] = (rankdata(matrix[off]) - 1) / max(1, off.sum() - 1)
-    return found
+    ranks = np.zeros_like(matrix)
+    ranks[off] = (rankdata(matrix[off]) - 1) / max(1, off.sum() - 1)
+    return ranks
 
 
 def _label(ax: plt.Axes, coarsest: pd.Series, named: bool) -> None:

@@ -28,15 +28,15 @@ def load(data: Path, settings: dict[str, Backbone], targets: list[str]) -> Stude
 
     Args: settings: by student. Raises: FileNotFoundError or RuntimeError naming the checkpoint that does not fit.
     """
-    found = {}
+    students = {}
     for student, backbone in settings.items():
         base = backbones.create(backbone)
         for target in ("base", *targets):
             embedder = copy.deepcopy(base)
             if target != "base":
                 restore(embedder, data / "students" / student / target / "student.safetensors")
-            found[student, target] = embedder.to(devices.local()), backbone.picture_size
-    return found
+            students[student, target] = embedder.to(devices.local()), backbone.picture_size
+    return students
 
 
 def restore(embedder: Embedder, checkpoint: Path) -> None:
@@ -109,20 +109,20 @@ def readable(embedder: Embedder, shown: Tensor) -> list[str]:
     Args: shown: (n, 3, size, size) uint8, a few pictures.
     """
     names = layers.names(embedder.model)
-    found: dict[str, str] = dict.fromkeys(names, "is not run for the features")
+    faults: dict[str, str] = dict.fromkeys(names, "is not run for the features")
 
     def look(name: str, output: Any) -> None:
         try:
             embedder.pooled(output)
-            found[name] = ""
+            faults[name] = ""
         except ValueError as error:
-            found[name] = str(error)
+            faults[name] = str(error)
 
     with layers.watched(embedder.model, names, look):
         embedder(shown.to(embedder.mean.device))
-    for name in (name for name in names if found[name]):
-        print(f"layer {name} is left out: {found[name]}")
-    return [name for name in names if not found[name]]
+    for name in (name for name in names if faults[name]):
+        print(f"layer {name} is left out: {faults[name]}")
+    return [name for name in names if not faults[name]]
 
 
 def by_layer(embedder: Embedder, batches: Iterable[Tensor], precision: str) -> dict[str, Tensor]:

@@ -197,8 +197,8 @@ def folded(embedder: Embedder, layer: str | list[str], size: int) -> Embedder:
         _fold_children(module)
     shown = torch.randint(256, (2, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     with torch.inference_mode():
-        expected, found = (model.eval().at_layer(shown.to(model.mean.device), layer) for model in (embedder, copied))
-    alike = torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        expected, given = (model.eval().at_layer(shown.to(model.mean.device), layer) for model in (embedder, copied))
+    alike = torch.allclose(given, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     return copied if alike else embedder
 
 
@@ -317,16 +317,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
         raise ValueError(f"{path}: cannot be read as weights ({str(error).splitlines()[0]})") from None
     for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
             break
-    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ValueError(f"{path}: holds no tensors by name")
-    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], settings: Backbone) -> None:

@@ -73,11 +73,11 @@ def extract(job: Job) -> None:
     groups = roles.apart(world, mine)
     if not (job.roles.student and model.layer == "pooled"):
         embedder, groups = backbones.folded(embedder, model.layer, size), [torch.arange(len(mine))]
-    found = []
+    batches = []
     for group in groups:
         shown = pictures.batches(world.paths(mine[group]), size, settings.batch_size, settings.workers)
-        found.append(backbones.features(embedder, shown, model.layer, settings.precision, job.name))
-    features = torch.cat(found)[torch.cat(groups).argsort()]
+        batches.append(backbones.features(embedder, shown, model.layer, settings.precision, job.name))
+    features = torch.cat(batches)[torch.cat(groups).argsort()]
     if devices.count() > 1:
         features = _joined(folder, features, len(rows))
     if devices.rank() == 0:
@@ -92,10 +92,10 @@ def _from_file(job: Job, file: config.FeatureFile, world: World, rows: Tensor) -
     """
     if job.roles.student:
         raise ValueError(f"run.students: {job.name!r} is a file of features: there is nothing to train")
-    found, borrowed = feature_files.of_world(file, world, rows, job.by_concept)
+    features, borrowed = feature_files.of_world(file, world, rows, job.by_concept)
     images, folder = world.images["image"].iloc[rows.tolist()], job.data / "features" / job.name
     if devices.rank() == 0:
-        save_features(folder, found, images)
+        save_features(folder, features, images)
         lines = "".join(f"{name}\n" for name in images[borrowed.numpy()])
         (folder / BORROWED).write_text(lines, encoding="utf-8")
         if lines:
@@ -162,13 +162,13 @@ def load_features(folder: Path, images: Sequence[str], rows: Tensor) -> Tensor:
             f"{images[int(rows[places.index(-1)])]!r}: run the features stage again"
         )
     features = np.load(folder / "features.npy", mmap_mode="r")
-    found = torch.full((len(images), features.shape[1]), torch.nan)
-    found[rows] = torch.from_numpy(features[places])
-    wrong = ~found[rows].isfinite().all(1)
+    rows_of_all = torch.full((len(images), features.shape[1]), torch.nan)
+    rows_of_all[rows] = torch.from_numpy(features[places])
+    wrong = ~rows_of_all[rows].isfinite().all(1)
     if wrong.any():
         first = images[int(rows[int(wrong.int().argmax())])]
         raise ValueError(f"{folder}: features of {first!r} are not finite: run the features stage again")
-    return found
+    return rows_of_all
 
 
 def joined(data: Path, names: list[str], world: World, rows: Tensor) -> tuple[Tensor, list[int]]:

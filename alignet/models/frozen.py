@@ -198,13 +198,13 @@ def changing_modules(model: nn.Module, frozen_batch_norm: bool) -> set[str]:
     They are the submodules with trainable parameters of their own and, unless their statistics are frozen, batch-norm
     layers.
     """
-    found = set()
+    names = set()
     for name, module in model.named_modules():
         trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
         counts = isinstance(module, nn.modules.batchnorm._BatchNorm) and not frozen_batch_norm
         if trained or counts:
-            found.add(name)
-    return found
+            names.add(name)
+    return names
 
 
 def _candidates(embedder: Embedder, changing: set[str], pictures: Tensor) -> list[tuple[str, tuple[str, ...]]]:
@@ -214,16 +214,16 @@ def _candidates(embedder: Embedder, changing: set[str], pictures: Tensor) -> lis
     started until then and must be skipped.
     """
     started: list[str] = []
-    found: list[tuple[str, tuple[str, ...]]] = []
+    candidates: list[tuple[str, tuple[str, ...]]] = []
 
     def end(name: str, output: object) -> None:
         if changing.isdisjoint(started) and isinstance(output, Tensor) and _in_sequence(embedder.model, name):
-            found.append((name, _outermost(started, name)))
+            candidates.append((name, _outermost(started, name)))
 
     every = [name for name, _ in embedder.model.named_modules()]
     with layers.watched(embedder.model, every, end, started.append), _evaluating(embedder):
         embedder(pictures)
-    return found
+    return candidates
 
 
 def _in_sequence(model: nn.Module, name: str) -> bool:

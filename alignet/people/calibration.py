@@ -107,11 +107,11 @@ class _Prediction:
         likeliest = (self.predicted == self.predicted.max(-1, keepdim=True).values).double()
         right = (self.shares * likeliest / likeliest.sum(-1, keepdim=True)).sum(1)
         loss = -torch.xlogy(self.shares, self.predicted.double()).sum(1)
-        found = {}
+        by_metric = {}
         for name, values in (("nll", loss), ("accuracy", right)):
             mean, influence = mean_influence(values / weights, weights)
-            found[name] = (mean, *self.units.interval(mean, influence))
-        return found
+            by_metric[name] = (mean, *self.units.interval(mean, influence))
+        return by_metric
 
 
 def _direct(distribution: str, which: str, held_out: str, judged: ChoiceCounts, predicted: Tensor) -> _Prediction:
@@ -131,23 +131,23 @@ def _predictions(
 
     Args: names: the objects by the numbers that judged.triplets hold.
     """
-    some = judged.where(judged.people >= 2)
-    found = []
+    repeatedly_judged = judged.where(judged.people >= 2)
+    predictions = []
     for source in sources:
         part = judged.where((source.places(names)[judged.triplets] >= 0).all(1))
         distribution = source.choice_distribution(part.triplets, names, settings)
         held_out, repeated = "yes" if source.held_out else "no", part.people >= 2
-        found.append(_direct(source.kind, "all", held_out, part, distribution))
+        predictions.append(_direct(source.kind, "all", held_out, part, distribution))
         if repeated.any():
-            found.append(_direct(source.kind, "repeated", held_out, part.where(repeated), distribution[repeated]))
-    found.insert(1, _direct("uniform", "all", "yes", judged, torch.full(judged.triplets.shape, 1 / 3)))
-    if some.answers is not None and len(some.triplets):
-        predicted, own = others_choices(some, settings.smoothing)
-        of = some.answers.triplet
-        shares = own.double() / some.counts.sum(1)[of, None]
-        units = Units(some.triplets[of])
-        found.append(_Prediction("empirical", "repeated", "yes", predicted, shares, of, units, int(own.sum())))
-    return found
+            predictions.append(_direct(source.kind, "repeated", held_out, part.where(repeated), distribution[repeated]))
+    predictions.insert(1, _direct("uniform", "all", "yes", judged, torch.full(judged.triplets.shape, 1 / 3)))
+    if repeatedly_judged.answers is not None and len(repeatedly_judged.triplets):
+        predicted, own = others_choices(repeatedly_judged, settings.smoothing)
+        of = repeatedly_judged.answers.triplet
+        shares = own.double() / repeatedly_judged.counts.sum(1)[of, None]
+        units = Units(repeatedly_judged.triplets[of])
+        predictions.append(_Prediction("empirical", "repeated", "yes", predicted, shares, of, units, int(own.sum())))
+    return predictions
 
 
 def comparison(embeddings: list[Embedding], judged: SingleChoices, settings: HumanUncertainty) -> pd.DataFrame:

@@ -160,13 +160,13 @@ def read(entry: PublishedEmbedding) -> Embedding:
 
 def published(settings: HumanUncertainty) -> list[Embedding]:
     """The embeddings of settings.published whose files are on disk; a printed line names each of the others."""
-    found = []
+    embeddings = []
     for entry in settings.published:
         if (config.home() / entry["file"]).is_file():
-            found.append(read(entry))
+            embeddings.append(read(entry))
         else:
             print(f"{entry['name']}: skipped, {entry['file']} is not on disk")
-    return found
+    return embeddings
 
 
 def source(world: World, ours: Embedding, settings: HumanUncertainty) -> Embedding:
@@ -183,18 +183,18 @@ def source(world: World, ours: Embedding, settings: HumanUncertainty) -> Embeddi
         raise ValueError(
             "human_uncertainty.uncertainty: embedding needs human_uncertainty.embedding, and objects: concept"
         )
-    found = read(settings.embedding)
+    embedding = read(settings.embedding)
     shown = held_out.shown_rows(world, held_out.parts_to_fit(world, settings).fitted)
     needed = world.images[world.hierarchy[0]].iloc[shown.tolist()].drop_duplicates().tolist()
-    missing = [name for name, row in zip(needed, found.places(needed).tolist(), strict=True) if row < 0]
+    missing = [name for name, row in zip(needed, embedding.places(needed).tolist(), strict=True) if row < 0]
     if missing:
         some = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
         raise ValueError(
-            f"human_uncertainty.embedding: {found.name} lacks {len(missing)} of the {len(needed)} "
+            f"human_uncertainty.embedding: {embedding.name} lacks {len(missing)} of the {len(needed)} "
             f"{world.hierarchy[0]}s that people judged: {some}"
         )
-    rows = found.places(ours.names)
+    rows = embedding.places(ours.names)
     judged = [name for name, row in zip(ours.names, rows.tolist(), strict=True) if row >= 0]
     rows = rows[rows >= 0]
-    posterior = Posterior(found.posterior.mu[rows], found.posterior.sigma[rows])
-    return Embedding(found.name, judged, posterior, held_out=False)
+    posterior = Posterior(embedding.posterior.mu[rows], embedding.posterior.sigma[rows])
+    return Embedding(embedding.name, judged, posterior, held_out=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from alignet import results
-from alignet.evaluation import published, tasks
+from alignet.evaluation import influences, published, tasks
 from alignet.figures.findings import ENOUGH
 from alignet.worlds.format import regimes
 
@@ -47,11 +47,11 @@ def of_run(tables: Path) -> pd.DataFrame:
     if not (tables / "levels.csv").is_file():
         return pd.DataFrame(columns=COLUMNS)
     levels = _pooled(tables).rename(columns={ACCURACY: "mean", "n_triplets": "n"})
-    parts = [levels.assign(benchmark="levels, one run", metric=ACCURACY)]
+    parts = [levels.assign(benchmark="levels, " + _about(levels), metric=ACCURACY)]
     if (tables / "uncertainty.csv").is_file():
         unsure = results.load(tables / "uncertainty.csv").rename(columns={"spearman": "mean"})
-        kind = "uncertainty, " + regimes.text(unsure, "against")
-        parts.append(unsure.assign(benchmark=kind, metric="spearman"))
+        about = "uncertainty, " + _about(unsure) + ", " + regimes.text(unsure, "against")
+        parts.append(unsure.assign(benchmark=about, metric="spearman"))
     return _completed(pd.concat([_completed(part) for part in parts], ignore_index=True).assign(n_seeds=1))
 
 
@@ -75,6 +75,12 @@ def outdated(tables: Path) -> bool:
 def _pooled(tables: Path) -> pd.DataFrame:
     rows = results.load(tables / "levels.csv")
     return rows[(rows["representation"] == "pooled") & rows[ACCURACY].notna()]
+
+
+def _about(table: pd.DataFrame) -> pd.Series:
+    """What the choices of each row are about, as seeds.csv names it."""
+    columns = [regimes.text(table, name) for name in ("study", "regime", "level")]
+    return pd.Series([influences.about(*row) for row in zip(*columns, strict=True)], table.index, dtype=str)
 
 
 def _completed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +117,7 @@ def control(rows: pd.DataFrame) -> str:
     if row is None or pd.isna(row["over_control"]):
         return ""
     return (
-        f"Its control, a student of the same teacher without the map, reaches "
+        f"The control, a student of the same teacher without the map, reaches "
         f"{number(row['mean'] - row['over_control'])}; AligNet minus control is "
         f"{difference(row, 'over_control')}{_unclear(row, 'over_control')}."
     )
@@ -259,6 +265,12 @@ def concepts(row: pd.Series, rows: pd.DataFrame | None = None) -> str:
 def _kind(row: pd.Series) -> str:
     """What uncertainty is compared with, of a benchmark that ends with it."""
     return str(row["benchmark"]).rsplit(", ", 1)[1].replace("_", " ")
+
+
+def judges(rows: pd.DataFrame) -> str:
+    """The people of the studies that are scored separately: 'the study of 2025, 199 people'; '' where there are none."""
+    people = rows.groupby("study")["n_people"].max()
+    return "; ".join(f"the study of {study}, {people[study]:.0f} people" for study in regimes.studies(rows))
 
 
 def passed(row: pd.Series) -> str:

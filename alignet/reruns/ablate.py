@@ -105,11 +105,11 @@ def beside_default(scores: pd.DataFrame, moved: Moved, seeds: Path) -> pd.DataFr
 def _interval(row: dict, moved: Moved) -> tuple[float, float]:
     """The interval of over_default; NaN for the run itself, and if the two were not scored on the same triplets."""
     benchmark = f"levels, {influences.about('', row['regime'], row['level'])}", levels.METRIC
-    model, found = (row["student"], row["target"]), []
+    model, influences_of = (row["student"], row["target"]), []
     for key in (("default", "default"), (row["factor"], row["variant"])):
         units, by_model = moved[key].get(benchmark, (None, {}))
-        found.append((units, by_model.get(model)))
-    (units, before), (others, after) = found
+        influences_of.append((units, by_model.get(model)))
+    (units, before), (others, after) = influences_of
     nothing = influences.NAN, influences.NAN
     if row["factor"] == "default" or units is None or others is None or before is None or after is None:
         return nothing

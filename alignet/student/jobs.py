@@ -126,9 +126,11 @@ def load_held_out(folder: Path, world: World, settings: config.Student) -> Batch
 
 def _release_triplets(path: Path, world: World) -> tuple[np.ndarray, np.ndarray]:
     """A file's triplets as positions in the synthesis split, by file name, and their similarities, (n, 3) each."""
-    found = triplet_files.read(path)
+    release = triplet_files.read(path)
     names = world.images["path"].to_numpy()[world.rows("synthesis")]
-    return triplet_files.locate(found, names), np.asarray(found.similarities)  # mapped still, or all of a streamed one
+    return triplet_files.locate(release, names), np.asarray(
+        release.similarities
+    )  # mapped still, or all of a streamed one
 
 
 def _work(labels: Path, settings: config.Student, backbone: Backbone) -> str:

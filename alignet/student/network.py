@@ -69,14 +69,14 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
     A tensor that two names share (such as CoaT's position encodings) is copied, so that every reader finds all names.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     places: set[int] = set()
     for name, tensor in module.state_dict().items():
         own = tensor.detach().contiguous()
         shared = own.untyped_storage().data_ptr() in places
-        found[name] = own.clone() if shared else own
+        tensors[name] = own.clone() if shared else own
         places.add(own.untyped_storage().data_ptr())
-    return found
+    return tensors
 
 
 @torch.inference_mode()

@@ -100,14 +100,14 @@ def write(
     generator = torch.Generator().manual_seed(settings.seed)
     sources = schemes.sources(settings.scheme, clusters, class_labels(world, settings))
     sizes = [settings.train_triplets, settings.valid_triplets]
-    found = sample_distinct(sources, sum(sizes), generator)
-    if len(found) < 3:
+    triplets = sample_distinct(sources, sum(sizes), generator)
+    if len(triplets) < 3:
         raise ValueError(f"synthesis.scheme {schemes.name(settings.scheme)}: the pictures give fewer than 3 triplets")
-    if len(found) < sum(sizes):  # a world of few pictures: all that there are, in the same shares
-        sizes[1] = max(1, len(found) * sizes[1] // sum(sizes))
-        sizes[0] = len(found) - sizes[1]
-        print(f"only {len(found):,} different triplets: {sizes[0]:,} to train on, {sizes[1]:,} to validate")
-    drawn = found.split(sizes)
+    if len(triplets) < sum(sizes):  # a world of few pictures: all that there are, in the same shares
+        sizes[1] = max(1, len(triplets) * sizes[1] // sum(sizes))
+        sizes[0] = len(triplets) - sizes[1]
+        print(f"only {len(triplets):,} different triplets: {sizes[0]:,} to train on, {sizes[1]:,} to validate")
+    drawn = triplets.split(sizes)
     for split, rows in zip(("train", "valid"), drawn, strict=True):
         labels = pair_kernel.pair_similarities(representation, rows.numpy())
         triplet_files.write(

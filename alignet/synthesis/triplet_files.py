@@ -211,17 +211,17 @@ def locate(release: Release, paths: np.ndarray) -> np.ndarray:
     index = pd.Index(paths if folders else [str(path).rsplit("/", 1)[-1] for path in paths])
     if not index.is_unique:
         raise ReleaseError(f"{release.path}: {index[index.duplicated()][0]!r} is the name of two pictures")
-    found = np.empty((len(release), 3), np.int64)
+    positions = np.empty((len(release), 3), np.int64)
     for part, rows in chunks(release):
         names = _text(rows.filenames)
-        found[part] = index.get_indexer(names.ravel()).reshape(-1, 3)
-        missing = (found[part] < 0).any(1)
+        positions[part] = index.get_indexer(names.ravel()).reshape(-1, 3)
+        missing = (positions[part] < 0).any(1)
         if missing.any():
             row = int(missing.argmax())
-            name = str(names[row][found[part][row] < 0][0])
+            name = str(names[row][positions[part][row] < 0][0])
             count = f"{int(missing.sum())} of {len(names)} triplets from row {part.start} name such pictures"
             raise ReleaseError(f"{release.path}: filenames, row {part.start + row}: no picture {name!r} ({count})")
-    return found
+    return positions
 
 
 def write(path: Path, filenames: np.ndarray, triplets: np.ndarray, similarities: np.ndarray) -> None:

@@ -97,8 +97,8 @@ class Start:
         if settings.start == "identity":
             return cls(plain, None, drawn)
         targets = sight.embedding.mean(pictures)
-        found, _ = ridge.fit(plain, sight.features, pictures, targets, drawn.concepts, train, settings.ridge)
-        return cls(plain, found, drawn)
+        ridge_map, _ = ridge.fit(plain, sight.features, pictures, targets, drawn.concepts, train, settings.ridge)
+        return cls(plain, ridge_map, drawn)
 
     def fit(self, sight: Sight, train: ChoiceCounts, cell: Teacher) -> AffineMap:
         """The map that is fitted with the settings of one cell of the grid."""
@@ -233,7 +233,7 @@ def cross_fitted(sight: Sight, judgements: ChoiceCounts, best: Teacher) -> pd.Da
     tried: list[Teacher | str] = [*_unfitted(best), best]
     for cell in tried:
         maps = devices.each(partial(_of_fold, sight, cell), kept)
-        found = [
+        predicted = [
             mapped_similarities(affine, sight.features, fold.validation.triplets)
             for affine, fold in zip(maps, kept, strict=True)
         ]
@@ -243,7 +243,7 @@ def cross_fitted(sight: Sight, judgements: ChoiceCounts, best: Teacher) -> pd.Da
             levels |= _levels(sight.by_level.classes[triplets])
         for level, some in levels.items():
             if some.any():
-                scored = on_people(torch.cat(found)[some], counts[some], sight.concepts[triplets[some]])
+                scored = on_people(torch.cat(predicted)[some], counts[some], sight.concepts[triplets[some]])
                 tables.append(names | {"level": level} | scored)
     return pd.DataFrame(tables)
 

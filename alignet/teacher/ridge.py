@@ -77,16 +77,16 @@ class Regression:
         [3.0, -3.0, 6.0, -6.0]
         """
         shrunk = self.left * (self.squares / (self.squares + self._penalty(penalty)))
-        residuals, found = self.targets - shrunk @ (self.left.T @ self.targets), self.targets.clone()
+        residuals, predicted = self.targets - shrunk @ (self.left.T @ self.targets), self.targets.clone()
         sizes = torch.bincount(self.groups)
         alone = sizes[self.groups] == 1
         leverage = (shrunk * self.left).sum(1) + 1 / len(self.targets)
-        found[alone] -= residuals[alone] / (1 - leverage[alone])[:, None]
+        predicted[alone] -= residuals[alone] / (1 - leverage[alone])[:, None]
         for group in (sizes > 1).nonzero().flatten():
             rows = self.groups == group
             hat = shrunk[rows] @ self.left[rows].T + 1 / len(self.targets)
-            found[rows] -= torch.linalg.solve(torch.eye(len(hat), dtype=hat.dtype) - hat, residuals[rows])
-        return found
+            predicted[rows] -= torch.linalg.solve(torch.eye(len(hat), dtype=hat.dtype) - hat, residuals[rows])
+        return predicted
 
     def _penalty(self, penalty: float) -> Tensor:
         return penalty * self.squares.sum() / len(self.targets)

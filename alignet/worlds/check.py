@@ -27,11 +27,13 @@ def pictures(world: World, table: str = "images.csv") -> list[str]:
     Args: table: the file that names the pictures, which the lines name.
     """
     paths, names = world.paths(), world.images["path"].tolist()
-    found = faults(paths)
-    lines = _named(table, "cannot be read as a picture", [f"{n} ({f})" for n, f in zip(names, found, strict=True) if f])
+    reasons = faults(paths)
+    lines = _named(
+        table, "cannot be read as a picture", [f"{n} ({f})" for n, f in zip(names, reasons, strict=True) if f]
+    )
     same = [
         f"{names[one]} ({world.images['split'].iloc[one]}) and {names[other]} ({world.images['split'].iloc[other]})"
-        for one, other in _in_two_splits(paths, world.images["split"].tolist(), found)
+        for one, other in _in_two_splits(paths, world.images["split"].tolist(), reasons)
     ]
     return lines + _named(table, "the same picture in two splits", same)
 

@@ -242,7 +242,7 @@ def _files(dataset: str, names: list[str], everything: bool = False) -> list[Fil
 
 def _had(files: list[File], options: argparse.Namespace) -> tuple[dict[str, Path], bool]:
     """Paths of the files by File.path, and whether a wanted file is missing; a line is printed for each file."""
-    found, failed = {}, False
+    paths, failed = {}, False
     for file in files:
         try:
             path = taken(file, options.sources, options.to) if options.sources else fetch(file, options.to)
@@ -251,9 +251,9 @@ def _had(files: list[File], options: argparse.Namespace) -> tuple[dict[str, Path
             print(f"{error}{': continues without it' if without else ''}", file=sys.stdout if without else sys.stderr)
             failed |= not without
             continue
-        found[file.path] = path
+        paths[file.path] = path
         print(f"{path}: {_said(path, file)}")
-    return found, failed
+    return paths, failed
 
 
 def _said(path: Path, file: File) -> str:
@@ -350,10 +350,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.dataset == "things" and _own_imagenet(options):
         print(f"{_own_imagenet(options)}: in place of the photographs of {CLASSES.path}")
         files = [file for file in files if file.path != CLASSES.path]
-    found, failed = _had(files, options)
+    paths, failed = _had(files, options)
     if options.dataset == "things":
         needed = [file for file in files if file.needed and not (file.path == PHOTOGRAPHS.path and options.pictures)]
-        failed |= any(file.path not in found for file in needed) or not _things(found, options)
+        failed |= any(file.path not in paths for file in needed) or not _things(paths, options)
     if options.dataset == "mur92" and not failed:
         print(f"{len(mur92.extract(options.to / 'mur92'))} pictures in {options.to / 'mur92' / 'pictures'}")
     if options.dataset in BY_HAND:

@@ -93,12 +93,12 @@ def _depths(children: Children, root: str) -> dict[str, int]:
 
 def _below(children: Children, node: str) -> set[str]:
     """The node and all nodes below it."""
-    found, waiting = {node}, [node]
+    below, waiting = {node}, [node]
     while waiting:
-        new = [child for child in children.get(waiting.pop(), ()) if child not in found]
-        found.update(new)
+        new = [child for child in children.get(waiting.pop(), ()) if child not in below]
+        below.update(new)
         waiting += new
-    return found
+    return below
 
 
 def _leaves(children: Children, node: str, classes: set[str]) -> list[str]:

@@ -65,12 +65,11 @@ def read(root: Path, entry: Mapping[Any, str]) -> PictureSet:
     """
     if entry["format"] not in FORMATS:
         raise WorldError(f"similarity.picture_sets: format {entry['format']!r} is none of {', '.join(FORMATS)}")
-    found = FORMATS[entry["format"]](root, root / entry["root"], entry)
-    if found.people.shape[1:] != (len(found.paths), len(found.paths)):
-        raise WorldError(
-            f"{entry['root']}: {len(found.paths)} pictures, and judgements about {found.people.shape[1]} of them"
-        )
-    return found
+    picture_set = FORMATS[entry["format"]](root, root / entry["root"], entry)
+    pictures, judged = len(picture_set.paths), picture_set.people.shape[1:]
+    if judged != (pictures, pictures):
+        raise WorldError(f"{entry['root']}: {pictures} pictures, and judgements about {judged[0]} of them")
+    return picture_set
 
 
 def _cichy(_root: Path, folder: Path, _entry: Mapping[Any, str]) -> PictureSet:
@@ -137,8 +136,8 @@ def _mean_ratings(file: Path, paths: list[Path]) -> Tensor:
 
 def _number(name: str) -> int | None:
     """The first number in a name, if there is one."""
-    found = re.search(r"\d+", name)
-    return int(found[0]) if found else None
+    number = re.search(r"\d+", name)
+    return int(number[0]) if number else None
 
 
 def _mur92(_root: Path, folder: Path, _entry: Mapping[Any, str]) -> PictureSet:

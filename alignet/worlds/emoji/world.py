@@ -54,17 +54,17 @@ def _with_real_people(settings: Emoji, out: Path, generator: torch.Generator) ->
     """Emoji that show a concept of THINGS, with people's choices about those concepts; the others for synthesis."""
     emoji = judged.with_concepts(concept_table(settings.classes), settings.new_share, generator)
     images = judged.pictures_by_split(_draw(emoji, settings, out, generator, judged.HIERARCHY))
-    found = judged.tables_of_choices(images, settings.seed)
+    of_choices = judged.tables_of_choices(images, settings.seed)
     world = tables.World(
         name="emoji",
         choices="human",
         pictures=out,
         hierarchy=judged.HIERARCHY,
         images=images,
-        triplets=found.triplets,
-        levels=found.levels,
+        triplets=of_choices.triplets,
+        levels=of_choices.levels,
         shared_concepts="judged",
-        concept_choices=found.concept_choices,
+        concept_choices=of_choices.concept_choices,
         judged=choices.JUDGED,
     )
     tables.write(world, out, sources=[*SOURCES, choices.SOURCE], notes=judged.NOTES)

@@ -219,8 +219,8 @@ def read(folder: Path, unfilled: bool = False) -> World:
     problems += [f"{folder / name}.csv: no such file" for name in needed if paths[name] is None]
     if header is None or problems:
         raise WorldError("\n".join(problems))
-    found = {name: path for name, path in paths.items() if path is not None}
-    parts = {name: _table_file(name, path, header.hierarchy, unfilled) for name, path in found.items()}
+    files_found = {name: path for name, path in paths.items() if path is not None}
+    parts = {name: _table_file(name, path, header.hierarchy, unfilled) for name, path in files_found.items()}
     problems += [*_problems(parts, header)]
     if problems:
         raise WorldError("\n".join(problems))

@@ -98,6 +98,6 @@ def matched(classes: pd.Series, things: pd.DataFrame) -> pd.DataFrame:
                 rows.setdefault(name, []).append(row)
     by_name = {wordnet: rows[name][0] for wordnet, name in free.items() if len(rows.get(name, [])) == 1}
     once = pd.Series(by_name, dtype=int).drop_duplicates(keep=False)
-    found = [(wordnet, row, "WordNet") for wordnet, row in by_id.items()]
-    found += [(wordnet, row, "name") for wordnet, row in once.items()]
-    return pd.DataFrame(found, columns=["wordnet", "row", "matched_by"]).set_index("wordnet")
+    matches = [(wordnet, row, "WordNet") for wordnet, row in by_id.items()]
+    matches += [(wordnet, row, "name") for wordnet, row in once.items()]
+    return pd.DataFrame(matches, columns=["wordnet", "row", "matched_by"]).set_index("wordnet")

@@ -130,10 +130,10 @@ def roles(things: pd.DataFrame, pictured: set[str], seed: int = SEED) -> np.ndar
     """
     order = np.random.default_rng(seed).random(len(things))
     places = np.lexsort((order, things["category"]))
-    found = np.empty(len(things), dtype=object)
-    found[places] = np.where(evenly_spread(len(things)) < NEW_SHARE, NEW, JUDGED)
-    found[~things["concept"].isin(pictured).to_numpy()] = WITHOUT
-    return found
+    roles_of = np.empty(len(things), dtype=object)
+    roles_of[places] = np.where(evenly_spread(len(things)) < NEW_SHARE, NEW, JUDGED)
+    roles_of[~things["concept"].isin(pictured).to_numpy()] = WITHOUT
+    return roles_of
 
 
 def _images(
