@@ -163,5 +163,5 @@ def launch(module: str, job: object, devices: int) -> None:
 
 
 def handed_over(file: str, record: type[Item]) -> Item:
-    """The job that `launch` has written, as a record of this class; every value is exactly what it was."""
+    """The job that `launch` has written, as a record of the given class; its values are exactly the same."""
     return TypeAdapter(record).validate_json(Path(file).read_bytes())

@@ -110,10 +110,10 @@ def named(arrays: dict[str, np.ndarray], expected: dict[str, Tensor], source: st
 def normalisation(
     model: nn.Module, arrays: dict[str, np.ndarray], choices: list[Statistics], source: str, tolerance: float = 1e-3
 ) -> Statistics:
-    """The mean and standard deviation, of values in [0, 1], with which the model repeats the outputs of the SavedModel.
+    """The mean and standard deviation of values in [0, 1] with which the model repeats the SavedModel's outputs.
 
-    Args: arrays: hold pictures and outputs if `dump` made them; otherwise the first choice is believed.
-    Raises: ValueError with the smallest largest difference, in units of the largest output, if no choice does.
+    Args: arrays: hold pictures and outputs if `dump` wrote them; otherwise the first choice is returned unchecked.
+    Raises: ValueError if no choice repeats the outputs, with the smallest deviation in units of the largest output.
     """
     if not arrays.keys() >= set(PROBE):
         return choices[0]

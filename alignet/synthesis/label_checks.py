@@ -118,7 +118,7 @@ def own_signal(
 def released_signal(
     paths: dict[str, Path], world: World, independent: Tensor, settings: Synthesis, backbone: str
 ) -> pd.DataFrame:
-    """The signal check of triplet files, own or released: scheme -> file; pictures are found by their file names.
+    """The signal check of triplet files, own or released, given by scheme; pictures are found by their file names.
 
     Args: independent: (n_pictures, dim), features of the synthesis split.
     Raises: release.ReleaseError if a file is not what its format says or names pictures that the world lacks.

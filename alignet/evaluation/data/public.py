@@ -70,8 +70,9 @@ def available(name: str, root: str) -> tuple[Any, Any, str]:
 
 
 def of_classes(folder: str, names: list[str], use: str) -> tuple[Any, str]:
-    """A folder of class folders whose classes are those of `names`, numbered as there; or None and why it is
-    skipped, with its use in words: 'learnt from'.
+    """A folder of class folders with the classes `names`, numbered in their order; or None and why it is skipped.
+
+    The reason names the folder's use in words, such as 'learnt from'.
     """
     lacking = [name for name in names if not (home() / folder / name).is_dir()]
     if lacking:
