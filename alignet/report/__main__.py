@@ -1,12 +1,14 @@
 """Write the report of a finished run: python -m alignet.report [--out-dir FOLDER]
 
-reports/index.html can be read offline and printed: text, equations, what each notebook found, figures with captions and
-tables of the run, the numbers that the paper publishes beside ours, how far the run is from the published one, and what
-was run where. reports/pages/ holds the executed notebooks, their code folded.
+reports/index.html can be read offline and printed. It opens with the finding beside the paper's number; then come text,
+equations, what each notebook found, figures with captions and tables of the run, which figure of the paper is where,
+how far the run is from the published one, and what was run where. reports/pages/ holds the executed notebooks, their
+code folded.
 """
 
 import argparse
 import base64
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,12 @@ from markupsafe import Markup
 
 from alignet import config, results
 from alignet.figures import way
-from alignet.report import cautions, compare, pages, provenance
+from alignet.report import cautions, compare, figure_map, finding, pages, provenance
 from alignet.report.cautions import Caution
 from alignet.worlds.format.schema import PARTICIPANTS
 
 HERE = Path(__file__).parent
+OPENING = ("seeds", "levels")  # the figure that the page opens with: the first of these that the run has
 FOLDERS = ("figures", "variants")  # of reports/: the run's figures, and those of other seeds and settings
 SHOWN = 60  # rows of a table that stand on the page
 
@@ -54,6 +57,7 @@ def render(reports: Path, data: Path) -> str:
     environment = Environment(autoescape=select_autoescape(default=True, default_for_string=True))
     template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
     kind, warned = values["kind"], cautions.of_run(data, reports)
+    sections = [_section(section, reports, values, warned) for section in contents["sections"]]
     return template.render(
         title=contents["title"],
         lead=contents["lead"],
@@ -61,10 +65,43 @@ def render(reports: Path, data: Path) -> str:
         warning=_warning(kind, values["judged"]),
         cautions=warned,
         way=Markup(way.drawn()),
-        sections=[_section(section, reports, values, warned) for section in contents["sections"]],
+        found=_finding(reports / "tables"),
+        opening=_opening(sections),
+        sections=sections,
+        map=figure_map.of_run(config.home(), reports),
         facts=provenance.facts(),
         params=(config.home() / config.PARAMS).read_text(encoding="utf-8"),
     )
+
+
+def _finding(tables: Path) -> dict[str, Any]:
+    """What the page opens with, in words."""
+    rows = finding.of_run(tables)
+    return {
+        "sentence": _unbroken(finding.sentence(rows)),
+        "control": _unbroken(finding.control(rows)),
+        "basis": finding.basis(rows).replace("`", ""),
+        "compared": [[_unbroken(cell) for cell in row] for row in finding.compared(rows)],
+        "shortfalls": finding.shortfalls(rows),
+        "outdated": finding.outdated(tables),
+    }
+
+
+def _unbroken(text: str) -> str:
+    """The text with spaces at which no line breaks before a percent sign and inside an interval."""
+    return re.sub(r" (?=%)|(?<=,) (?=[^\[\]]*\])", "\N{NO-BREAK SPACE}", text)
+
+
+def _opening(sections: list[dict[str, Any]]) -> dict[str, str] | None:
+    """The figure that the page opens with, taken out of its section, which then says so (`opens`)."""
+    for name in OPENING:
+        for section in sections:
+            for figure in section["figures"]:
+                if figure["name"] == name:
+                    section["figures"].remove(figure)
+                    section["opens"] = True
+                    return figure
+    return None
 
 
 WARNINGS = {
@@ -88,7 +125,10 @@ def _values(reports: Path) -> dict[str, Any]:
     people = f"{PARTICIPANTS[kind]}, who were shown {judged}" if judged else PARTICIPANTS[kind]
     seeds = reports / "tables" / "seeds.csv"
     count = int(pd.read_csv(seeds)["n_seeds"].max()) if seeds.is_file() else 0
-    return {"kind": kind, "judged": judged, "people": people, "seeds": count, "students": config.names("students")}
+    studies = finding.judges(finding.of_run(reports / "tables"))
+    unsure = f"people's choices: {studies}" if studies and kind == "human" else people
+    values = {"kind": kind, "judged": judged, "people": people, "unsure": unsure, "seeds": count}
+    return values | {"students": config.names("students")}
 
 
 def _section(section: dict[str, Any], reports: Path, values: dict[str, Any], warned: list[Caution]) -> dict[str, Any]:
@@ -116,11 +156,17 @@ def _figures(figure: dict[str, str], reports: Path, values: dict[str, Any]) -> l
         named = {key: text.format(student=student, **values) for key, text in figure.items()}
         places = [reports / folder / f"{named['name']}.png" for folder in FOLDERS]
         for file in [place for place in places if place.is_file()]:
-            csv = file.with_suffix(".csv")
+            csv, png = file.with_suffix(".csv"), f"{file.parent.name}/{file.name}"
             data = base64.b64encode(file.read_bytes()).decode()
             alt = f"{named['alt']}{f', {student}' if student else ''}"
             found.append(
-                named | {"alt": alt, "data": data, "csv": f"{csv.parent.name}/{csv.name}" if csv.is_file() else ""}
+                named
+                | {
+                    "alt": alt,
+                    "data": data,
+                    "png": png,
+                    "csv": f"{csv.parent.name}/{csv.name}" if csv.is_file() else "",
+                }
             )
     return found
 

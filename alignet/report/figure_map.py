@@ -15,6 +15,7 @@ import yaml
 
 from alignet import config, results
 from alignet.evaluation import published
+from alignet.report import finding
 
 ROWS = Path("docs") / "figure_map.yaml"
 OUT = Path("docs") / "figure_map.md"
@@ -43,17 +44,58 @@ def page(root: Path) -> str:
     return HEAD + "".join(f"| {' | '.join(_cells(row, numbers, root))} |\n" for row in rows)
 
 
+def of_run(root: Path, reports: Path) -> list[dict[str, Any]]:
+    """The rows for the report of one run: paper, claim, pages and figures that the run has, its own numbers, differs.
+
+    A number that its tables do not have is left out; what seeds.csv would say comes from the one run where there is no
+    such file. [] where docs/figure_map.yaml is not there. Args: root: the project's; reports: the run's folder.
+    """
+    if not (root / ROWS).is_file():
+        return []
+    numbers = pd.read_csv(published.PUBLISHED).set_index("quantity")
+    return [_row(row, numbers, reports) for row in yaml.safe_load((root / ROWS).read_text(encoding="utf-8"))]
+
+
+def _row(row: dict[str, Any], numbers: pd.DataFrame, reports: Path) -> dict[str, Any]:
+    names = dict.fromkeys(tuple(Path(figure).parts[1:]) for figure in row["figures"])  # without the world
+    pages = [path for name in row["notebooks"] for path in sorted((reports / "pages").glob(f"{name}*.html"))]
+    return {
+        "paper": f"{row['paper']} ({row['figure'] or 'figure not read'})",
+        "claim": _claim(row, numbers),
+        "pages": [f"pages/{path.name}" for path in pages],
+        "figures": ["/".join(name) for name in names if reports.joinpath(*name).is_file()],
+        "ours": "; ".join(said for spec in row["numbers"] if (said := _here(spec, reports / "tables"))),
+        "differs": row["differs"],
+    }
+
+
+def _here(spec: dict[str, str], tables: Path) -> str:
+    """A number of a run, in words; '' where its tables do not have it."""
+    file = tables / f"{spec['table']}.csv"
+    table = finding.of_run(tables) if spec["table"] == "seeds" else results.load(file) if file.is_file() else None
+    if table is None:
+        return ""
+    try:
+        found = table.query(spec["where"])
+        said = "" if found.empty else _told(spec, found)
+    except (NameError, KeyError):  # a column that the table of another run lacks, in `where` or in `text`
+        return ""
+    return "" if "nan" in said else said
+
+
 def _cells(row: dict[str, Any], numbers: pd.DataFrame, root: Path) -> list[str]:
     notebooks = [f"[{name}](../notebooks/{name}.ipynb)" for name in row["notebooks"]]
     figures = [_titled(name) for name in row["figures"]]  # no links: git keeps the figures that pages show
-    said = [
-        row["claim"].removesuffix("."),
-        *(f"{quantity}: {_reported(numbers.loc[quantity])}" for quantity in row["published"]),
-    ]
     ours = [_ours(spec, root) for spec in row["numbers"]]
     place = f"{row['paper']} ({row['figure'] or 'figure not read'})"
     parts = [", ".join(notebooks), ", ".join(figures), "; ".join(ours)]
-    return [place, "; ".join(said), *(part or "none" for part in parts), row["differs"]]
+    return [place, _claim(row, numbers), *(part or "none" for part in parts), row["differs"]]
+
+
+def _claim(row: dict[str, Any], numbers: pd.DataFrame) -> str:
+    """What the paper says, with its published numbers."""
+    quantities = [f"{quantity}: {_reported(numbers.loc[quantity])}" for quantity in row["published"]]
+    return "; ".join([row["claim"].removesuffix("."), *quantities])
 
 
 def _titled(figure: str) -> str:
@@ -74,6 +116,10 @@ def _ours(spec: dict[str, str], root: Path) -> str:
     found = table.query(spec["where"])
     if found.empty:
         raise ValueError(f"{ROWS}: no row of {spec['run']}'s {spec['table']}.csv is {spec['where']}")
+    return _told(spec, found)
+
+
+def _told(spec: dict[str, str], found: pd.DataFrame) -> str:
     values = found.iloc[0].to_dict() | found.mean(numeric_only=True).to_dict()
     return re.sub(r"(?<![\d.])0\.(?=\d)", ".", spec["text"].format(**values))
 
