@@ -60,11 +60,15 @@ def write(notebooks: Path, folder: Path) -> None:
 def write_markdown(notebooks: Path, folder: Path) -> None:
     """The executed notebooks as Markdown with small pictures, for a reader who runs nothing: one of each number.
 
-    11_figures is left out: its figures stand beside.
+    12_figures is left out: its figures stand beside.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    first = {path.stem[:2]: path for path in sorted(notebooks.glob("*.ipynb"), reverse=True) if "11_" not in path.stem}
+    first = {
+        path.stem[:2]: path
+        for path in sorted(notebooks.glob("*.ipynb"), reverse=True)
+        if not path.stem.endswith("_figures")
+    }
     for path in first.values():
         names = {"output_files_dir": f"{path.stem}_files", "unique_key": path.stem}
         text, resources = MarkdownExporter().from_filename(str(path), resources=names)

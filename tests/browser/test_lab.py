@@ -11,10 +11,10 @@ NUMBERED = sorted(path.name for path in (config.home() / "notebooks").glob("[0-9
 
 
 def test_a_stage_notebook_runs_all_its_cells(opened, clone, screen):
-    page = opened("12_cost.ipynb")
+    page = opened("11_cost.ipynb")
     run_all(page)
     scrolled_to(page, ".jp-OutputArea-output img")
-    screen(page, "lab_12_cost")
+    screen(page, "lab_11_cost")
     scrolled_to(page, "text=What this run found")
     assert page.locator("text=Traceback").count() == 0
     # What jupyter paints pink: warnings on the error stream.
@@ -34,7 +34,7 @@ def test_a_notebook_that_is_opened_and_saved_says_what_it_said(opened, clone, na
 
 
 def test_files_of_the_project_can_be_reached(opened):
-    page = opened("12_cost.ipynb")
+    page = opened("11_cost.ipynb")
     page.click(".jp-FileBrowser .jp-BreadCrumbs-home")
     page.wait_for_selector(".jp-DirListing-item >> text=params.yaml")
     assert page.locator(".jp-DirListing-item >> text=README.md").count() == 1
