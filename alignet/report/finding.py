@@ -268,7 +268,7 @@ def _kind(row: pd.Series) -> str:
 
 
 def judges(rows: pd.DataFrame) -> str:
-    """The people of the studies that are scored separately: 'the study of 2025, 199 people'; '' where there are none."""
+    """The people of the studies that are scored separately, as 'the study of 2025, 199 people'; '' without a study."""
     people = rows.groupby("study")["n_people"].max()
     return "; ".join(f"the study of {study}, {people[study]:.0f} people" for study in regimes.studies(rows))
 

@@ -101,7 +101,8 @@ def page(reference: Path) -> str:
     for run in runs:
         world = PUBLISHED[run.name]
         lines += ["", f"## {world.title}: {world.of}", "", *_asked(run), "", _falls_short(run), ""]
-        lines += [*_headline(run), "", *_levels(run), *_study(run), *_teacher(run), *_teacher_on_people(run)]
+        lines += [*_headline(run), "", *_levels(run), *_other_split(run), *_study(run), *_teacher(run)]
+        lines += _teacher_on_people(run)
         lines += [*_people(run), *_unsure(run), *_downstream(run)]
     return "\n".join(lines) + "\n" + SHORTFALLS.read_text(encoding="utf-8")
 
@@ -178,6 +179,17 @@ def _levels(run: Run) -> Iterator[str]:
     rows = rows[rows["study"] == ""]
     yield from _table(rows, REGIMES)
     yield from _floors(rows)
+
+
+def _other_split(run: Run) -> Iterator[str]:
+    """The same settings on another draw of the new concepts, where that run's levels.csv is kept beside `run`'s."""
+    other = Run(f"{run.name}_split_1", run.tables.parent.with_name(f"{run.name}_split_1") / "tables")
+    if not (other.tables / "levels.csv").is_file():
+        return
+    yield from ("", "### Another draw of the new concepts, one training seed", "")
+    yield "Settings are those of the run above; they were not chosen on these concepts (docs/reproducing.md)."
+    yield ""
+    yield from _table(other.choices[other.choices["study"] == ""], REGIMES)
 
 
 def _table(rows: pd.DataFrame, groups: Iterable[str]) -> Iterator[str]:
