@@ -182,7 +182,7 @@ def _levels(run: Run) -> Iterator[str]:
 
 
 def _other_split(run: Run) -> Iterator[str]:
-    """The same settings on another draw of the new concepts, where that run's levels.csv is kept beside `run`'s."""
+    """A table of a run with the same settings on another draw of the new concepts, if one is kept beside `run`."""
     other = Run(f"{run.name}_split_1", run.tables.parent.with_name(f"{run.name}_split_1") / "tables")
     if not (other.tables / "levels.csv").is_file():
         return
