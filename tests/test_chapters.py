@@ -1,4 +1,4 @@
-"""The chapters 01 to 06 name what is there: equations of docs/method.md, keys of params.yaml, notebooks."""
+"""The chapters name what is there: equations of docs/method.md, keys of params.yaml, notebooks."""
 
 import re
 
@@ -9,7 +9,7 @@ import yaml
 from alignet.config import home
 
 ROOT = home()
-CHAPTERS = sorted((ROOT / "notebooks").glob("0[1-6]_*.ipynb"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("0[1-7]_*.ipynb"))
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)+?)\\tag\{(\d+)\} *\$\$", re.DOTALL)
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
@@ -55,7 +55,7 @@ def test_a_chapter_shows_functions_and_its_code_names_no_file_of_theirs(path):
 def test_a_chapter_has_its_parts_and_two_questions_with_folded_answers(path):
     said = text(path)
     headings = re.findall(r"(?m)^## (.+)$", said)
-    assert headings[0] == "What the paper did"
+    assert headings[0] in ("What the paper did", "What the paper found")
     assert headings[-1] == "What could be otherwise"
     assert any(heading.startswith("What we ") for heading in headings)
     answers = re.findall(r"<details><summary>Answer</summary><p>(.*?)</p></details>", said, re.DOTALL)
