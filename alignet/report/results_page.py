@@ -103,7 +103,7 @@ def page(reference: Path) -> str:
         lines += ["", f"## {world.title}: {world.of}", "", *_asked(run), "", _falls_short(run), ""]
         lines += [*_headline(run), "", *_levels(run), *_other_split(run), *_study(run), *_teacher(run)]
         lines += _teacher_on_people(run)
-        lines += [*_people(run), *_unsure(run), *_downstream(run)]
+        lines += [*_people(run), *_unsure(run), *_downstream(run), *_ablations(run)]
     return "\n".join(lines) + "\n" + SHORTFALLS.read_text(encoding="utf-8")
 
 
@@ -364,6 +364,23 @@ def _downstream(run: Run) -> Iterator[str]:
             cells += [number(of["mean"].get(target)) for target in results.TARGETS]
             cells += [difference(of.loc["alignet"], name) for name in ("over_base", "over_control")]
             yield "| " + " | ".join(cells) + " |"
+
+
+def _ablations(run: Run) -> Iterator[str]:
+    """One choice changed at a time, where `make ablate` has run: accuracy on new concepts minus the default's."""
+    if not (run.tables / "ablations.csv").is_file():
+        return
+    rows = run.table("ablations")
+    rows = rows[(rows["regime"] == "new") & (rows["level"] == "all") & (rows["factor"] != "default")]
+    yield from ("", "### One choice changed at a time: accuracy on new concepts minus the default's, one seed each", "")
+    yield "| choice | AligNet | control |"
+    yield "|---|---|---|"
+    for (factor, variant), of in rows.groupby(["factor", "variant"], sort=False):
+        by_target = of.set_index("target")
+        cells = [difference(by_target.loc[target], "over_default") for target in ("alignet", "unalignet")]
+        yield f"| {factor}: {variant} | {' | '.join(cells)} |"
+    yield ""
+    yield "Brackets: 95 % intervals over triplets that share concepts; seeds vary too (`seeds_sd` in ablations.csv)."
 
 
 def _headline(run: Run) -> Iterator[str]:
