@@ -9,7 +9,7 @@ import yaml
 from alignet.config import home
 
 ROOT = home()
-CHAPTERS = sorted((ROOT / "notebooks").glob("0[1-7]_*.ipynb"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("0[1-8]_*.ipynb"))
 EQUATION = re.compile(r"\$\$((?:(?!\$\$).)+?)\\tag\{(\d+)\} *\$\$", re.DOTALL)
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
