@@ -6,7 +6,7 @@ from alignet.reruns import ablate
 
 PUBLISHED = dictionary.published()
 # Of every run, and of commands that nothing published needs.
-UNPUBLISHED = {"compare", "findings", "ablations", "development"}
+UNPUBLISHED = {"compare", "findings", "ablations"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
