@@ -138,7 +138,7 @@ def test_a_stopped_runner_says_one_line_at_most_and_leaves_nothing_alive(tmp_pat
 def test_an_experiment_that_does_not_end_says_how_to_go_back(tmp_path, monkeypatch, capfd):
     process, _ = asleep(tmp_path, {}, DVC_EXP_BASELINE_REV="1234")
     process.send_signal(signal.SIGINT)
-    said = "params.yaml still is the experiment's: 'git checkout HEAD -- params.yaml && dvc checkout' goes back"
+    said = "params.yaml still is the experiment's: 'git checkout HEAD -- params.yaml && dvc checkout' restores it"
     assert f"stopped in stage a: {said}" in process.communicate(timeout=PATIENCE)[1]
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "1234")
     assert notebook.main([written(tmp_path / "in.ipynb", PARAMETERS, "1 / 0"), str(tmp_path / "out.ipynb")]) == 1
