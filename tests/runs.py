@@ -35,6 +35,10 @@ def params_of(folder: Path) -> dict:
     return yaml.safe_load((folder / "params.yaml").read_text())
 
 
+def stages_of(folder: Path) -> dict:
+    return yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+
+
 def write_params(folder: Path, params: dict) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
@@ -68,16 +72,18 @@ def stages_that_ran(done: subprocess.CompletedProcess) -> set[str]:
     return {dvc or ours for dvc, ours in found}
 
 
-def run_in_one_process(folder: Path, *stages: str) -> None:
+def run_in_one_process(folder: Path, *stages: str, times: int = 1) -> None:
     """Run the cells of stages ('teacher', 'student@lite0-alignet'; all if none is named) as `dvc repro` orders and
     parametrises them, without a kernel for each: tests of what stages compute, not of how they are started.
 
     Like dvc, it stops at a stage that fails, lacks a dependency before or has not written its outputs after.
+
+    Args: times: how often each cell is run before the next one, as a reader may do.
     """
-    run(folder, sys.executable, __file__, *stages)
+    run(folder, sys.executable, __file__, str(times), *stages)
 
 
-def _run_cells(command: str) -> None:
+def _run_cells(command: str, times: int) -> None:
     """The code cells of `python -m alignet.pipeline.notebook NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of
     their own.
 
@@ -99,13 +105,14 @@ def _run_cells(command: str) -> None:
     namespace = {}
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.cell_type == "code":
-            exec(compile(cell.source, f"{notebook}, cell {cell.id}", "exec"), namespace)
+            for _ in range(times):
+                exec(compile(cell.source, f"{notebook}, cell {cell.id}", "exec"), namespace)
+                plt.close("all")  # as a notebook does, which has shown them
         if "parameters" in cell.metadata.get("tags", []):
             namespace |= parameters
-    plt.close("all")
 
 
-def _main(names: list[str]) -> None:
+def _main(times: int, names: list[str]) -> None:
     import matplotlib
     from dvc.repo import Repo
     from networkx import topological_sort
@@ -116,7 +123,7 @@ def _main(names: list[str]) -> None:
             continue
         print(stage.addressing, flush=True)
         _check(stage.addressing, "lacks", stage.deps)
-        _run_cells(stage.cmd)
+        _run_cells(stage.cmd, times)
         _check(stage.addressing, "has not written", stage.outs)
 
 
@@ -127,4 +134,4 @@ def _check(stage: str, what: str, files: list) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    _main(int(sys.argv[1]), sys.argv[2:])

@@ -32,6 +32,8 @@ class Album:
         """
         if self.most == 1:
             return style.save(figure, self.folder / name, table)
+        for process in [process for process, saving in self.saving.items() if saving == name]:
+            self._wait(process)  # a cell that is run again must not write the same files at the same time
         while len(self.saving) >= self.most:
             self._wait(next(iter(self.saving)))
         sys.stdout.flush()

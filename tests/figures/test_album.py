@@ -40,6 +40,17 @@ def test_the_files_are_those_that_one_process_writes(tmp_path, processes):
 
 
 @only_linux
+def test_of_two_figures_with_one_name_the_later_one_is_kept(tmp_path):
+    slow = pd.DataFrame({"x": range(400_000)})  # written after the table of the later one, if that did not wait
+    album = Album(tmp_path, 2)
+    album.save(drawn(1), "plot", slow)
+    album.save(drawn(2), "plot", pd.DataFrame({"x": [7]}))
+    album.close()
+    plt.close("all")
+    assert pd.read_csv(tmp_path / "plot.csv")["x"].tolist() == [7]
+
+
+@only_linux
 def test_a_figure_that_cannot_be_saved_is_named(tmp_path, capfd):
     (tmp_path / "album").mkdir()
     (tmp_path / "album" / "broken.pdf").mkdir()

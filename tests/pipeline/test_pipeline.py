@@ -203,6 +203,20 @@ def test_a_notebook_runs_in_labs_working_directory_and_leaves_the_same_table(cop
     assert table.read_text() == before
 
 
+def test_every_code_cell_can_be_run_twice_and_the_tables_stay_the_same(copy):
+    params = runs.params_of(copy)["run"]
+    student, target = params["students"][0], params["targets"][0]
+    one = {"features": params["backbones"][0], "synthesis": target, "student": f"{student}-{target}"}
+    notebooks = {name: stage["cmd"] for name, stage in runs.stages_of(copy).items() if "notebooks/" in stage["cmd"]}
+    numbered = {path.name for path in (copy / "notebooks").glob("[0-9][0-9]_*.ipynb")} - {"00_by_hand.ipynb"}
+    assert {name for name in numbered if any(name in command for command in notebooks.values())} == numbered
+    before = {path.name: path.read_bytes() for path in (copy / "reports" / "tables").glob("*.csv")}
+    stages = [f"{name}@{one[name]}" if name in one else name for name in notebooks]
+    runs.run_in_one_process(copy, *stages, times=2)
+    after = {path.name: path.read_bytes() for path in (copy / "reports" / "tables").glob("*.csv")}
+    assert [name for name in before if after[name] != before[name]] == []
+
+
 def test_the_report_is_one_page_without_an_address(copy):
     runs.run(copy, sys.executable, "-m", "alignet.report")
     page = (copy / "reports" / "index.html").read_text(encoding="utf-8")
