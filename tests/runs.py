@@ -15,6 +15,7 @@ import yaml
 from alignet import config
 
 ROOT = Path(__file__).resolve().parents[1]
+TWICE = "--twice"
 sys.modules.setdefault("rfc3987_syntax", None)  # as in alignet.pipeline.notebook: nbformat then takes 3 s less
 
 
@@ -72,18 +73,18 @@ def stages_that_ran(done: subprocess.CompletedProcess) -> set[str]:
     return {dvc or ours for dvc, ours in found}
 
 
-def run_in_one_process(folder: Path, *stages: str, times: int = 1) -> None:
+def run_in_one_process(folder: Path, *stages: str, twice: bool = False) -> None:
     """Run the cells of stages ('teacher', 'student@lite0-alignet'; all if none is named) as `dvc repro` orders and
     parametrises them, without a kernel for each: tests of what stages compute, not of how they are started.
 
     Like dvc, it stops at a stage that fails, lacks a dependency before or has not written its outputs after.
 
-    Args: times: how often each cell is run before the next one, as a reader may do.
+    Args: twice: whether each cell is run twice before the next one, as a reader may do.
     """
-    run(folder, sys.executable, __file__, str(times), *stages)
+    run(folder, sys.executable, __file__, *([TWICE] if twice else []), *stages)
 
 
-def _run_cells(command: str, times: int) -> None:
+def _run_cells(command: str, twice: bool) -> None:
     """The code cells of `python -m alignet.pipeline.notebook NOTEBOOK EXECUTED [-p NAME VALUE ...]`, in a namespace of
     their own.
 
@@ -105,14 +106,14 @@ def _run_cells(command: str, times: int) -> None:
     namespace = {}
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.cell_type == "code":
-            for _ in range(times):
+            for _ in range(2 if twice else 1):
                 exec(compile(cell.source, f"{notebook}, cell {cell.id}", "exec"), namespace)
                 plt.close("all")  # as a notebook does, which has shown them
         if "parameters" in cell.metadata.get("tags", []):
             namespace |= parameters
 
 
-def _main(times: int, names: list[str]) -> None:
+def _main(names: list[str], twice: bool) -> None:
     import matplotlib
     from dvc.repo import Repo
     from networkx import topological_sort
@@ -123,7 +124,7 @@ def _main(times: int, names: list[str]) -> None:
             continue
         print(stage.addressing, flush=True)
         _check(stage.addressing, "lacks", stage.deps)
-        _run_cells(stage.cmd, times)
+        _run_cells(stage.cmd, twice)
         _check(stage.addressing, "has not written", stage.outs)
 
 
@@ -134,4 +135,4 @@ def _check(stage: str, what: str, files: list) -> None:
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), sys.argv[2:])
+    _main([name for name in sys.argv[1:] if name != TWICE], TWICE in sys.argv)

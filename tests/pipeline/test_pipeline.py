@@ -212,7 +212,7 @@ def test_every_code_cell_can_be_run_twice_and_the_tables_stay_the_same(copy):
     assert {name for name in numbered if any(name in command for command in notebooks.values())} == numbered
     before = {path.name: path.read_bytes() for path in (copy / "reports" / "tables").glob("*.csv")}
     stages = [f"{name}@{one[name]}" if name in one else name for name in notebooks]
-    runs.run_in_one_process(copy, *stages, times=2)
+    runs.run_in_one_process(copy, *stages, twice=True)
     after = {path.name: path.read_bytes() for path in (copy / "reports" / "tables").glob("*.csv")}
     assert [name for name in before if after[name] != before[name]] == []
 
