@@ -198,6 +198,8 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _number(value: float) -> str:
+    if 1e3 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from alignet import config, results
 from alignet.evaluation import published
+from alignet.figures.findings import ENOUGH
 from alignet.report import finding
 
 ROWS = Path("docs") / "figure_map.yaml"
@@ -65,12 +66,12 @@ def _row(row: dict[str, Any], numbers: pd.DataFrame, reports: Path) -> dict[str,
         "pages": [f"pages/{path.name}" for path in pages],
         "figures": ["/".join(name) for name in names if reports.joinpath(*name).is_file()],
         "ours": "; ".join(said for spec in row["numbers"] if (said := _here(spec, reports / "tables"))),
-        "differs": row["differs"],
+        "differs": row["differs"].replace("`", ""),
     }
 
 
 def _here(spec: dict[str, str], tables: Path) -> str:
-    """A number of a run, in words; '' where its tables do not have it."""
+    """A number of a run, in words; '' where its tables do not have it or have too few triplets."""
     file = tables / f"{spec['table']}.csv"
     table = finding.of_run(tables) if spec["table"] == "seeds" else results.load(file) if file.is_file() else None
     if table is None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from alignet import config
 from alignet.report import __main__ as command
-from alignet.report import pages
+from alignet.report import figure_map, pages
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -48,6 +48,65 @@ def test_every_picture_has_a_text_of_its_own_and_a_caption(run):
     assert len(texts) == len(set(texts)) == 3
     assert page.count("<figcaption>") == 3 + 1  # and the drawing of the way
     assert "maps of concepts before and after alignment, lite0" in page
+
+
+def scored(run):
+    """The tables of a run whose AligNet is scored at the coarse level of new concepts."""
+    over = {"over_base": 0.1, "over_base_low": 0.05, "over_base_high": 0.15, "n_triplets": 500, "regime": "new"}
+    over |= {"relative_improvement": 25, "relative_improvement_low": 12, "relative_improvement_high": 38}
+    columns = {"student": "lite0", "target": "alignet", "level": "coarse", "representation": "pooled", "study": ""}
+    scores = {"odd_one_out_accuracy": 0.5, "noise_ceiling": None, "choices": "human"}
+    rows = pd.DataFrame([columns | over | scores])
+    rows.to_csv(run / "tables" / "levels.csv", index=False)
+    return command.render(run, run.parent / "data")
+
+
+def test_the_page_opens_with_the_finding_and_its_figure_and_not_with_the_way(run):
+    page = scored(run)
+    order = [page.index(text) for text in ("lite0 chooses as people do in .500", "variants/seeds.png", "up to 93.5")]
+    order += [page.index(text) for text in ("What falls short", "What was done", '<section id="world">')]
+    assert page.index('id="finding"') < page.index('class="picture"') < page.index("What was done")
+    assert order[0] == min(order)
+    assert order[-2:] == sorted(order)[-2:]
+    assert "+25\N{NO-BREAK SPACE}% [+12,\N{NO-BREAK SPACE}+38] over its base" in page
+    assert page.count('<a href="variants/seeds.png"><img') == 1  # not again in its section, which says where it stands
+    assert "at the top of this page" in page.partition('<section id="levels">')[2].partition("</section>")[0]
+
+
+def test_the_page_says_so_where_the_seeds_are_of_an_earlier_run(run):
+    assert "is of an earlier run" not in scored(run)
+    seeds = {"seed": 0, "student": "lite0", "target": "alignet", "regime": "new", "level": "coarse", "value": 0.4}
+    seeds |= {"benchmark": "levels, new, coarse", "metric": "odd_one_out_accuracy", "n_seeds": 3, "study": ""}
+    for name in ("seeds", "replicates"):
+        pd.DataFrame([seeds]).to_csv(run / "tables" / f"{name}.csv", index=False)
+    assert "is of an earlier run" in scored(run)
+
+
+def test_a_run_without_scores_has_no_finding(run):
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert 'id="finding"' not in page
+    assert "What falls short" not in page
+
+
+def test_the_figure_map_shows_this_runs_numbers_figures_and_pages(run):
+    page = scored(run)
+    rows = page.partition('id="figure-map"')[2].partition("</table>")[0]
+    assert (
+        "new concepts: coarse .500, over the base +.100" not in rows
+    )  # over_control is missing: the number is left out
+    (levels,) = [row for row in rows.split("<tr>") if "accuracy at three levels" in row]
+    assert "relative improvement at the coarse level: 93.5 %" in levels
+    assert 'href="pages/07_levels.html"' in levels
+    assert 'href="variants/seeds.png"' in levels
+
+
+def test_large_counts_are_written_out():
+    assert [command._number(value) for value in (4.7e6, 12340.0, 0.5, 1e18)] == [
+        "4,700,000",
+        "12,340",
+        "0.500",
+        "1e+18",
+    ]
 
 
 def test_simulated_choices_are_called_so_and_markup_is_escaped(run):
@@ -114,6 +173,13 @@ def test_a_section_says_what_its_notebook_found(run):
     assert re.search(r'<div class="found">.*What 07_levels found.*lite0.*gains', page, re.DOTALL)
 
 
+def test_nothing_but_tables_figures_and_equations_is_wider_than_a_telephone():
+    page = (command.HERE / "page.html").read_text(encoding="utf-8")
+    assert 'name="viewport" content="width=device-width' in page
+    for wide in ("table", "picture", "equation"):  # each scrolls by itself
+        assert re.search(rf"\.{wide} {{[^}}]*overflow(-x: auto|: auto hidden)", page), wide
+
+
 def test_every_figure_and_table_of_the_contents_has_what_it_needs():
     contents = command.yaml.safe_load((command.HERE / "contents.yaml").read_text(encoding="utf-8"))
     ids = [section["id"] for section in contents["sections"]]
@@ -147,3 +213,13 @@ def test_executed_notebooks_can_be_read_as_markdown(run, tmp_path):
 def test_the_report_compiles_no_grammar_of_addresses():
     code = "import sys; from alignet.report import pages; sys.exit('lark' in sys.modules)"  # three seconds
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_figure_map_leaves_out_a_number_of_few_triplets(tmp_path):
+    spec = {"table": "teacher", "where": "map == 'fitted'", "text": "{accuracy:.3f}"}
+    table = pd.DataFrame({"map": ["fitted"] * 2, "n_triplets": [14, 15], "accuracy": [0.25, 0.5]})
+    table.to_csv(tmp_path / "teacher.csv", index=False)
+    assert figure_map._here(spec, tmp_path) == ""
+    table.assign(n_triplets=15).to_csv(tmp_path / "teacher.csv", index=False)
+    assert figure_map._here(spec, tmp_path) == ".375"
+    assert figure_map._here(spec | {"where": "fold == 1"}, tmp_path) == ""
