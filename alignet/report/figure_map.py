@@ -78,7 +78,8 @@ def _here(spec: dict[str, str], tables: Path) -> str:
         return ""
     try:
         found = table.query(spec["where"])
-        said = "" if found.empty else _told(spec, found)
+        few = "n_triplets" in found and found["n_triplets"].sum() < ENOUGH
+        said = "" if found.empty or few else _told(spec, found)
     except (NameError, KeyError):  # a column that the table of another run lacks, in `where` or in `text`
         return ""
     return "" if "nan" in said else said
