@@ -54,6 +54,9 @@ def test_all_choices_about_a_triplet_stand_on_one_side_whoever_made_them_and_whe
     again = first[TRIPLET].assign(odd=1, participant="a third person").drop_duplicates(TRIPLET)
     again.to_csv(tmp_path / "more.csv", index=False)
     answers.add(folder, tmp_path / "more.csv")
+    imported = tables.read(folder).triplets
+    side = imported.groupby(imported[TRIPLET].apply(lambda row: "|".join(sorted(row)), axis=1))["split"]
+    assert set(side.nunique(dropna=False)) == {1}  # before the command is given again, too
     worlds.main(["hold-out", str(folder)])
     every = tables.read(folder).triplets
     assert every["split"].iloc[: len(first)].tolist() == first["split"].tolist()

@@ -52,8 +52,8 @@ def add(
     """Append the answers in `file` to the tables of the world in folder `world`; what was added, in words.
 
     Rows with a level go to levels.csv, those with a rating to ratings.csv, others to triplets.csv. A file that has
-    grown, or the same one, can be given twice: see `_not_yet`. The tables are checked as a whole before they are
-    replaced.
+    grown, or the same one, can be given twice: see `_not_yet`. Further choices about a held-out triplet are held out
+    too. The tables are checked as a whole before they are replaced.
 
     Args: first, columns, unit: see `read`.
     Raises: WorldError that names the file, row and column; the tables are then as they were.
@@ -73,7 +73,7 @@ def add(
             kept = part[[column for needed in COLUMNS[name] for column in needed if column in part]]
             new, further = _not_yet(kept, old)
             if len(new):
-                changed[path] = pd.concat([old, new], ignore_index=True)
+                changed[path] = pd.concat([old, _on_their_side(new, old)], ignore_index=True)
             said.append(f"{path}: {len(new)} rows added, {len(part) - len(new)} were there already")
             said += further
     replace(world, changed)
@@ -319,6 +319,20 @@ def _not_yet(rows: pd.DataFrame, old: pd.DataFrame) -> tuple[pd.DataFrame, list[
         kept.append(part.index[new])
     chosen = [row for index in kept for row in index]
     return rows[rows.index.isin(chosen)], said
+
+
+def _on_their_side(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
+    """The new rows with the split of the table's rows about the same triplet, so that none that is held out is fitted.
+
+    Triplets that are new to the table, or stand in several splits of it, get none.
+    """
+    if "split" not in old or not len(old):
+        return new
+    triplets = [table[TRIPLET].apply(lambda row: "\n".join(sorted(row.astype(str))), axis=1) for table in (new, old)]
+    splits = (
+        old["split"].fillna("").groupby(triplets[1]).agg(lambda split: split.iloc[0] if split.nunique() == 1 else "")
+    )
+    return new.assign(split=triplets[0].map(splits).fillna(""))
 
 
 def _keys(table: pd.DataFrame, columns: list[str]) -> pd.Series:
