@@ -44,12 +44,17 @@ def of_list(
     practice.
 
     Args: number: of the person's list, from 1.
-    Raises: WorldError that names the file, and its lists where it has none of this number or a picture where it is not
-        the world's.
+    Raises: WorldError that names the file, and the columns that it lacks, its lists where it has none of this number,
+        or a picture that is not the world's.
     """
     if not file.is_file():
         raise WorldError(f"{file}: no such file; python -m alignet.worlds triplets writes one")
-    table = pd.read_csv(file, keep_default_na=False, dtype=str)
+    try:
+        table = pd.read_csv(file, keep_default_na=False, dtype=str)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise WorldError(f"{file}: cannot be read as a table ({str(error).strip()})") from None
+    if lacking := [column for column in TRIPLET if column not in table]:
+        raise WorldError(f"{file}: has no column {', '.join(lacking)}")
     lists = table[trials.LIST] if trials.LIST in table else pd.Series("1", table.index)
     mine = table[lists == str(number)]
     if not len(mine):

@@ -1,6 +1,7 @@
 """Worlds of your own pictures: python -m alignet.worlds new | triplets | import | hold-out | check | params"""
 
 import argparse
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -32,10 +33,11 @@ def _params(options: argparse.Namespace) -> str:
 
 def _triplets(options: argparse.Namespace) -> str:
     for name in ("n", "repeats", "people", "per_level"):
-        if (getattr(options, name) or 1) < 1:
+        given = getattr(options, name)
+        if given is not None and given < 1:
             raise WorldError(f"--{name.replace('_', '-')}: at least 1")
-    if not options.seconds > 0:
-        raise WorldError("--seconds: more than 0")
+    if not 0 < options.seconds < math.inf:
+        raise WorldError("--seconds: more than 0, and finite")
     world, people, said = tables.read(options.path, unfilled=True), options.people or options.repeats, list[str]()
     if options.level == trials.ALL:
         each = options.per_level or max(1, options.n // trials.PER_LEVEL)

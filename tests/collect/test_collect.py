@@ -125,6 +125,11 @@ def test_a_world_without_test_pictures_is_asked_about_no_level(world):
     [
         (["--repeats", "3", "--people", "2"], "--people 2: fewer than --repeats 3"),
         (["--people", "-1"], "--people: at least 1"),
+        (["--people", "0"], "--people: at least 1"),
+        (["--repeats", "0"], "--repeats: at least 1"),
+        (["--per-level", "0"], "--per-level: at least 1"),
+        (["--n", "0"], "--n: at least 1"),
+        (["--seconds", "inf"], "--seconds: more than 0, and finite"),
         (["--seconds", "0"], "--seconds: more than 0"),
     ],
 )
@@ -149,6 +154,12 @@ def test_a_persons_list_is_planned_whole_after_practice_of_its_own(folder, world
         plan.of_list(world, folder / "trials.csv", 3)
     with pytest.raises(WorldError, match=r"nowhere\.csv: no such file"):
         plan.of_list(world, folder / "nowhere.csv", 1)
+    asked.drop(columns="image_1").to_csv(folder / "other.csv", index=False)
+    with pytest.raises(WorldError, match=r"other\.csv: has no column image_1"):
+        plan.of_list(world, folder / "other.csv", 1)
+    (folder / "other.csv").write_text("")
+    with pytest.raises(WorldError, match=r"other\.csv: cannot be read as a table"):
+        plan.of_list(world, folder / "other.csv", 1)
 
 
 def test_a_session_about_all_levels_is_exported_into_both_tables(folder, world, tmp_path):
