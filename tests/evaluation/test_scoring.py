@@ -207,6 +207,9 @@ def test_options_of_timms_model_are_taken_from_the_command_line(run, capsys):
     with pytest.raises(SystemExit):
         evaluate.main([*words, "--options", "img_size"])
     assert "'img_size' is not NAME=VALUE" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, "--options", "img_size=[32"])
+    assert "'img_size=[32': '[32' cannot be read as a value" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [[], ["--backbone", "resnet18"], ["--backbone", "a", "--features", "b"]])
