@@ -54,7 +54,8 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
     moved["default", "default"] = influences.load(data / "levels")
     for number, entry in enumerate(listed):
         place = data / "ablations" / f"{number:02d}_{entry['factor'].replace(' ', '_')}"
-        changes = entry["changes"] | {"run": {"students": [student]}, "levels": {"floor_untrained": False}}
+        levels_of = {"floor_untrained": False} | entry["changes"].get("levels", {})
+        changes = entry["changes"] | {"run": {"students": [student]}, "levels": levels_of}
         folder = variants.run(variants.Variant(place, changes, ("07_levels",)), params_file, out_dir)
         parts.append(_levels(folder / "levels.csv", student).assign(factor=entry["factor"], variant=entry["name"]))
         moved[entry["factor"], entry["name"]] = influences.load(place / "data" / "levels")
