@@ -170,8 +170,8 @@ def of_draws(values: Tensor) -> tuple[float, float]:
 def holm(p: list[float]) -> list[float]:
     """p values corrected for their number by Holm's method, in their order; NaN stands for no test and is kept.
 
-    If no effect exists, the chance that any corrected p value falls below .05 is at most .05, whatever the dependence
-    between the tests.
+    The chance that the corrected p value of any effect that does not exist falls below .05 is at most .05, whatever the
+    other effects and the dependence between the tests.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
 
