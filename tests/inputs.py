@@ -1,12 +1,15 @@
 """What many tests begin with: generators, settings with some values changed, small backbones, random triplets."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from alignet import config
+from alignet.worlds.folder import imagefolder
 
 RECORDS = {
     "cost": config.Cost,
@@ -46,6 +49,16 @@ def random_triplets(pool: Tensor, n: int, seed: int = 0) -> Tensor:
 def random_pictures(n: int = 2, size: int = 32) -> Tensor:
     """(n, 3, size, size) uint8."""
     return torch.randint(256, (n, 3, size, size), generator=generator(), dtype=torch.uint8)
+
+
+def asked_world(folder: Path, size: tuple[int, int] = (8, 8)) -> Path:
+    """A world of 80 pictures of one's own in 4 classes, nothing asked yet: its folder."""
+    for number in range(80):
+        place = folder / "pictures" / f"class {number % 4}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (number * 3, 20, 255 - number)).save(place / f"p{number:02}.png")
+    imagefolder.new(folder / "world", folder / "pictures", {"human": 0.4, "synthesis": 0.2, "test": 0.4}, seed=0)
+    return folder / "world"
 
 
 # Small embedded worlds by whose choices they have: what differs from params.yaml.

@@ -24,15 +24,19 @@ def triplets(
 ) -> pd.DataFrame:
     """Odd-one-out trials of one person, in order.
 
-    Args: level: None for triplets.csv, or one of levels.csv; 'all': one of EACH trials is about each level, and the
-        others are for triplets.csv; practice: trials before, which are not exported; checks: share
-        of the trials that come a second time, in another order of pictures, to see whether a person attends.
+    Args: level: None for triplets.csv, or one of levels.csv; 'all': one of EACH trials is about each level, or fewer
+        where a level has not so many, and the others are for triplets.csv; practice: trials before, which are not
+        exported; checks: share of the trials that come a second time, in another order of pictures, to see whether a
+        person attends.
     Returns: image_0, image_1, image_2 in the order on the screen, level ('' where none), practice (bool), repeat_of
         (the row of the first time, or -1).
     Raises: WorldError if the pictures do not give n different triplets.
     """
     if level == trials.ALL:
-        drawn, _ = trials.every(world, max(1, n - len(LEVELS) * (n // EACH)), n // EACH, seed=seed)
+        human, each = n - len(LEVELS) * (n // EACH), n // EACH
+        drawn, lacking = trials.every(world, human, each, seed=seed)
+        if lacking:
+            drawn, _ = trials.every(world, human + n - len(drawn), each, seed=seed)
         return _after_practice(world, drawn.drop(columns=trials.LIST), practice, checks, seed)
     return _planned(trials.draw(world, n + practice, level, seed=seed), practice, checks, seed)
 

@@ -4,31 +4,24 @@ import subprocess
 import sys
 
 import filelock
+import inputs
 import pandas as pd
 import pytest
-from PIL import Image
 
 from alignet.collect import jspsych, plan
 from alignet.collect import session as module
 from alignet.collect.session import Session
 from alignet.collect.widget import SIDE, Experiment
 from alignet.worlds import __main__ as worlds
-from alignet.worlds.folder import answers, imagefolder, trials
+from alignet.worlds.folder import answers, trials
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import TRIPLET, WorldError
-
-SHARES = {"human": 0.4, "synthesis": 0.2, "test": 0.4}
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A world of 80 pictures in 4 classes, nothing asked yet."""
-    for number in range(80):
-        place = tmp_path / "pictures" / f"class {number % 4}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (500, 400), (number * 3, 20, 255 - number)).save(place / f"p{number:02}.png")
-    imagefolder.new(tmp_path / "world", tmp_path / "pictures", SHARES, seed=0)
-    return tmp_path / "world"
+    return inputs.asked_world(tmp_path, (500, 400))
 
 
 @pytest.fixture
@@ -160,6 +153,12 @@ def test_a_persons_list_is_planned_whole_after_practice_of_its_own(folder, world
     (folder / "other.csv").write_text("")
     with pytest.raises(WorldError, match=r"other\.csv: cannot be read as a table"):
         plan.of_list(world, folder / "other.csv", 1)
+
+
+def test_trials_that_a_level_lacks_are_about_the_other_pictures(world):
+    images = world.images[world.images["split"] != "test"].reset_index(drop=True)
+    table = plan.triplets(tables.World(**(vars(world) | {"images": images})), 16, "all", practice=0, checks=0)
+    assert table["level"].tolist() == [""] * 16
 
 
 def test_a_session_about_all_levels_is_exported_into_both_tables(folder, world, tmp_path):

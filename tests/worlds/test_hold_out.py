@@ -1,30 +1,24 @@
+import inputs
 import pytest
-from PIL import Image
 
 from alignet import config
 from alignet.evaluation import human_choices
 from alignet.people import held_out
 from alignet.worlds import __main__ as worlds
 from alignet.worlds import check
-from alignet.worlds.folder import answers, imagefolder, trials
+from alignet.worlds.folder import answers, trials
 from alignet.worlds.format import tables
 from alignet.worlds.format.tables import TRIPLET, WorldError
-
-SHARES = {"human": 0.4, "synthesis": 0.2, "test": 0.4}
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A world of 80 pictures in 4 classes, with 200 triplets of which each was judged by two people; no levels.csv."""
-    for number in range(80):
-        place = tmp_path / "pictures" / f"class {number % 4}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (number * 3, 20, 255 - number)).save(place / f"p{number:02}.png")
-    imagefolder.new(tmp_path / "world", tmp_path / "pictures", SHARES, seed=0)
-    drawn = trials.in_lists(trials.draw(tables.read(tmp_path / "world", unfilled=True), 200), 2, 2, seed=0)
+    world = inputs.asked_world(tmp_path)
+    drawn = trials.in_lists(trials.draw(tables.read(world, unfilled=True), 200), 2, 2, seed=0)
     drawn.assign(odd=0, participant=drawn["list"]).to_csv(tmp_path / "answers.csv", index=False)
-    answers.add(tmp_path / "world", tmp_path / "answers.csv")
-    return tmp_path / "world"
+    answers.add(world, tmp_path / "answers.csv")
+    return world
 
 
 def test_a_share_of_the_triplets_is_left_out_of_the_fits_and_scored_at_the_levels_of_their_labels(folder, capsys):

@@ -34,7 +34,7 @@ def every(
     parts, said = [draw(world, n, None, seed=seed).assign(level="")], []
     for number, level in enumerate(LEVELS, start=1):
         found = len(up_to(world, each, level, np.random.default_rng(seed + number)))
-        parts.append(draw(world, found, level, seed=seed + number).assign(level=level))
+        parts.append(draw(world, found, level, seed=seed + number))
         if found < each:
             pictures = f"the {len(world.rows('test'))} pictures of split test give {found} triplets of level {level}"
             said.append(f"{pictures} by {world.class_label}, and {each} are asked for")
