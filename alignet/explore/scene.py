@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import config, results
+from alignet import config
 from alignet.config import Backbone
 from alignet.evaluation import representations
 from alignet.evaluation.human_choices import TimedChoices, choices_by_level
@@ -74,7 +74,8 @@ class Scene:
         return [three for judged in self._judged if judged.level == level for three, _ in self._counts(judged)]
 
     def opening(self) -> tuple[int, ...]:
-        """The triplet that the explorer opens on: where base and AligNet choose differently, and disagree most.
+        """The triplet that the explorer opens on: where base and AligNet (else the control) choose differently, and
+        disagree most.
 
         It is sought among the triplets that several people judged; else among those that anybody judged, else among
         DRAWN ones. Whether people agree with either model plays no part. Disagreement is the total variation between
@@ -84,7 +85,7 @@ class Scene:
         shown = torch.tensor(several or [*self.judged] or self._drawn())
         base, aligned = (
             (self.sharpness[target] * pair_similarities(self.unit[target][shown]).double()).softmax(1)
-            for target in ("base", results.ALIGNED)
+            for target in ("base", [*self.unit][-1])
         )
         apart = (base - aligned).abs().sum(1) / 2 + (base.argmax(1) != aligned.argmax(1)).double()
         return tuple(shown[int(apart.argmax())].tolist())

@@ -68,7 +68,10 @@ def vectors(output: Any, pictures: int) -> Tensor:
     """
     if not isinstance(output, Tensor | np.ndarray):
         raise ValueError(f"model: gives a {type(output).__name__} for a batch of pictures, not a tensor or an array")
-    found = torch.as_tensor(output).detach()
+    try:
+        found = torch.as_tensor(output).detach()
+    except TypeError:  # an array of objects or of text
+        raise ValueError(f"model: gives an array of {output.dtype} for a batch of pictures, not of numbers") from None
     if found.ndim != 2 or found.shape[1] == 0 or found.is_complex() or found.dtype == torch.bool:
         is_a = f"{str(found.dtype).removeprefix('torch.')} of shape {tuple(found.shape)}"
         raise ValueError(f"model: gives {is_a} for {pictures} pictures, not ({pictures}, dim) numbers: pool its output")

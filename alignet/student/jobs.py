@@ -48,8 +48,9 @@ def folder(out_dir: str) -> Path:
     data, own = config.folders(out_dir)[0], config.folders(".")[0]
     if not (data / "world").exists() and (own / "world").is_dir():
         data.mkdir(parents=True, exist_ok=True)
-        print(f"{data}: links to {', '.join(READ)} of {own}, which it has not itself")
-        for name in (name for name in READ if (own / name).is_dir()):
+        linked = [name for name in READ if (own / name).is_dir() and not (data / name).exists()]
+        print(f"{data}: links to {', '.join(linked)} of {own}, which it has not itself")
+        for name in linked:
             with contextlib.suppress(FileExistsError):  # its own, or linked by another student of the folder
                 (data / name).symlink_to((own / name).resolve(), target_is_directory=True)
     return data

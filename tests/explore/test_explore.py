@@ -175,6 +175,8 @@ def test_the_explorer_opens_where_base_and_aligned_disagree_and_several_people_j
         assert tuple(slot.value for slot in choices.slots) == found.opening()
         assert choices.kind.value == "boundary"
         assert "People, n = 3" in choices.shown.value
+    del found.unit["alignet"]
+    assert len(set(found.opening())) == 3  # the control takes its place
 
 
 def test_choosing_a_level_draws_at_once(scene):
