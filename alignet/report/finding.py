@@ -57,7 +57,7 @@ def of_run(tables: Path) -> pd.DataFrame:
 
 def outdated(tables: Path) -> bool:
     """Whether seeds.csv is of an earlier run: its own seed, the first of replicates.csv, has other accuracies than
-    levels.csv."""
+    levels.csv, or none of its rows."""
     files = [tables / f"{name}.csv" for name in ("seeds", "replicates", "levels")]
     if not all(file.is_file() for file in files):
         return False
@@ -69,7 +69,7 @@ def outdated(tables: Path) -> bool:
         for table, value in ((own[own["benchmark"].str.startswith("levels, ")], "value"), (_pooled(tables), ACCURACY))
     )
     both = here.index.intersection(there.index)
-    return not ((here[both] - there[both]).abs() < 1e-5).all()
+    return both.empty or not ((here[both] - there[both]).abs() < 1e-5).all()
 
 
 def _pooled(tables: Path) -> pd.DataFrame:

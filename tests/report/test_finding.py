@@ -93,6 +93,8 @@ def test_seeds_of_an_earlier_run_are_passed_over(tmp_path):
     seeds.assign(mean=[0.4, 0.7]).rename(columns={"mean": "value"}).to_csv(tmp_path / "replicates.csv", index=False)
     assert finding.outdated(tmp_path)
     assert finding.of_run(tmp_path)["mean"].tolist() == [0.5]
+    seeds.assign(student="another").rename(columns={"mean": "value"}).to_csv(tmp_path / "replicates.csv", index=False)
+    assert finding.outdated(tmp_path)
 
 
 def test_a_study_that_stands_apart_is_compared_with_its_people(tmp_path):
