@@ -54,9 +54,8 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
     moved["default", "default"] = influences.load(data / "levels")
     for number, entry in enumerate(listed):
         place = data / "ablations" / f"{number:02d}_{entry['factor'].replace(' ', '_')}"
-        levels_of = {"floor_untrained": False} | entry["changes"].get("levels", {})
-        changes = entry["changes"] | {"run": {"students": [student]}, "levels": levels_of}
-        folder = variants.run(variants.Variant(place, changes, ("07_levels",)), params_file, out_dir)
+        variant = variants.Variant(place, changes_of(entry, student), ("07_levels",))
+        folder = variants.run(variant, params_file, out_dir)
         parts.append(_levels(folder / "levels.csv", student).assign(factor=entry["factor"], variant=entry["name"]))
         moved[entry["factor"], entry["name"]] = influences.load(place / "data" / "levels")
     scores = beside_default(pd.concat(parts, ignore_index=True), moved, reports / "tables" / "seeds.csv")
@@ -64,6 +63,14 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
     style.use()
     style.save(figures.by_factor(scores), reports / "variants" / "ablations", scores)
     print(f"{len(listed)} variants: {reports / 'tables' / 'ablations.csv'}, {reports / 'variants' / 'ablations.png'}")
+
+
+def changes_of(entry: dict, student: str) -> dict:
+    """The sections of the params that differ in an entry's run: its own, one student, and no floor of random weights,
+    which no setting changes.
+    """
+    levels_of = {"floor_untrained": False} | entry["changes"].get("levels", {})
+    return entry["changes"] | {"run": {"students": [student]}, "levels": levels_of}
 
 
 def read(file: str) -> tuple[str, list[dict]]:
