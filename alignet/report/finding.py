@@ -117,9 +117,10 @@ def control(rows: pd.DataFrame) -> str:
     if row is None or pd.isna(row["over_control"]):
         return ""
     return (
-        f"The control, a student of the same teacher without the map, reaches "
-        f"{number(row['mean'] - row['over_control'])}; AligNet minus control is "
-        f"{difference(row, 'over_control')}{_unclear(row, 'over_control')}."
+        f"The control, the same student taught without the map that people's choices fitted, reaches "
+        f"{number(row['mean'] - row['over_control'])}, {number(row['over_base'] - row['over_control'])} over the base "
+        f"by itself; AligNet minus control is {difference(row, 'over_control')}"
+        f"{_unclear(row, 'over_control')}."
     )
 
 

@@ -61,8 +61,8 @@ INTRODUCTION = """## How to read the tables
   section 10).
 - *New* concepts: no judgement, fit or synthesis picture showed them. *Known*: held-out triplets of concepts that were
   judged in the fit. *Mixed*: some and some.
-- Control (UnAligNet): a student of the same teacher without its map. Gain kept: the share of the teacher's gain by its
-  map that AligNet has over its control.
+- Control (UnAligNet): the same student, taught by the teacher's features without the map that people's choices fitted.
+  Gain kept: the share of the teacher's gain by its map that AligNet has over its control.
 - People agree, or people's reliability: one person with the majority of the others, where several people judged a
   triplet; AligNet minus it is of these triplets alone. Not read: the paper's own tables could not be had where this
   was written."""
@@ -140,7 +140,9 @@ def _who(run: Run) -> str:
     counts = []
     for row in _scored(run).to_dict("records"):
         people = f" of {row['n_people']:,.0f} people" if row["study"] else ""
-        about = f"in the study of {row['study']}" if row["study"] else f"about {row['regime']} concepts"
+        about = f"about {row['regime']} concepts"
+        if row["study"]:
+            about = f"about {row['n']:,.0f} triplets in the study of {row['study']}"
         counts.append(f"{row['n_choices']:,.0f}{people} {about}")
     world = PUBLISHED[run.name]
     asked = f"people judged {judged if isinstance(judged, str) else 'the same pictures'}"
