@@ -116,10 +116,11 @@ def control(rows: pd.DataFrame) -> str:
     row = _headline(rows)
     if row is None or pd.isna(row["over_control"]):
         return ""
+    by_itself = row["over_base"] - row["over_control"]
     return (
         f"The control, the same student taught without the map that people's choices fitted, reaches "
-        f"{number(row['mean'] - row['over_control'])}, {number(row['over_base'] - row['over_control'])} over the base "
-        f"by itself; AligNet minus control is {difference(row, 'over_control')}"
+        f"{number(row['mean'] - row['over_control'])}, {'+' if by_itself > 0 else ''}{number(by_itself)} against the "
+        f"base; AligNet minus control is {difference(row, 'over_control')}"
         f"{_unclear(row, 'over_control')}."
     )
 

@@ -32,9 +32,8 @@ def test_the_sentence_sets_the_gain_beside_the_papers_and_then_the_control(tmp_p
         "On concepts that nobody judged in the fit, lite0 chooses as people do in .525 of coarse triplets after "
         "alignment and in .400 before: +31 % [+30, +32] over its base, beside up to 93.5 % in the paper (Levels)."
     )
-    assert (
-        "without the map that people's choices fitted, reaches .550, .150 over the base by itself;"
-        in finding.control(rows)
+    assert "without the map that people's choices fitted, reaches .550, +.150 against the base;" in finding.control(
+        rows
     )
     assert "AligNet minus control is -.025 [-.035, -.015]." in finding.control(rows)
     assert finding.basis(rows).startswith("5 training seeds")
