@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, dataclass_transform
@@ -45,8 +46,23 @@ PROFILE = "profile"  # key of a params.yaml that was written from a profile: tha
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def settings(section: type) -> type:
-    """Make a class the settings of one section: frozen, each value of exactly its type, no unknown keys."""
-    return dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))(section)
+    """Make a class the settings of one section: frozen, each value of exactly its type, no unknown keys.
+
+    A notebook shows its instances as YAML, one setting a line.
+    """
+    record: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))(section)
+    record._repr_markdown_ = lambda self: f"```yaml\n{_lines(self)}\n```"
+    record._repr_pretty_ = lambda self, printer, cycle: printer.text(_lines(self))
+    return record
+
+
+def _lines(record: Any) -> str:
+    """The settings of a record as the params file has them, one a line."""
+    lines = ""
+    for key, value in asdict(record).items():
+        inner = None if isinstance(value, list | dict) else False  # YAML's style: [a, b] for the innermost lists
+        lines += yaml.safe_dump({key: value}, default_flow_style=inner, sort_keys=False, width=90)
+    return lines.rstrip()
 
 
 class ConfigError(ValueError):
@@ -538,6 +554,19 @@ def _line(where: str, problem: ErrorDetails) -> str:
     if isinstance(problem["input"], str) and "number" in problem["msg"]:
         hint = " (YAML reads 1e-3 as text: write 0.001)"
     return f"{key}: {problem['msg']}, got {problem['input']!r}{hint}"
+
+
+def refuse_beside(parser: argparse.ArgumentParser, wanted: argparse.Namespace, chosen: str, *names: str) -> None:
+    """End a command, in one line, if it was given options that it would ignore.
+
+    Args: chosen: the option or value beside which they have no effect; names: of the options, as argparse stores them.
+        An option counts as given if its value is not its default.
+    """
+    given = [name for name in names if getattr(wanted, name) != parser.get_default(name)]
+    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    if given:
+        shown = ", ".join(flags.get(name, name) for name in given)
+        parser.error(f"{shown}: without effect beside {chosen}: leave {'it' if len(given) == 1 else 'them'} out")
 
 
 def main(arguments: list[str] | None = None) -> int:

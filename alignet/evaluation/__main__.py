@@ -25,6 +25,7 @@ from alignet.models import feature_files
 from alignet.worlds.format import tables
 
 LINES = 10  # of the summary
+UNSAID = {"layer": "pooled", "picture_size": 224}  # of a backbone, where the command says nothing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,20 +38,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", help="of --backbone: timm, package, random or a file")
     options = "of timm's model, for instance img_size=224"
     parser.add_argument("--options", type=_option, nargs="+", default=[], metavar="NAME=VALUE", help=options)
-    parser.add_argument("--layer", default="pooled", help="pooled, or the name of a block")
-    parser.add_argument("--picture-size", type=int, default=224, help="pixels")
+    parser.add_argument("--layer", help="pooled (if left out), or the name of a block")
+    parser.add_argument("--picture-size", type=_size, help=f"pixels; {UNSAID['picture_size']} if left out")
     parser.add_argument("--name", help="in table and figure; the backbone's or the file's if left out")
     parser.add_argument("--params-file", default="params.yaml")
     parser.add_argument("--out-dir", default=".", help="of the run: its data/world is scored on")
     wanted = parser.parse_args(arguments)
+    if wanted.features:
+        config.refuse_beside(parser, wanted, "--features", "weights", "options", "layer", "picture_size")
+    else:
+        config.refuse_beside(parser, wanted, "--backbone", "names")
     if wanted.backbone and not wanted.weights:
         parser.error("--backbone: --weights is missing: timm, package, random or a file")
+    said = {name: value for name, value in vars(wanted).items() if value is not None}
     try:
-        run(wanted)
+        run(argparse.Namespace(**vars(wanted) | UNSAID | said))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels")
+    return int(text)
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -217,7 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--params-file", default="params.yaml", help="params file, from the project's root or absolute")
     parser.add_argument("--out-dir", default=".", help="where data/ and reports/ lie")
     chosen = parser.parse_args(arguments)
-    if (chosen.folder is None) == (chosen.teacher is None):
+    if chosen.teacher:
+        config.refuse_beside(parser, chosen, "--teacher", "student", "target", "folder")
+    elif chosen.folder is None:
         parser.error("give a student, its target and a folder, or --teacher with a folder")
     try:
         if chosen.teacher:

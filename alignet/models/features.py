@@ -233,6 +233,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--params-file", default=config.PARAMS)
     parser.add_argument("--out-dir", default=".")
     chosen = parser.parse_args(arguments)
+    if chosen.job:
+        config.refuse_beside(parser, chosen, "--job", "params_file", "out_dir")
     with devices.process_group():
         extract(devices.handed_over(chosen.job, Job) if chosen.job else resolved(chosen))
 

@@ -5,6 +5,7 @@ to no stage: the cells in order with their kinds and tags, without outputs, coun
 these texts and not on the notebooks themselves, which JupyterLab rewrites even when one is only opened.
 """
 
+import argparse
 import json
 import shutil
 import sys
@@ -25,6 +26,9 @@ def text(notebook: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="python -m alignet.pipeline.cells", description=__doc__.split("\n\n")[0]).parse_args(
+        arguments
+    )
     folder = config.folders(".")[0] / "cells"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

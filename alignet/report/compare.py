@@ -280,6 +280,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out-dir", default=".", help="of the finished run")
     wanted = parser.parse_args(arguments)
+    if wanted.publish:
+        config.refuse_beside(parser, wanted, "--publish", "against", "fetch", "source")
+    else:
+        fetching = ["out_dir"] if wanted.fetch or wanted.source else []
+        config.refuse_beside(parser, wanted, "--fetch" if fetching else "no --publish", "url", "elsewhere", *fetching)
     try:
         if wanted.publish:
             said = publish(wanted.publish, wanted.out_dir, wanted.url, wanted.elsewhere)

@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = parser.parse_args(arguments)
     runs = {}
     for each in wanted.runs:
-        name, _, folder = each.partition("=")
+        name, equals, folder = each.partition("=")
+        if not (name and equals) or name in runs:
+            parser.error(f"{each!r} is not NAME=REPORTS" if name not in runs else f"{name!r} names two runs")
         files = [Path(folder) / "tables" / f"{table}.csv" for table in TABLES]
         missing = [file for file in files if not file.is_file()]
         if missing:

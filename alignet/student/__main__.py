@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr", type=float)
     parser.add_argument("--steps", type=int)
     chosen = parser.parse_args(arguments)
+    if chosen.job:
+        config.refuse_beside(parser, chosen, "--job", "target", "params_file", "out_dir", "lr", "steps")
     if chosen.name and not chosen.target:
         parser.error("give --target beside --name")
     with devices.process_group():

@@ -32,6 +32,8 @@ def _params(options: argparse.Namespace) -> str:
 
 
 def _triplets(options: argparse.Namespace) -> str:
+    if options.per_level is not None and options.level != trials.ALL:
+        raise WorldError(f"--per-level: without effect beside --level {options.level}: leave it out")
     for name in ("n", "repeats", "people", "per_level"):
         given = getattr(options, name)
         if given is not None and given < 1:
@@ -62,7 +64,7 @@ def _hold_out(options: argparse.Namespace) -> str:
 
 
 def _pair(text: str) -> str:
-    if "=" not in text:
+    if "=" not in text[1:]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COLUMN")
     return text
 

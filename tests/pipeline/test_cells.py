@@ -52,7 +52,7 @@ def test_the_stage_writes_a_text_for_each_numbered_notebook_and_removes_those_th
     (tmp_path / "notebooks" / "00_by_hand.ipynb").write_text(NOTEBOOKS[0].read_text())
     (tmp_path / "data" / "cells").mkdir(parents=True)
     (tmp_path / "data" / "cells" / "99_gone.py").write_text("")
-    assert cells.main() == 0
+    assert cells.main([]) == 0
     assert [path.name for path in (tmp_path / "data" / "cells").iterdir()] == ["01_world.py"]
 
 
@@ -60,5 +60,5 @@ def test_a_broken_notebook_is_named_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(config.HOME, str(tmp_path))
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "01_world.ipynb").write_text("{}")
-    assert cells.main() == 1
+    assert cells.main([]) == 1
     assert re.fullmatch(r"notebooks/01_world.ipynb: not a notebook \(.+\); .+\n", capsys.readouterr().err)

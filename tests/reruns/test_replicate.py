@@ -373,6 +373,9 @@ def test_several_runs_stand_in_one_figure_a_row_each_with_whose_choices_they_are
     assert beside.main([*runs, f"none={tmp_path}", "--out", str(tmp_path / "no")]) == 1
     assert "seeds.csv: no such file: run python -m alignet.reruns.replicate there first" in capsys.readouterr().err
     assert not (tmp_path / "no.png").exists()
+    with pytest.raises(SystemExit):
+        beside.main([*runs, f"emoji={tmp_path / 'photos'}", "--out", str(tmp_path / "no")])
+    assert "'emoji' names two runs" in capsys.readouterr().err
 
 
 def test_a_run_of_a_profile_can_be_repeated_with_other_values(tmp_path):

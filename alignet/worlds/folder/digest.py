@@ -5,6 +5,7 @@ folder that params.yaml names (world.source: folder), and is constant for any ot
 changing one in place run `dvc repro -f world`.
 """
 
+import argparse
 import hashlib
 import sys
 from pathlib import Path
@@ -25,6 +26,10 @@ def of_tables(folder: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m alignet.worlds.folder.digest", description=__doc__.split("\n\n")[0]
+    )
+    parser.parse_args(arguments)
     chosen = config.load("world", config.WorldSource)
     own = chosen.source == "folder" and chosen.path is not None
     text = of_tables(config.home() / str(chosen.path)) if own else chosen.source
