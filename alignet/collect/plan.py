@@ -10,7 +10,6 @@ from alignet.evaluation import representations
 from alignet.maths.choices import pair_similarities
 from alignet.maths.metrics import unit_vectors
 from alignet.worlds.folder import trials
-from alignet.worlds.format.schema import LEVELS
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
 
 CANDIDATES = 20  # triplets drawn for each that is kept, where base and aligned are to disagree
@@ -33,10 +32,9 @@ def triplets(
     Raises: WorldError if the pictures do not give n different triplets.
     """
     if level == trials.ALL:
-        human, each = n - len(LEVELS) * (n // EACH), n // EACH
-        drawn, lacking = trials.every(world, human, each, seed=seed)
-        if lacking:
-            drawn, _ = trials.every(world, human + n - len(drawn), each, seed=seed)
+        at_levels, _ = trials.at_levels(world, n // EACH, seed)
+        human = trials.draw(world, n - len(at_levels), seed=seed).assign(level="")
+        drawn = trials.in_lists(pd.concat([human, at_levels], ignore_index=True), 1, 1, seed)
         return _after_practice(world, drawn.drop(columns=trials.LIST), practice, checks, seed)
     return _planned(trials.draw(world, n + practice, level, seed=seed), practice, checks, seed)
 

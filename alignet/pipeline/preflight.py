@@ -9,31 +9,39 @@ can give what the params ask for. `make repro` runs it first.
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alignet import config, results
 from alignet.config import SECTIONS, ConfigError, FeatureFile, Student, Teacher
+
+if TYPE_CHECKING:
+    from alignet.worlds.format.tables import World
 
 SMALLEST = {"cluster_border": 2, "within_cluster": 3}  # pictures of a cluster that a scheme of a batch needs
 
 
 def problems(params_file: str = config.PARAMS) -> list[str]:
     """A line for each problem of the params and, if there is none, for each problem of the world that they name."""
+    return _looked_at(params_file)[0]
+
+
+def _looked_at(params_file: str) -> tuple[list[str], "World | None"]:
+    """The lines of `problems` and, if the params name a folder that holds one, the world that was read for them."""
     lines = [*_sections(params_file), *_names(params_file)] or [*_feature_files(params_file), *_together(params_file)]
     chosen = None if lines else config.load("world", config.WorldSource, params_file)
     if chosen is None or chosen.source != "folder" or chosen.path is None:
-        return lines
+        return lines, None
     from alignet.pipeline import needs  # and torch with it: seconds that only a world of one's own takes
     from alignet.worlds.format import places, tables
 
     folder = config.home() / chosen.path
     if not folder.is_dir():
-        return [f"{params_file}: world.path: {chosen.path}: no such folder: was it moved? Say where it lies now"]
+        return [f"{params_file}: world.path: {chosen.path}: no such folder: was it moved? Say where it lies now"], None
     try:
         world = tables.read(folder)
     except tables.WorldError as error:
-        return str(error).splitlines()
-    return places.gone(folder / "world.yaml", world.folders()) or [*needs.of_world(world, params_file)]
+        return str(error).splitlines(), None
+    return places.gone(folder / "world.yaml", world.folders()) or [*needs.of_world(world, params_file)], world
 
 
 def _sections(params_file: str) -> Iterator[str]:
@@ -164,26 +172,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--params-file", default=config.PARAMS)
     params_file = parser.parse_args(arguments).params_file
     try:
-        lines = problems(params_file)
+        lines, world = _looked_at(params_file)
     except ConfigError as error:
-        lines = str(error).splitlines()
+        lines, world = str(error).splitlines(), None
     for line in lines:
         print(line, file=sys.stderr)
     if lines:
         return 1
-    for line in _remarks_of_own(params_file):
-        print(f"remark: {line}")
+    if world is not None:
+        from alignet.worlds import remarks
+
+        for line in remarks.of_choices(world):
+            print(f"remark: {line}")
     return 0
-
-
-def _remarks_of_own(params_file: str) -> list[str]:
-    chosen = config.load("world", config.WorldSource, params_file)
-    if chosen.source != "folder" or chosen.path is None:
-        return []
-    from alignet.worlds import remarks
-    from alignet.worlds.format import tables
-
-    return [*remarks.of_choices(tables.read(config.home() / chosen.path))]
 
 
 if __name__ == "__main__":

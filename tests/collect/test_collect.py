@@ -106,6 +106,18 @@ def test_a_level_that_has_fewer_triplets_than_are_asked_for_is_said(world):
     assert said == [f"the 32 pictures of split test give {of_fine}, and 1200 are asked for"]
 
 
+def test_triplets_are_drawn_once_and_a_plan_asks_for_as_many_where_a_level_has_few(world, monkeypatch):
+    asked, up_to = [], trials.up_to
+    monkeypatch.setattr(trials, "up_to", lambda *words: asked.append(words[2]) or up_to(*words))
+    trials.every(world, 5, 4)
+    assert sorted(asked, key=str) == [None, "boundary", "coarse", "fine"]
+    asked.clear()
+    made = plan.triplets(world, 2400, "all", practice=0, checks=0)
+    assert sorted(asked, key=str) == [None, None, "boundary", "coarse", "fine"]  # practice besides
+    assert len(made) == 2400
+    assert (made["level"] == "fine").sum() < 2400 // plan.EACH
+
+
 def test_a_world_without_test_pictures_is_asked_about_no_level(world):
     images = world.images[world.images["split"] != "test"].reset_index(drop=True)
     table, said = trials.every(tables.World(**(vars(world) | {"images": images})), 5, 2)

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from alignet import config
 from alignet.evaluation.data import breeds, public
 from alignet.pipeline import needs, preflight
 from alignet.worlds import remarks
+from alignet.worlds.format import tables
 from alignet.worlds.format.tables import TRIPLET, World
 
 
@@ -213,6 +215,17 @@ def test_folds_whose_triplets_are_drawn_pass_and_the_same_without_drawn_ones_do_
 
 def test_the_public_data_sets_that_params_may_name_are_those_that_can_be_read():
     assert set(config.PUBLIC) == {*public.KNOWN, *breeds.RULES}
+
+
+def test_a_world_of_ones_own_is_read_once_and_its_remarks_are_printed(tmp_path, monkeypatch, capsys):
+    world, folder, read = dataclasses.replace(tiny(odd=1), pictures=tmp_path), tmp_path / "mine", []
+    folder.mkdir()
+    monkeypatch.setattr(tables, "read", lambda place: read.append(place) or world)
+    monkeypatch.setattr(needs, "of_world", lambda world, params_file: [])
+    file = params(tmp_path, {"world": {"source": "folder", "path": str(folder)}})
+    assert preflight.main(["--params-file", file]) == 0
+    assert read == [folder]
+    assert "remark: " in capsys.readouterr().out
 
 
 def test_people_who_always_press_one_key_and_a_ceiling_at_chance_are_remarked():

@@ -31,14 +31,25 @@ def every(
         levels; and a line for each level that has fewer triplets than were asked for.
     Raises: WorldError if there are not n triplets, or if there are fewer people than repeats.
     """
-    parts, said = [draw(world, n, None, seed=seed).assign(level="")], []
-    for number, level in enumerate(LEVELS, start=1):
-        found = len(up_to(world, each, level, np.random.default_rng(seed + number)))
-        parts.append(draw(world, found, level, seed=seed + number))
-        if found < each:
-            pictures = f"the {len(world.rows('test'))} pictures of split test give {found} triplets of level {level}"
-            said.append(f"{pictures} by {world.class_label}, and {each} are asked for")
+    drawn, said = at_levels(world, each, seed)
+    parts = [draw(world, n, None, seed=seed).assign(level=""), drawn]
     return in_lists(pd.concat(parts, ignore_index=True), repeats, people or repeats, seed), said
+
+
+def at_levels(world: World, each: int, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+    """Triplets for levels.csv: `each` at each level of abstraction, or as many as there are.
+
+    Returns: image_0, image_1, image_2 and level; and a line for each level that has fewer.
+    """
+    parts, said = [], []
+    for number, level in enumerate(LEVELS, start=1):
+        generator = np.random.default_rng(seed + number)
+        chosen = up_to(world, each, level, generator)
+        parts.append(_table(world, chosen, 1, generator).assign(level=level))
+        if len(chosen) < each:
+            pictures = f"the {len(world.rows('test'))} pictures of split test give {len(chosen)} triplets of level"
+            said.append(f"{pictures} {level} by {world.class_label}, and {each} are asked for")
+    return pd.concat(parts, ignore_index=True), said
 
 
 def in_lists(triplets: pd.DataFrame, repeats: int, people: int, seed: int) -> pd.DataFrame:
@@ -95,9 +106,14 @@ def draw(world: World, n: int, level: str | None = None, repeats: int = 1, seed:
         split, label = ("human", "") if level is None else ("test", f" of level {level} by {world.class_label}")
         where = f"{len(world.rows(split))} pictures of the split {split!r}"
         raise WorldError(f"{n} different triplets are asked for, and {where} give only {len(chosen)}{label}")
-    parts = [generator.permuted(chosen[generator.permutation(n)], axis=1) for _ in range(repeats)]
-    table = pd.DataFrame(world.images["image"].to_numpy()[np.concatenate(parts)], columns=TRIPLET)
+    table = _table(world, chosen, repeats, generator)
     return table if level is None else table.assign(level=level)
+
+
+def _table(world: World, chosen: np.ndarray, repeats: int, generator: np.random.Generator) -> pd.DataFrame:
+    """Triplets (n, 3), each `repeats` times in an order of its own, as a table of the pictures' names."""
+    parts = [generator.permuted(chosen[generator.permutation(len(chosen))], axis=1) for _ in range(repeats)]
+    return pd.DataFrame(world.images["image"].to_numpy()[np.concatenate(parts)], columns=TRIPLET)
 
 
 def up_to(world: World, n: int, level: str | None, generator: np.random.Generator) -> np.ndarray:
