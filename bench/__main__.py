@@ -54,4 +54,4 @@ if __name__ == "__main__":
     unknown = sorted(set(wanted.tasks) - set(rows.NAMES))
     if unknown:
         parser.error(f"no task {unknown[0]}; there are {', '.join(rows.NAMES)}")
-    sys.exit(main(wanted.tasks or rows.NAMES, wanted.scale, wanted.reports))
+    sys.exit(main(list(dict.fromkeys(wanted.tasks)) or rows.NAMES, wanted.scale, wanted.reports))

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from alignet.config import home
 from bench import __main__ as bench
-from bench import figure, rows
+from bench import figure, page, rows
 from bench.elsewhere import Elsewhere
 from bench.measure import Comparison, Timed, Way, alike, measured, once
 
@@ -142,3 +142,37 @@ def test_names_and_numbers_of_the_figure_do_not_overlap() -> None:
         for texts in (ax.get_yticklabels(), ax.texts):
             boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.y0)
             assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+
+
+def test_the_page_is_that_of_the_tables() -> None:
+    assert (ROOT / page.OUT).read_text(encoding="utf-8") == page.page(ROOT)
+
+
+def test_the_page_says_what_is_slower_and_what_grows(tmp_path: Path) -> None:
+    row = {"task": "labels", "kind": "naive", "other": "a loop", "ratio": 0.5, "low": 0.4, "high": 1.1, "agreement": ""}
+    row |= {"ours_gb": 0.3, "other_gb": 0.2, "note": "", "processor": "P"}
+    scale = {
+        "stage": "world",
+        "seconds": 3,
+        "gb": 0.5,
+        "faster_than_pictures": "seconds",
+        "concepts": 9,
+        "pictures": 90,
+    }
+    for path, made in ((page.MEASURED, row), (page.SCALE, scale)):
+        (tmp_path / path).parent.mkdir(parents=True)
+        pd.DataFrame([made]).to_csv(tmp_path / path, index=False)
+    text = page.page(tmp_path)
+    assert "| labels | a loop | .50 [.40, 1.10] | 1.50 |  |" in text
+    assert "Slower than another way: labels, beside a loop: .50 [.40, 1.10]." in text
+    assert "What grows faster than the pictures: world." in text
+
+
+def test_the_numbers_of_choices_that_own_data_names_are_those_of_the_table() -> None:
+    table = pd.read_csv(ROOT / "bench" / "choices_needed.csv")
+    text = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
+    for objects, rows in table.groupby("objects"):
+        columns = [rows["choices_each"], rows["dimensions"]]
+        said = [" / ".join(map(str, column)) for column in columns]
+        said += [" / ".join(f"{value:.2f}"[1:] for value in rows[name]) for name in ("rsa_vice", "rsa_shares")]
+        assert f"| {objects} | {' | '.join(said)} |" in text
