@@ -22,13 +22,13 @@ HEAD = """# Speed and memory, as ratios
 Made by `python -m bench.page` from `{measured}` and `{scale}`; do not edit.
 
 `make bench` measures our ways beside others in turns, checks that both give the same result, and writes
-`reports/tables/bench.csv` and `reports/figures/bench.png`; `make bench TASKS="rsa kmeans"` runs two of them. It needs an
-environment for thingsvision, which it makes. The tables below were measured on one machine: {processor}.
+`reports/tables/bench.csv` and `reports/figures/bench.png`; `make bench TASKS="rsa kmeans"` runs two of them. It needs
+an environment for thingsvision, which it makes. The tables below were measured on one machine: {processor}.
 Seconds and all else: [bench.csv](../{measured}), [figure](../reports/reference/bench/figures/bench.png).
 
-A *ratio* is the time of the other way divided by the time of ours, so above 1 ours is faster: the median over turns, and
-in brackets the smallest and the largest turn. *Memory* is ours divided by the other way's, so below 1 ours needs less; it is left out where the other
-way did a part of the work.
+A *ratio* is the time of the other way divided by the time of ours, so above 1 ours is faster: the median over turns,
+and in brackets the smallest and the largest turn. *Memory* is ours divided by the other way's, so below 1 ours needs
+less; it is left out where the other way did a part of the work.
 """
 
 
