@@ -268,7 +268,6 @@ COMMANDS = {  # functions of command lines, which no notebook calls
     "models.features.resolved",
     "student.__main__.resolved",
     "synthesis.released.main",
-    "worlds.folder.digest.main",
 }
 RESOLVED = ("maths", "worlds", "figures", "models", "people", "teacher", "synthesis", "student", "evaluation")
 

@@ -52,7 +52,7 @@ def test_numbers_for_every_level_are_refused_beside_one_level(tmp_path, capsys):
     assert capsys.readouterr().err == "--per-level: without effect beside --level fine: leave it out\n"
 
 
-@pytest.mark.parametrize("module", ["alignet.pipeline.cells", "alignet.worlds.folder.digest"])
+@pytest.mark.parametrize("module", ["alignet.pipeline.cells", "alignet.pipeline.source"])
 def test_stages_that_take_no_words_say_so_and_write_nothing(module, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", module, "--what"], cwd=home(), env={"ALIGNET_HOME": str(tmp_path)}, capture_output=True

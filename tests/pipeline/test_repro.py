@@ -62,6 +62,20 @@ def test_a_stage_that_always_looks_for_changes_is_none(tmp_path):
     assert "[2/2] world" in run(folder)[1].splitlines()
 
 
+def test_a_file_that_params_name_reruns_the_stage_that_depends_on_its_digest_alone(tmp_path):
+    """As stages depend on single files of data/given, which the stage `source` writes at every run."""
+    digests = {"cmd": "mkdir given && cp x given && cp y given", "outs": ["given"], "always_changed": True}
+    reads = {"matrix": {"n": "${names}"}, "cmd": "cp ${item.n} o_${item.n}", "deps": ["given/${item.n}"]}
+    folder = project(tmp_path / "project", {"source": digests, "features": reads | {"outs": ["o_${item.n}"]}})
+    for name in "xy":
+        (folder / name).write_text("1\n")
+    assert run(folder)[0] == 0
+    (folder / "y").write_text("2\n")
+    said = run(folder)[1].splitlines()
+    assert "[3/3] features@y" in said
+    assert not [line for line in said if line.endswith(" features@x")]
+
+
 def test_unchanged_and_restored_stages_are_counted_and_take_a_line_for_all_and_one_each(folder, first):
     (folder / "b_y.txt").unlink()
     _, stdout, _ = run(folder)
