@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from IPython.lib.pretty import pretty
 
 from alignet import config
 
@@ -231,3 +232,14 @@ def test_dvc_overrides_one_value_of_one_student(root, monkeypatch):
     apply_overrides(str(root / "params.yaml"), ["students.large.lr=0.7"])
     students = config.values()["students"]
     assert students == {"small": {"lr": 0.1, "steps": 10}, "large": {"lr": 0.7, "steps": 20}}
+
+
+def test_a_notebook_shows_settings_as_the_params_file_has_them_one_a_line():
+    for section, cls in SECTIONS.items():
+        record = config.load(section, cls)
+        lines = config._lines(record).splitlines()
+        assert max(map(len, lines)) <= 130, section
+        assert yaml.safe_load("\n".join(lines)) == config.value(section)
+        assert record._repr_markdown_() == "```yaml\n" + "\n".join(lines) + "\n```"  # which the terminal does not show
+        assert pretty(record) == "\n".join(lines)
+        assert {line.split(":")[0] for line in lines} >= set(config.value(section))
