@@ -16,6 +16,7 @@ TEACHER_BEFORE, TEACHER = "teacher before", "teacher"  # targets of rows about t
 TAUGHT = (ALIGNED, CONTROL)  # targets that need a student's training
 NAMES = {BASE: "Base", CONTROL: "UnAligNet (control)", ALIGNED: "AligNet"}
 OTHERS = ((BASE, "over_base"), (CONTROL, "over_control"))  # what AligNet is compared with, and the column's name
+FEW_TRIPLETS = 30  # triplets or pairs; of fewer no mean, percentage or noise ceiling is told or drawn
 # Columns that hold text, whatever it looks like.
 TEXT = ("student", "target", "study", "class", "image_0", "image_1", "backbone", "dataset", "participant")
 
