@@ -13,7 +13,6 @@ from alignet.report import pages
 ROOT = home()
 
 PATH = ROOT / "notebooks" / "00_by_hand.ipynb"
-EQUATION = re.compile(r"\$\$((?:(?!\$\$).)+?)\\tag\{(\d+)\} *\$\$", re.DOTALL)
 
 
 def notebook():
@@ -75,13 +74,8 @@ def test_it_checks_what_it_computes_by_hand_against_the_package():
     assert sum("assert" in source for source in code) >= len(code) - 4
 
 
-def test_its_equations_are_those_of_the_method():
-    method = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
-    equations = EQUATION.findall(text())
-    assert {int(number) for _, number in equations} == {1, 5, 6, 8}
-    numbered = {number: maths for maths, number in EQUATION.findall(method)}
-    for maths, number in equations:
-        assert " ".join(maths.split())[:12] == " ".join(numbered[number].split())[:12], number
+def test_it_has_the_equations_that_it_works_through():  # tests/test_chapters.py compares them with docs/method.md
+    assert re.findall(r"\\tag\{(\w+)\}", text()) == ["5", "1", "6", "8"]
 
 
 def test_it_has_five_exercises_whose_answers_are_folded(tmp_path):

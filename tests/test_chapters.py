@@ -11,8 +11,18 @@ from alignet.config import home
 ROOT = home()
 NUMBERED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 CHAPTERS = [path for path in NUMBERED if path.stem not in ("00_by_hand", "12_figures")]  # the latter is a gallery
-EQUATION = re.compile(r"\$\$((?:(?!\$\$).)+?)\\tag\{(\d+)\} *\$\$", re.DOTALL)
+METHOD = ROOT / "docs" / "method.md"
+EQUATION = re.compile(r"\$\$((?:(?!\$\$).)+?)\\tag\{(\w+)\} *\$\$", re.DOTALL)
+MATHS = re.compile(r"\$\$.+?\$\$|\$[^$]+\$", re.DOTALL)
+# A symbol is a Greek letter or a single Latin one. Words in \text and \mathrm are none, nor are accents and signs.
+WORDS = re.compile(r"\\(?:text|mathrm|tag)\{[^}]*\}|\\rVert_F")
+GREEK = re.compile(
+    r"alpha|beta|[Gg]amma|[Dd]elta|(var)?epsilon|zeta|eta|[Tt]heta|kappa|[Ll]ambda|mu|nu|[Xx]i|[Pp]i|rho|[Ss]igma|tau|"
+    r"(var)?phi|Phi|chi|[Pp]si|[Oo]mega"
+)
+SYMBOL = re.compile(r"\\[A-Za-z]+|(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+numbered = pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
 
 
 def cells(path, kind):
@@ -23,16 +33,50 @@ def text(path):
     return "\n\n".join(cells(path, "markdown"))
 
 
-def squeezed(maths):
-    return re.sub(r"\\[,;]|\s", "", maths)
+def equations(said):
+    """The numbered equations of a text: number -> its TeX on one line, without the punctuation at its end."""
+    return {number: " ".join(maths.split()).rstrip(" .,;") for maths, number in EQUATION.findall(said)}
 
 
-@chapters
+def symbols(said):
+    """The letters that stand for something in the formulas of a text: Latin ones, and Greek ones by their name."""
+    formulas = " ".join(WORDS.sub(" ", maths) for maths in MATHS.findall(said))
+    return {found.lstrip("\\") for found in SYMBOL.findall(formulas) if found[0] != "\\" or GREEK.fullmatch(found[1:])}
+
+
+def drifted(said, method):
+    """The numbers of the equations in a text that are not word for word those of docs/method.md."""
+    return [number for number, maths in equations(said).items() if equations(method).get(number) != maths]
+
+
+@numbered
 def test_the_equations_are_those_of_the_method(path):
-    method = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
-    numbered = {number: squeezed(maths) for maths, number in EQUATION.findall(method)}
-    for maths, number in EQUATION.findall(text(path)):
-        assert squeezed(maths)[:12] == numbered[number][:12], number
+    said = text(path)
+    assert drifted(said, METHOD.read_text(encoding="utf-8")) == []
+    assert said.count("\\tag{") == len(EQUATION.findall(said))  # each one has been compared
+
+
+def test_a_drifted_copy_of_an_equation_is_found():
+    method = METHOD.read_text(encoding="utf-8")
+    for number, maths in equations(method).items():
+        copy = f"$$ {maths}, \\tag{{{number}}} $$"
+        assert drifted(copy.replace(" ", "\n"), method) == []  # other line breaks, another sign at the end
+        assert drifted(copy.replace(maths, maths + "'"), method) == [number]
+    assert drifted("$$ x = y \\tag{99} $$", method) == ["99"]
+
+
+def test_the_equations_of_the_method_are_numbered_in_order():
+    method = METHOD.read_text(encoding="utf-8")
+    found = [number for _, number in EQUATION.findall(method)]
+    assert found == sorted(set(found), key=lambda number: (int(re.sub(r"\D", "", number)), number))
+    assert len(found) == method.count("\\tag{")
+
+
+@pytest.mark.parametrize("path", [METHOD, *NUMBERED], ids=lambda path: path.stem)
+def test_each_symbol_stands_in_the_table_of_symbols(path):
+    table = METHOD.read_text(encoding="utf-8").split("| symbol | meaning |")[1].split("\n\n")[0]
+    explained = symbols(table)
+    assert symbols(text(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")) <= explained
 
 
 @chapters
