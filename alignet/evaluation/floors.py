@@ -1,22 +1,25 @@
 """Floors: the scores of colours, of coarse pixels and of untrained networks, beside which a gain is read."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from alignet import devices, results
 from alignet.config import Backbone, Features, Levels
 from alignet.evaluation.representations import Representations
-from alignet.models import backbones
+from alignet.models import backbones, frozen
 from alignet.models.backbones import Embedder, autocast
 from alignet.worlds.format import pictures
 from alignet.worlds.format.tables import World
 
 
 def representations(
-    world: World, students: dict[str, Backbone], settings: Levels, features: Features
+    world: World, students: dict[str, Backbone], settings: Levels, features: Features, data: Path | None = None
 ) -> Representations:
     """Untrained representations of the pictures of `World.scored_rows`, under (name, 'floor', 'pooled').
 
@@ -24,21 +27,58 @@ def representations(
     the pooled features of each student's architecture with random weights (batch normalisation then changes nothing).
     An architecture that several students share at one size is run once.
 
-    Args: students: the settings of the students' backbones, by name.
+    Args: students: the settings of the students' backbones, by name; data: the data folder of a run, whose store of
+        frozen parts' outputs (`models.frozen`) keeps the floors too, for other runs of the stage and for variants.
     """
     untrained: dict[int, dict[str, Embedder]] = {}
     for name, backbone in _architectures(students) if settings.floor_untrained else ():
         embedder = backbones.create(replace(backbone, weights="random")).to(devices.local())
         untrained.setdefault(backbone.picture_size, {})[f"untrained {name}"] = embedder
     first = next(iter(students.values())).picture_size
-    paths, floors = world.paths(world.scored_rows()), dict[str, Tensor]()
+    paths = world.paths(world.scored_rows())
+    file = None
+    if data is not None:
+        name = f"floors_{_digest(paths, first, untrained, settings, features)}.safetensors"
+        file = data / frozen.FOLDER / name
+    if file is not None and file.is_file():
+        stored = load_file(file)
+        floors = {key.partition(" ")[2]: stored[key] for key in sorted(stored)}
+    else:
+        floors = _computed(paths, first, untrained, settings, features)
+    if file is not None and not file.is_file():
+        numbered = {f"{number:03d} {name}": rows for number, (name, rows) in enumerate(floors.items())}
+        frozen.store(numbered, file, features.cache_bytes)
+    return {(name, results.FLOOR, "pooled"): rows for name, rows in floors.items()}
+
+
+def _computed(
+    paths: list[Path], first: int, untrained: dict[int, dict[str, Embedder]], settings: Levels, features: Features
+) -> dict[str, Tensor]:
+    """The floors of pictures, (n, dim) each. Args: first: the picture size of colours and cells; untrained: by size."""
+    floors: dict[str, Tensor] = {}
     for size in dict.fromkeys((first, *untrained)):
         networks = untrained.get(size, {})
         shown = pictures.batches(paths, size, features.batch_size, features.workers)
         parts = [_of_batch(batch, networks, settings, features.precision) for batch in shown]
         wanted = parts[0] if size == first else networks
         floors |= {name: torch.cat([part[name] for part in parts]) for name in wanted}
-    return {(name, results.FLOOR, "pooled"): rows for name, rows in floors.items()}
+    return floors
+
+
+def _digest(
+    paths: list[Path], first: int, untrained: dict[int, dict[str, Embedder]], settings: Levels, features: Features
+) -> str:
+    """A fingerprint of all that decides the floors: pictures' contents, networks with their weights, and settings."""
+    used = (torch.__version__, first, settings.floor_colours, settings.floor_pixels)
+    digest = hashlib.sha256(repr((used, features.precision, features.batch_size)).encode())
+    for size, networks in untrained.items():
+        for name, embedder in networks.items():
+            digest.update(repr((size, name, str(embedder.mean.device), embedder)).encode())
+            for buffer in (*embedder.state_dict().values(), embedder.mean, embedder.std):
+                digest.update(buffer.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def colour_histogram(shown: Tensor, bins: int) -> Tensor:

@@ -8,7 +8,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def outputs(
     if not file.is_file() and devices.rank() == 0:
         shown = pictures.batches(paths, size, settings.batch_size, settings.workers)
         outputs = torch.cat([run(batch) for batch in tqdm(shown, desc="frozen part", unit="batch", mininterval=2)])
-        _store(outputs, file, settings.cache_bytes)
+        store({"outputs": outputs}, file, settings.cache_bytes)
     devices.wait()
     return load_file(file)["outputs"]
 
@@ -99,16 +99,32 @@ def _digest(split: Split, paths: list[Path], size: int, precision: str) -> str:
     return digest.hexdigest()
 
 
-def _store(outputs: Tensor, file: Path, most: int) -> None:
+def share(store: Path, folder: Path) -> None:
+    """Make `folder` a store that begins with links to the files of another store, which it never changes.
+
+    What is stored later lies in `folder` itself, and what is deleted there are links.
+    """
+    if not store.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for link in [link for link in folder.glob("*.safetensors") if link.is_symlink() and not link.exists()]:
+        link.unlink(missing_ok=True)
+    for file in store.glob("*.safetensors"):
+        with suppress(FileExistsError):
+            (folder / file.name).symlink_to(os.path.relpath(file.resolve(), folder.resolve()))
+
+
+def store(outputs: dict[str, Tensor], file: Path, most: int) -> None:
     """Write a file whole or not at all; then delete the oldest files beside it until all take at most `most` bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.partial")
     try:
-        save_file({"outputs": outputs.contiguous()}, partial)
+        save_file({name: tensor.contiguous() for name, tensor in outputs.items()}, partial)
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
-    stored = sorted(file.parent.glob("*.safetensors"), key=lambda other: other.stat().st_mtime, reverse=True)
+    there = [other for other in file.parent.glob("*.safetensors") if other.exists()]  # not a link to a deleted file
+    stored = sorted(there, key=lambda other: other.stat().st_mtime, reverse=True)
     total = 0
     for other in stored:
         total += other.stat().st_size

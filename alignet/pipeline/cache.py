@@ -2,8 +2,8 @@
 
 python -m alignet.pipeline.cache [--empty]
 
-It holds the outputs of students' frozen layers, which are computed again where they are missing. features.cache_bytes
-bounds it.
+It holds the outputs of students' frozen layers, and the representations that are floors, which are computed again
+where they are missing. features.cache_bytes bounds it.
 """
 
 import argparse

@@ -1,13 +1,18 @@
 """Floors by hand, the primary rows of tasks, and what seeds.csv makes of both."""
 
 import math
+from dataclasses import replace
 
+import inputs
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
+from alignet import config
 from alignet.evaluation import benchmarks, downstream, floors, seeds, tasks
 from alignet.evaluation.episodes import Task
+from alignet.worlds.format.tables import World
 
 
 def test_a_histogram_of_colours_is_that_by_hand_and_does_not_see_where_colours_are():
@@ -25,6 +30,39 @@ def test_cells_have_the_mean_colour_of_their_pixels_and_see_where_it_is():
     found = floors.cell_colours(picture, 2)
     assert found[0].tolist() == [1, 0, 0, 0] + [0] * 8
     assert not torch.equal(found, floors.cell_colours(picture.flip(3), 2))
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Three pictures on disk, all scored."""
+    names = [f"{number}.png" for number in range(3)]
+    for name, picture in zip(names, inputs.random_pictures(3), strict=True):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / name)
+    images = pd.DataFrame({"image": names, "path": names, "concept": names, "split": "test"})
+    return World("w", "none", tmp_path, ("concept",), images, pd.DataFrame(), None)
+
+
+def test_floors_that_are_kept_are_those_computed_to_the_last_bit_and_in_order(world, tmp_path, monkeypatch):
+    students = {
+        "b": inputs.backbone("resnet18"),
+        "a": replace(inputs.backbone("tf_efficientnet_lite0"), picture_size=64),
+    }
+    settings = config.load("levels", config.Levels)
+    reading = replace(config.load("features", config.Features), workers=0)
+    computed = floors.representations(world, students, settings, reading)
+    floors.representations(world, students, settings, reading, tmp_path)
+    (stored,) = (tmp_path / "frozen").iterdir()
+    with monkeypatch.context() as changed:
+        changed.setattr(floors, "_computed", None)  # nothing is computed again
+        kept = floors.representations(world, students, settings, reading, tmp_path)
+    assert list(kept) == list(computed)
+    assert [name for name, _, _ in kept] == ["64 colours", "4 x 4 pixels", "untrained b", "untrained a"]
+    assert all(torch.equal(kept[key], computed[key]) for key in kept)
+    for other in (replace(settings, floor_pixels=2), replace(settings, floor_untrained=False)):
+        floors.representations(world, students, other, reading, tmp_path)
+    Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
+    floors.representations(world, students, settings, reading, tmp_path)
+    assert len(list((tmp_path / "frozen").iterdir())) == 4 and stored.is_file()
 
 
 def scored(protocol, classifier, shots, task="emoji, class", **more):
