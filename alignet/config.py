@@ -26,6 +26,7 @@ BESIDE = Path(__file__).resolve().parents[1]
 CHECKOUT = BESIDE if (BESIDE / "dvc.yaml").is_file() else None  # of the source code; None where alignet is installed
 PARAMS = "params.yaml"
 DEFAULTS = Path(__file__).with_name(PARAMS)  # in an installed package only: setup.py copies the checkout's
+DATA = "data"  # the folder of a run's outputs that later stages read
 SHARING = ("backbones", "students")  # sections whose entries may be `like` another
 BASE = "base"  # key of a profile: the params file that it differs from
 Count = Annotated[int, Field(ge=1)]
@@ -426,7 +427,22 @@ def names(key: str, params_file: str = PARAMS) -> list[str]:
 def folders(out_dir: str) -> tuple[Path, Path]:
     """The data and reports folders of a run; `out_dir` is absolute or relative to `home`."""
     base = home() / out_dir
-    return base / "data", base / "reports"
+    return base / DATA, base / "reports"
+
+
+def own(folder: Path) -> Path:
+    """A folder that a stage is about to write to, if it is the run's own.
+
+    A variant of a run and a student that is tried by itself link parts of data/ of the finished run; a stage that wrote
+    through such a link would change the finished run.
+
+    Raises: ConfigError naming the part of data/ that is a link.
+    """
+    for place in (folder, *folder.parents):
+        if place.is_symlink() and place.parent.name == DATA:
+            belongs = f"is a link to {os.readlink(place)}, which belongs to another run"
+            raise ConfigError(f"{place}: {belongs}: remove the link (rm {place}) if this run is to have its own")
+    return folder
 
 
 def values(params_file: str = PARAMS) -> dict[str, Any]:

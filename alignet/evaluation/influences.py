@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alignet import results
+from alignet import config, results
 from alignet.maths.intervals import Units, mean_influence
 
 FEWEST = 10  # units that an interval is given for: of fewer the spread says too little
@@ -110,7 +110,7 @@ def block(benchmark: str, metric: str, units: Units, scores: dict[tuple[str, str
 
 def save(blocks: list[pd.DataFrame], folder: Path) -> None:
     """Write the blocks that have at most MOST units as one file; equal blocks give equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    config.own(folder).mkdir(parents=True, exist_ok=True)
     blocks = [block for block in blocks if len(block) <= MOST]
     table = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=["benchmark", "metric", *OBJECTS])
     names = {column: table[column].astype("category") for column in ("benchmark", "metric")}

@@ -141,7 +141,7 @@ def save_features(folder: Path, features: Tensor, images: Iterable[str], widths:
         what = f"features of {int(wrong.sum())} of {len(names)} pictures are not finite"
         advice = "set features.precision: float32, or look at the weights"
         raise ValueError(f"{folder.name}: {what}, the first is {names[int(wrong.int().argmax())]!r}: {advice}")
-    folder.mkdir(parents=True, exist_ok=True)
+    config.own(folder).mkdir(parents=True, exist_ok=True)
     np.save(folder / "features.npy", features.numpy())
     (folder / "images.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     text = "".join(f"{width}\n" for width in widths or [features.shape[1]])

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from alignet import config
 from alignet.config import HumanUncertainty
 from alignet.maths import metrics
 from alignet.maths.choices import choices_by_person
@@ -252,7 +253,7 @@ def examples(judged: ChoiceCounts, n: int) -> tuple[Tensor, dict[str, Tensor]]:
 
 def save(folder: Path, source: Embedding, curve: pd.DataFrame, judged: ChoiceCounts) -> None:
     """Write the source's embedding, curve.csv and targets.npy (n, 3), which `load_targets` reads."""
-    folder.mkdir(parents=True, exist_ok=True)
+    config.own(folder).mkdir(parents=True, exist_ok=True)
     source.save(folder)
     curve.to_csv(folder / "curve.csv", index=False, float_format="%.6g")
     np.save(folder / "triplets.npy", judged.triplets.numpy())

@@ -26,6 +26,7 @@ VARIANTS = "params/variants/ablations.yaml"
 COLUMNS = ["factor", "variant", "student", "target", "regime", "level"]
 COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "ci_unit"]
 COLUMNS += ["over_default", "over_default_low", "over_default_high", "seeds_sd", "n_seeds", "choices"]
+CHANGED = ("teacher", "synthesis", "students", "levels", "downstream")  # sections that a variant may change
 Moved = dict[tuple[str, str], influences.Stored]  # influences of the run's models, by factor and variant
 
 
@@ -76,18 +77,26 @@ def changes_of(entry: dict, student: str) -> dict:
 def read(file: str) -> tuple[str, list[dict]]:
     """The student and the variants of a file; each has factor, name and changes.
 
-    Raises: ValueError naming the file and what it lacks.
+    Raises: ValueError naming the file and what it lacks, or a change that a variant would ignore.
     """
     if not (config.home() / file).is_file():
         raise ValueError(f"{file}: no such file")
     values = yaml.safe_load((config.home() / file).read_text(encoding="utf-8"))
     if not isinstance(values, dict) or {"student", "variants"} - values.keys():
         raise ValueError(f"{file}: needs student and variants")
-    for number, entry in enumerate(values["variants"]):
+    student = values["student"]
+    for number, entry in enumerate(values["variants"], start=1):
         lacking = sorted({"factor", "name", "changes"} - set(entry))
         if lacking:
-            raise ValueError(f"{file}: variant {number + 1} lacks {', '.join(lacking)}")
-    return values["student"], values["variants"]
+            raise ValueError(f"{file}: variant {number} lacks {', '.join(lacking)}")
+        if not isinstance(entry["changes"], dict):
+            raise ValueError(f"{file}: variant {number}: changes: no sections of the params")
+        without_effect = sorted(entry["changes"].keys() - set(CHANGED))
+        without_effect += sorted(f"students.{name}" for name in entry["changes"].get("students", {}) if name != student)
+        if without_effect:
+            why = f"a variant of {student} changes {', '.join(CHANGED)}; all else is the finished run's"
+            raise ValueError(f"{file}: variant {number}: {without_effect[0]} would have no effect: {why}")
+    return student, values["variants"]
 
 
 def beside_default(scores: pd.DataFrame, moved: Moved, seeds: Path) -> pd.DataFrame:

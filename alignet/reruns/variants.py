@@ -1,11 +1,13 @@
 """Variants of a finished run: the stages' own notebooks on the same world and features with other settings.
 
 A variant has a folder of its own with a params file, which is a profile of the run's, and with `data/`, whose unchanged
-parts are links to the run's. A finished variant is not run again unless its params or the run have changed.
+parts are links to the run's; no stage of a variant writes through them. A finished variant is not run again unless its
+params or the run have changed.
 """
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import pandas as pd
 import yaml
 
 from alignet import config
+from alignet.models import frozen
 from alignet.pipeline import kernels
 
 # Parts of data/ in the order in which they are made, and the section whose change makes them anew.
@@ -25,7 +28,6 @@ MADE_BY = {
     "world": None,
     "features": None,
     "human_uncertainty": None,
-    "frozen": None,
     "teacher": "teacher",
     "synthesis": "synthesis",
     "students": "students",
@@ -122,10 +124,24 @@ def stages(variant: Variant, params_file: str) -> Iterator[tuple[str, dict[str, 
 
 
 def _link(variant: Variant, data: Path) -> None:
+    """Link the parts of data/ that the variant does not make anew.
+
+    What the folder holds of a variant that was made there before is removed: a link where the variant now has a part of
+    its own, which its stages would write through, and a part of its own where it now has the run's.
+    """
+    anew = variant.made_anew()
     for name in MADE_BY:
-        link = variant.place / "data" / name
-        if name not in variant.made_anew() and (data / name).exists() and not link.is_symlink():
+        link = variant.place / config.DATA / name
+        if link.is_symlink():
+            link.unlink()
+        if name not in anew and (data / name).exists():
+            if link.exists():
+                shutil.rmtree(link)
             link.symlink_to(os.path.relpath((data / name).resolve(), link.parent.resolve()), target_is_directory=True)
+    store = variant.place / config.DATA / frozen.FOLDER
+    if store.is_symlink():
+        store.unlink()
+    frozen.share(data / frozen.FOLDER, store)
 
 
 def fingerprint(profile: Path, last: Path) -> str:

@@ -22,7 +22,7 @@ from alignet.synthesis import triplet_files
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import World
 
-READ = ("world", "synthesis", frozen.FOLDER)  # parts of data/ that a student is fitted from
+READ = ("world", "synthesis")  # parts of data/ that a student is fitted from
 PIECE = 4096  # bytes of a file that are looked at together
 
 
@@ -42,8 +42,9 @@ class Job:
 def folder(out_dir: str) -> Path:
     """The data folder of `out_dir`, which a student is fitted in.
 
-    Where it has no world, what a student reads of the project's own run (READ) is linked into it, so that one student
-    can be tried with other settings in an empty folder.
+    Where it has no world, what a student reads of the project's own run (READ) is linked into it, and the stored
+    outputs of frozen parts one by one, so that one student can be tried with other settings in an empty folder. Stages
+    that would write through these links refuse to (`config.own`).
     """
     data, own = config.folders(out_dir)[0], config.folders(".")[0]
     if not (data / "world").exists() and (own / "world").is_dir():
@@ -51,8 +52,12 @@ def folder(out_dir: str) -> Path:
         linked = [name for name in READ if (own / name).is_dir() and not (data / name).exists()]
         print(f"{data}: links to {', '.join(linked)} of {own}, which it has not itself")
         for name in linked:
-            with contextlib.suppress(FileExistsError):  # its own, or linked by another student of the folder
-                (data / name).symlink_to((own / name).resolve(), target_is_directory=True)
+            place = data / name
+            if place.is_symlink():  # to where the run lay before it was moved
+                place.unlink(missing_ok=True)
+            with contextlib.suppress(FileExistsError):  # linked by another student of the folder
+                place.symlink_to((own / name).resolve(), target_is_directory=True)
+        frozen.share(own / frozen.FOLDER, data / frozen.FOLDER)
     return data
 
 
@@ -153,7 +158,7 @@ def save(
     student.safetensors: embedder.model.* (timm's names) and triplet_head.*; curve.csv; pooled.npy (n, dim) and
     head.npy (n, head_width), in the order of `World.scored_rows`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    config.own(folder).mkdir(parents=True, exist_ok=True)
     pooled, head = represent(student, scored, settings.precision)
     save_file(own_tensors(student), folder / "student.safetensors")
     results.save(curve, folder / "curve.csv")

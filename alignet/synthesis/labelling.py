@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from alignet import config
 from alignet.config import Synthesis
 from alignet.maths import metrics
 from alignet.maths.sampling import sample_distinct
@@ -51,7 +52,7 @@ def represent(features: Tensor, affine: AffineMap, path: Path, settings: Synthes
 
     Raises: ValueError if a value is not finite in that precision.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    config.own(path.parent).mkdir(parents=True, exist_ok=True)
     dtype, shape = np.dtype(settings.precision), (len(features), len(affine.bias))
     written = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     for start in range(0, len(features), ROWS):
@@ -96,7 +97,7 @@ def write(
     The files are clusters.npy, whose row i is picture i of the synthesis split, as in representation.npy; and
     train_<scheme>.npz and valid_<scheme>.npz in the release's format.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    config.own(folder).mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(settings.seed)
     sources = schemes.sources(settings.scheme, clusters, class_labels(world, settings))
     sizes = [settings.train_triplets, settings.valid_triplets]

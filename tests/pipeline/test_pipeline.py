@@ -1,5 +1,6 @@
 """The whole pipeline through DVC and the runner, on params/smoke.yaml, in a copy of the repository."""
 
+import hashlib
 import json
 import os
 import re
@@ -192,6 +193,40 @@ def test_papermill_runs_a_notebook_by_hand_with_other_settings_and_another_folde
     assert curve["lr"].dropna().tolist() == [0.0001]
     assert (data / "world").is_symlink()
     assert pd.read_csv(kept)["lr"].dropna().tolist() != [0.0001]  # the run's own student stays
+
+
+VARIANTS = """
+import sys
+from pathlib import Path
+from alignet.pipeline import kernels
+from alignet.reruns import variants
+with kernels.served():
+    for name, change in {"teacher": {"seed": 7}, "synthesis": {"seed": 7}, "students": {"vit": {"seed": 7}}}.items():
+        changes = {name: change, "run": {"students": ["vit"]}}
+        variants.run(variants.Variant(Path(sys.argv[1]) / name, changes, ("07_levels",)), "params.yaml", ".")
+"""
+
+
+def contents(folder):
+    """Digest and time of change of each file below a folder, and the target of each link."""
+    return {
+        path.relative_to(folder): os.readlink(path)
+        if path.is_symlink()
+        else (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_a_variant_of_teacher_labels_or_students_changes_no_file_of_the_run(copy, tmp_path):
+    before = {name: contents(copy / name) for name in ("data", "reports")}
+    runs.run(copy, sys.executable, "-c", VARIANTS, str(tmp_path / "variants"))
+    assert {name: contents(copy / name) for name in before} == before
+    for name, own in {"teacher": 3, "synthesis": 2, "students": 1}.items():
+        place = tmp_path / "variants" / name
+        made = {part for part in ("teacher", "synthesis", "students") if not (place / "data" / part).is_symlink()}
+        assert made == set(("teacher", "synthesis", "students")[-own:])
+        assert len(pd.read_csv(place / "reports" / "tables" / "levels.csv"))
 
 
 def test_a_notebook_runs_in_labs_working_directory_and_leaves_the_same_table(copy):

@@ -13,6 +13,8 @@ from alignet.evaluation import seeds
 from alignet.figures import ablations as ablation_figures
 from alignet.figures import seeds as figures
 from alignet.maths.intervals import Units, mean_influence
+from alignet.models import frozen
+from alignet.pipeline import cache
 from alignet.reruns import ablate, beside, replicate, variants
 
 NAN = float("nan")
@@ -258,6 +260,49 @@ def test_a_variant_makes_anew_what_it_changes_and_what_follows():
     assert notebooks.count("05_synthesis") == 2
 
 
+@pytest.fixture
+def run_and_place(tmp_path):
+    """A finished run's data/, and the place of a variant."""
+    for name in (*variants.MADE_BY, frozen.FOLDER):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "a.safetensors").write_text(f"the run's {name}")
+    place = tmp_path / "data" / "ablations" / "00_loss"
+    (place / "data").mkdir(parents=True)
+    return tmp_path / "data", place
+
+
+def links_of(place):
+    return {path.name for path in (place / "data").iterdir() if path.is_symlink()}
+
+
+def test_a_part_that_a_variant_comes_to_make_anew_is_no_link_any_more(run_and_place):
+    """As when the entry of a file of variants changes: its stages would write through the link into the run."""
+    data, place = run_and_place
+    variants._link(variants.Variant(place, {"students": {}}, ()), data)
+    assert links_of(place) == {"world", "features", "human_uncertainty", "teacher", "synthesis"}
+    variants._link(variants.Variant(place, {"teacher": {}}, ()), data)
+    assert links_of(place) == {"world", "features", "human_uncertainty"}
+    assert not (place / "data" / "teacher").exists()
+    (place / "data" / "teacher").mkdir()
+    (place / "data" / "teacher" / "mine").write_text("of the variant")
+    variants._link(variants.Variant(place, {"students": {}}, ()), data)
+    assert (place / "data" / "teacher" / "a.safetensors").read_text() == "the run's teacher"
+    assert [path.name for path in (data / "teacher").iterdir()] == ["a.safetensors"]
+
+
+def test_what_a_variant_stores_or_deletes_of_frozen_parts_leaves_the_runs_store_as_it_was(run_and_place):
+    data, place = run_and_place
+    (place / "data" / frozen.FOLDER).symlink_to(data / frozen.FOLDER)  # as variants were linked before
+    variants._link(variants.Variant(place, {"students": {}}, ()), data)
+    store = place / "data" / frozen.FOLDER
+    assert (store / "a.safetensors").read_text() == "the run's frozen"
+    frozen.store({"outputs": torch.zeros(4)}, store / "b.safetensors", most=1)
+    assert [path.name for path in store.iterdir()] == ["b.safetensors"]
+    assert [path.name for path in (data / frozen.FOLDER).iterdir()] == ["a.safetensors"]
+    assert cache.main(["--empty", "--out-dir", str(place)]) == 0
+    assert [path.name for path in (data / frozen.FOLDER).iterdir()] == ["a.safetensors"]
+
+
 def test_a_seed_runs_the_pipeline_in_order():
     one = replicate.variant(7, "params.yaml", config.home())
     names = [notebook for notebook, _ in variants.stages(one, "params.yaml")]
@@ -338,7 +383,19 @@ def test_the_listed_ablations_change_what_the_params_have():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("student: lite0", "needs student and variants"), ("variants: [{name: x}]\nstudent: a", "lacks")],
+    [
+        ("student: lite0", "needs student and variants"),
+        ("variants: [{name: x}]\nstudent: a", "lacks"),
+        ("student: a\nvariants: [{factor: f, name: x, changes: }]", "variant 1: changes: no sections"),
+        (
+            "student: a\nvariants: [{factor: f, name: x, changes: {backbones: {a: {layer: x}}}}]",
+            "variant 1: backbones would have no effect: a variant of a changes teacher, synthesis",
+        ),
+        (
+            "student: a\nvariants: [{factor: f, name: x, changes: {students: {b: {lr: 1.0}}}}]",
+            "variant 1: students.b would have no effect",
+        ),
+    ],
 )
 def test_a_wrong_file_of_variants_is_refused(tmp_path, text, message):
     (tmp_path / "mine.yaml").write_text(text)

@@ -1,3 +1,4 @@
+import ast
 import dataclasses
 import math
 import os
@@ -713,3 +714,44 @@ def test_an_empty_folder_links_to_what_a_student_reads_of_the_run_and_another_is
     assert len(capsys.readouterr().out.splitlines()) == 1
     (tmp_path / "other" / "data" / "world").mkdir(parents=True)
     assert [path.name for path in jobs.folder(str(tmp_path / "other")).iterdir()] == ["world"]
+    (tmp_path / "run").rename(tmp_path / "moved")
+    monkeypatch.setenv(config.HOME, str(tmp_path / "moved"))
+    assert (jobs.folder(str(tmp_path / "trial")) / "world").resolve() == tmp_path / "moved" / "data" / "world"
+
+
+def test_a_stage_refuses_to_write_through_a_link_into_another_run(tmp_path):
+    (tmp_path / "run" / "data" / "synthesis" / "alignet").mkdir(parents=True)
+    (tmp_path / "trial" / "data").mkdir(parents=True)
+    linked, own = (tmp_path / "trial" / "data" / name for name in ("synthesis", "students"))
+    linked.symlink_to(tmp_path / "run" / "data" / "synthesis")
+    assert config.own(own / "lite0") == own / "lite0"
+    refused = rf"{linked}: is a link to {tmp_path / 'run' / 'data' / 'synthesis'}, which belongs to another run: remove"
+    with pytest.raises(config.ConfigError, match=refused):
+        config.own(linked / "alignet")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "disk")  # a project that is reached by a link is the run's own
+    assert config.own(tmp_path / "home" / "data" / "teacher")
+
+
+def opened_to_write(tree):
+    """Functions of a module that make a folder, and whether each asks `config.own` first."""
+    made = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and ".mkdir(" in ast.unparse(node)]
+    return {node.name: "config.own(" in ast.unparse(node) for node in made}
+
+
+@pytest.mark.parametrize(
+    ("module", "functions"),
+    [
+        ("worlds/format/tables", ["staged"]),
+        ("models/features", ["save_features"]),
+        ("people/choice_distributions", ["save"]),
+        ("teacher/affine_map", ["save"]),
+        ("synthesis/labelling", ["represent", "write"]),
+        ("student/jobs", ["save"]),
+        ("evaluation/influences", ["save"]),
+    ],
+)
+def test_what_writes_a_part_of_data_asks_whether_it_is_the_runs_own(module, functions):
+    source = Path(config.__file__).parent / f"{module}.py"
+    found = opened_to_write(ast.parse(source.read_text(encoding="utf-8")))
+    assert [found[name] for name in functions] == [True] * len(functions)

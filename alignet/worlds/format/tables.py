@@ -15,6 +15,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from alignet import config
 from alignet.worlds.format import files, places, schema
 from alignet.worlds.format.schema import SPLITS
 
@@ -281,7 +282,7 @@ def write_header(world: World, folder: Path, **header: Any) -> None:
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """A new folder to write in. It replaces `out` when the `with` block ends, and is removed if the block fails."""
-    unfinished = out.with_name(f"{out.name}.part")
+    unfinished = config.own(out).with_name(f"{out.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
