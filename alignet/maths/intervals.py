@@ -43,10 +43,9 @@ class Units:
     def interval(self, value: float, influence: Tensor) -> tuple[float, float]:
         """The 95 % interval of a score, by Student's t; NaN where there is no score or no standard error.
 
-        There are m / k - 1 degrees of freedom (at least 1) if m objects are shown k at a time, because sums over
-        objects that are shown together are not independent. Over simulated triplets, such intervals contain the true
-        score in 94 to 97 % of cases where concepts have an effect, and in more where they have little (docs/method.md,
-        section 10).
+        The degrees of freedom are `freedom`, because sums over objects that are shown together are not independent.
+        Over simulated triplets, such intervals contain the true score in 94 to 97 % of cases where concepts have an
+        effect, and in more where they have little (docs/method.md, section 10).
 
         Args: score: the score; influence: (n,), 0 for units that do not count.
         """
@@ -54,16 +53,16 @@ class Units:
 
     @cached_property
     def freedom(self) -> float:
-        """Degrees of freedom of the standard error: m / k - 1 for m objects that are shown k at a time, at least 1."""
+        """Degrees of freedom of the standard error: the number of objects / the number in a unit - 1, at least 1."""
         return max(len(self.objects.unique()) / self.objects.shape[1] - 1, 1.0)
 
     def standard_error(self, influence: Tensor) -> float:
-        """The dyadic-robust standard error of a score, divided by sqrt(1 - d); NaN where d is 1.
+        """The dyadic-robust standard error of a score, divided by sqrt(1 - chi); NaN where chi is 1.
 
-        d is the share of all pairs of units that show a common object. Influences sum to 0, so the sum of products over
-        those pairs is too small by the factor 1 - d. If each unit shows one of m equally frequent objects, 1 / (1 - d)
-        is the usual m / (m - 1). The error is never below that of independent units, since in small samples the sum of
-        products may even be negative.
+        chi is the share of all pairs of units that show a common object. Influences sum to 0, so the sum of products
+        over those pairs is too small by the factor 1 - chi. If each unit shows one of m equally frequent objects, 1 /
+        (1 - chi) is the usual m / (m - 1). The error is never below that of independent units, since in small samples
+        the sum of products may even be negative.
 
         Args: influence: (n,), 0 for units that do not count.
         Source: Aronow, Samii and Assenova, Cluster-robust variance estimation for dyadic data, Political Analysis 2015,
@@ -203,8 +202,8 @@ def mean_influence(values: Tensor, weights: Tensor) -> tuple[float, Tensor]:
 def spearman_influence(x: Tensor, y: Tensor) -> tuple[float, Tensor]:
     """Spearman's rank correlation of x and y, (n,) each, and its influence, (n,).
 
-    The influence allows for the ranks being estimated. Units with a NaN do not count. For fewer than three units, or if
-    x or y is constant, the correlation is NaN and the influence 0.
+    The influence, Eq. 18 of docs/method.md, allows for the ranks being estimated. Units with a NaN do not count. For
+    fewer than three units, or if x or y is constant, the correlation is NaN and the influence 0.
     """
     known = ~(x.isnan() | y.isnan())
     influence, shown = torch.zeros(len(x), dtype=torch.float64), (x[known], y[known])

@@ -100,9 +100,9 @@ def local(before: Tensor, after: Tensor, temperature: float) -> Tensor:
 
 
 def distance_to_scaled_identity(weight: Tensor) -> Tensor:
-    """The regulariser || W - mean(diag W) I ||_F^2 of a square W, (p, p).
+    """The regulariser || W - W' ||_F^2 of a square W, (p, p), with W' = (tr(W) / p) I.
 
-    Source: gLocal; the paper keeps it (Eq. 6).
+    Source: gLocal; the paper keeps it (the last term of Eq. 6, with an identity start).
     """
     centre = weight.diagonal().mean()
     return weight.square().sum() - 2 * centre * weight.trace() + centre.square() * len(weight)

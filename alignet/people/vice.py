@@ -68,7 +68,7 @@ class Posterior:
         return Posterior(self.mu[:, kept], self.sigma[:, kept])
 
     def rectified_mean(self) -> Tensor:
-        """The mean of relu(X) under the posterior, (n_objects, dimensions).
+        """The mean of relu(E) under the posterior, (n_objects, dimensions): y of Eq. 5a of docs/method.md.
 
         It is mu Phi(mu / sigma) + sigma phi(mu / sigma), with the standard normal distribution Phi and its density phi,
         and relu(mu) where sigma is 0.

@@ -45,9 +45,10 @@ class Regression:
         return cls(x, y, left, squares, groups.unique(return_inverse=True)[1])
 
     def weight(self, penalty: float) -> Tensor:
-        """The matrix W, (k, p), that minimises || x W' - y ||^2 + l || W ||^2.
+        """The matrix W, (k, p), that minimises || Z W^T - Y ||^2 + l || W ||^2 for the inputs Z and the targets Y.
 
-        l is `penalty` times the mean squared norm of a row of x.
+        It is Y^T Z (Z^T Z + l I)^-1, which is W_0 in Eq. 5a of docs/method.md without the factor xi. l is `penalty`
+        times the mean squared norm of a row of Z.
 
         Example:
 
@@ -64,8 +65,8 @@ class Regression:
     def left_out(self, penalty: float) -> Tensor:
         """Leave-one-concept-out predictions of the centred targets, (n, k).
 
-        For the hat matrix H and the rows S of a concept they are y_S - (I - H_SS)^-1 (y_S - (H y)_S), which equals the
-        prediction of a fit without the rows S exactly.
+        For the hat matrix Psi and the rows of concept o they are y_o - (I - Psi_oo)^-1 (y_o - (Psi Y)_o), which equals
+        the prediction of a fit without these rows exactly.
 
         Example:
 
@@ -104,7 +105,8 @@ def fit(
     """Ridge regression from the standardised features onto the embedding, times the factor that predicts choices best.
 
     Penalty and factor are those with the least KL divergence from the judgements' targets, where each picture's
-    representation is predicted by a fit without its concept.
+    representation is predicted by a fit without its concept. The map is Eq. 5a of docs/method.md; the factor multiplies
+    similarities, so it is xi^2 there.
 
     Args: start: the map whose statistics and axes are used; features: (n_images, p); pictures: (m,) rows to fit to;
         embedding: (m, k) embedding of each picture's object; concepts: (m,) number of each picture's concept;
