@@ -384,6 +384,8 @@ def load(section: str, cls: type, params_file: str = PARAMS, **overrides: Any) -
     Raises: ConfigError with a line for each missing, unknown or mistyped key.
     """
     fields, where = _section(section, params_file), f"{params_file}: {section}"
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{where}: is {fields!r}, not keys with values")
     try:
         changes = {name: value for name, value in overrides.items() if value is not None}
         return cls(**(fields | changes))
@@ -421,7 +423,12 @@ def listed(one_or_several: str | Sequence[str]) -> list[str]:
 
 def names(key: str, params_file: str = PARAMS) -> list[str]:
     """One of the lists of names in the section `run`: backbones, students or targets."""
-    return list(_section(f"run.{key}", params_file))
+    found = _section(f"run.{key}", params_file)
+    if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
+        raise ConfigError(f"{params_file}: run.{key}: is {found!r}, not a list of names")
+    if twice := [name for number, name in enumerate(found) if name in found[:number]]:
+        raise ConfigError(f"{params_file}: run.{key}: {twice[0]!r} stands twice")
+    return found
 
 
 def folders(out_dir: str) -> tuple[Path, Path]:
@@ -463,11 +470,20 @@ def values(params_file: str = PARAMS) -> dict[str, Any]:
     ...     config.values(str(profile))
     {'teacher': {'lr': 0.1, 'steps': 9}}
     """
+    return _values(params_file)
+
+
+def _values(params_file: str, before: tuple[str, ...] = ()) -> dict[str, Any]:
+    """All values of a params file. Args: before: the profiles that build on it, the first one first."""
     own = _read(params_file)
     if BASE not in own:
         return own
     name, written_from = own.pop(BASE), own.pop(PROFILE, params_file)
-    base = values(name)
+    if not isinstance(name, str):
+        raise ConfigError(f"{params_file}: base: is {name!r}, not a params file")
+    if name in (*before, params_file):
+        raise ConfigError(f"{params_file}: base: {name} builds on {params_file} itself")
+    base = _values(name, (*before, params_file))
     if base.get(PROFILE, written_from) != written_from:
         raise ConfigError(f"{name}: was written from {base[PROFILE]}; restore it first (git checkout {name})")
     unknown = sorted(own.keys() - base.keys())
@@ -485,9 +501,9 @@ def write_profile(params_file: str) -> None:
     """
     from ruamel.yaml import YAML
 
+    merged = values(params_file)
     if PARAMS not in _bases(params_file):
         raise ConfigError(f"{params_file}: is no profile of {PARAMS} (base: {PARAMS})")
-    merged = values(params_file)
     engine, path = YAML(), home() / PARAMS
     engine.width = 120
     document = engine.load(path.read_text(encoding="utf-8"))
@@ -519,13 +535,31 @@ def _read(params_file: str) -> dict[str, Any]:
         path = DEFAULTS if DEFAULTS.is_file() else BESIDE / PARAMS
     if not path.is_file():
         raise ConfigError(f"{params_file}: no such file (looked for {path})")
-    return deepcopy(_parsed(path.read_text(encoding="utf-8")))
+    try:
+        parsed = _parsed(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = " ".join(str(error).split()).replace(' in "<unicode string>",', "")
+        raise ConfigError(f"{params_file}: cannot be read as YAML ({why})") from None
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{params_file}: holds {'nothing' if parsed is None else 'no sections'}")
+    return deepcopy(parsed)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, but refuses a key that stands twice, of which others keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 @lru_cache(maxsize=16)
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str) -> Any:
     """The content of a params file, parsed once in a process: the checks before a run read it a hundred times."""
-    return yaml.safe_load(text)
+    return yaml.load(text, _Loader)
 
 
 def _merged(base: Any, own: Any) -> Any:

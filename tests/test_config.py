@@ -243,3 +243,57 @@ def test_a_notebook_shows_settings_as_the_params_file_has_them_one_a_line():
         assert record._repr_markdown_() == "```yaml\n" + "\n".join(lines) + "\n```"  # which the terminal does not show
         assert pretty(record) == "\n".join(lines)
         assert {line.split(":")[0] for line in lines} >= set(config.value(section))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder with the params file of the repository, in which a profile may be written."""
+    (tmp_path / config.PARAMS).write_bytes((config.CHECKOUT / config.PARAMS).read_bytes())
+    monkeypatch.setenv(config.HOME, str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "mine.yaml: holds nothing"),
+        ("- a\n", "mine.yaml: holds no sections"),
+        ("base: params.yaml\nteacher: {lr: 1", "mine.yaml: cannot be read as YAML (while parsing a flow mapping"),
+        ("base: params.yaml\nteacher:\n\tlr: 1\n", "mine.yaml: cannot be read as YAML (while scanning"),
+        ("base: [a]\n", "mine.yaml: base: is ['a'], not a params file"),
+        ("base: mine.yaml\n", "mine.yaml: base: mine.yaml builds on mine.yaml itself"),
+        ("base: params.yaml\nteacher: {lr: 0.5}\nteacher: {steps: 5}\n", "key 'teacher' stands twice"),
+        ("base: params.yaml\nteacher: {lr: 0.5, lr: 0.6}\n", "key 'lr' stands twice"),
+        ("base: params.yaml\n# Gr\xf6\xdfe\n", "mine.yaml: cannot be read as YAML ('utf-8' codec"),
+    ],
+)
+def test_a_file_that_holds_no_params_is_one_line_and_changes_nothing(home, capsys, text, said):
+    (home / "mine.yaml").write_bytes(text.encode("latin-1"))
+    before = (home / config.PARAMS).read_bytes()
+    assert config.main(["mine.yaml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert (home / config.PARAMS).read_bytes() == before
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_passed_over(home):
+    (home / "mine.yaml").write_bytes(b"\xef\xbb\xbfbase: params.yaml\r\nteacher: {lr: 0.5}\r\n")
+    assert config.value("teacher.lr", "mine.yaml") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("teacher: 5", "teacher: is 5, not keys with values"),
+        ("teacher:", "teacher: is None, not keys with values"),
+        ("run: {students: lite0}", "run.students: is 'lite0', not a list of names"),
+        ("run: {students: []}", "run.students: is [], not a list of names"),
+        ("run: {students: [lite0, lite0]}", "run.students: 'lite0' stands twice"),
+    ],
+)
+def test_a_section_or_a_list_of_another_kind_is_one_line(home, section, said):
+    (home / "mine.yaml").write_text(f"base: params.yaml\n{section}\n")
+    with pytest.raises(config.ConfigError) as refused:
+        config.load("teacher", config.Teacher, "mine.yaml")
+        config.names("students", "mine.yaml")
+    assert str(refused.value) == f"mine.yaml: {said}"
