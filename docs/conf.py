@@ -60,9 +60,9 @@ suppress_warnings = ["ref.python"]  # two classes are called World, and signatur
 HEADING = re.compile(r"(?m)^(?:Args|Returns|Raises|Source|Differs from it|Example|Examples):")
 INLINE_HEADING = re.compile(r"(?<=[.;)]) (?=(?:Args|Returns|Raises|Source):)")
 PAGE = re.compile(r"docs/(\w+)\.md")
-EQUATION = re.compile(r"Eq\. (\d+)(?=\s+of\s+docs/method\.md)|(?<=docs/method\.md, )Eq\. (\d+)")
+EQUATION = re.compile(r"Eq\. (\d+[a-z]?)(?=\s+of\s+docs/method\.md)|(?<=docs/method\.md, )Eq\. (\d+[a-z]?)")
 STYLE_BLOCK = re.compile(r"<style scoped>.*?</style>\s*", re.DOTALL)
-TAG = re.compile(r"\\tag\{(\d+)\}")
+TAG = re.compile(r"\\tag\{(\d+[a-z]?)\}")
 
 
 def restructured(docstring: str) -> list[str]:

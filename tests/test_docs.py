@@ -58,7 +58,7 @@ def test_a_number_that_no_table_has_is_named(tmp_path):
 
 
 def test_docstrings_become_paragraphs_with_their_marks_escaped_and_links():
-    docstring = """|| W - mean(diag W) I ||_F^2 (Eq. 6 of
+    docstring = """|| W - W' ||_F^2 (Eq. 5a of
         docs/method.md), *(ours)*, 2 * `x_` wide, `row`s.
 
     Args: x: (n, p); rows_ of
@@ -66,7 +66,7 @@ def test_docstrings_become_paragraphs_with_their_marks_escaped_and_links():
     Raises: ValueError if p is 0.
     """
     assert conf().restructured(inspect.cleandoc(docstring)) == [
-        r"\|\| W - mean(diag W) I \|\|_F^2 (:ref:`Eq. 6 <equation-6>` of :doc:`docs/method.md </docs/method>`), "
+        r"\|\| W - W' \|\|_F^2 (:ref:`Eq. 5a <equation-5a>` of :doc:`docs/method.md </docs/method>`), "
         "*(ours)*, "
         r"2 \* ``x_`` wide, ``row``\ s.",
         "",

@@ -21,7 +21,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
 
 EQUATION = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
-TAG = re.compile(r"\\tag\{(\d+)\}")
+TAG = re.compile(r"\\tag\{(\d+[a-z]?)\}")
 WIDTH = 1000  # pixels of the pictures of `write_markdown`
 FOUND = "**What this run found**"  # how the findings at the end of a notebook begin (figures.findings)
 FOLDED = """{%- extends 'basic/index.html.j2' -%}

@@ -155,6 +155,7 @@ def test_dollars_and_underscores_of_code_and_of_prose_are_no_equations():
     assert "<code>$x$</code> costs 5$, and <math" in html
     assert "<em>one</em> equation" in html
     assert "<p>(2)</p></div>" in html
+    assert "<p>(5a)</p></div>" in pages.to_html("$$ x_1 \\tag{5a} $$")
     assert "<p><div" not in html
 
 
