@@ -18,6 +18,7 @@ from alignet.config import home
 from alignet.worlds import mur92
 from alignet.worlds.downloads import RAW, FetchError, File, Pictures, fetch, sha256, taken
 from alignet.worlds.format.tables import WorldError
+from alignet.worlds.things import concepts as things_concepts
 from alignet.worlds.things import world as things_world
 
 RELEASE = "https://storage.googleapis.com/alignet/data/release_1.1/"
@@ -136,6 +137,15 @@ EMBEDDINGS = [
         needed=False,
     ),
 ]
+CLIP = _raw(  # (1,854, 512), of THINGS' reference photographs; the rows are in the order of the file names
+    PEOPLE,
+    PEOPLE_AT,
+    "data/clip-vit-base-p32-embeddings.npy",
+    "things/clip_vit_b32.npy",
+    "afef6e30b7ac246286e0b49e475fff4e3fdd8ab786ee34a3b8b6f57ca38d5942",
+    needed=False,
+)
+CLIP_NAMES = "clip_vit_b32_names.txt"  # written beside it
 PHOTOGRAPHS = _pictures(
     PSYCHOPHYSICS,
     PSYCHOPHYSICS_AT,
@@ -163,6 +173,7 @@ FILES = {
         STUDY,
         VALIDATION_FILE,
         *EMBEDDINGS,
+        CLIP,
         PHOTOGRAPHS,
         CLASSES,
     ],
@@ -273,12 +284,15 @@ def _things(found: dict[str, Path], options: argparse.Namespace) -> bool:
         nobody=(found[VALIDATION_FILE.path], *([found[NOBODY_LARGE.path]] if options.all else [])),
         study=found[STUDY.path],
         photographs=photographs | ({"pictures": options.pictures} if options.pictures else {}),
-        classes=_own_imagenet(options) or found.get(CLASSES.path),
+        classes=None if options.no_imagenet else _own_imagenet(options) or found.get(CLASSES.path),
     )
     seed = options.split_seed
-    out = options.to / "things" / (f"world_split_{seed}" if seed else "world")
+    name = f"world{'_no_imagenet' if options.no_imagenet else ''}{f'_split_{seed}' if seed else ''}"
+    out = options.to / "things" / name
     try:
         _, report = things_world.make(files, out, seed)
+        if CLIP.path in found:
+            _name_rows(found[CLIP.path], files.identifiers.read_text(encoding="utf-8").split())
     except WorldError as error:
         print(error, file=sys.stderr)
         return False
@@ -286,6 +300,12 @@ def _things(found: dict[str, Path], options: argparse.Namespace) -> bool:
         print(f"{source['name']}: {source['url']}, licence: {source['licence']}")
     print(f"\n{report.text()}\n\n{out}: python -m alignet.worlds check {shlex.quote(str(out))}")
     return True
+
+
+def _name_rows(clip: Path, names: list[str]) -> None:
+    """Write the concept of each row of the features of CLIP beside them, one a line."""
+    ordered = [names[number] for number in things_concepts.by_file_name(names)]
+    clip.with_name(CLIP_NAMES).write_text("".join(f"{name}\n" for name in ordered), encoding="utf-8")
 
 
 def _own_imagenet(options: argparse.Namespace) -> Path | None:
@@ -323,6 +343,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SEED",
         help="of things: another draw of the concepts that no fit may see, a world of its own: things/world_split_SEED",
     )
+    parser.add_argument(
+        "--no-imagenet",
+        action="store_true",
+        help="of things: no photographs of ImageNet, in a world of its own: things/world_no_imagenet",
+    )
     parser.add_argument("--accept-terms", action="store_true", help="of things: accept the photographs' terms of use")
     return parser
 
@@ -333,9 +358,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.files and options.dataset != "alignet-release":
         parser.error("only alignet-release takes names of files")
-    of_things = options.pictures or options.all or options.accept_terms or options.split_seed
+    of_things = options.pictures or options.all or options.accept_terms or options.split_seed or options.no_imagenet
     if options.dataset != "things" and of_things:
-        parser.error("--pictures, --all, --split-seed and --accept-terms are for things")
+        parser.error("--pictures, --all, --split-seed, --no-imagenet and --accept-terms are for things")
     if options.split_seed < 0:
         parser.error("--split-seed: needs 0 or more")
     absent = [folder for folder in [*options.sources, options.pictures] if folder and not folder.is_dir()]
@@ -347,7 +372,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(NOT_ACCEPTED, file=sys.stderr)
             return 1
     files = _files(options.dataset, options.files, options.all)
-    if options.dataset == "things" and _own_imagenet(options):
+    if options.dataset == "things" and options.no_imagenet:
+        files = [file for file in files if file.path != CLASSES.path]
+    elif options.dataset == "things" and _own_imagenet(options):
         print(f"{_own_imagenet(options)}: in place of the photographs of {CLASSES.path}")
         files = [file for file in files if file.path != CLASSES.path]
     paths, failed = _had(files, options)

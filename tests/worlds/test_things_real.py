@@ -225,6 +225,21 @@ def test_another_split_seed_draws_other_new_concepts_as_a_world_of_its_own(pinne
     assert not roles[0].equals(roles[1])
 
 
+def test_a_world_without_imagenet_stands_beside_the_other(pinned, source, tmp_path, capsys):
+    assert run(source, tmp_path) == 0
+    assert run(source, tmp_path, "--no-imagenet") == 0
+    worlds = [folder_world.read(tmp_path / "things" / name) for name in ("world", "world_no_imagenet")]
+    of_imagenet = [int(world.images["path"].str.startswith("imagenet/").sum()) for world in worlds]
+    assert of_imagenet[0] > 0 and of_imagenet[1] == 0
+    assert worlds[0].triplets.equals(worlds[1].triplets)
+
+
+def test_rows_of_clip_are_named_in_the_order_of_the_file_names(tmp_path):
+    clip = tmp_path / "clip.npy"
+    fetch._name_rows(clip, ["a_b", "aa", "ab"])  # an underscore sorts after the letters
+    assert (tmp_path / fetch.CLIP_NAMES).read_text().split() == ["aa", "ab", "a_b"]
+
+
 def test_three_tenths_of_the_concepts_are_new_within_each_category(made):
     things = pd.read_csv(made[0].pictures / "concepts.csv")
     share = (things["role"] == "new").groupby(things["category"]).mean()
