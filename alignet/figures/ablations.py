@@ -33,10 +33,12 @@ def by_factor(scores: pd.DataFrame) -> Figure:
             ax.axvspan(-2 * spread, 2 * spread, color="0.9", zorder=0)
         for target in results.TARGETS[1:]:
             rows = panel[panel["target"] == target]
-            places = [names.index(name) for name in rows["factor"] + ": " + rows["variant"]]
+            shift = style.OFFSETS[target] - 0.12  # two marks around the middle of the row
+            places = [names.index(name) + shift for name in rows["factor"] + ": " + rows["variant"]]
             ends = [rows["over_default"] - rows["over_default_low"], rows["over_default_high"] - rows["over_default"]]
             ax.errorbar(rows["over_default"], places, xerr=ends, linestyle="none", **style.look(target))
         style.vertical(ax, 0, "")
+        ax.locator_params(axis="x", nbins=4)
         ax.set(title=level.capitalize(), xlabel="Accuracy minus default's", ylim=(len(names) - 0.5, -0.5))
     axes[0].set_yticks(range(len(names)), names)
     note = f"{tried['student'].iloc[0]}, one training seed each. Bars: 95 % intervals over triplets. "

@@ -17,11 +17,15 @@ FEWEST = 10  # triplets or pairs of a benchmark that is drawn
 def by_model(scores: pd.DataFrame) -> Figure:
     """Scores of models (columns) on benchmarks (rows).
 
-    A cell's colour is the score's share of the way from chance to the noise ceiling or, without a ceiling, to 1.
+    A cell's colour is the score's share of the way from chance to the noise ceiling or, without a ceiling, to 1. New
+    concepts come first. Benchmarks of fewer than `results.FEW_TRIPLETS` triplets or pairs are left out, since the
+    figure has no intervals.
 
     Args: scores: comparison.csv, with or without rows of the run's own students.
     """
-    rows = drawn(scores)
+    every = drawn(scores)
+    few = style.few(every)
+    rows = style.new_first(every[~few])
     if rows.empty:
         return style.only_text("No figure: nothing was scored")
     models, names = (list(dict.fromkeys(rows[column])) for column in ("label", "name"))
@@ -39,13 +43,19 @@ def by_model(scores: pd.DataFrame) -> Figure:
             ax.text(column, row, text, ha="center", va="center", fontsize=style.SMALL, color="w" if dark else "k")
     ax.set_xticks(range(len(models)), models, rotation=30, ha="left", fontsize=style.SMALL)
     ax.xaxis.tick_top()
-    ax.set_yticks(range(len(names)), names, fontsize=style.SMALL)
+    ax.set_yticks(range(len(names)), [_spoken(name) for name in names], fontsize=style.SMALL)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     figure.colorbar(image, ax=ax, shrink=0.5, aspect=25, label="Share of the way from chance to the ceiling, or to 1")
-    note = "Numbers: scores. Few-shot: nearest centroid, most shots"
-    style.legend(figure, scores["choices"], note, targets=(), judged=scores.get("judged", ""))
+    note = ["Numbers: scores. Few-shot: nearest centroid, most shots", style.few_named(every[few])]
+    style.legend(figure, scores["choices"], ". ".join(filter(None, note)), targets=(), judged=scores.get("judged", ""))
     return figure
+
+
+def _spoken(name: str) -> str:
+    """A row's name with its benchmark in words."""
+    benchmark, colon, metric = name.rpartition(": ")
+    return f"{style.spoken(benchmark)}{colon}{metric}"
 
 
 def drawn(scores: pd.DataFrame) -> pd.DataFrame:

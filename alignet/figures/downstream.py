@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from alignet import results
 from alignet.figures import seeds, style
 
-LINES: dict[str, Any] = {"base": ":", "unalignet": "--", "alignet": "-"}
+LINES: dict[str, Any] = {"base": "-", "unalignet": "--", "alignet": "-"}  # dotted is chance
+LINE = 0.2  # inches: a row of `summary`, which holds three marks
 EPISODES = "Bars: 95 % intervals over episodes, by Student's t"
 GROUPS = {"few-shot": "Few-shot", "linear probe": "Linear probe", "unseen": "Unseen subclasses"}  # first words
 GROUPS |= {"style": "Shift of style", "corruption": "Corruptions"}
@@ -40,6 +41,7 @@ def by_shots(scores: pd.DataFrame) -> Figure:
                 _line(ax, line, str(target))
             chance = panel.drop_duplicates("shots").sort_values("shots")
             ax.plot(chance["shots"], chance["chance"], color="0.4", linestyle=":", linewidth=0.8, zorder=0)
+            style.accuracy_axis(ax, "y", end=None, chance=None)  # chance depends on the number of classes
             ax.set_xscale("log")
             ax.set_xticks(chance["shots"], chance["shots"].astype(int))
             ax.minorticks_off()
@@ -93,7 +95,7 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
     tasks, names, _ = _places(of_student)
     if not tasks:
         return style.only_text(f"No figure: {student} has no downstream task with data")
-    figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.7 + 0.15 * len(names)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.7 + LINE * len(names)), layout="constrained")
     for task, place in tasks.items():
         rows = _rows_of(of_student, task).set_index("target")
         ax.plot([rows["chance"].iloc[0]] * 2, [place - 0.35, place + 0.35], color="0.4", linestyle=":", linewidth=1)
@@ -104,7 +106,8 @@ def summary(scores: pd.DataFrame, student: str) -> Figure:
             height = place + 0.8 * style.OFFSETS[target]
             ax.errorbar(value, height, xerr=style.ends(value, low, high), **style.look(target, size=3))
     _rows_named(ax, names, tasks, _primary(of_student))
-    ax.set(xlabel=f"{student}: accuracy, mean over classes", xlim=(0, None))
+    style.accuracy_axis(ax, end=None, chance=None)  # chance depends on the number of classes
+    ax.set(xlabel=f"{student}: accuracy, mean over classes")
     style.legend(figure, of_student["choices"].dropna(), EPISODES, lines={"chance": ":"})
     return figure
 

@@ -14,7 +14,7 @@ from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
 NOT_SCORED = "The world has no choices to score students on: nothing was scored."
-ENOUGH = 30  # triplets, from which on a mean is told
+ENOUGH = results.FEW_TRIPLETS  # from which on a mean is told
 ONE_RUN = "One training seed: `make replicate` says how much another would change."
 
 
@@ -142,7 +142,7 @@ def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
     if told["noise_ceiling"].isna().any() or told.get("noise_ceiling_low", told["noise_ceiling"]).isna().any():
         lines.append("No noise ceiling is told where fewer than ten triplets were judged by several people.")
     aligned = unsure[(unsure["target"] == "alignet") & (unsure["level"] == "all") & unsure["ci_low"].notna()]
-    for row in aligned[aligned.index.isin(_wanted(aligned).index)].to_dict("records"):
+    for row in _new_first(aligned[aligned.index.isin(_wanted(aligned).index)]).to_dict("records"):
         kind = str(row["against"]).replace("_", " ")
         lines.append(
             f"{_about(row | {'level': ''})}, uncertainty within levels against people's {kind}: Spearman "
@@ -160,9 +160,15 @@ def _wanted(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([main[main["regime"].isin(regimes.shown(main))], of_studies])
 
 
+def _new_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows student by student: new concepts, then known ones, mixed ones and studies."""
+    place, _ = pd.factorize(rows["student"])
+    return rows.assign(place=place, rank=style.regime_ranks(rows)).sort_values(["place", "rank"], kind="stable")
+
+
 def _told(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of levels.csv that are put into words: levels of known and new concepts, and all levels of a study."""
-    rows = _wanted(scores)
+    rows = _new_first(_wanted(scores))
     studied = regimes.text(rows, "study") != ""
     return rows[np.where(studied, rows["level"] == "all", rows["level"].isin(LEVELS))]
 
@@ -188,7 +194,9 @@ def similarity(scores: pd.DataFrame) -> Markdown:
     shown = scores[scores["ci_low"].notna() & scores["metric"].isin(["odd_one_out_accuracy", "rsa_spearman"])]
     shown = shown[regimes.text(shown, "regime").isin(["", regimes.EVERY, *regimes.shown(shown)])]
     lines = []
-    for (student, benchmark, metric), rows in shown.groupby(["student", "benchmark", "metric"], sort=False):
+    for (student, benchmark, metric), rows in style.new_first(shown).groupby(
+        ["student", "benchmark", "metric"], sort=False
+    ):
         values = rows.drop_duplicates("target").set_index("target")["value"]
         kept = [_n(values[target]) for target in results.TARGETS if target in values]
         name = "accuracy" if metric == "odd_one_out_accuracy" else "RSA"

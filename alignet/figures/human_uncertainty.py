@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alignet.figures import style
 
-COLOURS = {"vice": style.BLUE, "embedding": "#cc78bc", "empirical": "0.35", "uniform": "0.6"}
+COLOURS = {"vice": style.BLUE, "embedding": "#cc78bc", "empirical": "0.35", "uniform": "0.5"}
 NAMES = {
     "vice": "VICE",
     "embedding": "published, not held out",
@@ -99,9 +99,12 @@ def calibration(scores: pd.DataFrame, bins: pd.DataFrame) -> Figure:
     first = shown.iloc[0]
     right.axhspan(first["noise_ceiling_low"], first["noise_ceiling_high"], color="0.85", zorder=0, linewidth=0)
     style.horizontal(right, first["noise_ceiling"], "--")
-    style.chance(right)
-    right.set_ylim(0.28, 1)
-    middle.set_title(f"n = {shown['n_triplets'].iloc[0]} triplets")
+    style.accuracy_axis(right, "y")
+    for ax in (middle, right):
+        ax.set_title(f"n = {shown['n_triplets'].iloc[0]:,} triplets")
+    for ax in (middle, right):  # the colours of the points at the left
+        for label, name in zip(ax.get_xticklabels(), shown["distribution"], strict=True):
+            label.set_color(COLOURS[name])
     lines = {"calibrated, chance": ":", "noise ceiling": "--"}
     note = "Bars and band: 95 % intervals over triplets, which share objects"
     style.legend(figure, shown["choices"], note, targets=(), lines=lines)

@@ -18,8 +18,13 @@ NO_LEVELS = "No figure: the world has no choices to score models on"
 NO_STUDY = "No figure: the world has no study that is scored by itself"
 AGAINST = {"response_entropy": "the entropy of people's choices", "response_time": "people's log response time"}
 TRIPLETS = "Bars: 95 % intervals over triplets, which share concepts"
-ITEMS = 10  # of a bin of `reliability`, at least
+GAINS = (
+    f"In blue: AligNet's gain in % of the base, or n alone where n < {results.FEW_TRIPLETS} or the gain's interval "
+    "holds 0"
+)
+UNSURE = "No figure: at no level is people's uncertainty known for enough triplets"
 ROW, TOP = 0.42, 0.7  # inches: a student's row; what stands above and below the rows
+BELOW = 0.27  # of a row: from AligNet's error bar down to a gain for which there is no room beside it
 Rows = dict[str, pd.DataFrame]  # what a row of panels is about, in words -> its rows of a table, of all levels
 
 
@@ -28,10 +33,10 @@ def by_abstraction(
 ) -> Figure:
     """The main figure: odd-one-out accuracy of base, control and aligned students at each level of abstraction.
 
-    A row of panels is a regime (known and new concepts, or mixed ones if there are no new), and a panel is a level. In
-    a panel each student has a row, and so have people: their noise ceiling, if several people judged ten triplets or
-    more. Beside a student's row is AligNet's relative improvement over the base, and below the students are the floors.
-    Bars: 95 % intervals over triplets that share concepts; dotted: chance (1/3).
+    A row of panels is a regime (new concepts, known ones, and mixed ones if there are few new), and a panel is a level.
+    In a panel each student has a row, and so have people: their noise ceiling with its interval and its n, if several
+    people judged `results.FEW_TRIPLETS` triplets or more. Beside AligNet is its `gain` over the base, and below the
+    students are the floors. Bars: 95 % intervals over triplets that share concepts; dotted: chance (1/3).
 
     Args: scores: levels.csv; examples: level -> one triplet's pictures, (3, 3, size, size) uint8, and the odd one.
     """
@@ -77,12 +82,15 @@ def _accuracies(parts: Rows, nothing: str, examples: dict[str, tuple[Tensor, int
             if panel["ci_low"].isna().all():  # or there are too few triplets for an interval
                 ax.set_axis_off()
                 continue
-            _panel(ax, panel, people=_has_ceiling(of_regime[of_regime["level"] != "all"]))
-            ax.set_title(f"{level.capitalize()}, n = {panel['n_triplets'].iloc[0]:,} triplets", pad=11)
+            _panel(ax, panel, people=_has_people(of_regime[of_regime["level"].isin(present)]))
+            ax.set_title(f"{level.capitalize()}, n = {panel['n_triplets'].iloc[0]:,} triplets", pad=style.ABOVE)
+    named_below(axes, "Odd-one-out accuracy")
     table = pd.concat(parts.values())
-    note = f"{TRIPLETS}. Right: AligNet over the base.\n{_asked(parts)}"
-    named = floors(table)["student"]
-    style.legend(figure, table["choices"], note, people_row=_has_ceiling(table), judged=judged(table), floors=named)
+    note = "\n".join(filter(None, [f"{TRIPLETS}.", f"{GAINS}.", _asked(parts)]))
+    people = _has_people(table[table["level"].isin(present)])
+    style.legend(
+        figure, table["choices"], note, people_row=people, judged=judged(table), floors=floors(table)["student"]
+    )
     return figure
 
 
@@ -97,15 +105,21 @@ def of_students(table: pd.DataFrame) -> pd.DataFrame:
 
 def _panel(ax: Axes, panel: pd.DataFrame, people: bool) -> None:
     """Draw the accuracies of one level. Args: people: whether the panels beside this one have a row for people."""
-    few = panel["noise_ceiling_low"].isna()  # too few triplets for a ceiling that can be trusted
-    panel = panel.assign(noise_ceiling=panel["noise_ceiling"].mask(few))
-    style.by_student(ax, panel, "odd_one_out_accuracy", "ci_low", "ci_high", people_row=people)
-    accuracy_axis(ax)
-    gains(ax, panel[panel["target"] == "alignet"].set_index("student")["relative_improvement"].to_dict())
+    students = style.by_student(ax, panel, "odd_one_out_accuracy", "ci_low", "ci_high", people_row=people)
+    style.accuracy_axis(ax)
+    gains(ax, panel, students)
 
 
-def _has_ceiling(table: pd.DataFrame) -> bool:
-    return bool(table["noise_ceiling_low"].notna().any())
+def _has_people(table: pd.DataFrame, behind: str = "n_repeated") -> bool:
+    return bool(style.reliable(table, behind).any())
+
+
+def named_below(axes: np.ndarray, name: str) -> None:
+    """Name the x axis of the lowest panel that is drawn in each column."""
+    for column in axes.T:
+        drawn = [ax for ax in column if ax.axison]
+        if drawn:
+            drawn[-1].set_xlabel(name)
 
 
 def _asked(parts: Rows) -> str:
@@ -154,33 +168,38 @@ def example(ax: Axes, pictures: Tensor, odd: int) -> None:
     ax.add_patch(plt.Rectangle((odd * size, 0), size - 1, size - 1, fill=False, edgecolor=style.BLUE, linewidth=1.5))
 
 
-def accuracy_axis(ax: Axes) -> None:
-    ax.set(xlabel="Odd-one-out accuracy", xlim=(0.25, 1.0))
-    style.vertical(ax, style.CHANCE, "chance")
+def gains(ax: Axes, panel: pd.DataFrame, students: list[str], n: str = "n_triplets") -> None:
+    """Write AligNet's `gain` beside its error bar, in each student's row. Args: n: column with the triplets' number."""
+    for row in panel[panel["target"] == results.ALIGNED].to_dict("records"):
+        height = students.index(row["student"]) + style.OFFSETS[results.ALIGNED]
+        low, high = (row.get(f"reach_{end}", row[f"ci_{end}"]) for end in ("low", "high"))
+        style.beside(ax, height, low, high, gain(row, row[n]), style.BLUE, below=BELOW)
 
 
-def gains(ax: Axes, percent: dict[str, float]) -> None:
-    """Write AligNet's gain, in percent of the base, at the right of each student's row."""
-    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": style.SMALL}
-    for number, value in enumerate(percent.values()):
-        if pd.notna(value):
-            ax.annotate(f"{value:+.0f} %", (1.01, number), color=style.BLUE, **place)
+def gain(row: dict[str, Any], n: float) -> str:
+    """AligNet's gain in percent of the base; n alone where triplets are few or the gain's interval holds 0."""
+    value, low, high = (row.get(f"relative_improvement{end}", np.nan) for end in ("", "_low", "_high"))
+    clear = low > 0 or high < 0
+    return f"{value:+.0f} %" if clear and n >= results.FEW_TRIPLETS else f"n = {n:,.0f}"
 
 
 def uncertainty(scores: pd.DataFrame) -> Figure:
     """Rank correlation of models' choice entropy with people's uncertainty at each level, for regimes and studies.
 
-    A regime or study is drawn if people's uncertainty is known for ten triplets or more at some level. Bars: 95 %
-    intervals over triplets that share concepts. The ceiling is the correlation that a model with exact knowledge of the
-    measure could reach, estimated from two halves of the people. Args: scores: uncertainty.csv.
+    A level is drawn if people's uncertainty is known for `results.FEW_TRIPLETS` triplets or more; the others are named
+    below the figure. Bars: 95 % intervals over triplets that share concepts. The ceiling is the correlation that a
+    model with exact knowledge of the measure could reach, estimated from two halves of the people.
+
+    Args: scores: uncertainty.csv.
     """
-    shown = scores[(scores["n"] > 0) & scores["ci_low"].notna() & scores["level"].isin(LEVELS)]
-    parts = {}
+    every = scores[(scores["n"] > 0) & scores["level"].isin(LEVELS)]
+    kept = every["ci_low"].notna() & (every["n"] >= results.FEW_TRIPLETS)
+    shown, parts = every[kept], {}
     for name, rows_of in (by_regime(shown) | by_name(shown)).items():
         for kind in (kind for kind in AGAINST if (rows_of["against"] == kind).any()):
             parts[name, kind] = rows_of[rows_of["against"] == kind]
     if not parts:
-        return style.only_text("No figure: the world has no choices with an uncertainty")
+        return style.only_text(UNSURE)
     present = [level for level in LEVELS if any((part["level"] == level).any() for part in parts.values())]
     figure, axes = panels([present] * len(parts), max(map(rows, parts.values())))
     for line, ((name, kind), part) in zip(axes, parts.items(), strict=True):
@@ -190,12 +209,17 @@ def uncertainty(scores: pd.DataFrame) -> Figure:
             if panel.empty:
                 ax.set_axis_off()
                 continue
-            style.by_student(ax, panel, "spearman", "ci_low", "ci_high", people_row=_has_ceiling(part))
+            style.by_student(ax, panel, "spearman", "ci_low", "ci_high", _has_people(part, "n"), "n")
             style.vertical(ax, 0, "no relation")
-            ax.set_title(f"{level.capitalize()}, n = {panel['n'].iloc[0]:,} triplets", pad=11)
+            ax.set_title(f"{level.capitalize()}, n = {panel['n'].iloc[0]:,} triplets", pad=style.ABOVE)
             ax.set(xlim=(min(-0.1, shown["ci_low"].min()), 1), xlabel=f"Spearman with {AGAINST[kind]}")
-            ax.xaxis.label.set_size(style.SMALL)
-    style.legend(figure, shown["choices"], TRIPLETS, people_row=_has_ceiling(shown), judged=judged(shown))
+    few = {
+        f"{name.lower()}, {level}": of["n"].max()
+        for name, rows_of in (by_regime(every[~kept]) | by_name(every[~kept])).items()
+        for level, of in rows_of.groupby("level", sort=False)
+    }
+    note = ". ".join(filter(None, [TRIPLETS, style.left_out(few)]))
+    style.legend(figure, shown["choices"], note, people_row=_has_people(shown, "n"), judged=judged(shown))
     return figure
 
 
@@ -203,26 +227,29 @@ def reliability(table: pd.DataFrame) -> Figure:
     """Deviation of people's choices from the probabilities that models gave to items (0: calibrated).
 
     Each regime and study has a row of panels. Bars: 95 % intervals over triplets that share concepts. Bins have equal
-    widths; those with fewer than ITEMS items are left out. Args: table: reliability.csv.
+    widths; those with fewer than `results.FEW_TRIPLETS` items, or whose interval has no width, are left out.
+
+    Args: table: reliability.csv.
     """
-    table = table[table["n"] >= ITEMS]
+    table = table[(table["n"] >= results.FEW_TRIPLETS) & (table["ci_high"] > table["ci_low"])]
     parts = by_regime(table) | by_name(table)
     if not parts:
         return style.only_text(NO_LEVELS)
     students = list(dict.fromkeys(table["student"]))
-    size: dict[str, Any] = {"figsize": (style.DOUBLE, (0.3 * len(parts) + 0.06) * style.DOUBLE)}
+    size: dict[str, Any] = {"figsize": (style.DOUBLE, (0.2 * len(parts) + 0.06) * style.DOUBLE)}
     figure, axes = plt.subplots(
         len(parts), len(students), layout="constrained", sharex=True, sharey=True, squeeze=False, **size
     )
     for line, (name, part) in zip(axes, parts.items(), strict=True):
         for ax, student in zip(line, students, strict=True):
             _calibration(ax, part[part["student"] == student])
-        line[0].set(ylabel=f"{name}\nShare of people who chose it,\nminus the model's probability")
+        line[0].set(ylabel=f"{name}\n" * bool(name) + "Share who chose it\nminus probability")
     for ax, student in zip(axes[0], students, strict=True):
         ax.set(title=student)
     for ax in axes[-1]:
         ax.set(xlabel="Model's probability of an item")
-    style.legend(figure, table["choices"], TRIPLETS, lines={"calibrated": ":"}, judged=judged(table))
+    note = f"{TRIPLETS}. Left out: bins of fewer than {results.FEW_TRIPLETS} items or without an interval"
+    style.legend(figure, table["choices"], note, lines={"calibrated": ":"}, judged=judged(table))
     return figure
 
 

@@ -29,7 +29,7 @@ def contact_sheet(pictures: Tensor, titles: list[str]) -> Figure:
     figure, axes = plt.subplots(rows, 1, figsize=size, squeeze=False, layout="constrained")
     for ax, row, title in zip(axes[:, 0], pictures, titles, strict=True):
         style.strip(ax, row)
-        ax.set_title(title, loc="left", fontsize=6, pad=1.5)
+        ax.set_title(title, loc="left", fontsize=style.SMALL, pad=1.5)
     return figure
 
 
@@ -84,7 +84,7 @@ def triplet_page(pictures: Tensor, labels: dict[str, Tensor]) -> Figure:
                 leads = bool((probabilities[number] < probability).sum() == 2)
                 weight = "bold" if leads else "normal"
                 look: dict[str, Any] = {"va": "top", "color": COLOURS.get(name, "0.1"), "weight": weight}
-                ax.text((place + 0.5) * size, y, f"{probability:.2f}", ha="center", fontsize=6, **look)
+                ax.text((place + 0.5) * size, y, f"{probability:.2f}", ha="center", fontsize=style.SMALL, **look)
     top = 1 - style.TITLE / figure.get_figheight()
     figure.subplots_adjust(left=0, right=1, top=top, bottom=0.03, wspace=0.06, hspace=0.1)
     for line, name in enumerate(labels):

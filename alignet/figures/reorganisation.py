@@ -15,7 +15,8 @@ from alignet.figures import style
 
 Colour = str | tuple[float, float, float]
 COLOURED, GREY = 27, "#bbbbbb"  # values of a label that have colours of their own in a map; the colour of all others
-PAIRS = "Bars and bands: 95 % intervals over pairs that share concepts"
+NAMED = 10  # values of a label that the legend alone names
+PAIRS = "95 % intervals over pairs that share concepts"
 
 
 def by_common_level(scores: pd.DataFrame) -> Figure:
@@ -47,7 +48,7 @@ def by_common_level(scores: pd.DataFrame) -> Figure:
         relations = list(dict.fromkeys(shown["relation"]))
         axes[1, column].set_xticks(range(len(relations)), [name.replace(" ", "\n") for name in relations])
         axes[0, column].set_title(f"{student}, pooled")
-    style.legend(figure, shown["choices"], PAIRS, lines={"no change": ":"})
+    style.legend(figure, shown["choices"], f"Bars: {PAIRS}", lines={"no change": ":"})
     return figure
 
 
@@ -79,11 +80,11 @@ def by_layer(scores: pd.DataFrame) -> Figure:
         for ax in row:
             style.horizontal(ax, 0)
             layers = of_student.drop_duplicates("layer")
-            ax.set_xticks(layers["depth"], layers["layer"], rotation=60, ha="right", fontsize=6)
+            ax.set_xticks(layers["depth"], layers["layer"], rotation=60, ha="right", fontsize=style.SMALL)
     scale = _scale(scores)
     handles = [plt.Line2D([], [], color=colour) for colour in scale.values()]
     figure.legend(handles, scale, loc="outside upper center", ncols=len(scale))
-    style.legend(figure, scores["choices"], PAIRS, lines={"no change, no correlation": ":"})
+    style.legend(figure, scores["choices"], f"Bars and bands: {PAIRS}", lines={"no change, no correlation": ":"})
     return figure
 
 
@@ -108,12 +109,20 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
             layers = list(dict.fromkeys(of_target["layer"]))
             square = of_target.pivot(index="layer", columns="base_layer", values="cka").loc[layers, layers]
             image = ax.imshow(square, cmap="viridis", vmin=0, vmax=1, origin="lower")
-            ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=6)
-            ax.set_yticks(range(len(layers)), layers, fontsize=6)
+            ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=style.SMALL)
+            ax.set_yticks(range(len(layers)), layers, fontsize=style.SMALL)
             ax.set(xlabel=f"{student}, Base", ylabel=f"{student}, {results.NAMES[target]}")
             for place, value in enumerate(np.diag(square)):
                 text = f"{value:.2f}".removeprefix("0")
-                ax.text(place, place, text, ha="center", va="center", fontsize=6, color="k" if value > 0.6 else "w")
+                ax.text(
+                    place,
+                    place,
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=style.SMALL,
+                    color="k" if value > 0.6 else "w",
+                )
     figure.colorbar(image, ax=axes, shrink=0.6, label="CKA (linear)")
     style.legend(figure, table["choices"], "Written: each layer with itself before alignment", targets=())
     return figure
@@ -122,7 +131,8 @@ def layer_alignment(table: pd.DataFrame) -> Figure:
 def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
     """PCA and UMAP maps of one student before and after alignment: a dot a concept, with the same colours in all maps.
 
-    If the label has more than COLOURED values, those with the most concepts are coloured, and the others are grey.
+    If the label has more than COLOURED values, those with the most concepts are coloured, and the others are grey. More
+    than NAMED colours are hard to tell apart, so the names stand in the maps too.
 
     Args: table: student, target, method, x, y and labels; label: the column that gives the colours.
     """
@@ -142,9 +152,12 @@ def before_and_after(table: pd.DataFrame, label: str, student: str) -> Figure:
             ax.scatter(
                 points["x"], points["y"], s=7, c=[colours.get(value, GREY) for value in points[label]], linewidths=0
             )
-            ax.set(title=f"{student}, {results.NAMES[target]}", xticks=[], yticks=[], xlabel=f"{method} 1")
-            _named(ax, points[points[label].isin(common)], label)
+            ax.set(xticks=[], yticks=[], xlabel=f"{method} 1")
+            if len(values) > NAMED:
+                _named(ax, points[points[label].isin(common)], label)
         row[0].set_ylabel(f"{method} 2")
+    for ax, target in zip(axes[0], targets, strict=True):
+        ax.set_title(f"{student}, {results.NAMES[target]}")
     others = of_student[label].nunique() - len(values)
     shown = colours | ({f"{others:,} others": GREY} if others else {})
     dots = [plt.Line2D([], [], marker="o", linestyle="none", markersize=4, color=colour) for colour in shown.values()]
@@ -189,9 +202,11 @@ def neighbour_page(table: pd.DataFrame, pictures: Tensor, student: str, relation
         first = 0 if row["rank"] == 0 else 1 + targets.index(row["target"]) * (ranks + 1)
         colour = "0.85" if row["rank"] == 0 else scale[row["relation"]]
         _framed(axes[examples.index(row["example"]), first + row["rank"]], pictures[place], colour)
-    axes[0, 0].set_title("example", fontsize=6)
+    axes[0, 0].set_title("example", fontsize=style.SMALL)
     for number, target in enumerate(targets):
-        axes[0, 2 + number * (ranks + 1)].set_title(f"{student}, {results.NAMES[target]}", loc="left", fontsize=6)
+        axes[0, 2 + number * (ranks + 1)].set_title(
+            f"{student}, {results.NAMES[target]}", loc="left", fontsize=style.SMALL
+        )
     _frames_legend(figure, shown, scale)
     return figure
 

@@ -13,13 +13,16 @@ from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
 
-def by_level(summary: pd.DataFrame, scores: pd.DataFrame) -> Figure:
-    """Odd-one-out accuracy at each level, for known and for new concepts, over training seeds.
+def by_level(summary: pd.DataFrame, scores: pd.DataFrame, people: pd.DataFrame | None = None) -> Figure:
+    """Odd-one-out accuracy at each level, for new and for known concepts, over training seeds.
 
     Small dots: seeds; large marks: means with 95 % intervals over seeds and triplets; dotted: chance; star: noise
-    ceiling. Args: summary: seeds.csv; scores: replicates.csv.
+    ceiling of `results.FEW_TRIPLETS` triplets or more.
+
+    Args: summary: seeds.csv; scores: replicates.csv; people: levels.csv of the run, from which the noise ceiling's
+        interval and n are taken; None: no star.
     """
-    return by_world({"": (summary, scores)})
+    return by_world({"": (summary, scores, people)})
 
 
 def plotted(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -34,14 +37,16 @@ def of_levels(table: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["regime"].isin(regimes.shown(rows))]
 
 
-def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
+def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None]]) -> Figure:
     """The accuracies of `by_level` for several runs: a row of panels for each regime of each run.
 
-    It says whose choices models are compared with. Args: runs: a run in words -> (seeds.csv, replicates.csv).
+    It says whose choices models are compared with.
+
+    Args: runs: a run in words -> (seeds.csv, replicates.csv, levels.csv or None).
     """
     lines = {}
-    for name, run in runs.items():
-        summary, scores = (of_levels(table) for table in run)
+    for name, (means, each, people) in runs.items():
+        summary, scores = _with_people(of_levels(means), people), of_levels(each)
         for regime in regimes.shown(summary):
             lines[name, regime] = [table[table["regime"] == regime] for table in (summary, scores)]
     if not lines:
@@ -56,19 +61,27 @@ def by_world(runs: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
         of_run = [name] if name else []
         of_run += [regimes.CONCEPTS[regime], f"{int(summary['n_seeds'].max())} seeds"]
         row[0].set_ylabel("\n".join(of_run))
+    levels.named_below(axes, "Odd-one-out accuracy")
     tables = {name: run[0] for name, run in runs.items() if name}
     kinds = [f"{name}: {style.people(of['choices'], levels.judged(of))}" for name, of in tables.items()]
     alone = None if kinds else next(iter(runs.values()))[0]
     note = "Small dots: seeds. Bars: 95 % intervals over seeds and over triplets, which share concepts"
-    said = ".\n".join([f"{note}. Right: AligNet over the base", *kinds])
+    said = ".\n".join([note, levels.GAINS, *kinds])
     choices, judged = (None, "") if alone is None else (alone["choices"], levels.judged(alone))
+    people_known = any(style.reliable(summary).any() for summary, _ in lines.values())
     floors = pd.concat([levels.floors(summary)["student"] for summary, _ in lines.values()])
-    style.legend(figure, choices, said, people_row=_with_ceiling(lines), judged=judged, floors=floors)
+    style.legend(figure, choices, said, people_row=people_known, judged=judged, floors=floors)
     return figure
 
 
-def _with_ceiling(lines: dict) -> bool:
-    return any(summary["noise_ceiling"].notna().any() for summary, _ in lines.values())
+def _with_people(summary: pd.DataFrame, people: pd.DataFrame | None) -> pd.DataFrame:
+    """Means over seeds with the noise ceilings of levels.csv, their intervals and their n, which no seed changes."""
+    if people is None or "n_repeated" not in people:
+        return summary
+    keys = ["regime", "level"]
+    columns = [*keys, "n_repeated", "noise_ceiling", "noise_ceiling_low", "noise_ceiling_high"]
+    ceilings = regimes.main(people)[columns].drop_duplicates(keys)
+    return summary.drop(columns="noise_ceiling").merge(ceilings, how="left", on=keys)
 
 
 def _levels_of(summary: pd.DataFrame) -> list[str]:
@@ -76,19 +89,18 @@ def _levels_of(summary: pd.DataFrame) -> list[str]:
 
 
 def _panel(ax: Axes, summary: pd.DataFrame, scores: pd.DataFrame, level: str) -> None:
-    panel, ceiling = summary[summary["level"] == level], summary["noise_ceiling"]
-    drawn = panel.assign(noise_ceiling_low=panel["noise_ceiling"], noise_ceiling_high=panel["noise_ceiling"])
-    people = bool(ceiling.notna().any())
-    students = style.by_student(ax, drawn, "mean", "ci_low", "ci_high", people_row=people)
+    panel = summary[summary["level"] == level]
+    people = bool(style.reliable(summary).any())
+    students = style.by_student(ax, panel, "mean", "ci_low", "ci_high", people_row=people)
     dots = levels.of_students(scores[scores["level"] == level])
     for (student, target), one in dots.groupby(["student", "target"]):
         height = students.index(str(student)) + style.OFFSETS[str(target)] + 0.1
         ax.plot(one["value"], np.full(len(one), height), ".", markersize=2, color=style.COLOURS[str(target)])
-    levels.accuracy_axis(ax)
-    aligned = panel[panel["target"] == "alignet"].set_index("student")
-    percent = 100 * aligned["over_base"] / (aligned["mean"] - aligned["over_base"])
-    levels.gains(ax, percent.to_dict())
-    ax.set_title(f"{level.capitalize()}, n = {panel['n'].iloc[0]:,.0f} triplets", pad=11)
+    style.accuracy_axis(ax)
+    reach = dots.groupby(["student", "target"])["value"].max().rename("highest_dot").reset_index()
+    panel = panel.merge(reach, how="left", on=["student", "target"])
+    levels.gains(ax, panel.assign(reach_high=panel[["ci_high", "highest_dot"]].max(axis=1)), students, "n")
+    ax.set_title(f"{level.capitalize()}, n = {panel['n'].iloc[0]:,.0f} triplets", pad=style.ABOVE)
 
 
 def over_control(summary: pd.DataFrame) -> Figure:
@@ -96,13 +108,14 @@ def over_control(summary: pd.DataFrame) -> Figure:
 
     Intervals are over seeds and over the benchmark's units: triplets, pairs or episodes. Filled: the interval does not
     contain 0; of downstream tasks, the primary row whose p is below .05 after Holm's correction for their number. Other
-    rows of a task use the same pictures and are hollow. Mixed triplets and single regimes of studies are in seeds.csv
-    only, and so are numbers of shots other than the fewest, the most and the primary one, which are drawn for the
-    nearest centroid.
+    rows of a task use the same pictures and are hollow. In seeds.csv only are mixed triplets, single regimes of
+    studies, rows of fewer than `results.FEW_TRIPLETS` triplets or pairs, and numbers of shots other than the fewest,
+    the most and the primary one, which are drawn for the nearest centroid.
 
     Args: summary: seeds.csv.
     """
-    rows = _drawn(summary[(summary["target"] == "alignet") & summary["over_control_low"].notna()])
+    every = _drawn(summary[(summary["target"] == "alignet") & summary["over_control_low"].notna()])
+    rows = style.new_first(every[~style.few(every)])
     if rows.empty:
         return style.only_text("No figure: there is no control")
     students = list(dict.fromkeys(rows["student"]))
@@ -119,7 +132,8 @@ def over_control(summary: pd.DataFrame) -> Figure:
     axes[0].set_yticks(range(len(names)), names, fontsize=style.SMALL)
     seeds = f"{int(rows['n_seeds'].max())} training seeds"
     note = f"Bars: 95 % intervals over {seeds} and over triplets, pairs or episodes. Hollow: the interval holds 0.\n"
-    note += primary_note(rows).replace("Bold: the", "Downstream tasks: the")
+    told = [primary_note(rows).replace("Bold: the", "Downstream tasks: the"), style.few_named(every[style.few(every)])]
+    note += ".\n".join(filter(None, told))
     style.legend(figure, summary["choices"].dropna(), note, targets=(), judged=levels.judged(summary))
     return figure
 
@@ -167,12 +181,7 @@ def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
     kept = rows[shots.isna() | (extreme & rows["metric"].str.contains("centroid")) | primary]
     short = kept["metric"].replace({"odd_one_out_accuracy": "accuracy", "rsa_spearman": "RSA", "spearman": "Spearman"})
     short = short.str.replace("accuracy, ", "").str.replace("centroid, ", "").str.replace("1 shots", "1 shot")
-    benchmark = (
-        kept["benchmark"]
-        .str.replace("choice probabilities, ", "")
-        .str.replace("uncertainty, ", "unsure, ")
-        .str.replace("response_", "")
-    )
+    benchmark = kept["benchmark"].map(style.spoken)
     of_task = kept["metric"].str.startswith("accuracy,")  # its benchmark begins with the data set
     benchmark = benchmark.where(~of_task, benchmark.str.split(", ", n=1).str[-1])
     return kept.assign(name=benchmark.str.replace("_", " ") + ": " + short)

@@ -15,47 +15,69 @@ from alignet.figures import style
 from alignet.worlds.format import regimes
 
 METRICS = {"odd_one_out_accuracy": "Odd-one-out accuracy", "rsa_spearman": "RSA (Spearman)"}
-TITLE = 26  # letters of a line of a panel's title
+COLUMNS = 3  # panels side by side: the levels of a regime
+TITLE = 36  # letters of a line of a panel's title
 PANEL = 22  # names that stand below each other beside a matrix of `rdms`
 
 
 def scores(table: pd.DataFrame) -> Figure:
     """Scores of base, control and AligNet, a panel for each benchmark, with chance or zero and people's noise ceiling.
 
-    Benchmarks without an interval, which have too few triplets or pairs, are in the table only, and so are mixed
-    triplets if there are new ones. Error bars: 95 % intervals over the benchmark's ci_unit. The ceiling's band is its
-    95 % interval for accuracy, and for RSA its lower to its upper bound. The small line says what the world does not
-    have.
+    Benchmarks without an interval or of fewer than `results.FEW_TRIPLETS` triplets or pairs are in the table only, and
+    so are mixed triplets if there are more new ones. New concepts come first, then known ones, then studies. Error
+    bars: 95 % intervals over the benchmark's ci_unit. The bar of the noise ceiling of RSA reaches from its lower to its
+    upper bound; that of accuracy is not drawn, since the table does not say on how many triplets it rests. The grey
+    line says what the world does not have.
 
     Args: table: similarity.csv.
     """
-    shown = table[table["metric"].isin(METRICS) & table["ci_low"].notna() & drawn(table)]
+    scored = table[table["metric"].isin(METRICS) & table["value"].notna() & drawn(table)]
+    kept = scored["ci_low"].notna() & (scored["n"] >= results.FEW_TRIPLETS)
+    shown = style.new_first(scored[kept])
     if shown.empty:
         return style.only_text("No figure: no benchmark of human similarity has data")
     names = list(dict.fromkeys(zip(shown["benchmark"], shown["metric"], strict=True)))
-    columns = min(5, len(names))
+    columns = min(COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
     size: dict[str, Any] = {
-        "figsize": (style.DOUBLE, rows * (0.85 + 0.38 * (shown["student"].nunique() + 0.6)) + 0.5),
+        "figsize": (style.DOUBLE, rows * (0.72 + 0.36 * (shown["student"].nunique() + 0.6)) + 0.5),
         "squeeze": False,
         "layout": "constrained",
     }
     figure, axes = plt.subplots(rows, columns, **size)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
-    for ax, (benchmark, metric) in zip(axes.flat, names, strict=False):
-        panel = shown[(shown["benchmark"] == benchmark) & (shown["metric"] == metric)]
-        _benchmark(ax, panel, metric)
-        ax.tick_params(labelleft=ax in axes[:, 0])
-    absent = table[table["value"].isna() & table["metric"].isin(METRICS) & drawn(table)]
-    lines = [f"{row.benchmark}: {row.note}" for row in absent.itertuples()]
+    for number, row in enumerate(axes):
+        of_row = names[number * columns : (number + 1) * columns]
+        panels = [shown[(shown["benchmark"] == name) & (shown["metric"] == metric)] for name, metric in of_row]
+        people = any(_has_people(panel) for panel in panels)
+        for ax, panel in zip(row, panels, strict=False):
+            _benchmark(ax, panel, people)
+            ax.tick_params(labelleft=ax is row[0])
+    _absent(figure, table[table["value"].isna() & table["metric"].isin(METRICS) & drawn(table)])
+    note = "Bars: 95 % intervals over triplets or pairs, which share concepts"
+    note = ". ".join(filter(None, [note, style.few_named(scored[~kept])]))
+    people = any(_has_people(panel) for _, panel in shown.groupby(["benchmark", "metric"]))
+    style.legend(figure, shown["choices"], note, people_row=people, judged=shown.get("judged", ""))
+    return figure
+
+
+def _absent(figure: Figure, rows: pd.DataFrame) -> None:
+    """Say above a figure what the world does not have. Args: rows: of benchmarks that were not scored."""
+    lines = dict.fromkeys(f"{style.spoken(row.benchmark)}: {row.note}" for row in rows.itertuples())
     if lines:
         said = textwrap.fill("Not here: " + "; ".join(lines), style.LETTERS)
         figure.suptitle(said, fontsize=style.SMALL, color="0.4", x=0.01, ha="left")
-    note = "Bars: 95 % intervals over triplets or pairs, which share concepts"
-    people = bool(shown["noise_ceiling_low"].notna().any())
-    style.legend(figure, shown["choices"], note, people_row=people, judged=shown.get("judged", ""))
-    return figure
+
+
+def _has_people(panel: pd.DataFrame) -> bool:
+    """Whether a benchmark's noise ceiling is drawn. Args: panel: its rows."""
+    return bool(style.reliable(panel, _behind(panel)).any())
+
+
+def _behind(panel: pd.DataFrame) -> str:
+    """The column with the number that a benchmark's noise ceiling rests on: pairs, or triplets that several judged."""
+    return "n" if panel["metric"].iloc[0] == "rsa_spearman" else "n_repeated"
 
 
 def drawn(table: pd.DataFrame) -> pd.Series:
@@ -132,20 +154,22 @@ def disagreements(pairs: pd.DataFrame, pictures: Tensor, columns: int = 6) -> Fi
         for ax, (place, row) in zip(axes, rows.iterrows(), strict=False):
             style.strip(ax, pictures[place])
             rating = "" if math.isnan(row["rating"]) else f", rated {row['rating']:.1f}"
-            ax.set_title(f"{row['class']}\nz {-row['difference']:+.1f}{rating}", fontsize=6, pad=2)
+            ax.set_title(f"{row['class']}\nz {-row['difference']:+.1f}{rating}", fontsize=style.SMALL, pad=2)
     return figure
 
 
-def _benchmark(ax: plt.Axes, panel: pd.DataFrame, metric: str) -> None:
-    few = panel["noise_ceiling_low"].isna()  # too few triplets for a ceiling that can be trusted
-    panel = panel.assign(noise_ceiling=panel["noise_ceiling"].mask(few))
-    style.by_student(ax, panel, "value", "ci_low", "ci_high")
+def _benchmark(ax: plt.Axes, panel: pd.DataFrame, people: bool) -> None:
+    """Draw one benchmark. Args: panel: its rows; people: whether its row of panels has a row for people."""
+    metric, unit = panel["metric"].iloc[0], panel["n"].iloc[0]
+    style.by_student(ax, panel, "value", "ci_low", "ci_high", people, _behind(panel))
     accuracy = metric == "odd_one_out_accuracy"
-    style.vertical(ax, style.CHANCE if accuracy else 0, "chance" if accuracy else "no relation")
-    ax.set_xlim(*((0.25, 1) if accuracy else (min(-0.15, panel["ci_low"].min() - 0.05), 1)))
-    title = panel["benchmark"].iloc[0].replace("choice probabilities, ", "choices: ").replace("levels, ", "")
-    number = f"n = {panel['n'].iloc[0]:,} {'triplets' if accuracy else 'pairs'}"
-    ax.set_title(f"{textwrap.fill(title, TITLE)}\n{number}", pad=11)
+    if accuracy:
+        style.accuracy_axis(ax)
+    else:
+        style.vertical(ax, 0, "no relation")
+        ax.set_xlim(min(-0.15, panel["ci_low"].min() - 0.05), 1)
+    title = textwrap.fill(style.spoken(panel["benchmark"].iloc[0]), TITLE)
+    ax.set_title(f"{title}\nn = {unit:,} {'triplets' if accuracy else 'pairs'}", pad=style.ABOVE)
     ax.set_xlabel(METRICS[metric])
 
 
@@ -165,5 +189,10 @@ def _label(ax: plt.Axes, coarsest: pd.Series, named: bool) -> None:
     if named and len(places) <= style.NAMED:
         for name, middle in style.apart(places, len(coarsest) / PANEL).items():
             ax.annotate(
-                name, (-0.02 * len(coarsest), middle), ha="right", va="center", fontsize=6, annotation_clip=False
+                name,
+                (-0.02 * len(coarsest), middle),
+                ha="right",
+                va="center",
+                fontsize=style.SMALL,
+                annotation_clip=False,
             )

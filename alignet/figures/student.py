@@ -5,7 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from alignet import results
 from alignet.figures import style
@@ -33,9 +33,10 @@ def training_curve(curve: pd.DataFrame, window: int = 10) -> Figure:
                 ax.plot(run["step"], run[held_out], **look)
         column[0].set(title=student, yscale="log")
         column[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        column[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         column[0].yaxis.set_minor_formatter(NullFormatter())
-        column[1].set(xlabel="Step", ylim=(0.3, 1))
-        style.chance(column[1])
+        column[1].set(xlabel="Step")
+        style.accuracy_axis(column[1], "y")
     axes[0, 0].set(ylabel="Loss (nats)")
     axes[1, 0].set(ylabel="Agreement with\nthe teacher's choice")
     note = "Lines: batches and their running mean. Marks: held-out triplets"

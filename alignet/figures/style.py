@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from alignet import results
-from alignet.worlds.format.schema import PARTICIPANTS
+from alignet.worlds.format import regimes
+from alignet.worlds.format.schema import LEVELS, PARTICIPANTS
 
 MM = 1 / 25.4
 SINGLE, DOUBLE = 89 * MM, 183 * MM  # journal column widths, inches
@@ -42,8 +43,9 @@ OTHER_LETTERS = [  # fonts with Chinese, Japanese and Korean letters, of systems
     *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
     "IPAexGothic",
 ]
-LETTERS = 135  # of a line as wide as two columns, in the size of legends
-SMALL = 6  # points: the least size of text; all other text has 7
+LETTERS = 112  # of a line as wide as two columns, in the size of legends
+SMALL = 7  # points: the least size of text
+ABOVE = 13  # points: from axes up to a title, with room for the name of a vertical line
 NAMED = 60  # names or lines along an axis, at most: a world may have thousands of labels
 
 
@@ -105,6 +107,26 @@ def point(target: str, size: float = 4) -> dict[str, Any]:
     return {key: value for key, value in look(target, size).items() if key != "elinewidth"} | {"linestyle": "none"}
 
 
+def accuracy_axis(ax: Axes, way: str = "x", end: float | None = 1, chance: float | None = CHANCE) -> None:
+    """Begin an axis of accuracies at 0 and draw chance on it: the rule of all figures of accuracies.
+
+    On the x axis the name of the line stands above the axes; on a y axis the legend explains it.
+
+    Args: way: 'x' or 'y'; end: of the axis, None: as the data need it; chance: None where the figure draws it itself.
+    """
+    limit = ax.set_xlim if way == "x" else ax.set_ylim
+    limit(0, end)
+    if chance is not None:
+        vertical(ax, chance, "chance") if way == "x" else horizontal(ax, chance)
+
+
+def cut(ax: Axes) -> None:
+    """Mark a y axis that does not begin at 0, with two strokes across its lower end."""
+    for low in (0.03, 0.06):
+        ends = {"transform": ax.transAxes, "color": "black", "linewidth": 0.6, "clip_on": False}
+        ax.add_line(plt.Line2D([-0.015, 0.015], [low - 0.015, low + 0.015], **ends))
+
+
 def vertical(ax: Axes, value: float, name: str, line: str = ":") -> None:
     """Draw a vertical line and, above the axes, its meaning."""
     ax.axvline(value, color="0.4", linestyle=line, linewidth=0.8, zorder=0)
@@ -113,24 +135,48 @@ def vertical(ax: Axes, value: float, name: str, line: str = ":") -> None:
         ax.annotate(name, (value, 1), xytext=(0, 2), ha="center", va="bottom", fontsize=SMALL, color="0.4", **place)
 
 
-def horizontal(ax: Axes, value: float, line: str = ":") -> None:
-    """Draw a horizontal line, which the legend explains."""
+def horizontal(ax: Axes, value: float, line: str = ":", name: str = "") -> None:
+    """Draw a horizontal line, which the legend explains or, at the right of the axes, its name."""
     ax.axhline(value, color="0.4", linestyle=line, linewidth=0.8, zorder=0)
+    if name:
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        ax.annotate(name, (1, value), xytext=(2, 0), va="center", fontsize=SMALL, color="0.4", **place)
 
 
 def chance(ax: Axes) -> None:
+    """Draw chance of a choice among three on a y axis."""
     horizontal(ax, CHANCE)
 
 
+def left_out(numbers: dict[str, float], unit: str = "triplets") -> str:
+    """A sentence on what a figure does not draw because it rests on fewer than `results.FEW_TRIPLETS`; '' for nothing.
+
+    Args: numbers: what it is, in words -> its number of triplets or pairs.
+    """
+    few = [f"{name} (n = {n:,.0f})" for name, n in numbers.items() if n < results.FEW_TRIPLETS]
+    return f"Left out, with fewer than {results.FEW_TRIPLETS} {unit}: {', '.join(few)}" if few else ""
+
+
+def reliable(panel: pd.DataFrame, behind: str = "n_repeated") -> pd.Series:
+    """Whether each row has a noise ceiling that is drawn: with an interval, and of enough triplets or pairs.
+
+    Args: behind: the column with their number; a table without it does not say on how many the ceiling rests.
+    """
+    if not {behind, "noise_ceiling", "noise_ceiling_low"} <= set(panel):
+        return pd.Series(False, panel.index)
+    known = panel["noise_ceiling"].notna() & panel["noise_ceiling_low"].notna()
+    return known & (panel[behind] >= results.FEW_TRIPLETS)
+
+
 def by_student(
-    ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str, people_row: bool | None = None
+    ax: Axes, panel: pd.DataFrame, value: str, low: str, high: str, people_row: bool = False, behind: str = "n_repeated"
 ) -> list[str]:
     """Draw a row for each student: base, control and AligNet with error bars from `low` to `high`, joined by a line.
 
-    Above the students is a row for people, the noise ceiling with its interval, and below them are floors. A column
-    `family` puts the students of a family together and names it.
+    Above the students is a row for people, the noise ceiling with its interval and its n where it is `reliable`, and
+    below them are floors. A column `family` puts the students of a family together and names it.
 
-    Args: people_row: whether there is a row for people; None: if the panel has a ceiling.
+    Args: people_row: whether there is a row for people, as in the panels beside; behind: as in `reliable`.
     Returns: the students from above.
     """
     floors, panel = panel[panel["target"] == results.FLOOR], panel[panel["target"].isin(results.TARGETS)]
@@ -144,23 +190,43 @@ def by_student(
         ax.plot(rows[value], heights, color="0.75", linewidth=0.8, zorder=1)
         for height, (target, row) in zip(heights, rows.iterrows(), strict=True):
             ax.errorbar(row[value], height, xerr=ends(row[value], row[low], row[high]), **look(str(target)))
-    first = panel.iloc[0]
-    known = bool(pd.notna(first.get("noise_ceiling", np.nan)))
-    above = known if people_row is None else people_row
-    if known and above:
-        errors = ends(first["noise_ceiling"], first["noise_ceiling_low"], first["noise_ceiling_high"])
-        ax.errorbar(first["noise_ceiling"], -0.8, xerr=errors, marker="*", markersize=5, color="0.2", elinewidth=0.8)
+    if people_row and reliable(panel, behind).any():
+        _people(ax, panel[reliable(panel, behind)].iloc[0], behind)
     families = dict(zip(ordered["student"], ordered["family"], strict=True)) if grouped else {}
     names = [f"{student}\n{families[student]}" if grouped else student for student in students]
     n, below = len(students), bool(len(floors))
     floors_row(ax, floors, n, value, low, high)
-    places = [*([-0.8] if above else []), *range(n + below)]
-    ax.set_yticks(places, [*(["people"] if above else []), *names, *(["floors"] if below else [])])
-    ax.set_ylim(n + below - 0.5, -1.15 if above else -0.5)
+    places = [*([-0.8] if people_row else []), *range(n + below)]
+    ax.set_yticks(places, [*(["people"] if people_row else []), *names, *(["floors"] if below else [])])
+    ax.set_ylim(n + below - 0.5, -1.15 if people_row else -0.5)
     return students
 
 
+def _people(ax: Axes, row: pd.Series, behind: str) -> None:
+    """Draw the noise ceiling as a star in the row above the students, with its interval and its n beside it."""
+    ceiling, low, high = (row[f"noise_ceiling{end}"] for end in ("", "_low", "_high"))
+    look: dict[str, Any] = {"marker": "*", "markersize": 5, "color": "0.2", "elinewidth": 0.8}
+    ax.errorbar(ceiling, -0.8, xerr=ends(ceiling, low, high), **look)
+    beside(ax, -0.8, low, high, f"n = {row[behind]:,.0f}", "0.2")
+
+
+def beside(ax: Axes, height: float, low: float, high: float, text: str, colour: str, below: float = 0) -> None:
+    """Write a few letters at the right end of an error bar on an axis that ends at 1.
+
+    If there is no room, they stand at the left end of the bar or, with `below`, so far below it at the axis's end.
+    """
+    place: dict[str, Any] = {"textcoords": "offset points", "va": "center", "color": colour, "fontsize": SMALL}
+    if high + LETTER * len(text) <= 1:
+        ax.annotate(text, (high, height), xytext=(4, 0), ha="left", **place)
+    elif below:
+        ax.annotate(text, (1, height + below), xytext=(0, 0), ha="right", **place)
+    else:
+        ax.annotate(text, (low, height), xytext=(-4, 0), ha="right", **place)
+
+
+LETTER = 0.034  # width of a letter beside an error bar, as share of a panel a third as wide as a page
 OFFSETS = dict(zip(results.TARGETS, (-0.24, 0.0, 0.24), strict=True))
+NOTE = 0.115  # inches: a line of a note
 IN_A_ROW = 6  # labels of a legend that fit below a figure as wide as a page
 FLOOR_MARKS = "x+12348|"  # grey: of floors, in their order
 GREY = "0.45"
@@ -219,10 +285,16 @@ def legend(
         labels.append(name)
     said = [note] if note else []
     said += [f"Choices: {people(choices, judged)}"] if choices is not None else []
-    width = round(LETTERS * figure.get_figwidth() / DOUBLE)
-    title = "\n".join(textwrap.fill(line, width) for line in ". ".join(said).split("\n"))
+    title = wrapped(figure, ". ".join(said))
+    figure.set_figheight(figure.get_figheight() + NOTE * title.count("\n"))  # a long note takes no room from the axes
     columns = len(labels) if len(labels) <= IN_A_ROW else -(-len(labels) // 2)
     figure.legend(handles, labels, loc="outside lower center", ncols=max(1, columns), title=title)
+
+
+def wrapped(figure: Figure, text: str) -> str:
+    """A note below a figure, broken into lines as wide as the figure; its own line breaks are kept."""
+    width = round(LETTERS * figure.get_figwidth() / DOUBLE)
+    return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
 
 
 def people(choices: str | pd.Series, judged: str | pd.Series = "") -> str:
@@ -234,6 +306,63 @@ def people(choices: str | pd.Series, judged: str | pd.Series = "") -> str:
     shown = [judged] if isinstance(judged, str) else judged.dropna().unique()
     who = " and ".join(PARTICIPANTS[kind] for kind in kinds)
     return ", ".join([who, *(f"who were shown {other}" for other in shown if other)])
+
+
+def new_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of results in the order of figures.
+
+    First are levels of new concepts, then those of known and of mixed ones, then studies, then all other benchmarks.
+    """
+    by_level = table["benchmark"].map(lambda name: bool(_of_levels(str(name))))
+    ranks = regime_ranks(table).where(by_level, len(regimes.HEADLINE) + 1)
+    return table.loc[ranks.sort_values(kind="stable").index]
+
+
+def regime_ranks(table: pd.DataFrame) -> pd.Series:
+    """The place of each row's regime in the order of figures: new, known, mixed; then studies and rows of no regime."""
+    places = {name: place for place, name in enumerate(regimes.HEADLINE)}
+    of_study = regimes.text(table, "study") != ""
+    ranks = [places.get(name, len(places)) for name in regimes.text(table, "regime")]
+    return pd.Series(ranks, table.index).mask(of_study, len(places))
+
+
+def few(table: pd.DataFrame) -> pd.Series:
+    """Whether each row of a table of results rests on fewer than `results.FEW_TRIPLETS` triplets or pairs.
+
+    Rows of downstream tasks do not: their n counts other things.
+    """
+    return (table["n"] < results.FEW_TRIPLETS) & ~table["metric"].str.startswith("accuracy,")
+
+
+def few_named(table: pd.DataFrame) -> str:
+    """The sentence of `left_out` on the benchmarks of rows that are not drawn."""
+    numbers = table.groupby("benchmark", sort=False)["n"].max()
+    return left_out({spoken(str(name)): n for name, n in numbers.items()}, "triplets or pairs")
+
+
+def spoken(benchmark: str) -> str:
+    """A benchmark of a table of results in words: 'levels, new, coarse' is 'New concepts, coarse'."""
+    parts = _of_levels(benchmark)
+    words = ", ".join(parts) if parts else benchmark.removeprefix("choice probabilities, ").removeprefix("choices, ")
+    return f"Uncertainty, {words[0].lower()}{words[1:]}" if parts and benchmark.startswith("uncertainty, ") else words
+
+
+def _of_levels(benchmark: str) -> list[str]:
+    """The words of a benchmark that is a regime and a level, perhaps of a study; none for any other benchmark."""
+    for kind in ("choice probabilities, ", "choices, ", "uncertainty, ", "levels, "):
+        benchmark = benchmark.removeprefix(kind)
+    parts = benchmark.split(", ")
+    levels = {"all": "all levels"} | {level: level for level in LEVELS}
+    for start, study in ((0, []), (1, [f"Study {parts[0]}"])):
+        if len(parts) > start + 1 and parts[start] in regimes.CONCEPTS and parts[start + 1] in levels:
+            regime = [] if study and parts[start] == regimes.EVERY else [regimes.CONCEPTS[parts[start]]]
+            return [
+                *study,
+                *regime,
+                levels[parts[start + 1]],
+                *(part.removeprefix("response_") for part in parts[start + 2 :]),
+            ]
+    return []
 
 
 def middles(labels: pd.Series) -> pd.Series:
@@ -260,5 +389,8 @@ def borders(ax: Axes, labels: pd.Series, colour: str) -> None:
 
 
 def student_colours(students: Iterable[str]) -> dict[str, str]:
-    """A colour for each student; an eleventh student has that of the first."""
+    """A colour for each student, or AligNet's where there is only one; an eleventh student has that of the first."""
+    students = list(students)
+    if len(students) == 1:
+        return {students[0]: BLUE}
     return dict(zip(students, cycle(COLOUR_BLIND_SAFE), strict=False))

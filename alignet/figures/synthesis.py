@@ -28,7 +28,13 @@ def elbow(table: pd.DataFrame, sizes: np.ndarray) -> Figure:
     left.minorticks_off()
     right.bar(range(len(sizes)), np.sort(sizes)[::-1], width=1, color="0.75", edgecolor="white", linewidth=0.3)
     right.axhline(np.median(sizes), color="0.3", linestyle="--", linewidth=0.8)
-    marks = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6, "color": "0.3"}
+    marks = {
+        "xycoords": ("axes fraction", "data"),
+        "ha": "right",
+        "va": "bottom",
+        "fontsize": style.SMALL,
+        "color": "0.3",
+    }
     right.annotate(f"median {np.median(sizes):g}", (1, np.median(sizes)), **marks)
     right.set(xlabel="Cluster, largest first", ylabel="Pictures")
     return figure
@@ -47,7 +53,7 @@ def cluster_page(pictures: Tensor, titles: list[str]) -> Figure:
         ax.set_axis_off()
     for ax, strip, title in zip(axes.T.flat, pictures, titles, strict=False):
         style.strip(ax, strip)
-        ax.set_title(title, loc="left", fontsize=6, pad=1.5)
+        ax.set_title(title, loc="left", fontsize=style.SMALL, pad=1.5)
     return figure
 
 
@@ -70,13 +76,20 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
     figure.legend(handles, [results.NAMES[name] for name in labels], loc="outside lower left", ncols=2)
-    marks = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "fontsize": 6, "color": "0.4"}
+    marks = {
+        "xycoords": ("axes fraction", "data"),
+        "ha": "right",
+        "va": "bottom",
+        "fontsize": style.SMALL,
+        "color": "0.4",
+    }
     left.annotate("no preference", (1, math.log(3)), **marks)
     errors = [agreements["agreement"] - agreements["ci_low"], agreements["ci_high"] - agreements["agreement"]]
     right.errorbar(range(len(agreements)), agreements["agreement"], errors, fmt="o", color=style.BLUE, markersize=4)
     right.set_xticks(range(len(agreements)), list(names.values()))
-    right.set(ylabel="AligNet and control choose alike", ylim=(0.25, 1.02), xlim=(-0.5, len(agreements) - 0.5))
-    style.chance(right)
+    right.set(ylabel="AligNet and control choose alike", xlim=(-0.5, len(agreements) - 0.5))
+    style.accuracy_axis(right, "y", chance=None)
+    style.horizontal(right, style.CHANCE, name="chance")
     return figure
 
 
@@ -88,15 +101,16 @@ def signal(table: pd.DataFrame) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(style.DOUBLE, 0.3 * style.DOUBLE), layout="constrained")
     for place, row in enumerate(table.itertuples()):
-        failed = bool(row.warning)
+        failed = isinstance(row.warning, str) and bool(row.warning)  # a table that was read has a missing value
         errors = [[row.agreement - row.ci_low], [row.ci_high - row.agreement]]
         colour, marker = ("#d62728", "X") if failed else (style.BLUE, "o")
         ax.errorbar(place, row.agreement, errors, fmt=marker, color=colour, markersize=8 if failed else 4)
         ax.plot([place - 0.25, place + 0.25], [row.threshold] * 2, color="0.2", linewidth=0.9)
         if failed:
             ax.annotate("NO SIGNAL", (place, row.ci_high), ha="center", va="bottom", color="#d62728", weight="bold")
-    ticks = [f"{row.scheme}\n{row.witness}\nn = {row.n}" for row in table.itertuples()]
+    ticks = [f"{row.scheme}\n{row.witness}\nn = {row.n:,}" for row in table.itertuples()]
     ax.set_xticks(range(len(table)), ticks)
-    ax.set(ylabel="Agreement with the labels", ylim=(0.25, 1.0), xlim=(-0.5, len(table) - 0.5))
-    style.chance(ax)
+    ax.set(ylabel="Agreement with the labels", xlim=(-0.5, len(table) - 0.5))
+    style.accuracy_axis(ax, "y", chance=None)
+    style.horizontal(ax, style.CHANCE, name="chance")
     return figure

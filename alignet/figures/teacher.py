@@ -7,16 +7,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alignet import results
 from alignet.figures import style
 
+ACCURACY = "odd_one_out_accuracy"
 SCORES = {
-    "odd_one_out_accuracy": "Odd-one-out accuracy",
+    ACCURACY: "Odd-one-out accuracy",
     "kl": "KL to the targets (nats)",
     "ece": "Calibration error",
 }
 JUDGED = "judged"  # rows of teacher.csv about the triplets that people judged; the others are drawn ones of a level
 LEVELS = ("coarse", "boundary", "fine")
-ENOUGH = 30  # a noise ceiling of fewer triplets is not drawn
 LOOKS = {"none": ("base", "no map, one fitted scalar"), "fitted": ("alignet", "fitted map")}
 RIDGE: dict[str, Any] = {
     "marker": "s",
@@ -31,40 +32,54 @@ TARGETS = {  # kinds of targets: colour, marker, words
 }
 FACTORS = {"lambda": "lambda", "local_weight": "local term", "lr": "learning rate", "sigma": "sigma", "steps": "steps"}
 FOLDS = "Small points: folds of concepts; large: their mean"
+SPLITS = ("test", "validation", "train")  # concepts that no fit has seen, those of other folds, and those of the fit
 
 
 def before_and_after(scores: pd.DataFrame) -> Figure:
     """Odd-one-out accuracy, KL and calibration error of the teacher, before and after the map, by split.
 
     Small points: folds of concepts (train, validation); large points: their mean, or the final fit (test) with its 95 %
-    interval over triplets that share concepts. Dashed: the noise ceiling, if several people judged at least ENOUGH
-    triplets.
+    interval over triplets that share concepts. Dashed: the noise ceiling, if several people judged at least
+    `results.FEW_TRIPLETS` triplets. A split with fewer triplets, all folds together, is left out.
 
     Args: scores: the rows of teacher.csv without a map and of the chosen cell.
     """
-    splits = [split for split in ("train", "validation", "test") if split in set(scores["split"])]
     judged = scores[scores["level"] == JUDGED]
     shown = judged[~((judged["fold"] == "all") & (judged["split"] == "train"))]
+    totals = shown[shown["map"] == "fitted"].groupby("split")["n_triplets"].sum()
+    splits = [split for split in SPLITS if totals.get(split, 0) >= results.FEW_TRIPLETS]
+    few = style.left_out({split: totals[split] for split in SPLITS if split in totals})
+    if not splits:
+        return style.only_text(f"No figure. {few}")
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.36 * style.DOUBLE), layout="constrained")
     for ax, (column, label) in zip(axes, SCORES.items(), strict=True):
         for place, split in enumerate(splits):
             for shift, kind in zip((-0.15, 0.15), LOOKS, strict=True):
                 rows = shown[(shown["split"] == split) & (shown["map"] == kind)]
                 _folds(ax, place + shift, rows, column, kind)
-        totals = [shown.loc[shown["split"] == split, "n_triplets"].mean() for split in splits]
-        names = [f"{split}\nn = {total:,.0f}" for split, total in zip(splits, totals, strict=True)]
+        sizes = [shown.loc[shown["split"] == split, "n_triplets"].mean() for split in splits]
+        names = [f"{split}\nn = {size:,.0f}" for split, size in zip(splits, sizes, strict=True)]
         ax.set_xticks(range(len(splits)), names)
-        ax.set(ylabel=label, xlim=(-0.5, len(splits) - 0.5))
-    axes[0].set_ylim(0.28, 1)
-    style.chance(axes[0])
-    for place, split in enumerate(splits):
-        judged = shown[(shown["split"] == split) & (shown["n_repeated"] >= ENOUGH)]
-        if len(judged):
-            dash = [judged["noise_ceiling"].mean()] * 2
-            axes[0].plot([place - 0.4, place + 0.4], dash, color="0.3", linestyle="--", linewidth=1)
-    note = f"{FOLDS}; bar: 95 % interval over triplets, which share concepts"
-    _legend(figure, shown["choices"], note, {"chance": ":", "noise ceiling": "--"})
+        ax.set(ylabel=label, xlim=(-0.5, len(splits) - 0.5), ylim=(0, None))
+    style.accuracy_axis(axes[0], "y")
+    known = [_ceiling(axes[0], place, shown[shown["split"] == split]) for place, split in enumerate(splits)]
+    ones = bool(((shown["fold"] == "all") & shown["split"].isin(splits)).any())
+    note = f"{FOLDS}; n: triplets of a fold" + ("; bar: 95 % interval over triplets, which share concepts" * ones)
+    note = ".\n".join(filter(None, [note, few]))
+    _legend(figure, shown["choices"], note, {"chance": ":"} | ({"noise ceiling": "--"} if any(known) else {}))
     return figure
+
+
+def _ceiling(ax: Axes, place: float, rows: pd.DataFrame) -> bool:
+    """Draw a split's noise ceiling with its n, and say whether there is one of enough triplets."""
+    judged = rows[rows["n_repeated"] >= results.FEW_TRIPLETS]
+    if judged.empty:
+        return False
+    ceiling = judged["noise_ceiling"].mean()
+    ax.plot([place - 0.4, place + 0.4], [ceiling] * 2, color="0.3", linestyle="--", linewidth=1)
+    beside: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": style.SMALL, "color": "0.3"}
+    ax.annotate(f"n = {judged['n_repeated'].mean():,.0f}", (place, ceiling), xytext=(0, 3), **beside)
+    return True
 
 
 def _folds(ax: Axes, place: float, rows: pd.DataFrame, column: str, kind: str) -> None:
@@ -77,7 +92,7 @@ def _folds(ax: Axes, place: float, rows: pd.DataFrame, column: str, kind: str) -
         ax.plot([place + 0.07] * len(rows), rows[column], ".", markersize=3, alpha=0.6, color=colour)
     one = rows.iloc[0]
     errors = None
-    if len(rows) == 1 and column == "odd_one_out_accuracy" and pd.notna(one.get("ci_low")):
+    if len(rows) == 1 and column == ACCURACY and pd.notna(one.get("ci_low")):
         errors = style.ends(one[column], one["ci_low"], one["ci_high"])
     ax.errorbar(place, rows[column].mean(), yerr=errors, **look)
 
@@ -90,7 +105,7 @@ def _legend(figure: Figure, choices: pd.Series, note: str, lines: dict[str, str]
     labels = [*(words for _, words in LOOKS.values()), *lines]
     if ridge:
         handles, labels = [*handles, plt.Line2D([], [], **RIDGE)], [*labels, "ridge regression"]
-    title = f"{note}. Choices: {style.people(choices)}"
+    title = style.wrapped(figure, f"{note}. Choices: {style.people(choices)}")
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), title=title)
 
 
@@ -113,21 +128,21 @@ def by_level(scores: pd.DataFrame) -> Figure:
     for shift, kind in zip((-0.12, 0.12), LOOKS, strict=True):
         for place, level in enumerate(levels):
             rows = drawn[(drawn["map"] == kind) & (drawn["level"] == level)]
-            _folds(left, place + shift, rows, "odd_one_out_accuracy", kind)
+            _folds(left, place + shift, rows, ACCURACY, kind)
         _folds(right, shift, judged[judged["map"] == kind], "participation_ratio", kind)
     left.set_xticks(range(len(levels)), levels)
-    left.set(ylabel="Odd-one-out accuracy", xlim=(-0.5, len(levels) - 0.5), ylim=(min(0.3, left.get_ylim()[0]), None))
-    style.chance(left)
+    left.set(ylabel="Odd-one-out accuracy", xlim=(-0.5, len(levels) - 0.5))
+    style.accuracy_axis(left, "y")
     right.set(ylabel="Participation ratio (axes)", xticks=[], xlim=(-0.5, 0.5), ylim=(0, None))
     _legend(figure, drawn["choices"], f"{FOLDS}. Left: expected under VICE's distributions", {"chance": ":"})
     return figure
 
 
 PEOPLE = {  # split: title
-    "cross-fitted": "Concepts of other folds",
     "new": "New concepts",
-    "mixed": "Known and new concepts",
+    "cross-fitted": "Concepts of other folds",
     "known": "Known concepts",
+    "mixed": "Known and new concepts",
 }
 
 
@@ -135,14 +150,17 @@ def on_people(scores: pd.DataFrame) -> Figure:
     """Accuracy on people's own choices at each level.
 
     The choices are about concepts that a fold has not seen, and those of levels.csv by regime. Error bars: 95 %
-    intervals over triplets that share concepts.
+    intervals over triplets that share concepts. Levels with fewer than `results.FEW_TRIPLETS` triplets are left out.
 
     Args: scores: the rows of teacher.csv without a map, of ridge regression and of the chosen cell.
     """
-    shown = scores[scores["split"].isin(PEOPLE) & (scores["n_triplets"] >= ENOUGH)]
+    judged = scores[scores["split"].isin(PEOPLE)]
+    shown = judged[judged["n_triplets"] >= results.FEW_TRIPLETS]
     splits = [split for split in PEOPLE if split in set(shown["split"])]
+    numbers = judged.groupby(["split", "level"], sort=False)["n_triplets"].max()
+    few = style.left_out({f"{PEOPLE[split].lower()}, {level}": n for (split, level), n in numbers.items() if n})
     if not splits:
-        return style.only_text("No level has enough triplets that people judged.")
+        return style.only_text(f"No figure. {few}" if few else "No figure: people judged no triplets of a level")
     size: dict[str, Any] = {"figsize": (style.DOUBLE, 0.36 * style.DOUBLE), "sharey": True, "squeeze": False}
     figure, axes = plt.subplots(1, len(splits), layout="constrained", **size)
     for ax, split in zip(axes[0], splits, strict=True):
@@ -151,13 +169,14 @@ def on_people(scores: pd.DataFrame) -> Figure:
         for shift, kind in zip((-0.2, 0, 0.2), ("none", "ridge", "fitted"), strict=True):
             for place, level in enumerate(levels):
                 rows = of_split[(of_split["level"] == level) & (of_split["map"] == kind)]
-                _folds(ax, place + shift, rows, "odd_one_out_accuracy", kind)
+                _folds(ax, place + shift, rows, ACCURACY, kind)
         counts = of_split.groupby("level")["n_triplets"].first()
         ax.set_xticks(range(len(levels)), [f"{level}\n{counts[level]:,.0f}" for level in levels])
         ax.set(title=PEOPLE[split], xlim=(-0.5, len(levels) - 0.5))
-        style.chance(ax)
-    axes[0, 0].set(ylabel="Odd-one-out accuracy", ylim=(min(0.3, axes[0, 0].get_ylim()[0]), None))
+        style.accuracy_axis(ax, "y")
+    axes[0, 0].set(ylabel="Odd-one-out accuracy")
     note = "Numbers: triplets, each of which counts once. Bars: 95 % intervals over triplets, which share concepts"
+    note = ".\n".join(filter(None, [note, few]))
     _legend(figure, shown["choices"], note, {"chance": ":"}, ridge="ridge" in set(shown["map"]))
     return figure
 
@@ -166,7 +185,8 @@ def grid(scores: pd.DataFrame) -> Figure:
     """Validation scores of every cell of the grid, a column a factor; lines join cells that differ in that factor only.
 
     A point is the mean over the folds of concepts. Where triplets were drawn by level, a fold's score is the mean over
-    the levels, by which the cell is chosen. Filled: the chosen cell; blue: its line; dashed: without a map.
+    the levels, by which the cell is chosen. Filled: the chosen cell; blue: its line; dashed: without a map. Settings
+    differ by little, so no y axis begins at 0, and each is marked as cut.
 
     Args: scores: teacher.csv.
     """
@@ -184,13 +204,22 @@ def grid(scores: pd.DataFrame) -> Figure:
             _factor(ax, cells, factor, column)
             style.horizontal(ax, before[column].mean(), "--")
         row[0].set_ylabel(label)
+    for ax in axes.flat:
+        style.cut(ax)
+    for ax in axes[0]:
+        style.chance(ax)
+    low, high = (f([style.CHANCE, before[ACCURACY].mean(), *cells[ACCURACY]]) for f in (min, max))
+    axes[0, 0].set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     for ax, factor in zip(axes[-1], factors, strict=True):
         ax.set_xlabel(FACTORS[factor])
     blue: dict[str, Any] = {"color": style.BLUE, "marker": "D", "markersize": 4, "linewidth": 0.8}
-    handles = [plt.Line2D([], [], **blue), plt.Line2D([], [], color="0.4", linestyle="--", linewidth=0.8)]
-    title = f"Means over folds of concepts; cells that differ in one factor are joined. Choices: {_people(scores)}"
-    labels = ["chosen cell, and cells one factor away", "no map, one fitted scalar"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, title=title)
+    lines = {"no map, one fitted scalar": "--", "chance": ":"}
+    dashes = [plt.Line2D([], [], color="0.4", linestyle=line, linewidth=0.8) for line in lines.values()]
+    note = "Means over folds of concepts; cells that differ in one factor are joined. Axes are cut"
+    title = style.wrapped(figure, f"{note}. Choices: {_people(scores)}")
+    labels = ["chosen cell, and cells one factor away", *lines]
+    handles = [plt.Line2D([], [], **blue), *dashes]
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, title=title)
     return figure
 
 
@@ -201,18 +230,17 @@ def _people(scores: pd.DataFrame) -> str:
 def _factor(ax: Axes, cells: pd.DataFrame, factor: str, column: str) -> None:
     values = sorted(cells[factor].unique())
     for _, line in cells.groupby([name for name in FACTORS if name != factor]):
-        if len(line) > 1 or line["chosen"].any():
-            line = line.sort_values(factor)
-            places = [values.index(value) for value in line[factor]]
-            own = bool(line["chosen"].any())
-            colour = style.BLUE if own else "0.6"
-            look: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white", "linewidth": 0.8}
-            ax.plot(places, line[column], color=colour, zorder=3 if own else 2, **look)
-            for place, (_, cell) in zip(places, line.iterrows(), strict=True):
-                if cell["chosen"]:
-                    ax.plot(place, cell[column], "D", markersize=4.5, color=colour, zorder=4)
-    ax.set_xticks(range(len(values)), [f"{value:g}" for value in values], fontsize=style.SMALL)
-    ax.margins(x=0.15)
+        line = line.sort_values(factor)
+        places = [values.index(value) for value in line[factor]]
+        own = bool(line["chosen"].any())
+        colour = style.BLUE if own else "0.6"
+        look: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white", "linewidth": 0.8}
+        ax.plot(places, line[column], color=colour, zorder=3 if own else 2, **look)
+        for place, (_, cell) in zip(places, line.iterrows(), strict=True):
+            if cell["chosen"]:
+                ax.plot(place, cell[column], "D", markersize=4.5, color=colour, zorder=4)
+    ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+    ax.set_xlim(-0.4, len(values) - 0.6)
 
 
 def layers(scores: pd.DataFrame) -> Figure:
@@ -226,14 +254,14 @@ def layers(scores: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(names), figsize=size, layout="constrained", sharey=True, squeeze=False)
     for ax, name in zip(axes[0], names, strict=True):
         of_one = scores[scores["backbone"] == name]
-        errors = style.ends(of_one["odd_one_out_accuracy"], of_one["ci_low"], of_one["ci_high"])
-        ax.errorbar(of_one["depth"], of_one["odd_one_out_accuracy"], errors, color=style.BLUE, linewidth=0.8, zorder=1)
+        errors = style.ends(of_one[ACCURACY], of_one["ci_low"], of_one["ci_high"])
+        ax.errorbar(of_one["depth"], of_one[ACCURACY], errors, color=style.BLUE, linewidth=0.8, zorder=1)
         faces = [style.BLUE if read else "white" for read in of_one["read"]]
-        ax.scatter(of_one["depth"], of_one["odd_one_out_accuracy"], c=faces, edgecolors=style.BLUE, s=24, zorder=2)
+        ax.scatter(of_one["depth"], of_one[ACCURACY], c=faces, edgecolors=style.BLUE, s=24, zorder=2)
         ax.set_xticks(of_one["depth"], of_one["layer"], rotation=0 if len(scores) < 8 else 60)
         ax.set(xlabel="Layer", title=f"{name}, n = {of_one['n_triplets'].iloc[0]:,} triplets")
-        style.chance(ax)
-    axes[0, 0].set(ylabel="Accuracy without a map", ylim=(min(0.31, axes[0, 0].get_ylim()[0]), None))
+        style.accuracy_axis(ax, "y")
+    axes[0, 0].set(ylabel="Odd-one-out accuracy,\nwithout a map")
     note = "Filled: read by the teacher. Bars: 95 % intervals over triplets, which share concepts"
     style.legend(figure, scores["choices"], note, targets=(), lines={"chance": ":"})
     return figure
@@ -243,23 +271,30 @@ def soft_labels(scores: pd.DataFrame) -> Figure:
     """KL to the soft targets and calibration error on unseen concepts, by number of training triplets and kind of
     targets.
 
-    Small points: folds; large points: their mean. Args: scores: soft_labels.csv.
+    Small points: folds; large points: their mean. There is no figure if fewer than `results.FEW_TRIPLETS` triplets were
+    held out, all folds together. Args: scores: soft_labels.csv.
     """
-    columns = {"kl": SCORES["kl"], "ece": SCORES["ece"], "odd_one_out_accuracy": SCORES["odd_one_out_accuracy"]}
+    held_out = scores.groupby(["targets", "n_train"])["n_triplets"].sum().max()
+    if held_out < results.FEW_TRIPLETS:
+        return style.only_text(
+            f"No figure: fewer than {results.FEW_TRIPLETS} triplets were held out (n = {held_out:,.0f})"
+        )
+    columns = {"kl": SCORES["kl"], "ece": SCORES["ece"], ACCURACY: SCORES[ACCURACY]}
     figure, axes = plt.subplots(1, 3, figsize=(style.DOUBLE, 0.34 * style.DOUBLE), layout="constrained")
-    sizes = sorted(scores["n_train"].unique())
+    used = scores.groupby("n_train")["n_used"].mean().drop_duplicates()  # where there are no more triplets than used
+    sizes = list(used.index)
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
         for shift, (kind, (colour, marker, words)) in zip((-0.15, 0, 0.15), TARGETS.items(), strict=True):
-            of_kind = scores[scores["targets"] == kind]
+            of_kind = scores[(scores["targets"] == kind) & scores["n_train"].isin(sizes)]
             places = [sizes.index(n) + shift for n in of_kind["n_train"]]
             ax.plot([x + 0.05 for x in places], of_kind[column], marker, markersize=2, alpha=0.5, color=colour)
             means = of_kind.groupby("n_train")[column].mean()
             places = [sizes.index(n) + shift for n in means.index]
             ax.plot(places, means, marker=marker, markersize=5, color=colour, linewidth=0.8, label=words)
-        used = scores.groupby("n_train")["n_used"].mean()
         ax.set_xticks(range(len(sizes)), [f"{used[n]:,.0f}" for n in sizes])
-        ax.set(xlabel="Training triplets", ylabel=label, xlim=(-0.5, len(sizes) - 0.5))
-    style.chance(axes[2])
-    title = f"{FOLDS}. Dotted: chance. Choices: {style.people(scores['choices'])}"
+        ax.set(xlabel="Training triplets", ylabel=label, xlim=(-0.5, len(sizes) - 0.5), ylim=(0, None))
+    style.accuracy_axis(axes[2], "y")
+    note = f"{FOLDS}. Dotted: chance. Held out: {held_out:,.0f} triplets of all folds"
+    title = style.wrapped(figure, f"{note}. Choices: {style.people(scores['choices'])}")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title=title)
     return figure

@@ -1,7 +1,7 @@
 """Several finished and replicated runs in one figure, by level: python -m alignet.reruns.beside NAME=REPORTS ...
 
-Each REPORTS is a folder with tables/seeds.csv and tables/replicates.csv (`reruns.replicate`). Writes --out with
-.png, .pdf and .svg.
+Each REPORTS is a folder with tables/seeds.csv and tables/replicates.csv (`reruns.replicate`); people's noise ceilings
+are drawn if it has tables/levels.csv. Writes --out with .png, .pdf and .svg.
 """
 
 import argparse
@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         if missing:
             print(f"{missing[0]}: no such file: run python -m alignet.reruns.replicate there first", file=sys.stderr)
             return 1
-        runs[name] = (results.load(files[0]), results.load(files[1]))
+        people = Path(folder) / "tables" / "levels.csv"
+        runs[name] = (*map(results.load, files), results.load(people) if people.is_file() else None)
     style.use()
     style.save(seeds.by_world(runs), wanted.out)
     print(wanted.out.with_suffix(".png"))

@@ -48,7 +48,8 @@ def replicate(others: list[int], params_file: str, out_dir: str) -> None:
     results.save(summary, reports / "tables" / "seeds.csv")
     style.use()
     plotted = figures.plotted(summary, scores)
-    style.save(figures.by_level(summary, scores), reports / "variants" / "seeds", plotted)
+    people = results.load(reports / "tables" / "levels.csv")
+    style.save(figures.by_level(summary, scores, people), reports / "variants" / "seeds", plotted)
     style.save(figures.over_control(summary), reports / "variants" / "seeds_over_control", summary)
     print(f"{len(runs)} seeds: {reports / 'tables' / 'seeds.csv'}, {reports / 'variants' / 'seeds.png'}")
 

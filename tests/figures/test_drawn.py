@@ -118,7 +118,7 @@ def test_it_is_a_journal_column_wide_and_its_text_is_small_but_readable(drawn):
     width = figure.get_figwidth() * 25.4
     assert min(abs(width - 89), abs(width - 183)) < 0.1
     sizes = {round(text.get_fontsize(), 1) for text, _ in texts(figure)}
-    assert sizes <= {6.0, 7.0}, (name, sizes)
+    assert sizes <= {7.0}, (name, sizes)
 
 
 def test_no_text_is_cut_off(drawn):

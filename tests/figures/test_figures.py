@@ -31,7 +31,8 @@ def levels_table(choices="simulated"):
         {"student": student, "target": target, "representation": "pooled", "level": level, "n_triplets": 90}
         | {"odd_one_out_accuracy": 0.4 + 0.1 * place, "ci_low": 0.38 + 0.1 * place, "ci_high": 0.43 + 0.1 * place}
         | {"noise_ceiling": 0.8, "noise_ceiling_low": 0.78, "noise_ceiling_high": 0.82, "choices": choices}
-        | {"relative_improvement": 12.0 if target == "alignet" else float("nan")}
+        | {"n_repeated": 30, "relative_improvement": 12.0 if target == "alignet" else float("nan")}
+        | {"relative_improvement_low": 4.0, "relative_improvement_high": 20.0}
         for student in ("lite0", "vit")
         for place, target in enumerate(results.TARGETS)
         for level in (*LEVELS, "all")
@@ -113,7 +114,7 @@ def grid_table():
 def soft_label_table():
     rows = [
         {"targets": kind, "n_train": n, "n_used": min(n, 500), "fold": fold, "kl": 0.3, "ece": 0.1}
-        | {"odd_one_out_accuracy": 0.5, "choices": "simulated"}
+        | {"odd_one_out_accuracy": 0.5, "n_triplets": 15, "choices": "simulated"}
         for kind in teacher.TARGETS
         for n in (60, 1000)
         for fold in (0, 1)
@@ -206,6 +207,7 @@ def test_the_teachers_figure_says_that_its_choices_are_simulated():
 def test_a_noise_ceiling_of_too_few_triplets_is_not_drawn():
     dashed = [line for line in DRAWN["teacher"]().axes[0].lines if line.get_linestyle() == "--"]
     assert [list(line.get_ydata()) for line in dashed] == [[0.7, 0.7]]  # the test split's: others have one triplet
+    assert "n = 90" in words(DRAWN["teacher"]())
 
 
 def test_the_grid_fills_the_chosen_cell_only_and_has_a_panel_for_each_factor_that_differs():
@@ -213,6 +215,7 @@ def test_the_grid_fills_the_chosen_cell_only_and_has_a_panel_for_each_factor_tha
     accuracy, steps = figure.axes[:2]
     assert [ax.get_xlabel() for ax in figure.axes[-2:]] == ["lambda", "steps"]
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["100", "500"]
+    assert len([line for line in accuracy.lines if line.get_transform() == accuracy.transAxes]) == 2  # a cut axis
     filled = [line for line in accuracy.lines if line.get_marker() == "D" and line.get_markerfacecolor() == style.BLUE]
     assert [list(line.get_ydata()) for line in filled] == [[pytest.approx(0.6)]]
     assert any(line.get_linestyle() == "--" and list(line.get_ydata()) == [0.35, 0.35] for line in accuracy.lines)
@@ -308,6 +311,7 @@ def test_a_similarity_matrix_has_a_line_between_the_coarsest_labels():
 
 def test_the_training_curve_shows_each_run_thin_and_its_running_mean():
     figure = student.training_curve(curve_table(), window=2)
+    assert figure.axes[1].get_ylim() == (0, 1)
     thin, smooth = figure.axes[0].lines[:2]
     assert thin.get_ydata()[:3].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert smooth.get_ydata()[:3].tolist() == pytest.approx([1, 3 / 4, 5 / 12])
@@ -440,9 +444,11 @@ def test_reliability_draws_how_far_shares_lie_from_the_models_probabilities():
         for target in results.TARGETS
         for k, p in ((3, 0.35), (1, 0.15))
     ]
-    few = pd.DataFrame(rows).assign(choices="simulated", n=9)
-    assert "No figure" in levels.reliability(few).axes[0].texts[0].get_text()
-    (ax,) = levels.reliability(pd.DataFrame(rows).assign(choices="simulated", n=10)).axes
+    few = pd.DataFrame(rows).assign(choices="simulated", n=29)
+    certain = pd.DataFrame(rows).assign(choices="simulated", n=30, ci_low=0.0, ci_high=0.0)  # all of one bin alike
+    for table in (few, certain):
+        assert "No figure" in levels.reliability(table).axes[0].texts[0].get_text()
+    (ax,) = levels.reliability(pd.DataFrame(rows).assign(choices="simulated", n=30)).axes
     assert lines_at(ax, 0)
     for number, target in enumerate(results.TARGETS):
         shift = 0.008 * (number - 1)

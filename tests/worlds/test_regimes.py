@@ -178,8 +178,8 @@ def table_of(**numbers):
 
 
 def test_mixed_triplets_are_drawn_where_there_are_more_of_them_than_new_ones():
-    assert regimes.shown(table_of(mixed=5, new=10, known=3)) == ["known", "new"]
-    assert regimes.shown(table_of(known=3, mixed=15, new=10)) == ["known", "new", "mixed"]
+    assert regimes.shown(table_of(mixed=5, new=10, known=3)) == ["new", "known"]
+    assert regimes.shown(table_of(known=3, mixed=15, new=10)) == ["new", "known", "mixed"]
     assert regimes.shown(table_of(known=3, mixed=1)) == ["known", "mixed"]
 
 
@@ -197,7 +197,7 @@ def many(world, n, study, seed, pool):
     return rows(*((images, int(draw.integers(3)), "p") for images in shown), level="coarse", study=study)
 
 
-def test_the_figure_has_a_row_of_panels_for_known_and_one_for_new_concepts_and_studies_one_of_their_own():
+def test_the_figure_has_a_row_of_panels_for_new_and_one_for_known_concepts_and_studies_one_of_their_own():
     human, test = NAMES[:8], NAMES[9:]
     parts = [many(None, 40, "", 0, human), many(None, 19, "", 1, test), many(None, 30, "2025", 2, human + test)]
     world = dataclasses.replace(make_world(pd.concat(parts, ignore_index=True)), judged="photographs")
@@ -206,7 +206,7 @@ def test_the_figure_has_a_row_of_panels_for_known_and_one_for_new_concepts_and_s
     table = levels.levels(world, stored, SETTINGS, PEOPLE)
     figure = figures.by_abstraction(table)
     drawn = [ax for ax in figure.axes if ax.axison]
-    assert [ax.get_ylabel() for ax in drawn] == ["Known concepts", "New concepts"]
+    assert [ax.get_ylabel() for ax in drawn] == ["New concepts", "Known concepts"]
     said = figure.legends[0].get_title().get_text().replace("\n", " ")
     assert "human participants, who were shown photographs" in said
     assert "Known concepts: 40 choices of 1 people" in said

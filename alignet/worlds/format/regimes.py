@@ -61,7 +61,7 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown(table: pd.DataFrame) -> list[str]:
-    """The regimes that figures draw, in their order: known, new and perhaps mixed.
+    """The regimes that figures draw, in their order: new, known and perhaps mixed.
 
     Mixed triplets are drawn if there are no new ones, or if there are more mixed than new ones, so that they say more.
     """
@@ -69,7 +69,7 @@ def shown(table: pd.DataFrame) -> list[str]:
     rows = rows[text(rows, "regime") != ""]
     column = next((name for name in ("n_triplets", "n") if name in rows), None)
     number = {name: len(of) if column is None else of[column].max() for name, of in rows.groupby(text(rows, "regime"))}
-    found = [name for name in REGIMES if name in number]
+    found = [name for name in HEADLINE if name in number]
     return [name for name in found if name != "mixed" or number["mixed"] > number.get("new", 0)]
 
 
