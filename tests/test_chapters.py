@@ -99,6 +99,7 @@ def test_a_chapter_shows_functions_and_its_code_names_no_file_of_theirs(path):
 @chapters
 def test_a_chapter_has_its_parts_and_two_questions_with_folded_answers(path):
     said = text(path)
+    assert 800 <= len(said.split()) <= 1500
     headings = re.findall(r"(?m)^## (.+)$", said)
     assert re.findall(r"(?m)^.*\S #{2,} .*$", said) == []  # a heading inside a line is none
     assert headings[0] in ("What the paper did", "What the paper found")
