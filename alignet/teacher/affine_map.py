@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from alignet import config
 from alignet.config import Teacher
 from alignet.maths import losses, metrics
 from alignet.maths.choices import gather_pair_similarities, odd_one_out, row_pair_similarities
@@ -27,9 +28,9 @@ FINAL_LR = 0.05  # the learning rate falls linearly to this share of its start
 
 @dataclass(frozen=True)
 class AffineMap:
-    """An affine map x' = W z + b of standardised features z = (features - mean) / scale (Eq. 5 of docs/method.md).
+    """An affine map x = W z + b of standardised features z = A (features - mean) / scale (Eq. 5 of docs/method.md).
 
-    Where there are principal axes, z is projected on them first.
+    The rows of A are the principal axes, `components`; without them A is the identity.
 
     weight: (q, k); bias: (q,); mean: (p,); scale: scalar, or (p,) where several layers are joined (`joined_scale`);
     components: (k, p) with orthonormal rows, or None, in which case k = p. q equals k where the fit starts at a scaled
@@ -73,7 +74,7 @@ class AffineMap:
 
     def save(self, folder: Path, settings: Teacher) -> None:
         """Write the map, its statistics and axes to teacher.safetensors, with the settings of the fit as metadata."""
-        folder.mkdir(parents=True, exist_ok=True)
+        config.own(folder).mkdir(parents=True, exist_ok=True)
         path = folder / "teacher.safetensors"
         tensors = {name: tensor.contiguous() for name, tensor in vars(self).items() if tensor is not None}
         save_file(tensors, path, metadata={"settings": json.dumps(dataclasses.asdict(settings))})
@@ -116,10 +117,11 @@ def fit(
 ) -> AffineMap:
     """Fit the teacher's map by Adam on batches of triplets.
 
-    The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - W' ||_F^2. W' is mean(diag
-    W) I or, with settings.start 'ridge', the W of `start`. L is the KL divergence from the judgements' targets (loss
-    'uncertainty') or -log q of people's single choices ('hard'). With `drawn` and settings.batch_concepts, L is the KL
-    divergence from the embedding's choice distributions, over all triplets among that many concepts a step.
+    The loss is Eq. 6 of docs/method.md: (1 - alpha) L + alpha `losses.local` + lambda || W - W' ||_F^2. W' is (tr(W) /
+    k) I for W of shape (k, k) or, with settings.start 'ridge', the W of `start`. L is the KL divergence from the
+    judgements' targets (loss 'uncertainty') or -log q of people's single choices ('hard'). With `drawn` and
+    settings.batch_concepts, L is the KL divergence from the embedding's choice distributions, over all triplets among
+    that many concepts a step.
 
     Args: features: (n, p) of all pictures; only those in `judgements` and `drawn` are used. others: (m, p) of other
         pictures, whose neighbourhoods the local term keeps. start: the map that the fit starts from; None: W = sigma I
@@ -214,7 +216,7 @@ def _all_triplets(
 def untransformed(
     features: Tensor, judgements: ChoiceCounts, sigma: float, pca: int | None, widths: list[int] | None = None
 ) -> AffineMap:
-    """The map before any fit: W = sigma I and b = 0, with the statistics and principal axes of the judged pictures.
+    """The map before any fit, W_0 = sigma I and b_0 = 0, with the statistics and principal axes of the judged pictures.
 
     There are fewer axes than `pca` if there are fewer judged pictures or dimensions.
 
