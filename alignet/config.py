@@ -548,12 +548,13 @@ def _read(params_file: str) -> dict[str, Any]:
 class _Loader(yaml.SafeLoader):
     """Reads YAML, but refuses a key that stands twice, of which others keep the last without a word."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # before merge keys (<<) add those of others
+        node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value]
         for number, (key, _) in enumerate(node.value):
             if key.value in keys[:number]:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 @lru_cache(maxsize=16)
@@ -624,7 +625,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("profile", help="for instance params/paper.yaml")
     try:
         write_profile(parser.parse_args(arguments).profile)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:  # OSError: params.yaml cannot be written
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -108,18 +108,19 @@ def test_the_repositorys_params_load(file, section):
 
 
 @pytest.mark.parametrize("file", PARAMS)
-@pytest.mark.parametrize(("section", "cls"), [("backbones", config.Backbone), ("students", config.Student)])
-def test_every_backbone_and_student_of_the_repositorys_params_loads(file, section, cls):
+@pytest.mark.parametrize("section", config.SHARING)
+def test_every_backbone_and_student_of_the_repositorys_params_loads(file, section):
     names = list(config.values(file)[section])
     assert names
     for name in names:
+        cls = config.Student if section == "students" else config.kind_of_backbone(name, file)
         assert isinstance(config.load(f"{section}.{name}", cls, file), cls)
 
 
 @pytest.mark.parametrize("file", PARAMS)
 def test_every_name_that_a_run_loops_over_has_its_section(file):
     for name in config.names("backbones", file):
-        config.load(f"backbones.{name}", config.Backbone, file)
+        config.backbone(name, file)
     for name in config.names("students", file):
         assert name in config.names("backbones", file)
         config.load(f"students.{name}", config.Student, file)
@@ -279,6 +280,13 @@ def test_a_file_that_holds_no_params_is_one_line_and_changes_nothing(home, capsy
 def test_windows_line_ends_and_a_byte_order_mark_are_passed_over(home):
     (home / "mine.yaml").write_bytes(b"\xef\xbb\xbfbase: params.yaml\r\nteacher: {lr: 0.5}\r\n")
     assert config.value("teacher.lr", "mine.yaml") == 0.5
+
+
+def test_keys_that_merge_keys_bring_do_not_stand_twice(home):
+    text = "base: params.yaml\nlevels: {<<: &a {<<: &b {seed: 3}, seed: 4}, centred: true}\n"
+    text += "similarity: {<<: *a, pairs: 2}\n"
+    (home / "mine.yaml").write_text(text)
+    assert config.value("levels.seed", "mine.yaml") == config.value("similarity.seed", "mine.yaml") == 4
 
 
 @pytest.mark.parametrize(

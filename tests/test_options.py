@@ -28,7 +28,7 @@ BACKBONE = ["evaluate", "--backbone", "resnet18", "--weights", "random"]
         (["compare", "--publish", "x", "--against", "y", "--from", "z"], "--against, --from: without effect beside"),
         (["compare", "--url", "https://x"], "--url: without effect beside no --publish"),
         (["compare", "--fetch", "--out-dir", "x"], "--out-dir: without effect beside --fetch"),
-        (["fetch", "mur92", "--all"], "--pictures, --all, --split-seed and --accept-terms are for things"),
+        (["fetch", "mur92", "--all"], "--accept-terms are for things"),
         (["beside", "reports"], "'reports' is not NAME=REPORTS"),
     ],
 )
@@ -44,6 +44,27 @@ def test_a_job_holds_its_settings(main, capsys):
     with pytest.raises(SystemExit):
         main(["--job", "{}", "--out-dir", "elsewhere"])
     assert "--out-dir: without effect beside --job" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluate", "--backbone", "", "--weights", "random"], "--backbone, --features: no name"),
+        (["evaluate", "--features", ""], "--backbone, --features: no name"),
+        (["run", "a.ipynb", "b.ipynb", "-p", "steps", "["], "-p: while parsing a flow node"),
+    ],
+)
+def test_a_value_that_is_none_is_refused(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        alignet.main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_file_that_is_no_notebook_is_one_line(tmp_path, capsys):
+    (tmp_path / "a.ipynb").write_text("name,odd\n")
+    assert alignet.main(["run", str(tmp_path / "a.ipynb"), str(tmp_path / "b.ipynb")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'a.ipynb'}: is no notebook\n"
 
 
 def test_numbers_for_every_level_are_refused_beside_one_level(tmp_path, capsys):

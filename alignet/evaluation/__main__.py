@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--params-file", default="params.yaml")
     parser.add_argument("--out-dir", default=".", help="of the run: its data/world is scored on")
     wanted = parser.parse_args(arguments)
+    if "" in (wanted.backbone, wanted.features):
+        parser.error("--backbone, --features: no name")
     if wanted.features:
         config.refuse_beside(parser, wanted, "--features", "weights", "options", "layer", "picture_size")
     else:
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     said = {name: value for name, value in vars(wanted).items() if value is not None}
     try:
         run(argparse.Namespace(**vars(wanted) | UNSAID | said))
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # OSError: a place that cannot be written to
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -101,7 +103,7 @@ def model_of(wanted: argparse.Namespace, name: str, world: tables.World) -> scor
     settings = scoring.resolved(wanted.params_file)
     if wanted.features:
         names, features = feature_files.read(config.FeatureFile(features=wanted.features, names=wanted.names))
-        return scoring.Model(features, name, world, settings, names)
+        return scoring.Model(features, name, world, settings, names, source=wanted.features)
     model = config.Backbone(
         model=wanted.backbone,
         options=dict(wanted.options),

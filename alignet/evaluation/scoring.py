@@ -97,7 +97,10 @@ def score(
 
 
 class Model:
-    """A model in a world. What several benchmarks need is run once. Args: see `score`."""
+    """A model in a world. What several benchmarks need is run once.
+
+    Args: see `score`; source: what errors call a matrix of features, such as its file.
+    """
 
     def __init__(
         self,
@@ -108,12 +111,14 @@ class Model:
         names: Sequence[str] | None = None,
         picture_size: int = 224,
         prepare: given.Prepare | None = None,
+        source: str = MATRIX,
     ):
+        self.source = source
         self.name, self.world, self.settings = name, world, settings
         self.students: Students = {}
         self.features: tuple[list[str], np.ndarray] | None = None
         if isinstance(model, Features):
-            self.features = named_features(model, names)
+            self.features = named_features(model, names, source)
         else:
             self.students = {(name, "base"): network(model, picture_size, prepare)}
 
@@ -152,7 +157,7 @@ class Model:
 
     def _of_matrix(self, rows: Tensor) -> Layers:
         assert self.features is not None
-        found, _ = feature_files.of_pictures(*self.features, MATRIX, self.world, rows)
+        found, _ = feature_files.of_pictures(*self.features, self.source, self.world, rows)
         return {(self.name, "base"): {"pooled": found}}
 
 
@@ -170,7 +175,7 @@ def network(model: Any, picture_size: int, prepare: given.Prepare | None) -> tup
     raise ValueError(f"model: is a {type(model).__name__}, and not {known}")
 
 
-def named_features(features: Features, names: Sequence[str] | None) -> tuple[list[str], np.ndarray]:
+def named_features(features: Features, names: Sequence[str] | None, source: str) -> tuple[list[str], np.ndarray]:
     """Names (n,) and features (n, dim) float32 of a matrix. Raises: ValueError as `feature_files.checked`."""
     if isinstance(features, pd.DataFrame):
         names = features.index.astype(str).tolist() if names is None else names
@@ -180,5 +185,5 @@ def named_features(features: Features, names: Sequence[str] | None) -> tuple[lis
     else:
         rows = features
     if names is None:
-        raise ValueError(f"{MATRIX}: names: missing; they say which picture each row is of")
-    return feature_files.checked([str(name) for name in names], rows, MATRIX)
+        raise ValueError(f"{source}: names: missing; they say which picture each row is of")
+    return feature_files.checked([str(name) for name in names], rows, source)

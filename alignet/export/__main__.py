@@ -128,7 +128,7 @@ def export_teacher(folder: Path, params_file: str, out_dir: str) -> None:
     The arrays have the names that thingsvision's alignment reads. Raises: ValueError that names the missing file.
     """
     names = config.value("teacher.backbones", params_file)
-    read = [config.load(f"backbones.{name}", Backbone, params_file) for name in names]
+    read = [config.backbone(name, params_file) for name in names]
     data, _ = config.folders(out_dir)
     file = data / "teacher" / "teacher.safetensors"
     if not file.is_file():
@@ -228,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             export_student(chosen.student, chosen.target, chosen.folder, chosen.params_file, chosen.out_dir)
             print(f"{chosen.folder}: timm {timm.__version__} loads it as local-dir:{chosen.folder}")
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # OSError: a folder that is a file, or cannot be written to
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -5,13 +5,14 @@ An entry of `backbones` with the key `features` (config.FeatureFile) names the f
 - FILE.npy, (n, dim), with a text file of n names, one a line: `names`, or file_names.txt beside it, as thingsvision
   writes both;
 - FILE.npz with the arrays features (n, dim) and names (n,); names may also stand in a text file;
-- FILE.csv: a row a picture, the first column its name, all others numbers.
+- FILE.csv: names of columns, then a row a picture, the first column its name, all others numbers.
 
 A row belongs to a picture by the picture's id, or by its file name with or without folder and ending. Where a name is
 no picture but a concept (a value of the world's finest label), the row belongs to the photograph of that concept that
 people judged.
 """
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ def checked(names: list[str], rows: np.ndarray, source: str) -> tuple[list[str],
         raise ValueError(f"{source}: is {rows.dtype} of shape {rows.shape}, not pictures x numbers")
     if len(names) != len(rows):
         raise ValueError(f"{source}: {len(rows)} rows, and {len(names)} names: their counts must be equal")
-    rows = rows.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large is said below, by name
+        rows = rows.astype(np.float32)
     wrong = ~np.isfinite(rows).all(1)
     if wrong.any():
         raise ValueError(f"{source}: the features of {names[int(wrong.argmax())]!r} are not finite")
@@ -121,10 +123,25 @@ def _npz(path: Path, file: FeatureFile) -> tuple[list[str], np.ndarray]:
 
 def _csv(path: Path, file: FeatureFile) -> tuple[list[str], np.ndarray]:
     try:
-        table = pd.read_csv(path, keep_default_na=False)
-        return table.iloc[:, 0].astype(str).tolist(), table.iloc[:, 1:].to_numpy(np.float64)
-    except (ValueError, IndexError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            columns = next(csv.reader(opened), [])[1:]
+        table = pd.read_csv(path, keep_default_na=False, converters={0: str})
+        read = table.iloc[:, 0].str.strip().tolist(), table.iloc[:, 1:].to_numpy(np.float64)
+    except (ValueError, IndexError, csv.Error) as error:
         raise ValueError(f"{file.features}: is no table of a name and numbers a row ({error})") from None
+    if any(_is_fraction(column) for column in columns):
+        raise ValueError(
+            f"{file.features}: row 1 holds numbers: give the columns names, of which features are not read"
+        )
+    return read
+
+
+def _is_fraction(word: str) -> bool:
+    """Whether a column's name is a number with decimals, so that row 1 is no header; 0, 1, 2 ... may be names."""
+    try:
+        return not float(word).is_integer()
+    except (ValueError, OverflowError):
+        return False
 
 
 def _load(path: Path, file: FeatureFile) -> np.ndarray | dict[str, np.ndarray]:
@@ -141,7 +158,10 @@ def _names(path: Path, file: FeatureFile) -> list[str]:
     place = path.with_name(BESIDE) if file.names is None else home() / file.names
     if not place.is_file():
         raise ValueError(f"{file.names or place}: no such file, which would name the rows of {file.features}")
-    return [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        return [line.strip() for line in place.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file.names or place}: is not UTF-8 ({error})") from None
 
 
 def _places(names: list[str], images: pd.DataFrame, source: str) -> np.ndarray:

@@ -32,6 +32,7 @@ from jupyter_client import AsyncKernelManager
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 from nbclient.exceptions import DeadKernelError
+from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
@@ -192,7 +193,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    parameters = {name: yaml.safe_load(value) for name, value in options.parameters}
+    try:
+        parameters = {name: yaml.safe_load(value) for name, value in options.parameters}
+    except yaml.YAMLError as error:
+        parser.error(f"-p: {' '.join(str(error).split())}")
     try:
         with ended_by_signals(options.notebook):
             run(options.notebook, options.executed, parameters)
@@ -209,6 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:  # of the executed notebook, as on a full disk; those of a cell are the cell's
         print(f"{options.notebook}: {error}", file=sys.stderr)
+        return 1
+    except NotJSONError:
+        print(f"{options.notebook}: is no notebook", file=sys.stderr)
         return 1
     return 0
 

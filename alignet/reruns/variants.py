@@ -80,7 +80,7 @@ def told(action: Callable[[], None]) -> int:
     try:
         with kernels.served():
             action()
-    except (ValueError, subprocess.CalledProcessError) as error:
+    except (ValueError, OSError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -199,6 +199,10 @@ def test_a_file_of_features_is_scored_by_the_command_line_beside_other_models(ru
     assert capsys.readouterr().err.splitlines() == [
         f"{run / 'brain.npy'}: 36 rows, and 35 names: their counts must be equal"
     ]
+    np.save(run / "brain.npy", rows[:1].numpy())
+    (run / "names.txt").write_text(names[0])
+    assert evaluate.main(words) == 1
+    assert capsys.readouterr().err.startswith(f"{run / 'brain.npy'}: has no features of ")
 
 
 def test_options_of_timms_model_are_taken_from_the_command_line(run, capsys):

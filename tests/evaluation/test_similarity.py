@@ -297,6 +297,11 @@ def test_a_numpy_matrix_takes_its_names_from_a_file(tmp_path):
     assert values.tolist() == (-torch.eye(3)).tolist()
     with pytest.raises(ValueError, match=r"square\.npy: needs labels"):
         matrices.read(tmp_path, matrix)
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\nc\r\n")
+    assert matrices.read(tmp_path, matrix | {"labels": "names.txt"})[1] == labels
+    np.save(tmp_path / "square.npy", np.eye(3, dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"square\.npy: cannot be read as \.npy"):
+        matrices.read(tmp_path, matrix | {"labels": "names.txt"})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import re
 import stat
 from pathlib import Path
 
+import inputs
 import numpy as np
 import pandas as pd
 import pytest
@@ -333,6 +334,22 @@ def test_the_teachers_arrays_give_the_maps_outputs(tmp_path, axes):
     found = (features.numpy() - arrays["mean"]) / arrays["std"] @ arrays["weights"] + arrays["bias"]
     np.testing.assert_allclose(found, fitted(features).numpy(), rtol=1e-5, atol=1e-5)
     assert "tf_efficientnet_lite1" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_map_of_a_teacher_that_reads_a_file_of_features_says_so_and_a_folder_that_is_a_file_is_one_line(
+    tmp_path, capsys
+):
+    params = {"base": "params.yaml", "backbones": {"clip": {"features": "clip.npy", "names": None}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(params | {"teacher": {"backbones": ["clip"]}}))
+    (tmp_path / "data").mkdir()
+    fitted = affine_map.AffineMap(torch.eye(2), torch.zeros(2), torch.zeros(2), torch.tensor(1.0), None)
+    fitted.save(tmp_path / "data" / "teacher", inputs.settings("teacher"))
+    words = ["--params-file", str(tmp_path / "mine.yaml"), "--out-dir", str(tmp_path)]
+    assert export.main(["--teacher", str(tmp_path / "out"), *words]) == 0
+    assert "features of the file clip.npy" in (tmp_path / "out" / "README.md").read_text()
+    capsys.readouterr()
+    assert export.main(["--teacher", str(tmp_path / "mine.yaml"), *words]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_student_without_a_head_has_one_part():

@@ -53,6 +53,25 @@ def test_the_three_forms_give_the_same_names_and_numbers(write, kind):
     assert np.array_equal(rows, FEATURES)
 
 
+def test_names_may_have_a_byte_order_mark_and_windows_line_ends_and_must_be_utf8(write, tmp_path):
+    file = write(["a", "b"])
+    (tmp_path / "file_names.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\n")
+    assert feature_files.read(file)[0] == ["a", "b"]
+    (tmp_path / "file_names.txt").write_bytes("ä\nb\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"file_names\.txt: is not UTF-8"):
+        feature_files.read(file)
+
+
+def test_a_table_whose_first_row_is_a_picture_is_refused(tmp_path):
+    """pandas takes it for the names of columns, and the picture would be lost."""
+    file = FeatureFile(features=str(tmp_path / "a.csv"), names=None)
+    (tmp_path / "a.csv").write_text("dog,0.25,1.5\ncat,1,2\n")
+    with pytest.raises(ValueError, match=r"a\.csv: row 1 holds numbers: give the columns names"):
+        feature_files.read(file)
+    (tmp_path / "a.csv").write_text("name,0,1\ndog,0.25,1.5\n007,1,2\n")
+    assert feature_files.read(file)[0] == ["dog", "007"]
+
+
 def test_names_may_stand_in_a_text_file_of_another_name(write):
     assert feature_files.read(write(["a", "b"], beside="mine.txt"))[0] == ["a", "b"]
 

@@ -70,9 +70,20 @@ def _labelled(root: Path, matrix: Mapping[Any, str]) -> tuple[np.ndarray, list[s
             raise ValueError(f"{matrix['labels']}: has no column named {', '.join(NAMES)}")
         lines = table[columns[0]].tolist()
     else:
-        lines = labels.read_text(encoding="utf-8").splitlines()
-    values = np.load(file) if name.endswith(".npy") else _matlab(name, file)
+        lines = labels.read_text(encoding="utf-8-sig").splitlines()
+    values = _numpy(name, file) if name.endswith(".npy") else _matlab(name, file)
     return values.astype(float), [line for line in lines if line]
+
+
+def _numpy(name: str, file: Path) -> np.ndarray:
+    try:
+        with file.open("rb") as opened:
+            found = np.load(opened, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{name}: cannot be read as .npy ({error})") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: is no array of numbers")
+    return found
 
 
 def _matlab(name: str, file: Path) -> np.ndarray:
