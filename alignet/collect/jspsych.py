@@ -16,6 +16,7 @@ from jinja2 import Environment, select_autoescape
 from markupsafe import Markup
 
 from alignet.collect.widget import SIDE
+from alignet.worlds.folder import trials
 from alignet.worlds.folder.trials import LIST
 from alignet.worlds.format import pictures, tables
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
@@ -45,12 +46,12 @@ def write(world: World, plan: pd.DataFrame, out: Path, source: str = SOURCE) -> 
         for name in names:
             pictures.shown(paths[name], SIDE).save(part / "pictures" / files[name], quality=92)
         kept = [column for column in (*columns, "level", "practice", "repeat_of") if column in plan]
-        trials = [
+        listed = [
             {"files": [files[row[column]] for column in columns], "data": {name: row[name] for name in kept}}
             | ({"list": str(row[LIST])} if LIST in plan else {})
             for row in plan.to_dict("records")
         ]
-        text = json.dumps(trials, ensure_ascii=True).replace("<", "\\u003c")
+        text = json.dumps(listed, ensure_ascii=True).replace("<", "\\u003c")
         page = Environment(autoescape=select_autoescape(default=True, default_for_string=True)).from_string(
             TEMPLATE.read_text(encoding="utf-8")
         )
@@ -66,11 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", default=SOURCE, help="where the page finds jsPsych: a URL, or a folder beside it")
     wanted = parser.parse_args(arguments)
     try:
-        if not wanted.trials.is_file():
-            raise WorldError(f"{wanted.trials}: no such file; python -m alignet.worlds triplets writes one")
-        plan = pd.read_csv(wanted.trials, keep_default_na=False, dtype=str)
-        write(tables.read(wanted.world, unfilled=True), plan, wanted.out, wanted.source)
-    except WorldError as error:
+        world = tables.read(wanted.world, unfilled=True)
+        write(world, trials.read(wanted.trials, world), wanted.out, wanted.source)
+    except (WorldError, OSError) as error:  # OSError: a place that cannot be written to
         print(error, file=sys.stderr)
         return 1
     print(f"{wanted.out / 'index.html'}: put the folder on a web host; import what it saves")

@@ -49,21 +49,13 @@ def of_list(
     Raises: WorldError that names the file, and the columns that it lacks, its lists where it has none of this number,
         or a picture that is not the world's.
     """
-    if not file.is_file():
-        raise WorldError(f"{file}: no such file; python -m alignet.worlds triplets writes one")
-    try:
-        table = pd.read_csv(file, keep_default_na=False, dtype=str)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise WorldError(f"{file}: cannot be read as a table ({str(error).strip()})") from None
-    if lacking := [column for column in TRIPLET if column not in table]:
-        raise WorldError(f"{file}: has no column {', '.join(lacking)}")
+    table = trials.read(file, world)
+    if TRIPLET[2] not in table:
+        raise WorldError(f"{file}: has no column {TRIPLET[2]}")
     lists = table[trials.LIST] if trials.LIST in table else pd.Series("1", table.index)
     mine = table[lists == str(number)]
     if not len(mine):
         raise WorldError(f"{file}: has no list {number}; its lists are {', '.join(dict.fromkeys(lists))}")
-    unknown = sorted(set(mine[TRIPLET].to_numpy().ravel()) - set(world.images["image"].astype(str)))
-    if unknown:
-        raise WorldError(f"{file}: {unknown[0]!r} is not among the images of {world.name}")
     kept = [column for column in (*TRIPLET, "level") if column in mine]
     return _after_practice(world, mine[kept], practice, checks, seed)
 

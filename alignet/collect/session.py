@@ -150,4 +150,4 @@ class Session:
         """Append the rows to the tables of the world in a folder, each once; return a line that says what was added."""
         file = self.folder / "export.csv"
         self.rows().to_csv(file, index=False)
-        return answers.add(world, file, unit="seconds")
+        return answers.add(world, file, unit="seconds" if self.kind == "triplets" else None)

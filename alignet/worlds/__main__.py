@@ -9,7 +9,7 @@ from pathlib import Path
 from alignet.worlds import check
 from alignet.worlds.folder import answers, hold_out, imagefolder, proposal, trials
 from alignet.worlds.folder import world as folder_world
-from alignet.worlds.format import tables
+from alignet.worlds.format import files, tables
 from alignet.worlds.format.schema import LEVELS, SPLITS
 from alignet.worlds.format.tables import WorldError
 
@@ -20,6 +20,8 @@ def _check(options: argparse.Namespace) -> str:
 
 def _new(options: argparse.Namespace) -> str:
     shares = dict(zip(SPLITS, options.shares, strict=True))
+    if not all(0 < share < math.inf for share in options.shares):
+        raise WorldError("--shares: more than 0 each, and finite")
     said = imagefolder.new(options.path, options.images, shares, options.seed)
     _params(options)
     return said
@@ -27,8 +29,8 @@ def _new(options: argparse.Namespace) -> str:
 
 def _params(options: argparse.Namespace) -> str:
     world = tables.read(options.path, unfilled=True)
-    file = proposal.write(world, options.path, check.median_side(world))
-    return f"{file}: python -m alignet.config {shlex.quote(str(file))} && make repro"
+    file, former = proposal.write(world, options.path, check.median_side(world))
+    return f"{file}{former}: python -m alignet.config {shlex.quote(str(file))} && make repro"
 
 
 def _triplets(options: argparse.Namespace) -> str:
@@ -49,18 +51,29 @@ def _triplets(options: argparse.Namespace) -> str:
         drawn = trials.draw(world, options.n, level, seed=options.seed)
         table = trials.in_lists(drawn, options.repeats, people, options.seed)
     out = options.out or options.path / "trials.csv"
-    table.to_csv(out, index=False)
-    head = f"{out}: {len(table):,} trials in {people} list{'s' if people > 1 else ''}"
+    former = files.write(out, table.to_csv(index=False, lineterminator="\n"))
+    lists = table[trials.LIST].nunique()
+    head = f"{out}{former}: {len(table):,} trials in {lists} list{'s' if lists > 1 else ''}"
+    if lists < people:
+        said = [*said, f"--people {people}: there are trials for {lists} only"]
     return "\n".join([head, *(f"  {line}" for line in [*said, *trials.told(world, table, options.seconds)])])
 
 
 def _import(options: argparse.Namespace) -> str:
     columns = dict(pair.split("=", 1) for pair in options.columns)
+    if len(columns) < len(options.columns):
+        raise WorldError("--columns: names one of our columns twice")
     return answers.add(options.path, options.file, options.first, columns, options.rt_unit)
 
 
 def _hold_out(options: argparse.Namespace) -> str:
     return hold_out.mark(options.path, options.share)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return int(text)
 
 
 def _pair(text: str) -> str:
@@ -87,7 +100,7 @@ def _arguments_of_triplets(asked: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--seconds", type=float, default=trials.SECONDS, help="a trial takes, for the minutes (%(default)s)"
     )
-    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--seed", type=_seed, default=0)
     asked.add_argument("--out", type=Path, help="trials.csv in the world's folder if left out")
 
 
@@ -101,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("path", type=Path)
     made.add_argument("--images", type=Path, required=True, help="a folder of class folders, nested or not")
     made.add_argument("--shares", type=float, nargs=3, default=[0.4, 0.3, 0.3], metavar=tuple(SPLITS))
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=_seed, default=0)
     proposed = commands.add_parser("params", help="a params file by the numbers of its pictures and choices")
     proposed.add_argument("path", type=Path)
     asked = commands.add_parser("triplets", help="triplets to ask people about, as a table")
@@ -121,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(COMMANDS[options.command](options))
-    except WorldError as error:
+    except (WorldError, OSError) as error:  # OSError: a place that cannot be read or written to
         print(error, file=sys.stderr)
         return 1
     return 0

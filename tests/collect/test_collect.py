@@ -133,6 +133,7 @@ def test_a_world_without_test_pictures_is_asked_about_no_level(world):
         (["--people", "0"], "--people: at least 1"),
         (["--repeats", "0"], "--repeats: at least 1"),
         (["--per-level", "0"], "--per-level: at least 1"),
+        (["--out", "/no/such/folder/trials.csv"], "/no/such/folder/trials.csv"),
         (["--n", "0"], "--n: at least 1"),
         (["--seconds", "inf"], "--seconds: more than 0, and finite"),
         (["--seconds", "0"], "--seconds: more than 0"),
@@ -163,7 +164,7 @@ def test_a_persons_list_is_planned_whole_after_practice_of_its_own(folder, world
     with pytest.raises(WorldError, match=r"other\.csv: has no column image_1"):
         plan.of_list(world, folder / "other.csv", 1)
     (folder / "other.csv").write_text("")
-    with pytest.raises(WorldError, match=r"other\.csv: cannot be read as a table"):
+    with pytest.raises(WorldError, match=r"other\.csv: is empty"):
         plan.of_list(world, folder / "other.csv", 1)
 
 
@@ -410,3 +411,64 @@ def test_markup_in_a_name_cannot_leave_the_jspsych_page(world, tmp_path):
     )
     jspsych.write(tables.World(**(vars(world) | {"images": odd})), planned, tmp_path / "out")
     assert "</script><b>" not in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("image_0,image_1,image_2\n", "holds no trials"),
+        ("a,b\n1,2\n", "has no column image_0, image_1"),
+        ("image_0,image_2\n1,2\n", "has no column image_1"),
+        ("image_0,image_1,image_2\n{0},{1},x\n", "row 2: 'x' is not among the images of world"),
+        ("image_0,image_1,image_2\n{0},{1},{2}\n{0},{1},{0}\n", "row 3: shows a picture twice"),
+    ],
+)
+def test_a_table_that_holds_no_trials_of_the_world_is_refused_and_no_page_is_written(
+    folder, world, tmp_path, capsys, text, said
+):
+    file, out = tmp_path / "trials.csv", tmp_path / "experiment"
+    file.write_text(text.format(*world.images["image"]))
+    assert jspsych.main([str(folder), str(file), str(out)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(str(file)) and said in line
+    assert not out.exists()
+    with pytest.raises(WorldError, match=r"trials\.csv"):
+        plan.of_list(world, file, 1)
+
+
+def test_trials_that_a_spreadsheet_saved_are_asked(folder, world, tmp_path):
+    table, _ = trials.every(world, 4, 1)
+    table.to_csv(tmp_path / "trials.csv", index=False, sep=";", lineterminator="\r\n", encoding="utf-8-sig")
+    assert jspsych.main([str(folder), str(tmp_path / "trials.csv"), str(tmp_path / "experiment")]) == 0
+    page = (tmp_path / "experiment" / "index.html").read_text()
+    listed = json.loads(page.partition("const TRIALS = ")[2].partition(";\n")[0])
+    assert [trial["data"]["image_0"] for trial in listed] == table["image_0"].tolist()
+    assert len(plan.of_list(world, tmp_path / "trials.csv", 1, checks=0)) == 3 + len(table)
+
+
+def test_more_people_than_trials_are_said(folder, capsys):
+    assert worlds.main(["triplets", str(folder), "--n", "3", "--level", "none", "--people", "50"]) == 0
+    said = capsys.readouterr().out
+    assert "3 trials in 3 lists" in said and "--people 50: there are trials for 3 only" in said
+
+
+@pytest.mark.parametrize("shares", [["0", "0", "0"], ["-1", "1", "1"], ["nan", "1", "1"], ["1", "inf", "1"]])
+def test_shares_of_splits_are_numbers_above_0(tmp_path, capsys, shares):
+    words = ["new", str(tmp_path / "mine"), "--images", str(tmp_path), "--shares", *shares]
+    assert worlds.main(words) == 1
+    assert capsys.readouterr().err == "--shares: more than 0 each, and finite\n"
+
+
+def test_trials_and_settings_that_are_made_again_keep_the_former_ones(folder, capsys):
+    words = ["triplets", str(folder), "--level", "none", "--n"]
+    for n, kept in (("5", False), ("5", False), ("6", True)):
+        assert worlds.main([*words, n]) == 0
+        assert ("(the former one is trials.before.csv)" in capsys.readouterr().out) == kept
+    assert len(pd.read_csv(folder / "trials.before.csv")) == 5
+    worlds.main(["params", str(folder)])
+    (folder / "params.yaml").write_text("base: params.yaml\n# mine\n")
+    capsys.readouterr()
+    worlds.main(["params", str(folder)])
+    assert "(the former one is params.before.yaml)" in capsys.readouterr().out
+    assert "# mine" in (folder / "params.before.yaml").read_text()

@@ -247,3 +247,72 @@ def test_a_file_of_which_nothing_can_be_used_says_why(folder, tmp_path):
     said = answers.add(folder, file)
     assert "left out: 2 practice trials" in said
     assert "holds no answers" in said
+
+
+HEADER = "image_0,image_1,image_2,odd,participant"
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "said"),
+    [
+        ("", [], "answers.csv: is empty"),
+        ("[]", [], "answers.csv: is empty"),
+        (f"sep=||\n{HEADER}\nv0,v1,v2,0,p\n", [], "answers.csv, row 1: sep=|| is no single character"),
+        (
+            f"{HEADER},rating\nv0,v1,v2,0,p,4\n",
+            [],
+            "answers.csv, row 2: holds a rating and an odd one out: give one of them a row of its own",
+        ),
+        (f"{HEADER}\nv0,v1,v2,0,p\n", ["odd=odd", "odd=participant"], "--columns: names one of our columns twice"),
+        (f"{HEADER}\nv0,v1,v2,0,p\n", ["odd="], "--columns: odd= names no column"),
+    ],
+)
+def test_what_would_be_lost_or_cannot_be_read_is_one_line_and_changes_nothing(
+    folder, tmp_path, capsys, text, words, said
+):
+    file, before = tmp_path / "answers.csv", (folder / "triplets.csv").read_bytes()
+    file.write_text(text)
+    assert command.main(["import", str(folder), str(file), *(["--columns", *words] if words else [])]) == 1
+    assert capsys.readouterr().err.strip().removeprefix(f"{tmp_path}/") == said
+    assert (folder / "triplets.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "said"),
+    [
+        ("triplets", "", "triplets.csv: cannot be read as a table"),
+        ("triplets", "image_0;image_1;image_2;odd;participant\n", "triplets.csv: missing column image_0, image_1"),
+        ("triplets", "image_0,image_1,image_2\n", "triplets.csv: missing column odd, participant"),
+        ("images", "", "images.csv: cannot be read as a table"),
+    ],
+)
+def test_a_world_whose_table_is_damaged_is_one_line(folder, tmp_path, capsys, table, text, said):
+    file = saved(tmp_path / "answers.csv", trials([0, 1], rt=1.0))
+    (folder / f"{table}.csv").write_text(text)
+    assert command.main(["import", str(folder), str(file)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert (folder / f"{table}.csv").read_text() == text
+
+
+def test_a_folder_that_is_no_world_or_cannot_be_written_to_is_one_line(folder, tmp_path, capsys, monkeypatch):
+    file = saved(tmp_path / "answers.csv", trials([0, 1], rt=1.0))
+    for place in (tmp_path / "nowhere", file):
+        assert command.main(["import", str(place), str(file)]) == 1
+        assert f"{place} is not the folder of a world" in capsys.readouterr().err
+
+    def refused(*words):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(answers, "replace", refused)
+    assert command.main(["import", str(folder), str(file)]) == 1
+    assert capsys.readouterr().err == f"[Errno 13] Permission denied: '{folder}'\n"
+
+
+def test_a_unit_of_times_that_are_not_there_is_said_and_an_infinite_time_is_none(folder, tmp_path):
+    file = saved(tmp_path / "answers.csv", [{**row, "rt": ""} for row in trials([0])])
+    pd.read_csv(file).drop(columns="rt").to_csv(file, index=False)
+    assert "has no response times, whose unit was said to be seconds" in answers.add(folder, file, unit="seconds")
+    saved(file, [{**row, "rt": "inf"} for row in trials([0, 1], person="p2")])
+    assert "2 response times are no numbers from 0 on" in answers.add(folder, file)
+    assert stored(folder)["rt"].isna().all()

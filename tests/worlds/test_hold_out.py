@@ -59,7 +59,8 @@ def test_all_choices_about_a_triplet_stand_on_one_side_whoever_made_them_and_whe
 
 
 @pytest.mark.parametrize(
-    ("share", "message"), [("1", "--share 1: above 0 and below 1"), ("0.9999999", "leaves no choi")]
+    ("share", "message"),
+    [("1", "--share 1: above 0 and below 1"), ("0.9999999", "leaves no choi"), ("1e-9", "holds out none")],
 )
 def test_a_share_that_leaves_nothing_is_one_line_and_changes_nothing(folder, capsys, share, message):
     before = (folder / "triplets.csv").read_bytes()

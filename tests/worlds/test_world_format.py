@@ -16,7 +16,7 @@ from alignet.worlds import __main__ as command
 from alignet.worlds import check, source
 from alignet.worlds.folder import imagefolder
 from alignet.worlds.folder import world as folder_world
-from alignet.worlds.format import places, tables
+from alignet.worlds.format import files, places, tables
 
 HEADER = {"format": 1, "name": "tiny", "hierarchy": ["concept", "class"], "notes": "made by hand"}
 IMAGES = """image,path,concept,class,split
@@ -143,6 +143,17 @@ def test_parquet_reads_as_csv_does(name, tiny, tmp_path):
     table.to_parquet(other / f"{name}.parquet")
     (other / f"{name}.csv").unlink()
     pd.testing.assert_frame_equal(getattr(tables.read(other), name), getattr(expected, name))
+
+
+def test_a_parquet_column_may_hold_empty_texts_and_no_values(tmp_path):
+    pd.DataFrame({"a": ["x", "", None], "b": [None, None, "y"]}).to_parquet(tmp_path / "t.parquet")
+    pd.DataFrame({"a": [None, "x"], "b": pd.Series([None, None], dtype=object)}).to_parquet(tmp_path / "u.parquet")
+    assert files.read(tmp_path / "t.parquet")[0].to_pandas().astype(str).to_numpy().tolist() == [
+        ["x", ""],
+        ["", ""],
+        ["", "y"],
+    ]
+    assert files.read(tmp_path / "u.parquet")[0].to_pandas().astype(str).to_numpy().tolist() == [["", ""], ["x", ""]]
 
 
 def test_a_parquet_column_of_nothing_is_nothing(tiny):

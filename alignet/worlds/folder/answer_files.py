@@ -37,8 +37,12 @@ def read(file: Path) -> tuple[pd.DataFrame, int]:
     except UnicodeDecodeError as error:
         raise WorldError(f"{file}: is not UTF-8 ({error}): save it as CSV UTF-8") from None
     if text.lstrip()[:1] in ("[", "{"):
-        return _json(file, text), 0
-    return _separated(file, text)
+        found, headers = _json(file, text), 0
+    else:
+        found, headers = _separated(file, text)
+    if not len(found.columns):
+        raise WorldError(f"{file}: is empty")
+    return found, headers
 
 
 def filled(table: pd.DataFrame, column: str) -> pd.Series:
@@ -74,6 +78,8 @@ def _separated(file: Path, text: str) -> tuple[pd.DataFrame, int]:
     declared = first.strip().lower().startswith("sep=")
     head = (rest if declared else text).partition("\n")[0]
     separator = first.strip()[4:] if declared else max(SEPARATORS, key=head.count)
+    if len(separator) > 1:
+        raise WorldError(f"{file}, row 1: sep={separator} is no single character")
     lines = csv.reader(io.StringIO(rest if declared else text), delimiter=separator or "\t")
     names: list[str] = []
     found: list[dict[str, str]] = []

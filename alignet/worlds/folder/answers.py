@@ -5,7 +5,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -58,6 +58,8 @@ def add(
     Args: first, columns, unit: see `read`.
     Raises: WorldError that names the file, row and column; the tables are then as they were.
     """
+    if not (world / "world.yaml").is_file():
+        raise WorldError(f"{world / 'world.yaml'}: no such file: {world} is not the folder of a world")
     answers = read(file, first, columns, unit)
     rows = answers.rows
     rated = rows["rating"].notna() if "rating" in rows else pd.Series(False, rows.index)
@@ -69,7 +71,7 @@ def add(
             part = _whole(part)
             _check_images(world, file, name, part)
             path = files.find(world, name) or world / f"{name}.csv"
-            old = stored(path) if path.is_file() else pd.DataFrame(columns=COLUMNS[name][0])
+            old = stored(path, COLUMNS[name][0]) if path.is_file() else pd.DataFrame(columns=COLUMNS[name][0])
             kept = part[[column for needed in COLUMNS[name] for column in needed if column in part]]
             new, further = _not_yet(kept, old)
             if len(new):
@@ -94,6 +96,8 @@ def read(file: Path, first: int = 0, columns: Mapping[str, str] | None = None, u
     given, headers = answer_files.read(file)
     table, said = _renamed(file, given, columns or {})
     _check_columns(file, table, given)
+    if unit is not None and "rt" not in table:
+        said.append(f"{file}: has no response times, whose unit was said to be {unit}")
     jspsych = "trial_type" in table
     out = Counter({"headers that come again": headers})
     table = _asked(table, out)
@@ -109,6 +113,8 @@ def read(file: Path, first: int = 0, columns: Mapping[str, str] | None = None, u
 
 def _renamed(file: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
     """The table with our names of columns, and a line for each that was taken for another's by its usual name."""
+    if blank := [name for name, given in columns.items() if not given]:
+        raise WorldError(f"--columns: {blank[0]}= names no column")
     unknown = [name for name in columns if name not in KNOWN]
     if unknown:
         raise WorldError(f"--columns: {unknown[0]!r} is none of {', '.join(KNOWN)}")
@@ -179,7 +185,7 @@ def _times(file: Path, table: pd.DataFrame, unit: Unit | None, usual: Unit, said
 
     Raises: WorldError if nobody has said the unit, and their median can be no person's in the usual one.
     """
-    given, there = numbers(table["rt"]), filled(table, "rt")
+    given, there = numbers(table["rt"]).replace(np.inf, np.nan), filled(table, "rt")
     wrong = there & ~(given >= 0)
     if wrong.any():
         count, row = int(wrong.sum()), wrong.idxmax()
@@ -205,6 +211,9 @@ def _typed(file: Path, table: pd.DataFrame, first: int, said: list[str]) -> pd.D
     Raises: WorldError that names the row and column of a value that is none of these.
     """
     rated, chosen = filled(table, "rating"), filled(table, "odd")
+    if (rated & chosen).any():
+        row = (rated & chosen).idxmax()
+        raise WorldError(f"{file}, row {row}: holds a rating and an odd one out: give one of them a row of its own")
     if "rating" in table:
         table = table.assign(rating=numbers(table["rating"]).where(rated))
         _refuse(file, table, "rating", rated & table["rating"].isna(), "is no number")
@@ -285,11 +294,20 @@ def _check_images(world: Path, file: Path, name: str, rows: pd.DataFrame) -> Non
             _refuse(file, rows, column, ~of.isin(allowed), why)
 
 
-def stored(path: Path) -> pd.DataFrame:
-    """A table of a world, CSV as text."""
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+def stored(path: Path, needed: Sequence[str] = ()) -> pd.DataFrame:
+    """A table of a world, CSV as text.
+
+    Raises: WorldError if it is no table, or lacks a needed column.
+    """
+    try:
+        parquet = path.suffix == ".parquet"
+        table = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # of pandas and pyarrow, also for bytes that are no text
+        raise WorldError(f"{path}: cannot be read as a table ({' '.join(str(error).split())})") from None
+    lacking = [column for column in needed if column not in table]
+    if lacking:
+        raise WorldError(f"{path}: missing column {', '.join(lacking)}; `alignet worlds check` says all that is wrong")
+    return table
 
 
 def _not_yet(rows: pd.DataFrame, old: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

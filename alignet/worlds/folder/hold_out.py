@@ -34,6 +34,10 @@ def mark(world: Path, share: float = SHARE) -> str:
     split = table[SPLIT].fillna("").astype(str) if SPLIT in table else pd.Series("", table.index)
     chosen = table[TRIPLET].apply(lambda row: _place(row) < share, axis=1) & split.isin(FITTED)
     split = split.mask(chosen, SCORED)
+    if not (split == SCORED).any():
+        raise WorldError(
+            f"{path}: a share of {share:g} holds out none of its triplets: there are few; say a larger --share"
+        )
     if not split.isin(FITTED).any():
         raise WorldError(f"{path}: a share of {share:g} leaves no choices to fit to")
     answers.replace(world, {path: table.assign(**{SPLIT: split.mask(split == "", FITTED[1])})})

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from alignet import config
+from alignet.worlds.format import files
 from alignet.worlds.format.tables import World
 
 VICE_STEPS = 9000  # 150 epochs of 59 batches, which recovered the similarities of bench/choices_needed.csv
@@ -64,15 +65,14 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
     return proposed
 
 
-def write(world: World, folder: Path, side: int) -> Path:
-    """The proposal as <folder>/params.yaml."""
+def write(world: World, folder: Path, side: int) -> tuple[Path, str]:
+    """Write the proposal to <folder>/params.yaml; return that file, and words about a former one (`files.write`)."""
     counts = world.images["split"].value_counts()
     file = folder / "params.yaml"
     numbers = {split: int(counts.get(split, 0)) for split in ("human", "synthesis", "test")}
     head = HEAD.format(name=world.name, choices=len(world.triplets), file=file, **numbers)
     text = yaml.safe_dump(propose(world, folder, side), sort_keys=False, allow_unicode=True)
-    file.write_text(head + text, encoding="utf-8")
-    return file
+    return file, files.write(file, head + text)
 
 
 def _shots(world: World) -> list[int]:

@@ -6,10 +6,12 @@ draws one kind.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from alignet.worlds.folder import answer_files
 from alignet.worlds.format.schema import LEVELS, SPLITS
 from alignet.worlds.format.tables import TRIPLET, World, WorldError
 
@@ -88,6 +90,31 @@ def told(world: World, table: pd.DataFrame, seconds: float) -> Iterator[str]:
     unseen = world.images.loc[~world.images["image"].isin(shown), "split"].value_counts()
     splits = ", ".join(f"{unseen[split]:,} of split {split}" for split in SPLITS if split in unseen)
     yield f"people see {len(shown):,} of {len(world.images):,} pictures; nobody sees {splits or 'no picture'}"
+
+
+def read(file: Path, world: World) -> pd.DataFrame:
+    """A table of trials as text: image_0, image_1, in triplets image_2, and what other columns it has.
+
+    It may have been saved by a spreadsheet (`answer_files.read`).
+    Raises: WorldError that names the file, and the missing column, or the row and picture that is not the world's or
+        stands twice.
+    """
+    if not file.is_file():
+        raise WorldError(f"{file}: no such file; python -m alignet.worlds triplets writes one")
+    table, _ = answer_files.read(file)
+    if lacking := [column for column in TRIPLET[:2] if column not in table]:
+        raise WorldError(f"{file}: has no column {', '.join(lacking)}")
+    if not len(table):
+        raise WorldError(f"{file}: holds no trials")
+    columns = [column for column in TRIPLET if column in table]
+    table[columns] = table[columns].apply(answer_files.names)
+    known = set(world.images["image"].astype(str))
+    for row, images in zip(table.index, table[columns].itertuples(index=False), strict=True):
+        if unknown := [image for image in images if image not in known]:
+            raise WorldError(f"{file}, row {row}: {unknown[0]!r} is not among the images of {world.name}")
+        if len({*images}) < len(images):
+            raise WorldError(f"{file}, row {row}: shows a picture twice")
+    return table.reset_index(drop=True)
 
 
 def draw(world: World, n: int, level: str | None = None, repeats: int = 1, seed: int = 0) -> pd.DataFrame:

@@ -39,6 +39,19 @@ def read(path: Path, delimiter: str = ",") -> tuple[pa.Table, np.ndarray, list[s
         raise ValueError(f"{path.name}: cannot be read as a table ({' '.join(str(error).split())})") from None
 
 
+def write(path: Path, text: str) -> str:
+    """Write a text file. One that is there and says something else is kept as NAME.before.ENDING.
+
+    Returns: '', or words that say where the former file is.
+    """
+    former = path.with_suffix(f".before{path.suffix}")
+    differs = path.is_file() and path.read_bytes() != text.encode()
+    if differs:
+        path.replace(former)
+    path.write_text(text, encoding="utf-8", newline="")
+    return f" (the former one is {former.name})" if differs else ""
+
+
 def column_names(path: Path, delimiter: str = ",") -> list[str]:
     """The names of the columns, from the first line of a CSV file.
 
@@ -95,5 +108,8 @@ def _text(array: pa.Array) -> pa.Array:
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     words, codes = coded.dictionary.cast(pa.string()).fill_null(""), coded.indices.cast(pa.int32())
     if codes.null_count:
-        words, codes = pa.concat_arrays([words, pa.array([""])]), codes.fill_null(len(words))
+        empty = pa.compute.index(words, "").as_py()
+        if empty < 0:
+            words, empty = pa.concat_arrays([words, pa.array([""])]), len(words)
+        codes = codes.fill_null(empty)
     return pa.DictionaryArray.from_arrays(codes, words)
