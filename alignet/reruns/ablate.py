@@ -2,8 +2,7 @@
 
 python -m alignet.reruns.ablate [--variants params/variants/ablations.yaml]
 
-Each variant gets a folder data/ablations/<number> (`variants`). They are compared with the run itself, or with a variant
-of the factor `default`, which trains as short as they do. Writes reports/tables/ablations.csv and
+Each variant gets a folder data/ablations/<number> (`variants`). Writes reports/tables/ablations.csv and
 reports/variants/ablations.*: accuracy at every level beside that of the run itself, each difference with its interval
 over triplets, and the spread over the run's training seeds where `alignet.reruns.replicate` has run.
 """
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 
 from alignet import config, results
 from alignet.evaluation import influences, levels
@@ -26,7 +26,6 @@ VARIANTS = "params/variants/ablations.yaml"
 COLUMNS = ["factor", "variant", "student", "target", "regime", "level"]
 COLUMNS += ["odd_one_out_accuracy", "ci_low", "ci_high", "ci_unit"]
 COLUMNS += ["over_default", "over_default_low", "over_default_high", "seeds_sd", "n_seeds", "choices"]
-DEFAULT = "default"  # factor and name of what the variants are compared with: an entry, or else the run itself
 CHANGED = ("teacher", "synthesis", "students", "levels", "downstream")  # sections that a variant may change
 Moved = dict[tuple[str, str], influences.Stored]  # influences of the run's models, by factor and variant
 
@@ -52,10 +51,8 @@ def ablate(file: str, params_file: str, out_dir: str) -> None:
     table = reports / "tables" / "levels.csv"
     if not table.is_file():
         raise ValueError(f"{table}: no such file: finish the run first (make repro)")
-    parts, moved = [], {}
-    if not any(entry["factor"] == DEFAULT for entry in listed):
-        parts.append(_levels(table, student).assign(factor=DEFAULT, variant=DEFAULT))
-        moved[DEFAULT, DEFAULT] = influences.load(data / "levels")
+    parts, moved = [_levels(table, student).assign(factor="default", variant="default")], {}
+    moved["default", "default"] = influences.load(data / "levels")
     for number, entry in enumerate(listed):
         place = data / "ablations" / f"{number:02d}_{entry['factor'].replace(' ', '_')}"
         variant = variants.Variant(place, changes_of(entry, student), ("07_levels",))
@@ -82,12 +79,14 @@ def read(file: str) -> tuple[str, list[dict]]:
 
     Raises: ValueError naming the file and what it lacks, or a change that a variant would ignore.
     """
-    values = config.values(file)
-    if {"student", "variants"} - values.keys() or not isinstance(values["variants"], list):
+    if not (config.home() / file).is_file():
+        raise ValueError(f"{file}: no such file")
+    values = yaml.safe_load((config.home() / file).read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or {"student", "variants"} - values.keys():
         raise ValueError(f"{file}: needs student and variants")
     student = values["student"]
     for number, entry in enumerate(values["variants"], start=1):
-        lacking = sorted({"factor", "name", "changes"} - set(entry if isinstance(entry, dict) else ()))
+        lacking = sorted({"factor", "name", "changes"} - set(entry))
         if lacking:
             raise ValueError(f"{file}: variant {number} lacks {', '.join(lacking)}")
         if not isinstance(entry["changes"], dict):
@@ -104,11 +103,11 @@ def beside_default(scores: pd.DataFrame, moved: Moved, seeds: Path) -> pd.DataFr
     """The scores with further columns: over_default, its 95 % interval, and the spread of the run over seeds if it is
     known.
 
-    over_default is the accuracy minus that of the default on the same triplets; the interval is over triplets that share
+    over_default is the accuracy minus the run's own on the same triplets; the interval is over triplets that share
     concepts.
     """
     key = ["student", "target", "level"]
-    own = scores[scores["factor"] == DEFAULT].set_index(key)["odd_one_out_accuracy"]
+    own = scores[scores["factor"] == "default"].set_index(key)["odd_one_out_accuracy"]
     default = pd.Series(own.reindex(pd.MultiIndex.from_frame(scores[key])).to_numpy(), index=scores.index)
     scores = scores.assign(over_default=scores["odd_one_out_accuracy"] - default)
     ends = [_interval(row, moved) for row in scores.to_dict("records")]
@@ -121,15 +120,15 @@ def beside_default(scores: pd.DataFrame, moved: Moved, seeds: Path) -> pd.DataFr
 
 
 def _interval(row: dict, moved: Moved) -> tuple[float, float]:
-    """The interval of over_default; NaN for the default itself, and if the two were not scored on the same triplets."""
+    """The interval of over_default; NaN for the run itself, and if the two were not scored on the same triplets."""
     benchmark = f"levels, {influences.about('', row['regime'], row['level'])}", levels.METRIC
     model, influences_of = (row["student"], row["target"]), []
-    for key in ((DEFAULT, DEFAULT), (row["factor"], row["variant"])):
+    for key in (("default", "default"), (row["factor"], row["variant"])):
         units, by_model = moved[key].get(benchmark, (None, {}))
         influences_of.append((units, by_model.get(model)))
     (units, before), (others, after) = influences_of
     nothing = influences.NAN, influences.NAN
-    if row["factor"] == DEFAULT or units is None or others is None or before is None or after is None:
+    if row["factor"] == "default" or units is None or others is None or before is None or after is None:
         return nothing
     if not torch.equal(units.objects, others.objects):
         return nothing

@@ -371,7 +371,7 @@ def test_the_listed_ablations_change_what_the_params_have():
     student, listed = ablate.read("params/variants/ablations.yaml")
     assert student in config.names("students")
     factors = {"loss", "teacher's targets", "sampling scheme", "layers", "temperature", "head", "clusters", "triplets"}
-    assert {entry["factor"] for entry in listed} == factors | {"decay", "default"}
+    assert {entry["factor"] for entry in listed} == factors | {"decay"}
     names = [(entry["factor"], entry["name"]) for entry in listed]
     assert len(set(names)) == len(names)
     for entry in listed:
@@ -386,9 +386,6 @@ def test_the_listed_ablations_change_what_the_params_have():
     [
         ("student: lite0", "needs student and variants"),
         ("variants: [{name: x}]\nstudent: a", "lacks"),
-        ("variants: [x]\nstudent: a", "variant 1 lacks changes, factor, name"),
-        ("variants: 5\nstudent: a", "needs student and variants"),
-        ("[", "cannot be read as YAML"),
         ("student: a\nvariants: [{factor: f, name: x, changes: }]", "variant 1: changes: no sections"),
         (
             "student: a\nvariants: [{factor: f, name: x, changes: {backbones: {a: {layer: x}}}}]",
@@ -456,29 +453,3 @@ def test_a_run_of_a_profile_can_be_repeated_with_other_values(tmp_path):
 def test_a_variant_of_levels_keeps_its_own_changes():
     entry = {"changes": {"levels": {"centred": False}}}
     assert ablate.changes_of(entry, "lite0")["levels"] == {"centred": False, "floor_untrained": False}
-
-
-@pytest.mark.parametrize(("listed", "expected"), [([], 0.4), (["default"], 0.3)])
-def test_variants_are_compared_with_the_run_or_with_a_default_of_their_own(tmp_path, monkeypatch, listed, expected):
-    """Where the variants train shorter than the run, a default as short as they stands in the file."""
-
-    def scored(accuracy):
-        row = {"student": "lite0", "target": "alignet", "representation": "pooled", "level": "all", "regime": "new"}
-        row |= {"study": "", "odd_one_out_accuracy": accuracy, "ci_low": 0, "ci_high": 1, "ci_unit": "triplets"}
-        return pd.DataFrame([row | {"choices": "human"}])
-
-    def finished(variant, *_):
-        (variant.place / "tables").mkdir(parents=True)
-        scored(0.3 if "default" in variant.place.name else 0.35).to_csv(variant.place / "tables" / "levels.csv")
-        return variant.place / "tables"
-
-    entries = [{"factor": name, "name": name, "changes": {}} for name in [*listed, "loss"]]
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"student": "lite0", "variants": entries}))
-    (tmp_path / "reports" / "tables").mkdir(parents=True)
-    scored(0.4).to_csv(tmp_path / "reports" / "tables" / "levels.csv")
-    monkeypatch.setattr(ablate.variants, "run", finished)
-    monkeypatch.setattr(ablate.influences, "load", lambda _: {})
-    ablate.ablate(str(tmp_path / "mine.yaml"), "params.yaml", str(tmp_path))
-    table = pd.read_csv(tmp_path / "reports" / "tables" / "ablations.csv").set_index("variant")
-    assert table.loc["default", "odd_one_out_accuracy"] == expected
-    assert table.loc["loss", "over_default"] == pytest.approx(0.35 - expected)
