@@ -82,7 +82,7 @@ def teacher(scores: pd.DataFrame) -> Markdown:
         key = ("validation", level)
         if (*key, "none") in mean.index and (*key, "fitted") in mean.index:
             before, after = (mean.loc[(*key, kind), "odd_one_out_accuracy"] for kind in ("none", "fitted"))
-            where = "triplets that people judged" if level == "judged" else f"drawn triplets, {level}"
+            where = "triplets that people judged" if level == "judged" else f"sampled triplets, {level}"
             if triplets[*key, "fitted"] < ENOUGH:
                 lines.append(f"Held-out concepts, {where}: {triplets[*key, 'fitted']:g}, too few to say anything.")
                 continue

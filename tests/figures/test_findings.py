@@ -110,7 +110,7 @@ def test_a_mean_of_a_few_triplets_is_not_told():
         for kind, accuracy in (("none", 0.4), ("fitted", 0.5))
     ]
     text = said(findings.teacher(pd.DataFrame(rows).assign(participation_ratio=3.0)))
-    assert "drawn triplets, coarse: .400 -> .500" in text
+    assert "sampled triplets, coarse: .400 -> .500" in text
     assert "triplets that people judged: 3, too few to say anything" in text
 
 
