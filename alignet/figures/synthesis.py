@@ -68,7 +68,7 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
     names = {scheme: scheme.replace("_", "\n") for scheme in agreements["scheme"]}
     palette = {target: style.COLOURS[target] for target in results.TARGETS[1:]}
     shown = entropies.assign(scheme=entropies["scheme"].map(names))
-    marks = {"palette": palette, "whis": (5, 95), "fliersize": 0, "linewidth": 0.7}
+    marks = {"palette": palette, "whis": (5, 95), "fliersize": 0, "linewidth": 0.7, "saturation": 1}
     order = {"order": list(names.values()), "hue_order": list(palette)}
     sns.boxplot(shown, x="scheme", y="entropy", hue="labels", ax=left, **order, **marks)
     left.axhline(math.log(3), color="0.4", linestyle=":", linewidth=0.8)
