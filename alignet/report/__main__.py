@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from alignet import config, results
 from alignet.figures import way
-from alignet.report import cautions, compare, figure_map, finding, pages, provenance
+from alignet.report import cautions, compare, dictionary, figure_map, finding, pages, provenance, shortfalls
 from alignet.report.cautions import Caution
 from alignet.worlds.format.schema import PARTICIPANTS
 
@@ -82,7 +82,11 @@ def _finding(tables: Path) -> dict[str, Any]:
         "control": _unbroken(finding.control(rows)),
         "basis": finding.basis(rows).replace("`", ""),
         "compared": [[_unbroken(cell) for cell in row] for row in finding.compared(rows)],
-        "shortfalls": finding.shortfalls(rows),
+        "no_ceiling": finding.no_ceiling(rows),
+        "shortfalls": shortfalls.sentence(rows),
+        "columns": shortfalls.COLUMNS,
+        "short": [[_unbroken(cell) for cell in row] for row in shortfalls.table(rows)],
+        "ridge": shortfalls.beside_ridge(tables),
         "outdated": finding.outdated(tables),
     }
 
@@ -106,7 +110,7 @@ def _opening(sections: list[dict[str, Any]]) -> dict[str, str] | None:
 
 WARNINGS = {
     "simulated": "Nobody was asked: this report shows what the method does, and says nothing about people.",
-    "derived": "They were drawn from embeddings that were fitted to people's choices, and are not people's own.",
+    "derived": "They were sampled from embeddings that were fitted to people's choices, and are not people's own.",
 }
 
 
@@ -179,12 +183,26 @@ def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
     rows = results.load(_file(table, reports))
     chosen = rows.query(table["rows"]) if "rows" in table else rows
     shown = _in_order(chosen)[[column for column in table["columns"] if column in chosen]].head(SHOWN)
-    html = shown.to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
-    head, end, body = html.partition("</thead>")
-    text = head.replace("_", "_<wbr>") + end + body  # long names of columns break there and not within words
+    text = _in_words(shown).to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
     csv = _file(table, reports).relative_to(reports)
     left_out = len(rows) - len(shown)
     return {"html": Markup(text), "caption": table["caption"], "csv": csv.as_posix(), "left_out": left_out}
+
+
+def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
+    """A table with the heads of dictionary.yaml, values that name models or columns in words, and intervals that end
+    where their score does."""
+    words = dictionary.headings()
+    if finding.ACCURACY in rows:
+        of_score = rows.assign(metric=finding.ACCURACY)
+        ends = [name for name in ("ci_low", "ci_high") if name in rows]
+        rows = rows.assign(**{name: finding.bounded(of_score, name) for name in ends})
+    if "target" in rows:
+        rows = rows.assign(target=rows["target"].replace(results.NAMES))
+    for name in ("difference", "metric"):  # a difference is also a number, in compare.csv
+        if name in rows and not pd.api.types.is_numeric_dtype(rows[name]):
+            rows = rows.assign(**{name: rows[name].replace(words)})
+    return rows.rename(columns=words)
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

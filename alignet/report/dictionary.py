@@ -22,6 +22,11 @@ def declared() -> dict[str, Any]:
     return yaml.safe_load(DECLARED.read_text(encoding="utf-8"))
 
 
+def headings() -> dict[str, str]:
+    """What the report's tables call each column that they show."""
+    return declared()["headings"]
+
+
 def meanings(name: str) -> dict[str, str]:
     """The meaning of each column that a table may have: the table's own entry, else the common one."""
     words = declared()

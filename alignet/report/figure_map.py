@@ -15,7 +15,6 @@ import yaml
 
 from alignet import config, results
 from alignet.evaluation import published
-from alignet.figures.findings import ENOUGH
 from alignet.report import finding
 
 ROWS = Path("docs") / "figure_map.yaml"
@@ -78,7 +77,7 @@ def _here(spec: dict[str, str], tables: Path) -> str:
         return ""
     try:
         found = table.query(spec["where"])
-        few = "n_triplets" in found and found["n_triplets"].sum() < ENOUGH
+        few = "n_triplets" in found and found["n_triplets"].sum() < results.FEW_TRIPLETS
         said = "" if found.empty or few else _told(spec, found)
     except (NameError, KeyError):  # a column that the table of another run lacks, in `where` or in `text`
         return ""
@@ -88,7 +87,7 @@ def _here(spec: dict[str, str], tables: Path) -> str:
 def _cells(row: dict[str, Any], numbers: pd.DataFrame, root: Path) -> list[str]:
     notebooks = [f"[{name}](../notebooks/{name}.ipynb)" for name in row["notebooks"]]
     figures = [_titled(name) for name in row["figures"]]  # no links: git keeps the figures that pages show
-    ours = [_ours(spec, root) for spec in row["numbers"]]
+    ours = [published_number(spec, root / REFERENCE) for spec in row["numbers"]]
     place = f"{row['paper']} ({row['figure'] or 'figure not read'})"
     parts = [", ".join(notebooks), ", ".join(figures), "; ".join(ours)]
     return [place, _claim(row, numbers), *(part or "none" for part in parts), row["differs"]]
@@ -112,12 +111,19 @@ def _reported(number: pd.Series) -> str:
     return f"{number['published']:,.15g}{high} {UNITS.get(number['unit'], number['unit'])}".rstrip()
 
 
-def _ours(spec: dict[str, str], root: Path) -> str:
-    """A number of a published run, in words; the mean where it stands in several rows, as of folds."""
-    table = results.load(root / REFERENCE / spec["run"] / "tables" / f"{spec['table']}.csv")
+def published_number(spec: dict[str, str], reference: Path) -> str:
+    """A number of a published run, in words; the mean where it stands in several rows, as of folds.
+
+    Args: spec: run, table, where (a pandas query) and text (a format of its columns); reference: the folder of the
+        published runs.
+    Raises: ValueError naming what no row of the table fits.
+    """
+    tables = reference / spec["run"] / "tables"
+    seeds = spec["table"] == "seeds"
+    table = finding.of_run(tables) if seeds else results.load(tables / f"{spec['table']}.csv")
     found = table.query(spec["where"])
     if found.empty:
-        raise ValueError(f"{ROWS}: no row of {spec['run']}'s {spec['table']}.csv is {spec['where']}")
+        raise ValueError(f"no row of {spec['run']}'s {spec['table']}.csv is {spec['where']}")
     return _told(spec, found)
 
 

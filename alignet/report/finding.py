@@ -1,58 +1,78 @@
-"""The finding of a run in one sentence with the paper's number beside it, and where the run falls short.
+"""The finding of a run in one sentence, with the paper's number beside it.
 
 README.md, docs/results.md and reports/index.html take their words from here. All is computed from the tables of a run:
 over training seeds from seeds.csv where it has that file, else of its one seed from levels.csv and uncertainty.csv.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from alignet import results
-from alignet.evaluation import influences, published, tasks
-from alignet.figures.findings import ENOUGH
+from alignet.evaluation import influences, published
 from alignet.worlds.format import regimes
 
 ACCURACY = "odd_one_out_accuracy"
-FEWEST = 10  # triplets of a row that is told
+SPEARMAN = "spearman"
+FEWEST = 10  # triplets of a row that a table shows, with its interval and their number
+LOWEST = {ACCURACY: 0.0, SPEARMAN: -1.0}  # of each score; the highest is 1
+CEILINGS = [f"{name}{end}" for name in ("noise_ceiling", "above_ceiling") for end in ("", "_low", "_high")]
+OF_CEILING = ["n_repeated", "noise_ceiling_low", "noise_ceiling_high"]  # equal in all seeds; seeds.csv lacks them
 INTERVALS = ("over_base", "over_control", "relative_improvement", "over_floor", "above_ceiling")
 COLUMNS = ["student", "target", "benchmark", "study", "regime", "level", "metric", "mean", "ci_low", "ci_high", "floor"]
 COLUMNS += [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
-COLUMNS += ["noise_ceiling", "n", "n_people", "n_seeds", "choices", "judged"]
+COLUMNS += ["noise_ceiling", *OF_CEILING, "n", "n_people", "n_seeds", "choices", "judged"]
 WHERE = {
     "new": "concepts that nobody judged in the fit",
     "known": "new triplets of concepts that were judged in the fit",
-    "mixed": "triplets of judged and of new concepts",
+    "mixed": "mixed concepts (triplets of known and of new ones)",
 }
 PEOPLE = {"simulated": "SIMULATED participants", "derived": "participants DERIVED from embeddings"}
-OTHERS = {
-    "over_base": "its base",
-    "over_control": "its control",
-    "over_floor": "the best floor (colours, pixels, untrained network)",
-}
-TOGETHER = "all levels together"
 UNREAD = "not read"  # in place of a number of the paper's that public text does not have
 
 
 def of_run(tables: Path) -> pd.DataFrame:
     """The scores of a run, a row each, with `COLUMNS`, which seeds.csv describes; n_seeds is 1 for one run's tables.
 
+    n_repeated is the number of triplets behind a noise ceiling. A ceiling of fewer than results.FEW_TRIPLETS is left
+    out, and so is the difference to it. Intervals end where their score does: at 0 or -1, and at 1.
+
     seeds.csv is passed over where it is of another run (`outdated`). Without levels.csv there are no rows.
 
     Args: tables: the run's folder of tables.
     """
+    rows = _one_run(tables)
     if (tables / "seeds.csv").is_file() and not outdated(tables):
-        return _completed(results.load(tables / "seeds.csv"))
+        known = rows.drop_duplicates("benchmark").set_index("benchmark")
+        rows = _completed(results.load(tables / "seeds.csv"))
+        rows = rows.assign(**{name: rows[name].fillna(rows["benchmark"].map(known[name])) for name in OF_CEILING})
+    unsure = rows["benchmark"].astype(str).str.startswith("uncertainty, ")
+    rows = rows.assign(n_repeated=rows["n_repeated"].where(~unsure, rows["n"]))
+    enough = rows["n_repeated"] >= results.FEW_TRIPLETS
+    rows = rows.assign(**{name: rows[name].where(enough) for name in CEILINGS})
+    return rows.assign(**{name: bounded(rows, name) for name in ("ci_low", "ci_high")})
+
+
+def _one_run(tables: Path) -> pd.DataFrame:
+    """The scores of one training seed: levels.csv and uncertainty.csv, as rows of seeds.csv."""
     if not (tables / "levels.csv").is_file():
-        return pd.DataFrame(columns=COLUMNS)
+        return _completed(pd.DataFrame(columns=COLUMNS))
     levels = _pooled(tables).rename(columns={ACCURACY: "mean", "n_triplets": "n"})
     parts = [levels.assign(benchmark="levels, " + _about(levels), metric=ACCURACY)]
     if (tables / "uncertainty.csv").is_file():
-        unsure = results.load(tables / "uncertainty.csv").rename(columns={"spearman": "mean"})
+        unsure = results.load(tables / "uncertainty.csv").rename(columns={SPEARMAN: "mean"})
         about = "uncertainty, " + _about(unsure) + ", " + regimes.text(unsure, "against")
-        parts.append(unsure.assign(benchmark=about, metric="spearman"))
-    return _completed(pd.concat([_completed(part) for part in parts], ignore_index=True).assign(n_seeds=1))
+        parts.append(unsure.assign(benchmark=about, metric=SPEARMAN))
+    return pd.concat([_completed(part) for part in parts], ignore_index=True).assign(n_seeds=1)
+
+
+def bounded(rows: pd.DataFrame, name: str) -> pd.Series:
+    """The ends of the intervals of accuracies and correlations, which linearised ones can pass for few triplets.
+
+    Args: rows: with the column metric; name: the column of the ends.
+    """
+    lowest = rows["metric"].map(LOWEST).astype(float)
+    return rows[name].astype(float).clip(lower=lowest, upper=1 + 0 * lowest)
 
 
 def outdated(tables: Path) -> bool:
@@ -95,7 +115,7 @@ def sentence(rows: pd.DataFrame) -> str:
     It is about new concepts, or about known ones where there are no new, and about the most improved student, as the
     paper's number is. Args: rows: of `of_run`.
     """
-    row = _headline(rows)
+    row = headline(rows)
     if row is None:
         return ""
     models = rows[rows["target"].isin(results.TAUGHT)]["student"].nunique()
@@ -105,7 +125,7 @@ def sentence(rows: pd.DataFrame) -> str:
     kind = str(row["choices"])
     return (
         f"On {WHERE[row['regime']]}, {who} chooses as {PEOPLE.get(kind, 'people')} do in {after} of {level} triplets "
-        f"after alignment and in {before} before: {percent(row)} over its base"
+        f"after alignment and in {before} before ({_seeds(row)}): {percent(row)} over its base"
         f"{_unclear(row, 'relative_improvement')}, beside up to {published_percent():g} % in the paper "
         f"(Levels{'' if level == 'coarse' else ', coarse'})."
     )
@@ -113,7 +133,7 @@ def sentence(rows: pd.DataFrame) -> str:
 
 def control(rows: pd.DataFrame) -> str:
     """The control's score, in a sentence; '' where there is none. Args: rows: of `of_run`."""
-    row = _headline(rows)
+    row = headline(rows)
     if row is None or pd.isna(row["over_control"]):
         return ""
     by_itself = row["over_base"] - row["over_control"]
@@ -136,10 +156,15 @@ def basis(rows: pd.DataFrame) -> str:
     )
 
 
-def _headline(rows: pd.DataFrame) -> pd.Series | None:
+def _seeds(row: pd.Series) -> str:
+    """How many training seeds a row is the mean of, in words."""
+    return f"means of {row['n_seeds']:.0f} training seeds" if row["n_seeds"] > 1 else "one training seed"
+
+
+def headline(rows: pd.DataFrame) -> pd.Series | None:
     """The coarse row of new concepts, else of known or mixed ones, of the most improved student; that of all levels
     where no coarse one is told."""
-    of_levels = _aligned(rows, "levels")
+    of_levels = aligned(rows, "levels", results.FEW_TRIPLETS)
     of_levels = regimes.main(of_levels[of_levels["relative_improvement"].notna()])
     for level in ("coarse", "all"):
         for regime in regimes.HEADLINE:
@@ -149,42 +174,63 @@ def _headline(rows: pd.DataFrame) -> pd.Series | None:
     return None
 
 
-def _aligned(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+def aligned(rows: pd.DataFrame, kind: str, fewest: int = FEWEST) -> pd.DataFrame:
     """AligNet's rows about choices (levels) or uncertainty that have a value and enough triplets."""
     about = rows["benchmark"].astype(str).str.startswith(f"{kind}, ")
-    return rows[about & (rows["target"] == results.ALIGNED) & rows["mean"].notna() & (rows["n"] >= FEWEST)]
+    return rows[about & (rows["target"] == results.ALIGNED) & rows["mean"].notna() & (rows["n"] >= fewest)]
 
 
 def compared(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """The paper's measures beside ours: (measure, the paper's number, ours); [] where no level is scored.
+    """The paper's measures beside ours: (measure, ours, the paper's number); [] where no level is scored.
 
     Args: rows: of `of_run`.
     """
-    lead = _headline(rows)
+    lead = headline(rows)
     if lead is None:
         return []
     of_levels, unsure = (
-        of[of["student"] == lead["student"]] for of in (_aligned(rows, "levels"), _aligned(rows, "uncertainty"))
+        of[of["student"] == lead["student"]]
+        for of in (aligned(rows, kind, results.FEW_TRIPLETS) for kind in ("levels", "uncertainty"))
     )
     coarse, found = of_levels[of_levels["level"] == lead["level"]], []
-    for _, row in _told(coarse).iterrows():
+    for _, row in told(coarse).iterrows():
         what = f"gain over the base, {row['level']}, {concepts(row)}"
-        found.append((what, f"up to {published_percent():g} %" if row["level"] == "coarse" else UNREAD, percent(row)))
+        found.append((what, percent(row), f"up to {published_percent():g} %" if row["level"] == "coarse" else UNREAD))
     if pd.notna(lead["over_control"]):
         found.append(
-            (f"AligNet minus control, {lead['level']}, {concepts(lead)}", UNREAD, difference(lead, "over_control"))
+            (f"AligNet minus control, {lead['level']}, {concepts(lead)}", difference(lead, "over_control"), UNREAD)
         )
-    people = _best_known(_told(coarse[coarse["above_ceiling_low"].notna()]))
+    people = _best_known(told(coarse[coarse["above_ceiling_low"].notna()]))
     if people is not None:
-        what = f"AligNet minus people's reliability, {people['level']}, {concepts(people, rows)}"
-        found.append((what, UNREAD, f"{difference(people, 'above_ceiling')}: {passed(people)}"))
-    sure = _best_known(_told(unsure[unsure["level"] == "all"]))
+        what = f"AligNet minus noise ceiling, {people['level']}, {concepts(people, rows)}"
+        ours = f"{difference(people, 'above_ceiling')}, {passed(people)}; {people['n_repeated']:,.0f} triplets"
+        found.append((what, ours, UNREAD))
+    sure = _best_known(told(unsure[unsure["level"] == "all"]))
     if sure is not None:
-        what = f"Spearman with people's {_kind(sure)}, within level, {concepts(sure, rows)}"
-        ends = f" [{number(sure['ci_low'])}, {number(sure['ci_high'])}]" if pd.notna(sure["ci_low"]) else ""
+        what = f"Spearman with {_kind(sure)}, {concepts(sure)}"
         base = f"; base {number(sure['mean'] - sure['over_base'])}" if pd.notna(sure["over_base"]) else ""
-        found.append((what, UNREAD, f"{number(sure['mean'])}{ends}{base}; ceiling {number(sure['noise_ceiling'])}"))
+        ours = f"{scored(sure, 'mean', 'ci')}{base}; noise ceiling {scored(sure, 'noise_ceiling')}"
+        found.append((what, f"{ours}; {sure['n_repeated']:,.0f} triplets", UNREAD))
     return found
+
+
+def no_ceiling(rows: pd.DataFrame) -> str:
+    """A sentence that names the concepts without a noise ceiling and counts their triplets with one; '' without any.
+
+    Args: rows: of `of_run`.
+    """
+    of_levels = rows[rows["benchmark"].astype(str).str.startswith("levels, ") & (rows["target"] == results.ALIGNED)]
+    whole = of_levels[(of_levels["level"] == "all") & (of_levels["mean"].notna())]
+    whole = told(whole[whole["student"] == whole["student"].iloc[0]]) if len(whole) else whole
+    without = whole[whole["noise_ceiling"].isna()]
+    if without.empty:
+        return ""
+    groups = [f"{concepts(row)} ({row['n_repeated']:.0f})" for _, row in without.dropna(subset="n_repeated").iterrows()]
+    named = f": {', '.join(groups)}" if groups else ""
+    return (
+        f"No noise ceiling is told where fewer than {results.FEW_TRIPLETS} triplets were judged by several people"
+        f"{named}."
+    )
 
 
 def _best_known(rows: pd.DataFrame) -> pd.Series | None:
@@ -196,7 +242,7 @@ def _first(rows: pd.DataFrame) -> pd.Series | None:
     return rows.iloc[0] if len(rows) else None
 
 
-def _told(rows: pd.DataFrame) -> pd.DataFrame:
+def told(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of new concepts, of known and, where they say more, of mixed ones; then each study, all of its concepts."""
     groups = [("", regime) for regime in _regimes(rows)]
     groups += [(study, regimes.EVERY) for study in regimes.studies(rows)]
@@ -208,58 +254,10 @@ def _regimes(rows: pd.DataFrame) -> list[str]:
     return sorted(regimes.shown(rows[["study", "regime", "n"]]), key=regimes.HEADLINE.index)
 
 
-def shortfalls(rows: pd.DataFrame) -> str:
-    """The levels at which AligNet is not clearly above its base, its control and the floors, or is below people's
-    reliability or its control, in a few sentences; '' where no level is scored. Args: rows: of `of_run`.
-    """
-    lead = _headline(rows)
-    if lead is None:
-        return ""
-    own = _aligned(rows, "levels")
-    own = _told(own[own["student"] == lead["student"]])
-    near: dict[str, list[str]] = {}  # where -> above what AligNet is not there
-    for name, other in OTHERS.items():
-        tested = own[own[name].notna()]
-        near.setdefault(_where(tested, ~(tested[f"{name}_low"] > 0)), []).append(other)
-    near.pop("", None)
-    said = [f"not clearly above {' and '.join(others)} at {where}" for where, others in near.items()]
-    below = _where(own, own["above_ceiling_high"] < 0)
-    said += [f"clearly below people's reliability at {below}"] if below else []
-    said += [*_lost_tasks(rows[rows["student"] == lead["student"]])]
-    if not said:
-        return "AligNet is clearly above its base, its control and the best floor at every level."
-    return f"AligNet is {'; '.join(said)}."
-
-
-def _where(rows: pd.DataFrame, chosen: pd.Series) -> str:
-    """The levels that are chosen, each with the concepts that it is chosen for: 'fine (new concepts, 27 triplets)'."""
-    found: dict[str, list[str]] = {}
-    for _, of in rows.groupby(["study", "regime"], sort=False):
-        there = of[chosen[of.index]]
-        if len(there):
-            names = [TOGETHER if level == "all" else str(level) for level in there["level"]]
-            levels = "every level" if len(there) == len(of) > 1 else ", ".join(names)
-            few = there["n"].min()
-            about = f"{concepts(of.iloc[0])}{f', {few:.0f} triplets' if len(there) == 1 and few < ENOUGH else ''}"
-            found.setdefault(levels, []).append(about)
-    return " and at ".join(f"{levels} ({'; '.join(about)})" for levels, about in found.items())
-
-
-def _lost_tasks(rows: pd.DataFrame) -> Iterator[str]:
-    """Downstream tasks on which AligNet is clearly below, of a table over seeds."""
-    if not {"task", "primary", *tasks.CORRECTED.values()} <= set(rows):
-        return
-    aligned = rows[rows["target"] == results.ALIGNED]
-    for name in tasks.CORRECTED:
-        _, below, tested = tasks.leads(aligned, name)
-        if below:
-            yield f"clearly below {OTHERS[name]} on {below} of {tested} downstream tasks"
-
-
 def concepts(row: pd.Series, rows: pd.DataFrame | None = None) -> str:
     """What a row is about: 'new concepts', or a study; with the number of its people where `rows` say it."""
     if not row["study"]:
-        return f"{row['regime']} concepts" if row["regime"] != "mixed" else "known and new concepts"
+        return f"{row['regime']} concepts"
     people = None if rows is None else rows.loc[rows["study"] == row["study"], "n_people"].max()
     return f"the study of {row['study']}{'' if people is None or pd.isna(people) else f', {people:.0f} people'}"
 
@@ -276,7 +274,7 @@ def judges(rows: pd.DataFrame) -> str:
 
 
 def passed(row: pd.Series) -> str:
-    """Whether a model passes people's reliability, by the interval of above_ceiling."""
+    """Whether a model is above the noise ceiling, by the interval of above_ceiling."""
     return "above" if row["above_ceiling_low"] > 0 else "below" if row["above_ceiling_high"] < 0 else "not told apart"
 
 
@@ -297,6 +295,12 @@ def number(value: object) -> str:
         return ""
     text = f"{round(given, 3) + 0:.3f}"  # + 0: no minus before .000
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def scored(row: pd.Series, name: str, ends: str | None = None) -> str:
+    """A score with its interval; nothing for no value. Args: ends: of the interval's columns, if not the score's."""
+    low, high = (row[f"{ends or name}{end}"] for end in ("_low", "_high"))
+    return number(row[name]) + ("" if pd.isna(low) else f" [{number(low)}, {number(high)}]")
 
 
 def difference(row: pd.Series, name: str) -> str:

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from alignet import config, results
 from alignet.evaluation import tasks
-from alignet.report import finding
-from alignet.report.finding import difference, number, percent
+from alignet.report import finding, shortfalls
+from alignet.report.finding import difference, number, percent, scored
 from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS, PARTICIPANTS
 
@@ -43,29 +44,33 @@ PUBLISHED = {  # a run in reports/reference; the first is README's
 }
 REGIMES = ("new", "known", "mixed", "all")  # in this order in tables; all: of a study
 FEWEST = finding.FEWEST
-ENOUGH = 30  # triplets, all folds together, of a row about the teacher
 MARK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 ACCURACY = finding.ACCURACY
 TIMES = Path("bench") / "times.csv"  # how long set-up and published runs took; README's only source of times
 
-SHORTFALLS = Path(__file__).with_name("shortfalls.md")  # in words: the numbers are above
 NOT_READ = "Not read: the paper's tables could not be had."
 HEAD = """# Results
 
 Made by `python -m alignet.report.results_page` from the tables in `reports/reference/`; do not edit."""
-INTRODUCTION = """## How to read the tables
+INTRODUCTION = f"""## How to read the tables
 
+- Each table says whether it is of one run or of means over training seeds. Brackets are 95 % intervals: of one run over
+  triplets that share concepts, of means over training seeds and such triplets together (docs/method.md, section 10).
 - Accuracy: mean over triplets of the share of people's choices that the model makes too, by the plain cosine of its
   pooled representation; chance .333.
-- Brackets: 95 % intervals over training seeds and over triplets that share concepts, together (docs/method.md,
-  section 10).
 - *New* concepts: no judgement, fit or synthesis picture showed them. *Known*: held-out triplets of concepts that were
-  judged in the fit. *Mixed*: some and some.
+  judged in the fit. *Mixed*: triplets of known and of new concepts.
+- *Coarse*: three classes; *boundary*: two pictures of one class and one of another; *fine*: one class. A triplet with
+  two or three pictures that belong to no class has no level; it counts in *all* alone.
 - Control (UnAligNet): the same student, taught by the teacher's features without the map that people's choices fitted.
   Gain kept: the share of the teacher's gain by its map that AligNet has over its control.
-- People agree, or people's reliability: one person with the majority of the others, where several people judged a
-  triplet; AligNet minus it is of these triplets alone. Not read: the paper's own tables could not be had where this
-  was written."""
+- Floors: a histogram of 64 colours, 4 x 4 pixels, and an untrained network.
+- Noise ceiling: how often one person chooses as the majority of the others do. AligNet minus noise ceiling is of the
+  triplets that several people judged, and neither is told of fewer than {results.FEW_TRIPLETS}. The noise ceiling of
+  a rank correlation is what the number of answers to a triplet allows.
+- Sampled from VICE: triplets taken at random at each level of abstraction, with VICE's distributions in place of
+  people's choices.
+- Not read: the paper's own tables could not be had where this was written."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +105,12 @@ def page(reference: Path) -> str:
     lines += INTRODUCTION.splitlines()
     for run in runs:
         world = PUBLISHED[run.name]
-        lines += ["", f"## {world.title}: {world.of}", "", *_asked(run), "", _falls_short(run), ""]
-        lines += [*_headline(run), "", *_levels(run), *_other_split(run), *_study(run), *_teacher(run)]
-        lines += _teacher_on_people(run)
+        lines += ["", f"## {world.title}: {world.of}", "", *_asked(run), ""]
+        lines += [*_headline(run), *_falls_short(run), *_levels(run), *_other_split(run), *_study(run)]
+        lines += [*_teacher(run), *_teacher_on_people(run)]
         lines += [*_people(run), *_unsure(run), *_downstream(run), *_ablations(run)]
-    return "\n".join(lines) + "\n" + SHORTFALLS.read_text(encoding="utf-8")
+    lines += ["", "## What falls short, and why", "", *map(_filled, shortfalls.claims(reference))]
+    return "\n".join(lines) + "\n"
 
 
 def headline(reference: Path) -> str:
@@ -112,9 +118,10 @@ def headline(reference: Path) -> str:
     runs = [Run(name, reference / name / "tables") for name in _published(reference)]
     scores = runs[0].scores
     said = f"**{finding.sentence(scores)}** {finding.control(scores)}"
-    lines = [_filled(said), "", f"| {PUBLISHED[runs[0].name].title} | the paper | ours |", "|---|---|---|"]
-    lines += [f"| {what} | {paper} | {ours} |" for what, paper, ours in finding.compared(scores)]
-    lines += ["", _filled(f"{finding.basis(scores)} {NOT_READ}"), "", _falls_short(runs[0]), ""]
+    lines = [_filled(said), "", f"| {PUBLISHED[runs[0].name].title} | ours | the paper |", "|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in finding.compared(scores)]
+    short = f"**What falls short.** {shortfalls.sentence(scores)} [The table]({_place(runs[0])})."
+    lines += ["", _filled(f"{finding.basis(scores)} {NOT_READ}"), "", _filled(short), ""]
     lines += ["Who was asked about which pictures:", "", *(_who(run) for run in runs)]
     return "\n".join(lines) + "\n"
 
@@ -130,8 +137,18 @@ def _filled(text: str) -> str:
     )
 
 
-def _falls_short(run: Run) -> str:
-    return _filled(f"**What falls short.** {finding.shortfalls(run.scores)}")
+def _falls_short(run: Run) -> Iterator[str]:
+    """The table of what falls short, below its sentence."""
+    cells = shortfalls.table(run.scores)
+    yield from ("", f"### What falls short: {PUBLISHED[run.name].title}", "", _filled(shortfalls.sentence(run.scores)))
+    if cells:
+        yield from ("", f"| {' | '.join(shortfalls.COLUMNS)} |", "|---" * len(shortfalls.COLUMNS) + "|")
+        yield from (f"| {' | '.join(row)} |" for row in cells)
+
+
+def _place(run: Run) -> str:
+    """The address of that table."""
+    return f"docs/results.md#what-falls-short-{PUBLISHED[run.name].title.lower()}"
 
 
 def _who(run: Run) -> str:
@@ -143,18 +160,25 @@ def _who(run: Run) -> str:
         about = f"about {row['regime']} concepts"
         if row["study"]:
             about = f"about {row['n']:,.0f} triplets in the study of {row['study']}"
-        counts.append(f"{row['n_choices']:,.0f}{people} {about}")
+        without = f" ({row['without']:,.0f} without a level)" if row["without"] else ""
+        counts.append(f"{row['n_choices']:,.0f}{people} {about}{without}")
     world = PUBLISHED[run.name]
     asked = f"people judged {judged if isinstance(judged, str) else 'the same pictures'}"
     return _filled(f"- {world.title}: models see {world.pictures}; {asked}. Held-out choices: {', '.join(counts)}.")
 
 
 def _scored(run: Run) -> pd.DataFrame:
-    """A row for each group of concepts and for each study that is scored, of all levels together."""
+    """A row for each group of concepts and for each study that is scored, of all levels together.
+
+    without: the number of its choices that have no level, since two or three of the pictures belong to no class.
+    """
     rows = run.choices
-    rows = rows[(rows["level"] == "all") & (rows["target"] == "base")].drop_duplicates(["study", "regime"])
-    rows = rows[(rows["study"] != "") == (rows["regime"] == "all")]
-    return _in_order(rows)
+    rows = rows[rows["target"] == "base"].drop_duplicates(["study", "regime", "level"])
+    at_levels = rows[rows["level"] != "all"].groupby(["study", "regime"])["n_choices"].sum()
+    rows = rows[(rows["level"] == "all") & ((rows["study"] != "") == (rows["regime"] == "all"))]
+    keys = pd.MultiIndex.from_frame(rows[["study", "regime"]])
+    without = rows["n_choices"].to_numpy() - at_levels.reindex(keys, fill_value=0).to_numpy()
+    return _in_order(rows.assign(without=without))
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
@@ -170,25 +194,33 @@ def _asked(run: Run) -> Iterator[str]:
     for row in _scored(run).to_dict("records"):
         study = f"the study of {row['study']}" if row["study"] else f"{row['regime']} concepts"
         unnamed = f" and of {int(row['n_unnamed']):,} whom no file names" if row["n_unnamed"] > 0 else ""
+        without = f"; {row['without']:,.0f} of these choices have no level" if row["without"] else ""
         yield (
-            f"{study.capitalize()}: {int(row['n_choices']):,} choices of {int(row['n_people']):,} people{unnamed}, "
-            f"about {int(row['n']):,} triplets."
+            f"- {study[0].upper()}{study[1:]}: {int(row['n_choices']):,} choices of {int(row['n_people']):,} people"
+            f"{unnamed}, about {int(row['n']):,} triplets{without}."
         )
+
+
+def _basis(rows: pd.DataFrame) -> str:
+    """How many runs a table is of, for its heading."""
+    seeds = int(rows["n_seeds"].max())
+    return f"means of {seeds} training seeds" if seeds > 1 else "one run"
 
 
 def _levels(run: Run) -> Iterator[str]:
     rows = run.choices
     rows = rows[rows["study"] == ""]
+    yield from ("", f"### Accuracy by concepts and level ({_basis(rows)})", "")
     yield from _table(rows, REGIMES)
     yield from _floors(rows)
 
 
 def _other_split(run: Run) -> Iterator[str]:
-    """A table of a run with the same settings on another draw of the new concepts, if one is kept beside `run`."""
+    """A table of a run with the same settings on other new concepts, if one is kept beside `run`."""
     other = Run(f"{run.name}_split_1", run.tables.parent.with_name(f"{run.name}_split_1") / "tables")
     if not (other.tables / "levels.csv").is_file():
         return
-    yield from ("", "### Another draw of the new concepts, one training seed", "")
+    yield from ("", "### Another split into judged and new concepts (one run)", "")
     yield "Settings are those of the run above; they were not chosen on these concepts (docs/reproducing.md)."
     yield ""
     yield from _table(other.choices[other.choices["study"] == ""], REGIMES)
@@ -197,10 +229,12 @@ def _other_split(run: Run) -> Iterator[str]:
 def _table(rows: pd.DataFrame, groups: Iterable[str]) -> Iterator[str]:
     """The models beside each other; with the teacher and the share of its gain that AligNet keeps where rows say."""
     more = [name for name, there in (("teacher", _with_teacher(rows)), ("gain kept", _with_kept(rows))) if there]
-    names = ["concepts, level", "base", "control", "AligNet", *more, "over base", "over control", "people agree"]
+    names = ["concepts, level", "base", "control", "AligNet", *more, "over base", "over control", "noise ceiling"]
     yield "| " + " | ".join([*names, "triplets"]) + " |"
     yield "|---" * (len(names) + 1) + "|"
     yield from _rows(rows, groups, (*LEVELS, "all"))
+    if said := finding.no_ceiling(rows):
+        yield from ("", _filled(said))
 
 
 def _with_teacher(rows: pd.DataFrame) -> bool:
@@ -229,7 +263,9 @@ def _rows(rows: pd.DataFrame, groups: Iterable[str], levels: Iterable[str]) -> I
                 if _with_kept(rows):
                     cells.append(difference(aligned, "kept").lstrip("+"))
                 cells += [difference(aligned, "over_base"), difference(aligned, "over_control")]
-                cells += [number(aligned["noise_ceiling"]), f"{int(aligned['n']):,}"]
+                of_some = f", {aligned['n_repeated']:,.0f} triplets" * bool(aligned["n_repeated"] != aligned["n"])
+                ceiling = scored(aligned, "noise_ceiling")
+                cells += [ceiling + of_some * bool(ceiling), f"{int(aligned['n']):,}"]
                 yield "| " + " | ".join(cells) + " |"
 
 
@@ -240,7 +276,8 @@ def _study(run: Run) -> Iterator[str]:
         of = rows[rows["study"] == study]
         whole = of[(of["regime"] == "all") & (of["level"] == "all")].iloc[0]
         everyone = whole["n_choices"] > 0.95 * whole["n_people"] * whole["n"]
-        yield from ("", f"### {_people_of(study, rows)}{', each of whom judged every triplet' * bool(everyone)}", "")
+        judged = ", each of whom judged every triplet" * bool(everyone)
+        yield from ("", f"### {_people_of(study, rows)}{judged} ({_basis(of)})", "")
         yield from _table(of, ("all", *REGIMES[:-1]))
 
 
@@ -256,14 +293,19 @@ def _teacher(run: Run) -> Iterator[str]:
     chosen = scores[(scores["chosen"].astype(str) == "True") | (scores["map"] == "none")]
     columns = [ACCURACY, "kl", "ece", "participation_ratio"]
     held_out = chosen[chosen["split"].isin(["validation", "test"])]
-    enough = held_out.groupby(["split", "level", "map"])["n_triplets"].transform("sum") >= ENOUGH
+    enough = held_out.groupby(["split", "level", "map"])["n_triplets"].transform("sum") >= results.FEW_TRIPLETS
     means = held_out[enough].groupby(["split", "level", "map"], sort=False)[columns].mean()
     yield from ("", "### The teacher, on concepts that its fold did not see (one run)", "")
+    yield _filled(
+        "By its own dot products; the columns *teacher* above are cosines like the students' and, where the table is, "
+        "means over training seeds. ECE: expected calibration error."
+    )
+    yield ""
     yield "| choices | accuracy before | after | KL before | after | ECE after |"
     yield "|---" * 6 + "|"
     for split, level in dict.fromkeys((split, level) for split, level, _ in means.index):
         before, after = (means.loc[(split, level, kind)] for kind in ("none", "fitted"))
-        what = "people's" if level == "judged" else f"drawn from VICE, {level}"
+        what = "people's" if level == "judged" else f"sampled from VICE, {level}"
         cells = [f"{what} ({split})", *(number(each[ACCURACY]) for each in (before, after))]
         cells += [*(number(each["kl"]) for each in (before, after)), number(after["ece"])]
         yield "| " + " | ".join(cells) + " |"
@@ -274,15 +316,19 @@ def _teacher_on_people(run: Run) -> Iterator[str]:
     By its own dot products, a triplet counting once."""
     scores = run.table("teacher")
     rows = scores[scores["split"].isin(["cross-fitted", *REGIMES]) & (scores["n_triplets"] >= FEWEST)]
+    rows = rows.assign(metric=ACCURACY)
+    rows = rows.assign(**{name: finding.bounded(rows, name) for name in ("ci_low", "ci_high")})
     if rows.empty:
         return
+    if said := shortfalls.beside_ridge(run.tables):
+        yield from ("", _filled(said))
     yield from ("", "| concepts, level | without a map | ridge | fitted | ECE of it | triplets |", "|---" * 6 + "|")
     for (split, level), some in rows.groupby(["split", "level"], sort=False):
         of = some.drop_duplicates("map", keep="last").set_index("map")
         fitted = of.loc["fitted"]
-        cells = [f"{split}, {level}", *(number(of[ACCURACY].get(name)) for name in ("none", "ridge"))]
-        ends = f" [{number(fitted['ci_low'])}, {number(fitted['ci_high'])}]"
-        cells += [number(fitted[ACCURACY]) + ends, number(fitted["ece"]), f"{int(fitted['n_triplets']):,}"]
+        cells = [f"{split}, {level}", number(of[ACCURACY].get("none"))]
+        cells.append(scored(of.loc["ridge"], ACCURACY, "ci") if "ridge" in of.index else "")
+        cells += [scored(fitted, ACCURACY, "ci"), number(fitted["ece"]), f"{int(fitted['n_triplets']):,}"]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -290,38 +336,49 @@ def _people(run: Run) -> Iterator[str]:
     """VICE on held-out choices, and beside the published embeddings."""
     scores = run.table("calibration")
     yield from ("", "### People's uncertainty: VICE on held-out choices (one run)", "")
-    yield "| distribution | triplets | NLL, nats | accuracy | ECE | one person with the others |"
+    yield "| distribution | triplets | NLL, nats | accuracy | ECE | noise ceiling |"
     yield "|---" * 6 + "|"
+    repeated = scores.loc[scores["triplets"] == "repeated", "n_triplets"].max()
     for row in scores.to_dict("records"):
         cells = [f"{row['distribution']}, {row['triplets']}", f"{int(row['n_triplets']):,}", number(row["nll"])]
-        cells += [number(row["accuracy"]), number(row["ece"]), number(row["noise_ceiling"])]
+        cells += [number(row["accuracy"]), number(row["ece"]), _ceiling_of(row, repeated)]
         yield "| " + " | ".join(cells) + " |"
     if (run.tables / "embeddings.csv").is_file():
         yield from _embeddings(run.table("embeddings"))
+
+
+def _ceiling_of(row: dict[str, Any], repeated: float) -> str:
+    """The noise ceiling of held-out choices, if enough triplets have one. Args: repeated: their number."""
+    if not repeated >= results.FEW_TRIPLETS:
+        return ""
+    return f"{scored(pd.Series(row), 'noise_ceiling')}, {repeated:,.0f} triplets"
 
 
 def _embeddings(table: pd.DataFrame) -> Iterator[str]:
     yield from ("", "| embedding | dimensions | metric | against | value | held out |", "|---" * 6 + "|")
     for row in table.to_dict("records"):
         cells = [str(row["embedding"]), f"{int(row['dimensions'])}", str(row["metric"]), str(row["against"])]
-        ends = f" [{number(row['ci_low'])}, {number(row['ci_high'])}]"
-        yield "| " + " | ".join([*cells, number(row["value"]) + ends, str(row["held_out"])]) + " |"
+        value = scored(pd.Series(row), "value", "ci")
+        yield "| " + " | ".join([*cells, value, str(row["held_out"])]) + " |"
 
 
 def _unsure(run: Run) -> Iterator[str]:
     """Spearman of the models' uncertainty with people's, where people's choices repeat."""
     seeds = run.scores
-    rows = seeds[seeds["benchmark"].str.startswith("uncertainty, ") & (seeds["n"] >= FEWEST)]
-    rows = rows[rows["mean"].notna() & (rows["level"] == "all")]
+    rows = seeds[seeds["benchmark"].str.startswith("uncertainty, ") & (seeds["level"] == "all")]
+    few = rows[rows["mean"].notna() & (rows["n"] < results.FEW_TRIPLETS) & (rows["target"] == results.ALIGNED)]
+    rows = rows[rows["mean"].notna() & (rows["n"] >= results.FEW_TRIPLETS)]
     if rows.empty:
         return
     whose = "; ".join(_people_of(study, seeds) for study in regimes.studies(rows))
-    yield from ("", f"### Are models unsure where people are?{f' {whose}' if whose else ''}", "")
-    yield from (
-        "Spearman within levels, mean of the levels. Ceiling: what the number of answers to a triplet allows.",
-        "",
-    )
-    yield "| choices, against | base | control | AligNet | over base | over control | ceiling | triplets |"
+    whose = f" {whose}" if whose else ""
+    yield from ("", f"### Are models unsure where people are?{whose} ({_basis(rows)})", "")
+    yield "Spearman within levels, mean of the levels. Noise ceiling: what the number of answers to a triplet allows."
+    if len(few):
+        groups = (f"{row['study']} {row['regime']} concepts ({row['n']:.0f})".lstrip() for _, row in few.iterrows())
+        yield f"Left out, with fewer than {results.FEW_TRIPLETS} triplets: {', '.join(dict.fromkeys(groups))}."
+    yield ""
+    yield "| choices, against | base | control | AligNet | over base | over control | noise ceiling | triplets |"
     yield "|---" * 8 + "|"
     for (student, benchmark), some in rows.groupby(["student", "benchmark"], sort=False):
         of = some.set_index("target")
@@ -332,7 +389,7 @@ def _unsure(run: Run) -> Iterator[str]:
             cells = [f"{student}, {study}{aligned['regime']} concepts, {kind}"]
             cells += [number(of["mean"].get(target)) for target in results.TARGETS]
             cells += [difference(aligned, name) for name in ("over_base", "over_control")]
-            yield "| " + " | ".join([*cells, number(aligned["noise_ceiling"]), f"{aligned['n']:,.0f}"]) + " |"
+            yield "| " + " | ".join([*cells, scored(aligned, "noise_ceiling"), f"{aligned['n']:,.0f}"]) + " |"
 
 
 def _downstream(run: Run) -> Iterator[str]:
@@ -346,7 +403,7 @@ def _downstream(run: Run) -> Iterator[str]:
     aligned, every = rows[rows["target"] == "alignet"], seeds[seeds["task"].notna() & (seeds["target"] == "alignet")]
     if aligned.empty:
         return
-    yield from ("", "### Downstream", "")
+    yield from ("", f"### Downstream ({_basis(aligned)})", "")
     for student, of in aligned.groupby("student", sort=False):
         said = []
         for other, name in (("over_base", "the base"), ("over_control", "the control")):
@@ -374,7 +431,7 @@ def _ablations(run: Run) -> Iterator[str]:
         return
     rows = run.table("ablations")
     rows = rows[(rows["regime"] == "new") & (rows["level"] == "all") & (rows["factor"] != "default")]
-    yield from ("", "### One choice changed at a time: accuracy on new concepts minus the default's, one seed each", "")
+    yield from ("", "### One choice changed at a time: accuracy on new concepts minus the default's (one run each)", "")
     yield "| choice | AligNet | control |"
     yield "|---|---|---|"
     for (factor, variant), of in rows.groupby(["factor", "variant"], sort=False):
@@ -386,20 +443,20 @@ def _ablations(run: Run) -> Iterator[str]:
 
 
 def _headline(run: Run) -> Iterator[str]:
-    """The paper's measures beside ours, where a run has them: the gain at the coarse level, and people's reliability at
+    """The paper's measures beside ours, where a run has them: the gain at the coarse level, and the noise ceiling at
     every level. Uncertainty has a table of its own."""
     scores = run.scores
-    aligned = scores[(scores["target"] == "alignet") & (scores["n"] >= FEWEST) & scores["mean"].notna()]
-    yield from ("| measure | the paper | ours |", "|---" * 3 + "|")
-    of_levels = aligned[aligned["benchmark"].str.startswith("levels, ")]
-    told = _in_order(of_levels[(of_levels["study"] != "") == (of_levels["regime"] == "all")])
+    own = finding.aligned(scores, "levels", results.FEW_TRIPLETS)
+    yield _filled(f"{_basis(own).capitalize()}.")
+    yield from ("", "| measure | ours | the paper |", "|---" * 3 + "|")
+    told = _in_order(own[(own["study"] != "") == (own["regime"] == "all")])
     for _, row in told[told["level"] == "coarse"].iterrows():
         about = f"{row['student']}, {finding.concepts(row, scores)}"
-        yield f"| gain over the base, coarse, {about} | up to {finding.published_percent():g} % | {percent(row)} |"
+        yield f"| gain over the base, coarse, {about} | {percent(row)} | up to {finding.published_percent():g} % |"
     for _, row in told[told["above_ceiling_low"].notna()].iterrows():
         about = f"{row['level']}, {row['student']}, {finding.concepts(row, scores)}"
-        ours = f"{difference(row, 'above_ceiling')}: {finding.passed(row)}"
-        yield f"| AligNet minus people's reliability, {about} | {finding.UNREAD} | {ours} |"
+        ours = f"{difference(row, 'above_ceiling')}, {finding.passed(row)}; {row['n_repeated']:,.0f} triplets"
+        yield f"| AligNet minus noise ceiling, {about} | {ours} | {finding.UNREAD} |"
 
 
 def _floors(rows: pd.DataFrame) -> Iterator[str]:

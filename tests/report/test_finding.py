@@ -1,4 +1,4 @@
-"""The finding in a sentence, what it is compared with and what falls short, from made-up tables."""
+"""The finding in a sentence and what it is compared with, from made-up tables."""
 
 import pandas as pd
 import pytest
@@ -30,7 +30,8 @@ def test_the_sentence_sets_the_gain_beside_the_papers_and_then_the_control(tmp_p
     rows = scores(tmp_path, [row("base", 0.4), aligned()])
     assert finding.sentence(rows) == (
         "On concepts that nobody judged in the fit, lite0 chooses as people do in .525 of coarse triplets after "
-        "alignment and in .400 before: +31 % [+30, +32] over its base, beside up to 93.5 % in the paper (Levels)."
+        "alignment and in .400 before (means of 5 training seeds): +31 % [+30, +32] over its base, beside up to 93.5 % "
+        "in the paper (Levels)."
     )
     assert "without the map that people's choices fitted, reaches .550, +.150 against the base;" in finding.control(
         rows
@@ -64,7 +65,7 @@ def test_the_sentence_is_about_the_coarse_level_of_new_concepts_or_what_comes_ne
 
 def test_without_scores_nothing_is_said(tmp_path):
     rows = finding.of_run(tmp_path)
-    assert (finding.sentence(rows), finding.control(rows), finding.compared(rows), finding.shortfalls(rows)) == (
+    assert (finding.sentence(rows), finding.control(rows), finding.compared(rows), finding.no_ceiling(rows)) == (
         *("", "", [], ""),
     )
 
@@ -73,14 +74,15 @@ def test_one_runs_tables_stand_in_for_those_over_seeds(tmp_path):
     renamed = {"mean": "odd_one_out_accuracy", "n": "n_triplets"}
     levels = pd.DataFrame([row("base", 0.4), aligned()]).assign(representation="pooled").rename(columns=renamed)
     levels.drop(columns=["metric", "benchmark", "n_seeds"]).to_csv(tmp_path / "levels.csv", index=False)
-    unsure = row("alignet", 0.25, "all", against="response_entropy", ci_low=0.1, ci_high=0.4, noise_ceiling=0.9)
+    unsure = row("alignet", 0.25, "all", against="response_entropy", ci_low=0.1, ci_high=0.4)
+    unsure |= {"noise_ceiling": 0.9, "noise_ceiling_low": 0.8, "noise_ceiling_high": 1.0}
     pd.DataFrame([unsure]).rename(columns={"mean": "spearman"}).to_csv(tmp_path / "uncertainty.csv", index=False)
     rows = finding.of_run(tmp_path)
-    assert "+31 % [+30, +32] over its base" in finding.sentence(rows)
+    assert "before (one training seed): +31 % [+30, +32] over its base" in finding.sentence(rows)
     assert finding.basis(rows).startswith("One run with one training seed")
     assert finding.compared(rows)[-1] == (
-        "Spearman with people's response entropy, within level, new concepts",
-        *("not read", ".250 [.100, .400]; ceiling .900"),
+        "Spearman with response entropy, new concepts",
+        *(".250 [.100, .400]; noise ceiling .900 [.800, 1.000]; 1,200 triplets", "not read"),
     )
 
 
@@ -100,24 +102,52 @@ def test_seeds_of_an_earlier_run_are_passed_over(tmp_path):
 
 
 def test_a_study_that_stands_apart_is_compared_with_its_people(tmp_path):
-    of_study = {"study": "2025", "n_people": 199} | gain("above_ceiling", -0.1, 0.05)
+    of_study = {"study": "2025", "n_people": 199, "n_repeated": 320} | gain("above_ceiling", -0.1, 0.05)
     rows = scores(tmp_path, [aligned(), aligned(regime="all", **of_study)])
     assert finding.compared(rows)[-1] == (
-        "AligNet minus people's reliability, coarse, the study of 2025, 199 people",
-        *("not read", "-.100 [-.150, -.050]: below"),
+        "AligNet minus noise ceiling, coarse, the study of 2025, 199 people",
+        *("-.100 [-.150, -.050], below; 320 triplets", "not read"),
     )
 
 
-def test_what_falls_short_names_levels_concepts_and_few_triplets(tmp_path):
-    rows = scores(tmp_path, [aligned(), aligned("fine", spread=0.5, n=12)])
-    assert finding.shortfalls(rows) == (
-        "AligNet is not clearly above its base and the best floor (colours, pixels, untrained network) at fine (new "
-        "concepts, 12 triplets); not clearly above its control at every level (new concepts)."
+def test_a_ceiling_of_few_triplets_is_left_out_with_the_difference_to_it_and_said(tmp_path):
+    ceiling = {"noise_ceiling": 0.6, "noise_ceiling_low": 0.3, "noise_ceiling_high": 0.9}
+    ceiling |= gain("above_ceiling", -0.1, 0.05)
+    pair = [aligned(**ceiling, n_repeated=12), aligned("all", **ceiling, n_repeated=12)]
+    rows = scores(tmp_path, pair)
+    assert rows[["noise_ceiling", "noise_ceiling_high", "above_ceiling", "above_ceiling_low"]].isna().all(axis=None)
+    assert [what for what, *_ in finding.compared(rows) if "ceiling" in what] == []
+    assert finding.no_ceiling(rows) == (
+        "No noise ceiling is told where fewer than 30 triplets were judged by several people: new concepts (12)."
     )
-    clear = aligned() | gain("over_control", 0.1, 0.01)
-    assert finding.shortfalls(scores(tmp_path, [clear])) == (
-        "AligNet is clearly above its base, its control and the best floor at every level."
-    )
+    enough = scores(tmp_path, [row | {"n_repeated": 30} for row in pair])
+    assert enough["noise_ceiling"].tolist() == [0.6, 0.6]
+    assert finding.no_ceiling(enough) == ""
+
+
+def test_the_triplets_and_the_interval_of_a_ceiling_come_from_the_own_run(tmp_path):
+    known = {"noise_ceiling": 0.6, "noise_ceiling_low": 0.5, "noise_ceiling_high": 0.7}
+    levels = pd.DataFrame([aligned(**known, n_repeated=40)]).assign(representation="pooled")
+    levels.rename(columns={"mean": "odd_one_out_accuracy", "n": "n_triplets"}).to_csv(tmp_path / "levels.csv")
+    (row,) = scores(tmp_path, [aligned(noise_ceiling=0.6)]).to_dict("records")
+    assert [row[name] for name in ("n_repeated", "noise_ceiling_low", "noise_ceiling_high")] == [40, 0.5, 0.7]
+
+
+def test_intervals_end_where_accuracies_and_correlations_do(tmp_path):
+    unsure = {"metric": "spearman", "benchmark": "uncertainty, new, all, response_entropy"}
+    rows = [aligned(ci_low=-0.1, ci_high=1.06), aligned(ci_low=-1.2, ci_high=1.04) | unsure]
+    found = scores(tmp_path, [*rows, aligned(ci_low=-3.0, ci_high=7.0) | {"metric": "nll"}])
+    assert found["ci_low"].tolist() == [0.0, -1.0, -3.0]
+    assert found["ci_high"].tolist() == [1.0, 1.0, 7.0]
+
+
+def test_correlations_and_percentages_of_few_triplets_are_not_compared(tmp_path):
+    unsure = {"metric": "spearman", "benchmark": "uncertainty, new, all, response_entropy", "level": "all", "n": 29}
+    rows = scores(tmp_path, [aligned(), aligned(regime="known", n=29), aligned() | unsure])
+    assert [what for what, *_ in finding.compared(rows)] == [
+        "gain over the base, coarse, new concepts",
+        "AligNet minus control, coarse, new concepts",
+    ]
 
 
 def test_numbers_are_written_without_the_zero_before_the_point():

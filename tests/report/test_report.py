@@ -9,7 +9,7 @@ from PIL import Image
 
 from alignet import config
 from alignet.report import __main__ as command
-from alignet.report import figure_map, pages
+from alignet.report import dictionary, figure_map, pages
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -64,7 +64,7 @@ def scored(run):
 def test_the_page_opens_with_the_finding_and_its_figure_and_not_with_the_way(run):
     page = scored(run)
     order = [page.index(text) for text in ("lite0 chooses as people do in .500", "variants/seeds.png", "up to 93.5")]
-    order += [page.index(text) for text in ("What falls short", "What was done", '<section id="world">')]
+    order += [page.index(text) for text in ("What falls short</h2>", "What was done", '<section id="world">')]
     assert page.index('id="finding"') < page.index('class="picture"') < page.index("What was done")
     assert order[0] == min(order)
     assert order[-2:] == sorted(order)[-2:]
@@ -159,12 +159,32 @@ def test_dollars_and_underscores_of_code_and_of_prose_are_no_equations():
     assert "<p><div" not in html
 
 
-def test_names_of_columns_break_between_words(tmp_path):
+def test_columns_and_models_are_called_in_words(tmp_path):
     (tmp_path / "tables").mkdir()
-    pd.DataFrame({"only_there": [1], "name": ["a_b"]}).to_csv(tmp_path / "tables" / "x.csv", index=False)
-    html = command._table({"name": "x", "columns": ["only_there", "name"], "caption": ""}, tmp_path)["html"]
-    assert "<th>only_<wbr>there</th>" in html
-    assert "<td>a_b</td>" in html
+    columns = {"difference": ["over_base"], "over_base_low": [0.5], "target": ["unalignet"], "ci_high": [1.06]}
+    columns |= {"odd_one_out_accuracy": [0.9], "variant": ["over_base"]}
+    pd.DataFrame(columns).to_csv(tmp_path / "tables" / "x.csv", index=False)
+    html = str(command._table({"name": "x", "columns": [*columns], "caption": ""}, tmp_path)["html"])
+    heads = re.findall("<th>(.*?)</th>", html)
+    assert heads[:3] == ["difference", "its 95 % interval, low", "model"]
+    assert re.findall("<td>(.*?)</td>", html) == [
+        *("AligNet minus base", "0.500", "UnAligNet (control)", "1.000", "0.900", "over_base")
+    ]
+
+
+def test_every_column_that_the_report_shows_has_a_head_of_its_own():
+    contents = command.yaml.safe_load((command.HERE / "contents.yaml").read_text(encoding="utf-8"))
+    heads = dictionary.headings()
+    for table in (table for section in contents["sections"] for table in section.get("tables", [])):
+        words = [heads[column] for column in table["columns"]]
+        assert len(words) == len(set(words)), table["name"]
+        assert [word for word in words if "_" in word] == []
+
+
+def test_this_run_stands_before_the_paper_where_a_telephone_shows_it(run):
+    page = scored(run)
+    heads = re.findall("<th>(.*?)</th>", page.partition("The paper and this run")[2].partition("</thead>")[0])
+    assert heads == ["measure", "this run", "the paper"]
 
 
 def test_a_section_says_what_its_notebook_found(run):

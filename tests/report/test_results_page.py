@@ -18,7 +18,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def row(target, mean, level="coarse", regime="new", **more):
     found = {"student": "lite0", "benchmark": f"levels, {regime}, {level}", "regime": regime, "level": level}
     found |= {"metric": "odd_one_out_accuracy", "target": target, "mean": mean, "n": 1200, "n_seeds": 5}
-    return found | {"noise_ceiling": float("nan"), "choices": "human", "n_choices": 1300, "n_people": 40} | more
+    found |= dict.fromkeys(["noise_ceiling", "noise_ceiling_low", "noise_ceiling_high", "n_repeated"], float("nan"))
+    return found | {"choices": "human", "n_choices": 1300, "n_people": 40} | more
 
 
 @pytest.fixture
@@ -32,6 +33,23 @@ def seeds():
 def test_a_row_of_the_table_has_the_three_models_and_both_differences_with_their_intervals(seeds):
     (found,) = results_page._rows(seeds, ["new", "known"], ["coarse", "fine"])
     assert found == "| new, coarse | .400 | .550 | .525 | +.125 [.100, .150] | -.025 [-.050, .000] |  | 1,200 |"
+
+
+def test_a_noise_ceiling_has_its_interval_and_the_number_of_its_triplets(seeds):
+    ceiling = {"noise_ceiling": 0.6, "noise_ceiling_low": 0.5, "noise_ceiling_high": 0.7, "n_repeated": 40}
+    (found,) = results_page._rows(seeds.assign(**ceiling), ["new"], ["coarse"])
+    assert found.endswith("| .600 [.500, .700], 40 triplets | 1,200 |")
+    (found,) = results_page._rows(seeds.assign(**ceiling | {"n_repeated": 1200}), ["new"], ["coarse"])
+    assert found.endswith("| .600 [.500, .700] | 1,200 |")
+
+
+def test_choices_without_a_level_are_counted_where_counts_stand(tmp_path):
+    rows = [row("base", 0.4, n_unnamed=0), row("base", 0.4, "all", n_choices=1500, n_unnamed=0)]
+    (tmp_path / "tables").mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / "tables" / "seeds.csv", index=False)
+    run = results_page.Run("emoji", tmp_path / "tables")
+    assert "1,500 about new concepts (200 without a level)" in results_page._who(run).replace("\n ", "")
+    assert [*results_page._asked(run)][-1].endswith("; 200 of these choices have no level.")
 
 
 def test_floors_stand_beside_what_alignet_gains_over_the_best(seeds):
