@@ -110,7 +110,7 @@ def _legend(figure: Figure, choices: pd.Series, note: str, lines: dict[str, str]
 
 
 def by_level(scores: pd.DataFrame) -> Figure:
-    """Accuracy on sampled triplets of held-out concepts at each level, and participation ratio, before and after the map.
+    """Accuracy on sampled triplets of held-out concepts by level, and participation ratio, before and after the map.
 
     The participation ratio is the number of axes over which the representation spreads. Small points: folds; large
     points: their mean.
