@@ -72,6 +72,14 @@ def test_the_equations_of_the_method_are_numbered_in_order():
     assert len(found) == method.count("\\tag{")
 
 
+def test_the_equations_that_docstrings_cite_are_there():
+    known = equations(METHOD.read_text(encoding="utf-8"))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "alignet").rglob("*.py")))
+    cited = re.findall(r"Eq\.\s+(\d+[a-z]?)\s+of\s+docs/method\.md|docs/method\.md,\s+Eq\.\s+(\d+[a-z]?)", code)
+    assert len(cited) > 15
+    assert {number for pair in cited for number in pair if number} <= set(known)
+
+
 @pytest.mark.parametrize("path", [METHOD, *NUMBERED], ids=lambda path: path.stem)
 def test_each_symbol_stands_in_the_table_of_symbols(path):
     table = METHOD.read_text(encoding="utf-8").split("| symbol | meaning |")[1].split("\n\n")[0]
