@@ -42,6 +42,18 @@ PUBLISHED = {  # a run in reports/reference; the first is README's
     ),
     "emoji": World("Emoji", "the embedded world, which needs no download (`params.yaml`)", "emoji"),
 }
+OTHERS = {  # runs beside a published one, by what follows its name: a heading, and what differs
+    "split_1": (
+        "Another split into judged and new concepts",
+        "Settings are those of the run above; they were not chosen on these concepts (docs/reproducing.md).",
+    ),
+    "clip": (
+        "A teacher whose network saw pictures with text",
+        "The teacher reads the published features of CLIP ViT-B/32 (`params/things_clip.yaml`), as the paper's reads "
+        "those of SigLIP. They are of one photograph of each concept, which gives its other photographs their labels; "
+        "ImageNet's photographs are left out. The students' network and settings are those of the run above.",
+    ),
+}
 REGIMES = ("new", "known", "mixed", "all")  # in this order in tables; all: of a study
 FEWEST = finding.FEWEST
 MARK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
@@ -106,7 +118,7 @@ def page(reference: Path) -> str:
     for run in runs:
         world = PUBLISHED[run.name]
         lines += ["", f"## {world.title}: {world.of}", "", *_asked(run), ""]
-        lines += [*_headline(run), *_falls_short(run), *_levels(run), *_other_split(run), *_study(run)]
+        lines += [*_headline(run), *_falls_short(run), *_levels(run), *_others(run), *_study(run)]
         lines += [*_teacher(run), *_teacher_on_people(run)]
         lines += [*_people(run), *_unsure(run), *_downstream(run), *_ablations(run)]
     lines += ["", "## What falls short, and why", "", *map(_filled, shortfalls.claims(reference))]
@@ -215,15 +227,18 @@ def _levels(run: Run) -> Iterator[str]:
     yield from _floors(rows)
 
 
-def _other_split(run: Run) -> Iterator[str]:
-    """A table of a run with the same settings on other new concepts, if one is kept beside `run`."""
-    other = Run(f"{run.name}_split_1", run.tables.parent.with_name(f"{run.name}_split_1") / "tables")
-    if not (other.tables / "levels.csv").is_file():
-        return
-    yield from ("", "### Another split into judged and new concepts (one run)", "")
-    yield "Settings are those of the run above; they were not chosen on these concepts (docs/reproducing.md)."
-    yield ""
-    yield from _table(other.choices[other.choices["study"] == ""], REGIMES)
+def _others(run: Run) -> Iterator[str]:
+    """Tables of the runs that are kept beside `run`: on other new concepts, or with another teacher."""
+    for ending, (title, what) in OTHERS.items():
+        name = f"{run.name}_{ending}"
+        other = Run(name, run.tables.parent.with_name(name) / "tables")
+        if not (other.tables / "levels.csv").is_file():
+            continue
+        rows = other.choices[other.choices["study"] == ""]
+        yield from ("", f"### {title} ({_basis(rows)})", "", _filled(what), "")
+        yield from _table(rows, REGIMES)
+        if (other.tables / "teacher.csv").is_file():
+            yield from _teacher_on_people(other)
 
 
 def _table(rows: pd.DataFrame, groups: Iterable[str]) -> Iterator[str]:
