@@ -123,7 +123,7 @@ def accuracy_axis(ax: Axes, way: str = "x", end: float | None = 1, chance: float
 def cut(ax: Axes) -> None:
     """Mark a y axis that does not begin at 0, with two strokes across its lower end."""
     for low in (0.03, 0.06):
-        ends = {"transform": ax.transAxes, "color": "black", "linewidth": 0.6, "clip_on": False}
+        ends: dict[str, Any] = {"transform": ax.transAxes, "color": "black", "linewidth": 0.6, "clip_on": False}
         ax.add_line(plt.Line2D([-0.015, 0.015], [low - 0.015, low + 0.015], **ends))
 
 
@@ -252,7 +252,9 @@ def _floor_mark(number: int) -> str:
 _FLOOR: dict[str, Any] = {"markersize": 4, "color": GREY, "elinewidth": 0.6, "markeredgewidth": 0.9}
 
 
-_LINE: dict[str, Any] = {"color": "0.4", "linewidth": 0.8}
+def dashes(line: str) -> dict[str, Any]:
+    """The options of a grey line that marks a value, such as chance. Args: line: its style."""
+    return {"color": "0.4", "linewidth": 0.8, "linestyle": line}
 
 
 def legend(
@@ -281,20 +283,29 @@ def legend(
         handles.append(plt.Line2D([], [], marker=mark, color=GREY, **dot))
         labels.append(f"floor: {name}")
     for name, line in (lines or {}).items():
-        handles.append(plt.Line2D([], [], **(_LINE | {"linestyle": line})))
+        handles.append(plt.Line2D([], [], **dashes(line)))
         labels.append(name)
-    said = [note] if note else []
-    said += [f"Choices: {people(choices, judged)}"] if choices is not None else []
-    title = wrapped(figure, ". ".join(said))
+    title = wrapped(figure, note, None if choices is None else people(choices, judged))
     figure.set_figheight(figure.get_figheight() + NOTE * title.count("\n"))  # a long note takes no room from the axes
     columns = len(labels) if len(labels) <= IN_A_ROW else -(-len(labels) // 2)
     figure.legend(handles, labels, loc="outside lower center", ncols=max(1, columns), title=title)
 
 
-def wrapped(figure: Figure, text: str) -> str:
-    """A note below a figure, broken into lines as wide as the figure; its own line breaks are kept."""
+def wrapped(figure: Figure, note: str, who: str | None = None) -> str:
+    """A note below a figure, broken into lines as wide as the figure; its own line breaks are kept.
+
+    Args: who: whose choices the figure is about, in words; they begin a line where they do not fit on the last one.
+    """
     width = round(LETTERS * figure.get_figwidth() / DOUBLE)
-    return "\n".join(textwrap.fill(line, width) for line in text.split("\n"))
+    lines = [part for line in note.split("\n") for part in textwrap.wrap(line, width)]
+    if who is None:
+        return "\n".join(lines)
+    choices = f"Choices: {who}"
+    if lines and len(lines[-1]) + len(choices) + 2 <= width:
+        lines[-1] = f"{lines[-1]}. {choices}"
+    else:
+        lines = [*lines[:-1], *(f"{line}." for line in lines[-1:]), *textwrap.wrap(choices, width)]
+    return "\n".join(lines)
 
 
 def people(choices: str | pd.Series, judged: str | pd.Series = "") -> str:

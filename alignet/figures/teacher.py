@@ -100,12 +100,11 @@ def _folds(ax: Axes, place: float, rows: pd.DataFrame, column: str, kind: str) -
 def _legend(figure: Figure, choices: pd.Series, note: str, lines: dict[str, str], ridge: bool = False) -> None:
     handles = [plt.Line2D([], [], **style.point(target)) for target, _ in LOOKS.values()]
     for line in lines.values():
-        dashes: dict[str, Any] = {"color": "0.4", "linestyle": line, "linewidth": 0.8}
-        handles.append(plt.Line2D([], [], **dashes))
+        handles.append(plt.Line2D([], [], **style.dashes(line)))
     labels = [*(words for _, words in LOOKS.values()), *lines]
     if ridge:
         handles, labels = [*handles, plt.Line2D([], [], **RIDGE)], [*labels, "ridge regression"]
-    title = style.wrapped(figure, f"{note}. Choices: {style.people(choices)}")
+    title = style.wrapped(figure, note, style.people(choices))
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), title=title)
 
 
@@ -214,9 +213,9 @@ def grid(scores: pd.DataFrame) -> Figure:
         ax.set_xlabel(FACTORS[factor])
     blue: dict[str, Any] = {"color": style.BLUE, "marker": "D", "markersize": 4, "linewidth": 0.8}
     lines = {"no map, one fitted scalar": "--", "chance": ":"}
-    dashes = [plt.Line2D([], [], color="0.4", linestyle=line, linewidth=0.8) for line in lines.values()]
+    dashes = [plt.Line2D([], [], **style.dashes(line)) for line in lines.values()]
     note = "Means over folds of concepts; cells that differ in one factor are joined. Axes are cut"
-    title = style.wrapped(figure, f"{note}. Choices: {_people(scores)}")
+    title = style.wrapped(figure, note, _people(scores))
     labels = ["chosen cell, and cells one factor away", *lines]
     handles = [plt.Line2D([], [], **blue), *dashes]
     figure.legend(handles, labels, loc="outside lower center", ncols=3, title=title)
@@ -295,6 +294,6 @@ def soft_labels(scores: pd.DataFrame) -> Figure:
         ax.set(xlabel="Training triplets", ylabel=label, xlim=(-0.5, len(sizes) - 0.5), ylim=(0, None))
     style.accuracy_axis(axes[2], "y")
     note = f"{FOLDS}. Dotted: chance. Held out: {held_out:,.0f} triplets of all folds"
-    title = style.wrapped(figure, f"{note}. Choices: {style.people(scores['choices'])}")
+    title = style.wrapped(figure, note, style.people(scores["choices"]))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title=title)
     return figure

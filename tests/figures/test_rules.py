@@ -347,3 +347,12 @@ def test_every_cell_of_the_grid_is_drawn_even_without_a_neighbour():
     ax = teacher.grid(scores).axes[0]
     hollow = [line for line in ax.lines if line.get_marker() == "D" and line.get_markerfacecolor() == "white"]
     assert sum(len(line.get_xdata()) for line in hollow) == len(cells)
+
+
+def test_whose_choices_they_are_begins_a_line_where_it_does_not_fit():
+    figure = plt.figure(figsize=(style.DOUBLE, 1))
+    assert style.wrapped(figure, "Short", "people") == "Short. Choices: people"
+    long = "word " * 20 + "end"
+    assert style.wrapped(figure, long, "people of two studies") == f"{long}.\nChoices: people of two studies"
+    assert style.wrapped(figure, "", "people") == "Choices: people"
+    assert style.wrapped(figure, "One.\nTwo") == "One.\nTwo"
