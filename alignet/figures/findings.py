@@ -14,7 +14,6 @@ from alignet.worlds.format import regimes
 from alignet.worlds.format.schema import LEVELS
 
 NOT_SCORED = "The world has no choices to score students on: nothing was scored."
-ENOUGH = results.FEW_TRIPLETS  # from which on a mean is told
 ONE_RUN = "One training seed: `make replicate` says how much another would change."
 
 
@@ -24,7 +23,7 @@ def world(images: pd.DataFrame, ceilings: pd.DataFrame, hierarchy: tuple[str, ..
     lines = [f"{len(images):,} pictures with {labels}."]
     for row in ceilings.to_dict("records"):
         agree = f"of {row['repeated']:,} that several people judged one agrees with most of the others on"
-        agree = f"; {agree} {_n(row['noise_ceiling'])}" if row["repeated"] >= ENOUGH else ""
+        agree = f"; {agree} {_n(row['noise_ceiling'])}" if row["repeated"] >= results.FEW_TRIPLETS else ""
         lines.append(f"{row['table']}: {row['choices']:,} choices about {row['triplets']:,} triplets{agree}.")
     return _list(lines, choices)
 
@@ -83,13 +82,13 @@ def teacher(scores: pd.DataFrame) -> Markdown:
         if (*key, "none") in mean.index and (*key, "fitted") in mean.index:
             before, after = (mean.loc[(*key, kind), "odd_one_out_accuracy"] for kind in ("none", "fitted"))
             where = "triplets that people judged" if level == "judged" else f"sampled triplets, {level}"
-            if triplets[*key, "fitted"] < ENOUGH:
+            if triplets[*key, "fitted"] < results.FEW_TRIPLETS:
                 lines.append(f"Held-out concepts, {where}: {triplets[*key, 'fitted']:g}, too few to say anything.")
                 continue
             lines.append(f"Held-out concepts, {where}: {_n(before)} -> {_n(after)} ({after - before:+.3f}).")
     for split, where in (("cross-fitted", "concepts that a fold has not seen"), ("new", "new concepts of levels.csv")):
         one = shown[(shown["split"] == split) & (shown["level"] == "all")].set_index("map")
-        if "fitted" in one.index and one.loc["fitted", "n_triplets"] >= ENOUGH:
+        if "fitted" in one.index and one.loc["fitted", "n_triplets"] >= results.FEW_TRIPLETS:
             said = [
                 _n(one.loc[kind, "odd_one_out_accuracy"]) for kind in ("none", "ridge", "fitted") if kind in one.index
             ]
@@ -103,7 +102,7 @@ def teacher(scores: pd.DataFrame) -> Markdown:
         lines.append(f"Test concepts: {_n(before)} -> {_n(test['odd_one_out_accuracy'])}{interval}.")
     if ("train", "judged", "fitted") in mean.index:
         train = mean.loc[("train", "judged", "fitted"), "odd_one_out_accuracy"]
-        lines.append(f"On the triplets that it was fitted to, people's and drawn ones, it reaches {_n(train)}.")
+        lines.append(f"On the triplets that it was fitted to, people's and sampled ones, it reaches {_n(train)}.")
     cell = scores[scores["chosen"] & (scores["map"] == "fitted")].iloc[0]
     fitted = f"lambda {cell['lambda']:g}, local term {cell['local_weight']:g}, {cell['steps']:g} steps"
     lines.append(f"Chosen: {fitted if cell['steps'] else 'where the fit starts, without a step'}.")
@@ -139,14 +138,19 @@ def levels(scores: pd.DataFrame, unsure: pd.DataFrame) -> Markdown:
         f"{row['n_triplets']:,.0f} triplets{_ceiling(row)}."
         for row in told.to_dict("records")
     ]
-    if told["noise_ceiling"].isna().any() or told.get("noise_ceiling_low", told["noise_ceiling"]).isna().any():
-        lines.append("No noise ceiling is told where fewer than ten triplets were judged by several people.")
+    if not all(_ceiling(row) for row in told.to_dict("records")):
+        lines.append(
+            f"No noise ceiling is told where fewer than {results.FEW_TRIPLETS} triplets were judged by several people."
+        )
     aligned = unsure[(unsure["target"] == "alignet") & (unsure["level"] == "all") & unsure["ci_low"].notna()]
+    aligned = aligned[aligned["n"] >= results.FEW_TRIPLETS]
     for row in _new_first(aligned[aligned.index.isin(_wanted(aligned).index)]).to_dict("records"):
         kind = str(row["against"]).replace("_", " ")
         lines.append(
             f"{_about(row | {'level': ''})}, uncertainty within levels against people's {kind}: Spearman "
-            f"{_n(row['spearman'])} {_interval(row['ci_low'], row['ci_high'])}, ceiling {_n(row['noise_ceiling'])}."
+            f"{_n(row['spearman'])} {_interval(max(row['ci_low'], -1.0), min(row['ci_high'], 1.0))}, noise ceiling "
+            f"{_n(row['noise_ceiling'])} {_interval(row['noise_ceiling_low'], row['noise_ceiling_high'])}; "
+            f"{row['n']:,.0f} triplets."
         )
     return _list([*lines, ONE_RUN], scores["choices"].iloc[0], scores)
 
@@ -183,10 +187,12 @@ def _about(row: dict) -> str:
 
 
 def _ceiling(row: dict) -> str:
-    """The noise ceiling in words; '' without one, or if it has too few triplets for an interval."""
-    if pd.isna(row["noise_ceiling"]) or pd.isna(row.get("noise_ceiling_low", 0.0)):
+    """The noise ceiling in words, with its interval and triplets; '' of fewer than `results.FEW_TRIPLETS`."""
+    if pd.isna(row["noise_ceiling"]) or not row["n_repeated"] >= results.FEW_TRIPLETS:
         return ""
-    return f", noise ceiling {_n(row['noise_ceiling'])}{', passed' if row['passes_ceiling'] else ''}"
+    ends = _interval(row["noise_ceiling_low"], row["noise_ceiling_high"])
+    passed = ", passed" if row["passes_ceiling"] else ""
+    return f"; noise ceiling {_n(row['noise_ceiling'])} {ends} of {row['n_repeated']:,.0f} triplets{passed}"
 
 
 def similarity(scores: pd.DataFrame) -> Markdown:

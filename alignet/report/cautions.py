@@ -11,9 +11,9 @@ import pandas as pd
 import yaml
 
 from alignet import config, results
-from alignet.figures.findings import ENOUGH
 from alignet.worlds.format import files, regimes
 
+ENOUGH = results.FEW_TRIPLETS  # triplets, pairs or concepts, from which on a result is told
 LEAST = "Too few to conclude from"
 
 
@@ -123,9 +123,10 @@ def _levels(tables: Path) -> Iterator[Caution]:
     if len(few):
         named = (f"{_about(row)} ({row['n_triplets']:.0f} triplets)" for row in few.to_dict("records"))
         yield Caution("levels", f"{LEAST}: {'; '.join(named)}.", f"Collect {ENOUGH} or more triplets of each.")
-    if scored["noise_ceiling"].isna().all():
-        advice = "Let several people judge the same triplets."
-        yield Caution("levels", "Nobody knows how far a model could get: there is no noise ceiling.", advice)
+    if not (scored["noise_ceiling"].notna() & (scored["n_repeated"] >= ENOUGH)).any():
+        several = scored["n_repeated"].max()
+        text = f"No noise ceiling is told: at most {several:.0f} triplets of a level were judged by several people."
+        yield Caution("levels", text, f"Let several people judge the same {ENOUGH} triplets or more.")
 
 
 def _cross_fitted(table: pd.DataFrame) -> str:

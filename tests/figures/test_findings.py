@@ -44,6 +44,7 @@ def levels_row(over_control, low, high):
     row = {"student": "a", "target": "alignet", "representation": "pooled", "level": "fine", "n_triplets": 9}
     row |= {"odd_one_out_accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "noise_ceiling": 0.7, "passes_ceiling": False}
     row |= {"over_base": 0.1, "over_base_low": 0.05, "over_base_high": 0.15, "choices": "human"}
+    row |= {"noise_ceiling_low": 0.6, "noise_ceiling_high": 0.8, "n_repeated": 9}
     return pd.DataFrame([row | {"over_control": over_control, "over_control_low": low, "over_control_high": high}])
 
 
@@ -63,6 +64,24 @@ def test_words_follow_the_interval(numbers, words):
     assert words in text
     assert "above the base (+0.100 [.050, .150])" in text
     assert "SIMULATED" not in text
+
+
+def test_a_noise_ceiling_is_told_with_its_interval_and_triplets_or_not_at_all():
+    left_out = "No noise ceiling is told where fewer than 30 triplets were judged by several people."
+    few = said(findings.levels(levels_row(0.02, 0.01, 0.03), UNSURE))
+    enough = said(findings.levels(levels_row(0.02, 0.01, 0.03).assign(n_repeated=30), UNSURE))
+    assert (left_out in few, "; noise ceiling" in few) == (True, False)
+    assert (left_out in enough, "; noise ceiling .700 [.600, .800] of 30 triplets." in enough) == (False, True)
+
+
+def test_a_correlation_is_told_of_enough_triplets_and_its_interval_ends_at_1():
+    row = {"student": "a", "target": "alignet", "level": "all", "against": "response_entropy", "spearman": 0.5}
+    row |= {"ci_low": -0.1, "ci_high": 1.1, "noise_ceiling": 0.9, "noise_ceiling_low": 0.8, "noise_ceiling_high": 1.0}
+    enough, few = (
+        said(findings.levels(levels_row(0.02, 0.01, 0.03), pd.DataFrame([row | {"n": n}]))) for n in (30, 29)
+    )
+    assert "Spearman .500 [-.100, 1.000], noise ceiling .900 [.800, 1.000]; 30 triplets." in enough
+    assert "Spearman" not in few
 
 
 def test_a_world_without_levels_says_so():

@@ -28,7 +28,15 @@ def run(tmp_path):
         write(tables, f"signal_{target}", threshold=0.43, warning="", **agreement)
     row = {"student": "lite0", "target": "alignet", "representation": "pooled", "study": "", "choices": "human"}
     row |= {"regime": ["known", "new"], "level": ["fine", "all"], "odd_one_out_accuracy": 0.5}
-    write(tables, "levels", n_triplets=[50, 30], noise_ceiling=[0.7, None], note="nobody judged", **row)
+    write(
+        tables,
+        "levels",
+        n_triplets=[50, 30],
+        noise_ceiling=[0.7, None],
+        n_repeated=[30, 0],
+        note="nobody judged",
+        **row,
+    )
     benchmarks = {"benchmark": ["held-out triplets", "Cichy"], "metric": ["rsa_spearman", None]}
     write(tables, "similarity", value=[0.5, None], n=[60, 0], **benchmarks)
     return data, tables.parent
@@ -60,7 +68,7 @@ def test_a_run_without_anything_to_warn_of_has_no_cautions(run):
         ("teacher", "loss", [0.4, 0.5, 0.1], "teacher", "a loss of 0.500 on held-out concepts, and 0.400 without it"),
         ("levels", "n_triplets", [29, 30], "levels", "Too few to conclude from: known concepts, fine (29 triplets)."),
         ("levels", "n_triplets", 0, "levels", "No level of abstraction is scored: nobody judged."),
-        ("levels", "noise_ceiling", None, "levels", "there is no noise ceiling"),
+        ("levels", "n_repeated", [29, 0], "levels", "No noise ceiling is told: at most 29 triplets of a level"),
         ("similarity", "n", [12, 0], "similarity", "Too few to conclude from: held-out triplets (12)."),
     ],
 )

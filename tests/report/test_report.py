@@ -55,7 +55,7 @@ def scored(run):
     over = {"over_base": 0.1, "over_base_low": 0.05, "over_base_high": 0.15, "n_triplets": 500, "regime": "new"}
     over |= {"relative_improvement": 25, "relative_improvement_low": 12, "relative_improvement_high": 38}
     columns = {"student": "lite0", "target": "alignet", "level": "coarse", "representation": "pooled", "study": ""}
-    scores = {"odd_one_out_accuracy": 0.5, "noise_ceiling": None, "choices": "human"}
+    scores = {"odd_one_out_accuracy": 0.5, "noise_ceiling": None, "n_repeated": 0, "choices": "human"}
     rows = pd.DataFrame([columns | over | scores])
     rows.to_csv(run / "tables" / "levels.csv", index=False)
     return command.render(run, run.parent / "data")
