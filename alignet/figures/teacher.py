@@ -118,7 +118,7 @@ def by_level(scores: pd.DataFrame) -> Figure:
     """
     drawn = scores[(scores["split"] == "validation") & scores["level"].isin(LEVELS)]
     if drawn.empty:
-        return style.only_text("No triplets were drawn by level: the targets are people's shares, not VICE's.")
+        return style.only_text("No triplets were sampled by level: the targets are people's shares, not VICE's.")
     judged = scores[(scores["split"] == "validation") & (scores["level"] == JUDGED)]
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(style.DOUBLE, 0.34 * style.DOUBLE), layout="constrained", width_ratios=[3, 1]
@@ -141,7 +141,7 @@ PEOPLE = {  # split: title
     "new": "New concepts",
     "cross-fitted": "Concepts of other folds",
     "known": "Known concepts",
-    "mixed": "Known and new concepts",
+    "mixed": "Mixed concepts",
 }
 
 

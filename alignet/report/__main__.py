@@ -181,12 +181,26 @@ def _file(table: dict[str, Any], reports: Path) -> Path:
 
 def _table(table: dict[str, Any], reports: Path) -> dict[str, Any]:
     rows = results.load(_file(table, reports))
-    chosen = rows.query(table["rows"]) if "rows" in table else rows
+    chosen = _with_enough(rows.query(table["rows"]) if "rows" in table else rows)
     shown = _in_order(chosen)[[column for column in table["columns"] if column in chosen]].head(SHOWN)
     text = _in_words(shown).to_html(index=False, na_rep="", float_format=_number, border=0, escape=True)
     csv = _file(table, reports).relative_to(reports)
     left_out = len(rows) - len(shown)
     return {"html": Markup(text), "caption": table["caption"], "csv": csv.as_posix(), "left_out": left_out}
+
+
+def _with_enough(rows: pd.DataFrame) -> pd.DataFrame:
+    """A table without the noise ceilings and percentages of fewer than results.FEW_TRIPLETS triplets."""
+    if "noise_ceiling" in rows:
+        repeated = rows.get("n_repeated", pd.Series(float("nan"), rows.index))
+        if "triplets" in rows:  # calibration.csv: those that several people judged have rows of their own
+            repeated = repeated.fillna(rows.loc[rows["triplets"] == "repeated", "n_triplets"].max())
+        names = [name for name in rows if name.startswith("noise_ceiling")]
+        rows = rows.assign(**{name: rows[name].where(repeated >= results.FEW_TRIPLETS) for name in names})
+    if "relative_improvement" in rows:
+        few = rows["n_triplets"] < results.FEW_TRIPLETS
+        rows = rows.assign(relative_improvement=rows["relative_improvement"].mask(few))
+    return rows
 
 
 def _in_words(rows: pd.DataFrame) -> pd.DataFrame:
@@ -216,7 +230,7 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _number(value: float) -> str:
-    if 1e3 <= abs(value) < 1e9:
+    if 1e3 <= abs(value) < 1e9 or (abs(value) >= 10 and value == round(value) and abs(value) < 1e9):
         return f"{value:,.0f}"
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
 

@@ -121,7 +121,7 @@ def _levels(tables: Path) -> Iterator[Caution]:
         return
     few = scored[scored["n_triplets"] < ENOUGH]
     if len(few):
-        named = (f"{_about(row)} ({row['n_triplets']:.0f} triplets)" for row in few.to_dict("records"))
+        named = (f"{_about(row)} (n = {row['n_triplets']:.0f})" for row in few.to_dict("records"))
         yield Caution("levels", f"{LEAST}: {'; '.join(named)}.", f"Collect {ENOUGH} or more triplets of each.")
     if not (scored["noise_ceiling"].notna() & (scored["n_repeated"] >= ENOUGH)).any():
         several = scored["n_repeated"].max()

@@ -152,7 +152,8 @@ def _filled(text: str) -> str:
 def _falls_short(run: Run) -> Iterator[str]:
     """The table of what falls short, below its sentence."""
     cells = shortfalls.table(run.scores)
-    yield from ("", f"### What falls short: {PUBLISHED[run.name].title}", "", _filled(shortfalls.sentence(run.scores)))
+    said = f"{shortfalls.sentence(run.scores)} {finding.basis(run.scores)}"
+    yield from ("", f"### What falls short: {PUBLISHED[run.name].title}", "", _filled(said))
     if cells:
         yield from ("", f"| {' | '.join(shortfalls.COLUMNS)} |", "|---" * len(shortfalls.COLUMNS) + "|")
         yield from (f"| {' | '.join(row)} |" for row in cells)

@@ -231,7 +231,7 @@ def test_the_teachers_own_layer_is_filled():
 
 
 def test_the_teacher_without_drawn_triplets_says_so():
-    assert "No triplets were drawn by level" in " ".join(
+    assert "No triplets were sampled by level" in " ".join(
         words(teacher.by_level(teacher_table().query("level == 'judged'")))
     )
 

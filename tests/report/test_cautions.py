@@ -66,7 +66,7 @@ def test_a_run_without_anything_to_warn_of_has_no_cautions(run):
             "an NLL of 1.200 nats, and knowing nothing gives 1.100",
         ),
         ("teacher", "loss", [0.4, 0.5, 0.1], "teacher", "a loss of 0.500 on held-out concepts, and 0.400 without it"),
-        ("levels", "n_triplets", [29, 30], "levels", "Too few to conclude from: known concepts, fine (29 triplets)."),
+        ("levels", "n_triplets", [29, 30], "levels", "Too few to conclude from: known concepts, fine (n = 29)."),
         ("levels", "n_triplets", 0, "levels", "No level of abstraction is scored: nobody judged."),
         ("levels", "n_repeated", [29, 0], "levels", "No noise ceiling is told: at most 29 triplets of a level"),
         ("similarity", "n", [12, 0], "similarity", "Too few to conclude from: held-out triplets (12)."),
@@ -142,7 +142,7 @@ def test_remarks_about_a_world_of_ones_own_are_cautions(run, monkeypatch):
 def test_cautions_stand_on_top_and_beside_what_the_section_found(run):
     change(run[1], "levels", "n_triplets", [29, 30])
     page = command.render(run[1], run[0])
-    told = "Too few to conclude from: known concepts, fine (29 triplets)."
+    told = "Too few to conclude from: known concepts, fine (n = 29)."
     top, section = page.split('<section id="levels">')
     assert told in top.split("<nav")[0]
     assert '<a href="#levels">' in top

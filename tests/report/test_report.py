@@ -172,6 +172,18 @@ def test_columns_and_models_are_called_in_words(tmp_path):
     ]
 
 
+def test_ceilings_and_percentages_of_few_triplets_are_left_out():
+    table = pd.DataFrame({"noise_ceiling": [0.6, 0.6], "noise_ceiling_low": 0.5, "n_repeated": [29, 30]})
+    table = table.assign(relative_improvement=31.0, n_triplets=[30, 29])
+    found = command._with_enough(table)
+    assert found["noise_ceiling"].isna().tolist() == [True, False]
+    assert found["noise_ceiling_low"].isna().tolist() == [True, False]
+    assert found["relative_improvement"].isna().tolist() == [False, True]
+    calibration = pd.DataFrame({"triplets": ["all", "repeated"], "n_triplets": [900, 29], "noise_ceiling": 0.6})
+    assert command._with_enough(calibration)["noise_ceiling"].isna().all()
+    assert command._with_enough(calibration.assign(n_triplets=[900, 30]))["noise_ceiling"].notna().all()
+
+
 def test_every_column_that_the_report_shows_has_a_head_of_its_own():
     contents = command.yaml.safe_load((command.HERE / "contents.yaml").read_text(encoding="utf-8"))
     heads = dictionary.headings()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 REGIMES = ("known", "new", "mixed")
 EVERY = "all"  # the regimes of a study together
-CONCEPTS = {"known": "Known concepts", "new": "New concepts", "mixed": "Known and new concepts", EVERY: "All concepts"}
+CONCEPTS = {"known": "Known concepts", "new": "New concepts", "mixed": "Mixed concepts", EVERY: "All concepts"}
 HEADLINE = ("new", "known", "mixed")  # the regime that stands first where a table has several
 
 
