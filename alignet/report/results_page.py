@@ -55,6 +55,7 @@ OTHERS = {  # runs beside a published one, by what follows its name: a heading, 
     ),
 }
 REGIMES = ("new", "known", "mixed", "all")  # in this order in tables; all: of a study
+FITTED = list(reversed(results.TARGETS[1:]))  # AligNet, then its control
 FEWEST = finding.FEWEST
 MARK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 ACCURACY = finding.ACCURACY
@@ -120,7 +121,7 @@ def page(reference: Path) -> str:
         lines += ["", f"## {world.title}: {world.of}", "", *_asked(run), ""]
         lines += [*_headline(run), *_falls_short(run), *_levels(run), *_others(run), *_study(run)]
         lines += [*_teacher(run), *_teacher_on_people(run)]
-        lines += [*_people(run), *_unsure(run), *_downstream(run), *_ablations(run)]
+        lines += [*_people(run), *_unsure(run), *_downstream(run), *_developed(run), *_ablations(run)]
     lines += ["", "## What falls short, and why", "", *map(_filled, shortfalls.claims(reference))]
     return "\n".join(lines) + "\n"
 
@@ -439,6 +440,34 @@ def _downstream(run: Run) -> Iterator[str]:
             cells += [number(of["mean"].get(target)) for target in results.TARGETS]
             cells += [difference(of.loc["alignet"], name) for name in ("over_base", "over_control")]
             yield "| " + " | ".join(cells) + " |"
+
+
+def _developed(run: Run) -> Iterator[str]:
+    """The settings of the student that were tried on development concepts, where `make develop` has run."""
+    if not (run.tables / "development.csv").is_file():
+        return
+    table = run.table("development")
+    means = table[table["level"] == "mean"]
+    fitted = means[means["target"] != "base"]
+    folds, seeds = (int(fitted[name].max()) for name in ("n_folds", "n_seeds"))
+    basis = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+    yield from ("", f"### Settings tried on development concepts ({basis})", "")
+    yield from ("| setting | AligNet | control | minutes of a fit |", "|---" * 4 + "|")
+    for (factor, variant), of in fitted.groupby(["factor", "variant"], sort=False):
+        by_target = of.set_index("target")
+        cells = [number(row["accuracy"]) + " *" * bool(row["chosen"]) for _, row in by_target.loc[FITTED].iterrows()]
+        yield f"| {'' if factor == variant else f'{factor}: '}{variant} | {' | '.join(cells)} | {of['minutes'].mean():.1f} |"
+    best, default = (
+        fitted[kind].set_index("target")["accuracy"] for kind in (fitted["chosen"], fitted["variant"] == "default")
+    )
+    gains = [number(of["alignet"] - of["unalignet"]) for of in (default, best)]
+    base = number(means.loc[means["target"] == "base", "accuracy"].iloc[0])
+    yield ""
+    yield _filled(
+        f"Mean accuracy over the levels, on choices sampled from VICE about a fifth of the judged concepts, which no fit "
+        f"saw; the base has {base}. Star: what the rule chooses (docs/method.md, section 4). AligNet minus control is "
+        f"{gains[0]} where both have the default, and {gains[1]} where each has what the rule chooses for it."
+    )
 
 
 def _ablations(run: Run) -> Iterator[str]:

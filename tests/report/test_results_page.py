@@ -106,3 +106,39 @@ def test_the_citation_is_of_this_version_and_of_the_paper_that_the_readme_names(
     assert f"https://doi.org/{paper['doi']}" in README
     assert f"Nature {paper['volume']}, {paper['start']}-{paper['end']}, {paper['year']}" in README
     assert paper["title"] in README.replace("\n", " ")
+
+
+def test_settings_that_were_tried_stand_with_what_the_rule_chose_for_each(tmp_path):
+    rows = [
+        {
+            "factor": factor,
+            "variant": variant,
+            "target": target,
+            "level": "mean",
+            "accuracy": accuracy,
+            "chosen": chosen,
+        }
+        for factor, variant, target, accuracy, chosen in (
+            ("base", "base", "base", 0.4, False),
+            ("default", "default", "alignet", 0.5, False),
+            ("default", "default", "unalignet", 0.45, False),
+            ("steps", "400", "alignet", 0.52, True),
+            ("steps", "400", "unalignet", 0.46, True),
+        )
+    ]
+    pd.DataFrame(rows).assign(minutes=2.0, n_folds=1, n_seeds=2).to_csv(tmp_path / "development.csv", index=False)
+    lines = list(results_page._developed(results_page.Run("a", tmp_path)))
+    assert "### Settings tried on development concepts (1 fold, 2 seeds)" in lines
+    assert "| default | .500 | .450 | 2.0 |" in lines
+    assert "| steps: 400 | .520 * | .460 * | 2.0 |" in lines
+    said = lines[-1].replace("\n", " ")
+    assert "the base has .400" in said
+    assert ".050 where both have the default, and .060 where each has" in said
+    assert not list(results_page._developed(results_page.Run("a", tmp_path / "none")))
+
+
+def test_runs_beside_a_published_one_have_their_headings(tmp_path):
+    tables = config.home() / "reports" / "reference" / "things" / "tables"
+    lines = list(results_page._others(results_page.Run("things", tables)))
+    assert "### Another split into judged and new concepts (one run)" in lines
+    assert not list(results_page._others(results_page.Run("emoji", tables)))
