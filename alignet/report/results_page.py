@@ -456,16 +456,16 @@ def _developed(run: Run) -> Iterator[str]:
     for (factor, variant), of in fitted.groupby(["factor", "variant"], sort=False):
         by_target = of.set_index("target")
         cells = [number(row["accuracy"]) + " *" * bool(row["chosen"]) for _, row in by_target.loc[FITTED].iterrows()]
-        yield f"| {'' if factor == variant else f'{factor}: '}{variant} | {' | '.join(cells)} | {of['minutes'].mean():.1f} |"
-    best, default = (
-        fitted[kind].set_index("target")["accuracy"] for kind in (fitted["chosen"], fitted["variant"] == "default")
-    )
+        name = variant if factor == variant else f"{factor}: {variant}"
+        yield f"| {name} | {' | '.join(cells)} | {of['minutes'].mean():.1f} |"
+    kinds = fitted["variant"] == "default", fitted["chosen"]
+    default, best = (fitted[kind].set_index("target")["accuracy"] for kind in kinds)
     gains = [number(of["alignet"] - of["unalignet"]) for of in (default, best)]
     base = number(means.loc[means["target"] == "base", "accuracy"].iloc[0])
     yield ""
     yield _filled(
-        f"Mean accuracy over the levels, on choices sampled from VICE about a fifth of the judged concepts, which no fit "
-        f"saw; the base has {base}. Star: what the rule chooses (docs/method.md, section 4). AligNet minus control is "
+        "Mean accuracy over the levels, on choices sampled from VICE about a fifth of the judged concepts, which no "
+        f"fit saw; the base has {base}. Star: what the rule chooses (docs/method.md, section 4). AligNet minus control is "
         f"{gains[0]} where both have the default, and {gains[1]} where each has what the rule chooses for it."
     )
 

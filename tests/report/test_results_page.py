@@ -126,7 +126,9 @@ def test_settings_that_were_tried_stand_with_what_the_rule_chose_for_each(tmp_pa
             ("steps", "400", "unalignet", 0.46, True),
         )
     ]
-    pd.DataFrame(rows).assign(minutes=2.0, n_folds=1, n_seeds=2).to_csv(tmp_path / "development.csv", index=False)
+    pd.DataFrame(rows).assign(level="mean", minutes=2.0, n_folds=1, n_seeds=2).to_csv(
+        tmp_path / "development.csv", index=False
+    )
     lines = list(results_page._developed(results_page.Run("a", tmp_path)))
     assert "### Settings tried on development concepts (1 fold, 2 seeds)" in lines
     assert "| default | .500 | .450 | 2.0 |" in lines
