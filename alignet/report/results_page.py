@@ -465,8 +465,8 @@ def _developed(run: Run) -> Iterator[str]:
     yield ""
     yield _filled(
         "Mean accuracy over the levels, on choices sampled from VICE about a fifth of the judged concepts, which no "
-        f"fit saw; the base has {base}. Star: what the rule chooses (docs/method.md, section 4). AligNet minus control is "
-        f"{gains[0]} where both have the default, and {gains[1]} where each has what the rule chooses for it."
+        f"fit saw; the base has {base}. Star: what the rule chooses (docs/method.md, section 4). AligNet minus control "
+        f"is {gains[0]} where both have the default, and {gains[1]} where each has what the rule chooses for it."
     )
 
 
