@@ -545,7 +545,7 @@ def _read(params_file: str) -> dict[str, Any]:
     return deepcopy(parsed)
 
 
-class _Loader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
     """Reads YAML, but refuses a key that stands twice, of which others keep the last without a word."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # before merge keys (<<) add those of others
@@ -560,7 +560,7 @@ class _Loader(yaml.SafeLoader):
 @lru_cache(maxsize=16)
 def _parsed(text: str) -> Any:
     """The content of a params file, parsed once in a process: the checks before a run read it a hundred times."""
-    return yaml.load(text, _Loader)
+    return yaml.load(text, _SafeLoader)
 
 
 def _merged(base: Any, own: Any) -> Any:
