@@ -1,5 +1,6 @@
 """The style of all figures, and the marks that they share: chance, ceiling, legends, strips of pictures."""
 
+import dataclasses
 import importlib.util
 import textwrap
 from collections.abc import Iterable
@@ -43,6 +44,7 @@ OTHER_LETTERS = [  # fonts with Chinese, Japanese and Korean letters, of systems
     *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
     "IPAexGothic",
 ]
+BOLD = 700  # the weight, as matplotlib counts
 LETTERS = 112  # of a line as wide as two columns, in the size of legends
 SMALL = 7  # points: the least size of text
 ABOVE = 13  # points: from axes up to a title, with room for the name of a vertical line
@@ -57,11 +59,16 @@ def use() -> None:
 
 @cache
 def _fonts_of_other_letters() -> list[str]:
-    """The installed fonts of OTHER_LETTERS; the font of matplotlib-fontja, which is no system font, is added."""
+    """The installed fonts of OTHER_LETTERS; the font of matplotlib-fontja, which is no system font, is added.
+
+    It has one weight, which is also named as its bold, or each bold word would print a line about fonts.
+    """
     packaged = importlib.util.find_spec("matplotlib_fontja")
     for folder in packaged.submodule_search_locations or () if packaged else ():
         for file in Path(folder).glob("fonts/*.ttf"):
             font_manager.fontManager.addfont(file)
+            added = font_manager.fontManager.ttflist[-1]
+            font_manager.fontManager.ttflist.append(dataclasses.replace(added, weight=BOLD))
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in OTHER_LETTERS if name in installed]
 

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import font_manager
 
 from alignet import config, results
 from alignet.figures import (
@@ -356,3 +357,10 @@ def test_whose_choices_they_are_begins_a_line_where_it_does_not_fit():
     assert style.wrapped(figure, long, "people of two studies") == f"{long}.\nChoices: people of two studies"
     assert style.wrapped(figure, "", "people") == "Choices: people"
     assert style.wrapped(figure, "One.\nTwo") == "One.\nTwo"
+
+
+def test_bold_words_print_no_line_about_a_font_that_has_one_weight(caplog):
+    style.use()
+    wanted = font_manager.FontProperties(family="IPAexGothic", weight="bold", size=7.123)
+    assert "IPAexGothic" in font_manager.FontProperties(fname=font_manager.findfont(wanted)).get_name()
+    assert "Failed to find font weight" not in caplog.text
