@@ -52,9 +52,9 @@ def test_a_number_that_no_table_has_is_named(tmp_path):
     tables.mkdir(parents=True)
     pd.DataFrame({"level": ["fine", "fine"], "mean": [0.5, 0.25]}).to_csv(tables / "seeds.csv", index=False)
     spec = {"run": "things", "table": "seeds", "where": "level == 'fine'", "text": "fine {mean:.3f}"}
-    assert figure_map._ours(spec, tmp_path) == "fine .375"
+    assert figure_map.published_number(spec, tmp_path / figure_map.REFERENCE) == "fine .375"
     with pytest.raises(ValueError, match=r"no row of things's seeds.csv is level == 'coarse'"):
-        figure_map._ours(spec | {"where": "level == 'coarse'"}, tmp_path)
+        figure_map.published_number(spec | {"where": "level == 'coarse'"}, tmp_path / figure_map.REFERENCE)
 
 
 def test_docstrings_become_paragraphs_with_their_marks_escaped_and_links():

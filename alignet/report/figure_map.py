@@ -30,7 +30,8 @@ written: its abstract, the beginning of its Methods, its code and data release, 
 tables, extended data and supplement could not. So a figure's number is the one that our notebooks name, unchecked; "not
 read" stands where there is none; and a claim without a number is in our words. Published numbers have their sources in
 alignet/evaluation/published.csv. Ours are of THINGS' photographs unless a figure says emoji; [results](results.md) has
-them with their intervals.
+them with their intervals. Scores of students are means over training seeds; numbers of stages before them, of
+reorganisation and of cost are of one run.
 
 | the paper | its claim and number | notebook | our figure | our number | what differs |
 |---|---|---|---|---|---|
