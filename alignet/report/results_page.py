@@ -132,11 +132,25 @@ def headline(reference: Path) -> str:
     scores = runs[0].scores
     said = f"**{finding.sentence(scores)}** {finding.control(scores)}"
     lines = [_filled(said), "", f"| {PUBLISHED[runs[0].name].title} | ours | the paper |", "|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in finding.compared(scores)]
+    lines += [f"| {' | '.join(row)} |" for row in [*finding.compared(scores), *_with_clip(runs[0])]]
     short = f"**What falls short.** {shortfalls.sentence(scores)} [The table]({_place(runs[0])})."
     lines += ["", _filled(f"{finding.basis(scores)} {NOT_READ}"), "", _filled(short), ""]
     lines += ["Who was asked about which pictures:", "", *(_who(run) for run in runs)]
     return "\n".join(lines) + "\n"
+
+
+def _with_clip(run: Run) -> Iterator[tuple[str, str, str]]:
+    """What the map adds where the teacher reads the features of CLIP, as a row of `finding.compared`."""
+    lead = finding.headline(_beside(run, "clip").scores)
+    if lead is not None:
+        what = f"AligNet minus control, {lead['level']}, {finding.concepts(lead)}, teacher of CLIP's features"
+        yield what, difference(lead, "over_control"), finding.UNREAD
+
+
+def _beside(run: Run, ending: str) -> Run:
+    """A run that is kept beside `run`. Args: ending: of its name."""
+    name = f"{run.name}_{ending}"
+    return Run(name, run.tables.parent.with_name(name) / "tables")
 
 
 def _published(reference: Path) -> list[str]:
@@ -232,8 +246,7 @@ def _levels(run: Run) -> Iterator[str]:
 def _others(run: Run) -> Iterator[str]:
     """Tables of the runs that are kept beside `run`: on other new concepts, or with another teacher."""
     for ending, (title, what) in OTHERS.items():
-        name = f"{run.name}_{ending}"
-        other = Run(name, run.tables.parent.with_name(name) / "tables")
+        other = _beside(run, ending)
         if not (other.tables / "levels.csv").is_file():
             continue
         rows = other.choices[other.choices["study"] == ""]
