@@ -8,6 +8,8 @@ values to params.yaml, which is the file that dvc reads.
 
 import argparse
 import os
+import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -27,6 +29,7 @@ CHECKOUT = BESIDE if (BESIDE / "dvc.yaml").is_file() else None  # of the source 
 PARAMS = "params.yaml"
 DEFAULTS = Path(__file__).with_name(PARAMS)  # in an installed package only: setup.py copies the checkout's
 DATA = "data"  # the folder of a run's outputs that later stages read
+EXTERNAL = "external"  # in DATA: what was fetched
 SHARING = ("backbones", "students")  # sections whose entries may be `like` another
 BASE = "base"  # key of a profile: the params file that it differs from
 Count = Annotated[int, Field(ge=1)]
@@ -443,12 +446,14 @@ def own(folder: Path) -> Path:
     A variant of a run and a student that is tried by itself link parts of data/ of the finished run; a stage that wrote
     through such a link would change the finished run.
 
+    The part is the innermost folder within one called data. `data/external`, fetched files, is nobody's run.
+
     Raises: ConfigError naming the part of data/ that is a link.
     """
-    for place in (folder, *folder.parents):
-        if place.is_symlink() and place.parent.name == DATA:
-            belongs = f"is a link to {os.readlink(place)}, which belongs to another run"
-            raise ConfigError(f"{place}: {belongs}: remove the link (rm {place}) if this run is to have its own")
+    part = next((place for place in (folder, *folder.parents) if place.parent.name == DATA), folder)
+    if part.is_symlink() and part.name != EXTERNAL:
+        belongs = f"is a link to {os.readlink(part)}, as the parts of another run are"
+        raise ConfigError(f"{part}: {belongs}: remove the link (rm {part}) if this run is to have its own")
     return folder
 
 
@@ -506,11 +511,13 @@ def write_profile(params_file: str) -> None:
         raise ConfigError(f"{params_file}: is no profile of {PARAMS} (base: {PARAMS})")
     engine, path = YAML(), home() / PARAMS
     engine.width = 120
-    document = engine.load(path.read_text(encoding="utf-8"))
-    _update(document, {PROFILE: params_file} | merged)
     unfinished = path.with_name(f"{PARAMS}.part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        engine.dump(document, file)
+    shutil.copyfile(path, unfinished)
+    for _ in range(2):  # again, since an entry that takes another's values (<<) has followed that one's changes
+        document = engine.load(unfinished.read_text(encoding="utf-8"))
+        _update(document, {PROFILE: params_file} | merged)
+        with unfinished.open("w", encoding="utf-8") as file:
+            engine.dump(document, file)
     unfinished.replace(path)
 
 
@@ -557,6 +564,11 @@ class _SafeLoader(yaml.SafeLoader):
         return node
 
 
+_SafeLoader.add_implicit_resolver(  # 3e-05, as `write_profile` and `dvc exp run -S` write it: text in YAML 1.1
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 @lru_cache(maxsize=16)
 def _parsed(text: str) -> Any:
     """The content of a params file, parsed once in a process: the checks before a run read it a hundred times."""
@@ -601,10 +613,7 @@ def _line(where: str, problem: ErrorDetails) -> str:
         return f"{key}: missing"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: unknown key"
-    hint = ""
-    if isinstance(problem["input"], str) and "number" in problem["msg"]:
-        hint = " (YAML reads 1e-3 as text: write 0.001)"
-    return f"{key}: {problem['msg']}, got {problem['input']!r}{hint}"
+    return f"{key}: {problem['msg']}, got {problem['input']!r}"
 
 
 def refuse_beside(parser: argparse.ArgumentParser, wanted: argparse.Namespace, chosen: str, *names: str) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -65,12 +66,12 @@ def test_every_wrong_key_has_a_line(tmp_path):
     assert len(str(error.value).splitlines()) == 2
 
 
-def test_a_number_that_yaml_reads_as_text_is_refused_with_a_hint(tmp_path):
+@pytest.mark.parametrize("written", ["1e-3", "1.0e-3", "1E-03", "0.001"])
+def test_a_number_may_be_written_with_an_exponent(written, tmp_path):
     teacher = yaml.safe_load((config.home() / "params.yaml").read_text())["teacher"]
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"teacher": teacher}).replace("lr: 0.001", "lr: 1e-3"))
-    with pytest.raises(config.ConfigError, match=r"mine\.yaml: teacher\.lr: .*'1e-3'.*write 0\.001"):
-        config.load("teacher", config.Teacher, str(path))
+    path.write_text(yaml.safe_dump({"teacher": teacher}).replace("lr: 0.001", f"lr: {written}"))
+    assert config.load("teacher", config.Teacher, str(path)).lr == 0.001
 
 
 @pytest.mark.parametrize("section", ["heights", "levels.seed.deeper"])
@@ -305,3 +306,28 @@ def test_a_section_or_a_list_of_another_kind_is_one_line(home, section, said):
         config.load("teacher", config.Teacher, "mine.yaml")
         config.names("students", "mine.yaml")
     assert str(refused.value) == f"mine.yaml: {said}"
+
+
+def test_a_linked_part_of_data_is_refused_and_a_linked_folder_of_fetched_files_is_not(tmp_path):
+    (tmp_path / "disk").mkdir()
+    data = tmp_path / "data" / "run" / "data"
+    data.mkdir(parents=True)
+    for name in ("external", "teacher"):
+        (data / name).symlink_to(tmp_path / "disk", target_is_directory=True)
+    (tmp_path / "data" / "linked").symlink_to(data.parent, target_is_directory=True)
+    assert config.own(data / "external" / "things" / "world") == data / "external" / "things" / "world"
+    there = tmp_path / "data" / "linked" / "data" / "world"  # the run's folder is a link, not a part of its data
+    assert config.own(there) == there
+    with pytest.raises(config.ConfigError, match=r"teacher: is a link to .*remove the link"):
+        config.own(data / "teacher")
+
+
+@pytest.mark.parametrize("profile", sorted(path.name for path in config.home().glob("params/*.yaml")))
+def test_a_written_profile_has_the_profiles_values(profile, tmp_path, monkeypatch):
+    """Among them 3e-05, which the writer of params.yaml writes and YAML 1.1 reads as text."""
+    shutil.copy(config.home() / "params.yaml", tmp_path)
+    shutil.copytree(config.home() / "params", tmp_path / "params")
+    monkeypatch.setenv(config.HOME, str(tmp_path))
+    wanted = config.values(f"params/{profile}")
+    config.write_profile(f"params/{profile}")
+    assert config.values() == {config.PROFILE: f"params/{profile}"} | wanted

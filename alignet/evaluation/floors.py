@@ -45,7 +45,8 @@ def representations(
         floors = {key.partition(" ")[2]: stored[key] for key in sorted(stored)}
     else:
         floors = _computed(paths, first, untrained, settings, features)
-    if file is not None and not file.is_file():
+    size = sum(rows.nbytes for rows in floors.values())
+    if file is not None and not file.is_file() and size <= features.cache_bytes:
         numbered = {f"{number:03d} {name}": rows for number, (name, rows) in enumerate(floors.items())}
         frozen.store(numbered, file, features.cache_bytes)
     return {(name, results.FLOOR, "pooled"): rows for name, rows in floors.items()}

@@ -67,9 +67,9 @@ def by_name(table: pd.DataFrame) -> Rows:
 
 
 def _accuracies(parts: Rows, nothing: str, examples: dict[str, tuple[Tensor, int]] | None = None) -> Figure:
-    if not parts:
-        return style.only_text(nothing)
     present = [level for level in LEVELS if any((rows["level"] == level).any() for rows in parts.values())]
+    if not present:
+        return style.only_text(nothing)
     examples = {level: found for level, found in (examples or {}).items() if level in present}
     height = max(map(rows, parts.values()))
     figure, axes = panels([present] * len(parts), height, pictures=bool(examples))

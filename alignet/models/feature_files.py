@@ -126,6 +126,8 @@ def _csv(path: Path, file: FeatureFile) -> tuple[list[str], np.ndarray]:
         with path.open(encoding="utf-8-sig", newline="") as opened:
             columns = next(csv.reader(opened), [])[1:]
         table = pd.read_csv(path, keep_default_na=False, converters={0: str})
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("row 1 names fewer columns than the rows have")
         read = table.iloc[:, 0].str.strip().tolist(), table.iloc[:, 1:].to_numpy(np.float64)
     except (ValueError, IndexError, csv.Error) as error:
         raise ValueError(f"{file.features}: is no table of a name and numbers a row ({error})") from None

@@ -63,6 +63,8 @@ def test_floors_that_are_kept_are_those_computed_to_the_last_bit_and_in_order(wo
     Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
     floors.representations(world, students, settings, reading, tmp_path)
     assert len(list((tmp_path / "frozen").iterdir())) == 4 and stored.is_file()
+    floors.representations(world, students, settings, replace(reading, cache_bytes=0), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def scored(protocol, classifier, shots, task="emoji, class", **more):

@@ -647,3 +647,9 @@ def test_labels_in_other_letters_are_drawn_as_letters(recwarn):
     )
     ax.canvas.draw()
     assert not [str(warning.message) for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_without_a_row_at_any_level_a_line_says_so():
+    table = levels_table()
+    figure = levels.by_abstraction(table[table["level"] == "all"])
+    assert levels.NO_LEVELS in [text.get_text() for ax in figure.axes for text in ax.texts]

@@ -68,6 +68,9 @@ def test_a_table_whose_first_row_is_a_picture_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("dog,0.25,1.5\ncat,1,2\n")
     with pytest.raises(ValueError, match=r"a\.csv: row 1 holds numbers: give the columns names"):
         feature_files.read(file)
+    (tmp_path / "a.csv").write_text("V1,V2\ndog,1,2\n")  # as R's write.table has it
+    with pytest.raises(ValueError, match=r"a\.csv: is no table .*row 1 names fewer columns"):
+        feature_files.read(file)
     (tmp_path / "a.csv").write_text("name,0,1\ndog,0.25,1.5\n007,1,2\n")
     assert feature_files.read(file)[0] == ["dog", "007"]
 

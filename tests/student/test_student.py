@@ -725,7 +725,8 @@ def test_a_stage_refuses_to_write_through_a_link_into_another_run(tmp_path):
     linked, own = (tmp_path / "trial" / "data" / name for name in ("synthesis", "students"))
     linked.symlink_to(tmp_path / "run" / "data" / "synthesis")
     assert config.own(own / "lite0") == own / "lite0"
-    refused = rf"{linked}: is a link to {tmp_path / 'run' / 'data' / 'synthesis'}, which belongs to another run: remove"
+    there = tmp_path / "run" / "data" / "synthesis"
+    refused = rf"{linked}: is a link to {there}, as the parts of another run are: remove"
     with pytest.raises(config.ConfigError, match=refused):
         config.own(linked / "alignet")
     (tmp_path / "disk").mkdir()
