@@ -778,3 +778,20 @@ def test_a_new_world_proposes_params_that_are_right_for_it(tmp_path, capsys):
     assert not [line for line in preflight.problems(str(file)) if "teacher" in line]
     assert config.load("synthesis", config.Synthesis, str(file)).clusters == profile["synthesis"]["clusters"]
     assert command.main(["params", str(tmp_path / "mine")]) == 0
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_triplet_with_two_pictures_of_one_class_makes_pictures_the_objects(tmp_path, capsys, twice):
+    for number in range(96):  # 32 classes: with fewer, each picture is a label of its own
+        picture(tmp_path / "pictures" / f"class {number // 3:02d}" / f"{number}.png", number)
+    assert new(tmp_path, capsys)[0] == 0
+    images = pd.read_csv(tmp_path / "mine" / "images.csv").query("split == 'human'")
+    label = yaml.safe_load((tmp_path / "mine" / "world.yaml").read_text())["hierarchy"][0]
+    shown = images.drop_duplicates(label)["image"].tolist()[:3]
+    if twice:
+        shown[1] = images[images[label] == images[label].iloc[0]]["image"].iloc[1]
+    with (tmp_path / "mine" / "triplets.csv").open("a") as file:
+        file.write(f"{','.join(shown)},1,me\n")
+    assert command.main(["params", str(tmp_path / "mine")]) == 0
+    proposed = yaml.safe_load((tmp_path / "mine" / "params.yaml").read_text())["human_uncertainty"]
+    assert proposed.get("objects") == ("picture" if twice else None)

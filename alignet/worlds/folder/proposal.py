@@ -28,7 +28,8 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
     counts = world.images["split"].value_counts()
     human, synthesis = (int(counts.get(split, 0)) for split in ("human", "synthesis"))
     choices = len(world.triplets)
-    objects = world.images.loc[world.images["split"] == "human", world.hierarchy[0]].nunique()
+    of_pictures = _shows_a_class_twice(world)
+    objects = human if of_pictures else world.images.loc[world.images["split"] == "human", world.hierarchy[0]].nunique()
     clusters = between(2, synthesis // 8, 40)
     sets = math.comb(synthesis, 3)
     teacher: dict[str, Any] = {"folds": between(2, objects // 10, 4), "pca": between(5, human // 3, 150)}
@@ -41,6 +42,8 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
         "burn_in": 50,
         "max_epochs": between(150, VICE_STEPS * batch // max(choices, 1), 1500),
     }
+    if of_pictures:
+        people["objects"] = "picture"
     if objects < ENOUGH[0] or choices < ENOUGH[1] * objects:
         people["uncertainty"] = "empirical"  # without VICE there is no embedding to start at
         teacher |= {"start": "identity", "batch_concepts": None, "grid": GRID}
@@ -73,6 +76,12 @@ def write(world: World, folder: Path, side: int) -> tuple[Path, str]:
     head = HEAD.format(name=world.name, choices=len(world.triplets), file=file, **numbers)
     text = yaml.safe_dump(propose(world, folder, side), sort_keys=False, allow_unicode=True)
     return file, files.write(file, head + text)
+
+
+def _shows_a_class_twice(world: World) -> bool:
+    """Whether a triplet that people judged shows two pictures of one class, so that pictures are VICE's objects."""
+    shown = world.codes(world.hierarchy[0])[world.choice_rows(world.triplets)[0]]
+    return bool((shown.sort(1).values.diff(dim=1) == 0).any())
 
 
 def _shots(world: World) -> list[int]:
