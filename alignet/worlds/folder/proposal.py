@@ -35,13 +35,7 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
     teacher: dict[str, Any] = {"folds": between(2, objects // 10, 4), "pca": between(5, human // 3, 150)}
     if choices:
         teacher["soft_labels"] = [between(10, choices // 20, 1000), between(20, choices // 2, 20000)]
-    batch = between(32, choices // 20, 1024)
-    people: dict[str, Any] = {
-        "lr": 0.01,  # of batches of up to 1,024; the default's batches are larger
-        "batch_size": batch,
-        "burn_in": 50,
-        "max_epochs": between(150, VICE_STEPS * batch // max(choices, 1), 1500),
-    }
+    people = _people(choices)
     if of_pictures:
         people["objects"] = "picture"
     if objects < ENOUGH[0] or choices < ENOUGH[1] * objects:
@@ -66,6 +60,17 @@ def propose(world: World, folder: Path, side: int) -> dict[str, Any]:
         sizes = {name: {"picture_size": 224} for name in ("lite1_layers", "lite0", "lite1")}
         proposed["backbones"] = sizes
     return proposed
+
+
+def _people(choices: int) -> dict[str, Any]:
+    """VICE's batches and epochs for a number of choices."""
+    batch = between(32, choices // 20, 1024)
+    return {
+        "lr": 0.01,  # of batches of up to 1,024; the default's batches are larger
+        "batch_size": batch,
+        "burn_in": 50,
+        "max_epochs": between(150, VICE_STEPS * batch // max(choices, 1), 1500),
+    }
 
 
 def write(world: World, folder: Path, side: int) -> tuple[Path, str]:
