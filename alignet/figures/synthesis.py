@@ -26,16 +26,9 @@ def elbow(table: pd.DataFrame, sizes: np.ndarray) -> Figure:
     )
     left.set_xticks(table["clusters"], [str(k) for k in table["clusters"]])
     left.minorticks_off()
-    right.bar(range(len(sizes)), np.sort(sizes)[::-1], width=1, color="0.75", edgecolor="white", linewidth=0.3)
-    right.axhline(np.median(sizes), color="0.3", linestyle="--", linewidth=0.8)
-    marks = {
-        "xycoords": ("axes fraction", "data"),
-        "ha": "right",
-        "va": "bottom",
-        "fontsize": style.SMALL,
-        "color": "0.3",
-    }
-    right.annotate(f"median {np.median(sizes):g}", (1, np.median(sizes)), **marks)
+    bars = {"width": 1, "color": "0.75", "edgecolor": "white", "linewidth": 0.3, "zorder": -1}  # behind the line
+    right.bar(range(len(sizes)), np.sort(sizes)[::-1], **bars)
+    style.horizontal(right, np.median(sizes), "--", name=f"median {np.median(sizes):g}")
     right.set(xlabel="Cluster, largest first", ylabel="Pictures")
     return figure
 
@@ -71,19 +64,11 @@ def labels_by_scheme(entropies: pd.DataFrame, agreements: pd.DataFrame) -> Figur
     marks = {"palette": palette, "whis": (5, 95), "fliersize": 0, "linewidth": 0.7, "saturation": 1}
     order = {"order": list(names.values()), "hue_order": list(palette)}
     sns.boxplot(shown, x="scheme", y="entropy", hue="labels", ax=left, **order, **marks)
-    left.axhline(math.log(3), color="0.4", linestyle=":", linewidth=0.8)
+    style.horizontal(left, math.log(3), name="no preference")
     left.set(xlabel="", ylabel="Choice entropy (nats)", ylim=(0, 1.2))
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
     figure.legend(handles, [results.NAMES[name] for name in labels], loc="outside lower left", ncols=2)
-    marks = {
-        "xycoords": ("axes fraction", "data"),
-        "ha": "right",
-        "va": "bottom",
-        "fontsize": style.SMALL,
-        "color": "0.4",
-    }
-    left.annotate("no preference", (1, math.log(3)), **marks)
     errors = [agreements["agreement"] - agreements["ci_low"], agreements["ci_high"] - agreements["agreement"]]
     right.errorbar(range(len(agreements)), agreements["agreement"], errors, fmt="o", color=style.BLUE, markersize=4)
     right.set_xticks(range(len(agreements)), list(names.values()))
